@@ -1,0 +1,364 @@
+//! Everything core can ask of the world, and every answer. One command, one outcome with the same id.
+//! A command is imperative and complete: whoever carries it out decides nothing.
+
+use crate::event::Event;
+use crate::id::{AttemptId, CommandId, Epoch, Incarnation, NodeId, RequestId, RunId, Version};
+use crate::observe::{DatabaseFacts, Report, ServiceId};
+use crate::time::{Span, Time};
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// One request to the world.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Command {
+    /// Names the outcome that answers it.
+    pub id: CommandId,
+    /// The epoch it acts for (S5).
+    pub epoch: Epoch,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What to do. Gate commands and the clock are carried out at once, in order, by the lease thread itself;
+/// all others are handed on, and answered later.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Action {
+    /// Read both clocks. Answer: [`Outcome::Clock`].
+    ReadClock,
+    /// Change the kernel's filter. Answer: [`Outcome::Done`] when the kernel has answered, or `Failed`.
+    Gate(GateStep),
+    /// Change the VIP on this host. Answer: `Done` or `Failed`.
+    Address(AddressStep),
+    /// One compare-and-swap. Answer: [`Outcome::Swap`].
+    Propose {
+        /// Its identity, also inside the bytes.
+        attempt: AttemptId,
+        /// The version it replaces.
+        expect: Version,
+        /// The encoded State.
+        bytes: Vec<u8>,
+    },
+    /// Read the register; the answer comes as [`crate::node::Input::View`] and as `Done` (or `Failed`).
+    Read,
+    /// One step of the local database. Answer: [`Outcome::Database`]. One at a time, but for `Kill`,
+    /// which may overtake a step that hangs, and `Marker`, which has a connection of its own.
+    Database(DatabaseStep),
+    /// Start or kill a service's unit. Answer: `Done` or `Failed`.
+    Service {
+        /// Which.
+        service: ServiceId,
+        /// What.
+        step: ServiceStep,
+    },
+    /// Ask the segment and the port whether a silent peer's host lives. Answer: [`Outcome::Peer`].
+    ProbePeer {
+        /// Whom.
+        node: NodeId,
+    },
+    /// Send this report to all peers now. No answer.
+    Send(Report),
+    /// Tell operators. No answer.
+    Tell(Event),
+    /// Answer an operator's request. No answer.
+    Answer {
+        /// Which request.
+        request: RequestId,
+        /// The answer.
+        answer: Answer,
+    },
+}
+
+/// The two slots of the gate (protocol section 3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Slot {
+    /// `ticket0`, `held0`, `refuse0`.
+    Zero,
+    /// `ticket1`, `held1`, `refuse1`.
+    One,
+}
+
+impl Slot {
+    /// The slot that is not this one.
+    pub fn other(self) -> Slot {
+        match self {
+            Slot::Zero => Slot::One,
+            Slot::One => Slot::Zero,
+        }
+    }
+
+    /// 0 or 1.
+    pub fn index(self) -> usize {
+        match self {
+            Slot::Zero => 0,
+            Slot::One => 1,
+        }
+    }
+}
+
+/// One transaction on the kernel's sets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum GateStep {
+    /// Flush the slot's three sets, add the VIP to its ticket with this time-out.
+    Arm {
+        /// Which slot.
+        slot: Slot,
+        /// `ttl - margin`.
+        ticket: Span,
+    },
+    /// Add the VIP to `held` of the slot.
+    Enable {
+        /// Which slot.
+        slot: Slot,
+    },
+    /// Move the VIP from `held` to `refuse` in both slots (only where it was held): new connections get a reset.
+    Refuse,
+    /// Flush all six.
+    Close,
+}
+
+/// One change of the VIP on this host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AddressStep {
+    /// Put it on the interface (mute while the gate is closed), with a lifetime of this length; again to refresh.
+    Add {
+        /// The second net: the kernel removes it after this long unless refreshed.
+        lifetime: Span,
+    },
+    /// Take it off.
+    Remove,
+    /// Destroy every socket bound to it (sock_diag), so that clients see a reset.
+    DestroySockets,
+    /// Gratuitous ARP or unsolicited NA: now, after 100 ms and after 1 s, only while the gate is enabled (G2).
+    Announce,
+}
+
+/// One step of the local database (protocol section 4). Each is bounded in time by its adapter, idempotent,
+/// and answered with fresh facts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum DatabaseStep {
+    /// D11: open this run's control connection, KILL whoever holds the lock of an older run and see it gone, read all facts.
+    TakeControl,
+    /// Read all facts; `look_for`: is this marker's row here?
+    Observe {
+        /// A token written by the writer.
+        look_for: Option<AttemptId>,
+    },
+    /// Start the unit; at rest it is strict and read-only (D1). Done when it answers and control is taken.
+    Start,
+    /// SIGKILL of the unit's cgroup; done when it is empty (`populated 0`).
+    Kill,
+    /// Write this incarnation and mark beside the data and outside it, synced; a new incarnation draws a new server id.
+    Keep {
+        /// Which stay this is.
+        incarnation: Incarnation,
+        /// Is this a follower's data?
+        mark: bool,
+    },
+    /// Commits wait for the replica; read back (D1, D3).
+    Strict,
+    /// They do not (D3).
+    Loose,
+    /// No client can commit any more, and none is under way once answered; [`StepResult::Blocked`] past the bound.
+    ReadOnly,
+    /// Clients may write (D2).
+    Writable,
+    /// Insert this token as a new row (D4), on a connection of its own: it may wait.
+    Marker {
+        /// The row.
+        token: AttemptId,
+    },
+    /// Stop the receiver only (D7), also towards a silent writer.
+    StopReceiver,
+    /// Start the receiver only.
+    StartReceiver,
+    /// Stop both threads after draining, and forget the source. Strict is set and read back first.
+    EndFollowing,
+    /// Is our log a part of the recorded writer's? Answer carries [`Lineage`].
+    Compare {
+        /// The recorded writer.
+        writer: NodeId,
+        /// In its recorded incarnation.
+        incarnation: Incarnation,
+    },
+    /// Copy what the recorded writer does not have, count it, report it (S6). Answer carries [`SavedTail`].
+    SaveTail {
+        /// The recorded writer.
+        writer: NodeId,
+    },
+    /// Undo the tail in place (D8).
+    Rewind {
+        /// The recorded writer.
+        writer: NodeId,
+    },
+    /// Take a fresh copy of the recorded writer's data; the old one is moved aside first.
+    Reclone {
+        /// The recorded writer.
+        writer: NodeId,
+        /// What the new data are called; kept with the mark.
+        incarnation: Incarnation,
+    },
+    /// Turn the replica's master side off, set gtid_slave_pos to gtid_binlog_pos, attach by GTID, start both threads (D8).
+    Follow {
+        /// The recorded writer.
+        writer: NodeId,
+    },
+}
+
+/// What a service's unit shall do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ServiceStep {
+    /// Start it.
+    Start,
+    /// SIGKILL its cgroup and start it again: it hung.
+    Restart,
+}
+
+/// The answer to a command.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It is done; also: it already was.
+    Done,
+    /// It is not, and why.
+    Failed(String),
+    /// Both clocks.
+    Clock(Time),
+    /// What became of a swap.
+    Swap(SwapOutcome),
+    /// What became of a database step.
+    Database {
+        /// What became of it.
+        result: StepResult,
+        /// The facts read after it; none while the database is down.
+        facts: Option<DatabaseFacts>,
+    },
+    /// What is known of a silent peer's host.
+    Peer {
+        /// It answered an ARP request for its own address.
+        arp: bool,
+        /// What its port did.
+        port: PortAnswer,
+    },
+}
+
+/// What a peer's port did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum PortAnswer {
+    /// A connection was made.
+    Open,
+    /// A reset: the host lives, the agent does not.
+    Reset,
+    /// Nothing.
+    Silent,
+}
+
+/// What became of a swap (R5).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum SwapOutcome {
+    /// The value's `recent` has this attempt; the version is the newest decided one, its bytes as they stand there.
+    Won {
+        /// The decided version.
+        version: Version,
+        /// The decided bytes.
+        bytes: Vec<u8>,
+    },
+    /// Another value is decided; this attempt can win no more.
+    Lost {
+        /// The decided version.
+        version: Version,
+        /// The decided bytes.
+        bytes: Vec<u8>,
+    },
+    /// It may still win, until the version moves past the one it expected.
+    Unknown,
+    /// R2: the register went back.
+    WentBack,
+}
+
+/// What became of a database step.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum StepResult {
+    /// Done.
+    Done,
+    /// Read-only was not answered within its bound, and is withdrawn; nothing changed.
+    Blocked,
+    /// The statement was not answered within its bound: it may still act (D11). Only `Kill` ends it.
+    NoAnswer,
+    /// The server is not there.
+    Down,
+    /// Refused or failed, with the reason.
+    Failed(String),
+    /// Answer of `Compare`.
+    Lineage(Lineage),
+    /// Answer of `SaveTail`.
+    Saved(SavedTail),
+}
+
+/// How a node's log relates to the recorded writer's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Lineage {
+    /// All of it is in the writer's log.
+    Part,
+    /// The last `count` transactions are not; `rewindable`: rows only, so they can be undone in place.
+    Tail {
+        /// Transactions beyond the common point.
+        count: u64,
+        /// Can be undone in place.
+        rewindable: bool,
+    },
+    /// No common point can be shown: re-clone.
+    Foreign,
+}
+
+/// A tail that was saved.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SavedTail {
+    /// How many transactions; none if they cannot be counted (a foreign copy, saved whole).
+    pub count: Option<u64>,
+    /// Where.
+    pub path: String,
+}
+
+/// What an operator asks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// A planned move; to the eligible standby if none is named.
+    Switchover {
+        /// The named successor.
+        to: Option<NodeId>,
+    },
+    /// Why are you where you are?
+    Explain,
+}
+
+/// What an operator is answered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done, and how long the database or the VIP was away as seen from here.
+    Done(String),
+    /// A guard refuses; the row of section 9 if one applies.
+    Refused {
+        /// The reason with the remedy.
+        reason: String,
+    },
+    /// It was begun and did not come to its end.
+    Failed {
+        /// The reason with the remedy.
+        reason: String,
+    },
+    /// The text of `explain`.
+    Text(Vec<String>),
+}
+
+/// What is known of this agent's run (C6); read and stored before the core exists.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Every run of this node, synced with the present one before its first proposal.
+    pub runs: Vec<RunId>,
+    /// The highest version this node had stored when this run began (R2, D7).
+    pub high: Version,
+    /// The local lock that only one agent of this host can hold is held.
+    pub lock_held: bool,
+    /// Which slots are held in the kernel, and what their tickets have left.
+    pub gate: [Option<Span>; 2],
+}

@@ -1,0 +1,30 @@
+//! What operators are told. Each event has a stable code of the form `area.what`, a severity, and a sentence.
+
+use crate::id::Epoch;
+use alloc::string::String;
+use serde::{Deserialize, Serialize};
+
+/// One line of the event log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// Stable, for tools: `lease.lost`, `database.tail-saved`.
+    pub code: String,
+    /// Whom it wakes.
+    pub severity: Severity,
+    /// The epoch in which it happened.
+    pub epoch: Epoch,
+    /// What happened and why, with the rule in brackets.
+    pub text: String,
+}
+
+/// Whom an event wakes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// What an operator would tell a colleague.
+    Info,
+    /// Something is degraded, and is being mended.
+    Warning,
+    /// Wakes somebody.
+    Alarm,
+}

@@ -1,0 +1,137 @@
+//! What is observed: facts of the local database and services, and what peers report. An observation is
+//! a fact with a date; it is never a verdict, and *unknown* is always a legal one.
+
+use crate::id::{AttemptId, Epoch, Incarnation, NodeId, RunId, Version};
+use crate::role::Role;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// A managed service, numbered as in the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ServiceId(pub u16);
+
+/// A place in a database's log, compared for equality only: comparing numbers proves nothing (D4).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Position(pub String);
+
+/// Everything core knows of the local database, read over the control connection (D11).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DatabaseFacts {
+    /// Names this start of the server process.
+    pub start: u64,
+    /// Clients cannot write.
+    pub read_only: bool,
+    /// Commits wait for the replica: status ON, with the three settings read back (D1).
+    pub strict: bool,
+    /// Sessions that wait for a confirmation.
+    pub waiting: u32,
+    /// Replicas that confirm.
+    pub confirming: u32,
+    /// The thread that receives from the source.
+    pub receiver: Thread,
+    /// The thread that applies what was received.
+    pub applier: Thread,
+    /// Whom the receiver is set to follow.
+    pub source: Option<NodeId>,
+    /// The receiver is stopped and everything received is applied, by both signs (D6).
+    pub drained: bool,
+    /// The end of this server's log.
+    pub end: Position,
+    /// What the applier has reached.
+    pub applied: Position,
+    /// The token of `Observe { look_for }`, if its row is here.
+    pub shows: Option<AttemptId>,
+    /// Commits that ended their wait without a confirmation, since the server started (D9).
+    pub unconfirmed: u64,
+    /// The incarnation kept with the data; none if there is none, or the two copies disagree.
+    pub incarnation: Option<Incarnation>,
+    /// The follower's mark, kept beside the incarnation.
+    pub mark: bool,
+    /// Under a mark: relay logs may be gone (the server was started anew, both threads were stopped, or somebody
+    /// else started or stopped one) since the incarnation was kept (D4). It then ends.
+    pub broken: bool,
+}
+
+/// A replication thread.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Thread {
+    /// Not running, without an error.
+    Stopped,
+    /// Looking for its source.
+    Connecting,
+    /// Running.
+    Running,
+    /// Not running, because of this error.
+    Failed(String),
+}
+
+/// A unit as systemd sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum UnitState {
+    /// Running; `start` names this start.
+    Up {
+        /// Differs after each start.
+        start: u64,
+    },
+    /// Not running.
+    Down,
+    /// Between the two, or systemd does not answer.
+    Unknown,
+}
+
+/// What a node tells its peers, every 50 ms and at once on a change. Not through the register.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Who.
+    pub node: NodeId,
+    /// Which run of its agent.
+    pub run: RunId,
+    /// Grows by one per report of the run: an older one is ignored.
+    pub n: u64,
+    /// The newest format it speaks (R7).
+    pub speaks: u16,
+    /// The newest version it knows.
+    pub version: Version,
+    /// Its epoch there.
+    pub epoch: Epoch,
+    /// The operator's word for where it is.
+    pub role: Role,
+    /// It answers for the VIP.
+    pub serving: bool,
+    /// It could serve now, as far as its own database and services go; if not, why not.
+    pub unable: Option<String>,
+    /// Its database, if it is up and under control.
+    pub database: Option<DatabaseReport>,
+    /// Its services, in the order of the configuration.
+    pub services: Vec<UnitState>,
+    /// The writer's question to its follower: show me this row (D4).
+    pub look_for: Option<AttemptId>,
+    /// The holder is about to release to this node: observe quickly.
+    pub moving_to: Option<NodeId>,
+}
+
+/// What a node tells of its database.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DatabaseReport {
+    /// Its present incarnation, if it is whole.
+    pub incarnation: Option<Incarnation>,
+    /// This start of its server.
+    pub start: u64,
+    /// Clients cannot write.
+    pub read_only: bool,
+    /// Commits wait for the replica.
+    pub strict: bool,
+    /// The receiver.
+    pub receiver: Thread,
+    /// The applier.
+    pub applier: Thread,
+    /// Whom it follows.
+    pub source: Option<NodeId>,
+    /// What its applier has reached.
+    pub applied: Position,
+    /// The marker it was asked for, if its row is there.
+    pub shows: Option<AttemptId>,
+}
