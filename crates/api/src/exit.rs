@@ -1,0 +1,94 @@
+//! The exit codes of `regent`: distinct, documented, never changed.
+
+use std::fmt;
+use std::process::{ExitCode, Termination};
+
+/// How a command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done; `status`: an active node, in sync, everybody heard.
+    Ok = 0,
+    /// The command line is wrong.
+    Usage = 1,
+    /// The configuration or a certificate is wrong.
+    Configuration = 2,
+    /// The agent does not answer.
+    Unreachable = 3,
+    /// There is no cluster yet: `regent init`.
+    NotInitialised = 4,
+    /// `status`: it runs, but solo, or a node is not heard, or a service is down.
+    Degraded = 5,
+    /// `status`: no node is active.
+    NoActive = 6,
+    /// A guard refuses; the reason is printed.
+    Refused = 7,
+    /// It was begun and did not end in its time.
+    TimedOut = 8,
+    /// Something must not go on without an operator: an identity exists twice, the register went back.
+    Unsafe = 9,
+    /// A mistake of Regent itself, or of the machine under it.
+    Internal = 10,
+}
+
+impl Exit {
+    /// All of them, for the documentation and the tests.
+    pub const ALL: [Exit; 11] = [
+        Exit::Ok,
+        Exit::Usage,
+        Exit::Configuration,
+        Exit::Unreachable,
+        Exit::NotInitialised,
+        Exit::Degraded,
+        Exit::NoActive,
+        Exit::Refused,
+        Exit::TimedOut,
+        Exit::Unsafe,
+        Exit::Internal,
+    ];
+
+    /// The number the shell sees.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// One line for `regent --help` and the documentation.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Ok => "done; for status: an active node, in sync, everybody heard",
+            Exit::Usage => "the command line is wrong",
+            Exit::Configuration => "the configuration or a certificate is wrong",
+            Exit::Unreachable => "the agent does not answer",
+            Exit::NotInitialised => "there is no cluster yet",
+            Exit::Degraded => "status: solo, or a node is not heard, or a service is down",
+            Exit::NoActive => "status: no node is active",
+            Exit::Refused => "a guard refuses; the reason is printed",
+            Exit::TimedOut => "begun, and not ended in its time",
+            Exit::Unsafe => "an identity exists twice, or the register went back",
+            Exit::Internal => "a mistake of regent, or of the machine under it",
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.number(), self.meaning())
+    }
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        ExitCode::from(self.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_number_of_its_own() {
+        let numbers: Vec<u8> = Exit::ALL.iter().map(|e| e.number()).collect();
+        assert_eq!(numbers, (0..=10).collect::<Vec<u8>>());
+    }
+}

@@ -1,0 +1,264 @@
+//! Puts a question to an agent and shows the answer.
+
+use crate::args::Question;
+use crate::{error, render};
+use regent_api::call::{Ask, Call, Refusal, RefusalKind, Reply, Result as ApiResult};
+use regent_api::exit::Exit;
+use regent_api::frame;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// A stream to an agent.
+pub trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+/// Opens a stream to another node: the question, and how long each read may take.
+pub type Remote = fn(&Question, Duration) -> Result<Box<dyn Stream>, Refusal>;
+
+/// Puts the question, prints the answer, and returns the exit code that says the same.
+pub fn put(question: &Question, remote: Remote) -> Exit {
+    let mut screen = Screen::of_this_process(question.json);
+    match converse(question, remote, &mut screen) {
+        Ok(exit) => exit,
+        Err(refusal) => screen.refuse(&refusal),
+    }
+}
+
+/// How long an agent may be silent. An agent answers status from what it knows, so that is within a second even
+/// with its peers dead; the others tell their progress or end within the bound of a planned move.
+fn patience(ask: &Ask) -> Duration {
+    match ask {
+        Ask::Status | Ask::Explain | Ask::History { .. } => Duration::from_millis(900),
+        Ask::Switchover { .. } => Duration::from_secs(20),
+        Ask::Init | Ask::AdmitVoter { .. } => Duration::from_secs(60),
+    }
+}
+
+fn converse(question: &Question, remote: Remote, screen: &mut Screen) -> Result<Exit, Refusal> {
+    let patience = patience(&question.ask);
+    let mut stream: Box<dyn Stream> = match &question.node {
+        Some(_) => remote(question, patience)?,
+        None => Box::new(local(&question.socket, patience)?),
+    };
+    let call = serde_json::to_vec(&Call::new(question.ask.clone())).map_err(internal)?;
+    frame::write(&mut stream, &call).map_err(|e| silent(question, &e))?;
+    loop {
+        let body = frame::read(&mut stream).map_err(|e| silent(question, &e))?;
+        let reply: Reply = serde_json::from_slice(&body).map_err(|e| Refusal {
+            kind: RefusalKind::Internal,
+            reason: format!("the agent's answer is not understood: {e}"),
+            remedy: "the command and the agent are of different releases: restart the agent".into(),
+        })?;
+        match reply {
+            Reply::Progress(text) => screen.progress(&text),
+            Reply::Status(status) => {
+                screen.show(&*status, |paint| render::status(&status, paint));
+                return Ok(status.exit());
+            }
+            Reply::History(history) => {
+                screen.show(&history, |paint| render::history(&history, paint));
+                return Ok(Exit::Ok);
+            }
+            Reply::Text(lines) => {
+                screen.show(&render::Explanation::new(&lines), |_| lines.join("\n") + "\n");
+                return Ok(Exit::Ok);
+            }
+            Reply::Done(text) => {
+                screen.show(&done(&text), |_| format!("{text}\n"));
+                return Ok(Exit::Ok);
+            }
+            Reply::Refused(refusal) => return Err(refusal),
+        }
+    }
+}
+
+fn done(text: &str) -> ApiResult {
+    ApiResult {
+        version: regent_api::VERSION,
+        result: "done".into(),
+        text: text.into(),
+        remedy: None,
+        exit: Exit::Ok.number(),
+    }
+}
+
+fn local(socket: &Path, patience: Duration) -> Result<UnixStream, Refusal> {
+    let refuse = |error: io::Error| {
+        let (reason, remedy) = match error.kind() {
+            io::ErrorKind::PermissionDenied => ("permission denied", "run this command as root"),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => (
+                "it does not run here",
+                "systemctl start regent (regent-witness on the witness), or ask another node with --node NAME",
+            ),
+            _ => ("it cannot be asked", "systemctl status regent"),
+        };
+        Refusal {
+            kind: RefusalKind::Unreachable,
+            reason: format!("failed to reach the agent at {}: {reason}", socket.display()),
+            remedy: remedy.into(),
+        }
+    };
+    let stream = UnixStream::connect(socket).map_err(refuse)?;
+    stream.set_read_timeout(Some(patience)).map_err(refuse)?;
+    stream.set_write_timeout(Some(patience)).map_err(refuse)?;
+    Ok(stream)
+}
+
+fn silent(question: &Question, error: &io::Error) -> Refusal {
+    let whom = match &question.node {
+        Some(name) => format!("the agent of {name}"),
+        None => "the local agent".into(),
+    };
+    let timed_out = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+    let (kind, reason) = match (timed_out, question.ask.changes()) {
+        (true, true) => (RefusalKind::TimedOut, format!("{whom} did not tell the end in its time")),
+        (true, false) => (RefusalKind::Unreachable, format!("{whom} does not answer")),
+        (false, _) => (RefusalKind::Unreachable, format!("{whom} broke the connection: {error}")),
+    };
+    let remedy = if question.ask.changes() {
+        "see what became of it with regent status and regent history"
+    } else {
+        "systemctl status regent; journalctl -u regent"
+    };
+    Refusal { kind, reason, remedy: remedy.into() }
+}
+
+fn internal(error: serde_json::Error) -> Refusal {
+    Refusal {
+        kind: RefusalKind::Internal,
+        reason: format!("failed to write the question: {error}"),
+        remedy: String::new(),
+    }
+}
+
+/// Where the answer goes: colours only on a terminal that wants them.
+struct Screen {
+    json: bool,
+    paint: bool,
+}
+
+impl Screen {
+    fn of_this_process(json: bool) -> Screen {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+            && std::env::var_os("TERM").is_none_or(|v| v != "dumb");
+        Screen { json, paint: wanted && io::stdout().is_terminal() }
+    }
+
+    fn show<T: serde::Serialize>(&self, value: &T, text: impl FnOnce(bool) -> String) {
+        let out = if self.json {
+            serde_json::to_string(value).map(|s| s + "\n").unwrap_or_default()
+        } else {
+            text(self.paint)
+        };
+        // A reader that went away (`| head`) is no error.
+        io::stdout().write_all(out.as_bytes()).ok();
+    }
+
+    fn progress(&self, text: &str) {
+        io::stderr().write_all(format!("{text}\n").as_bytes()).ok();
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Exit {
+        if self.json {
+            self.show(&error::json(refusal), |_| String::new());
+        } else {
+            io::stderr().write_all(error::render(refusal).as_bytes()).ok();
+        }
+        refusal.kind.exit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regent_api::history::History;
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    fn question(socket: &Path, ask: Ask) -> Question {
+        Question {
+            ask,
+            json: false,
+            node: None,
+            socket: socket.into(),
+            config: PathBuf::new(),
+            tls: PathBuf::new(),
+        }
+    }
+
+    fn nobody(_: &Question, _: Duration) -> Result<Box<dyn Stream>, Refusal> {
+        panic!("nobody remote is asked")
+    }
+
+    fn socket(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("regent-cli-{}-{name}", std::process::id()));
+        std::fs::remove_file(&path).ok();
+        path
+    }
+
+    /// An agent that answers one call with these replies.
+    fn agent(path: &Path, replies: Vec<Reply>) -> std::thread::JoinHandle<Call> {
+        let listener = UnixListener::bind(path).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let call = serde_json::from_slice(&frame::read(&mut stream).unwrap()).unwrap();
+            for reply in replies {
+                frame::write(&mut stream, &serde_json::to_vec(&reply).unwrap()).unwrap();
+            }
+            call
+        })
+    }
+
+    #[test]
+    fn an_agent_that_is_not_there_is_unreachable() {
+        let path = socket("none");
+        assert_eq!(put(&question(&path, Ask::Status), nobody), Exit::Unreachable);
+    }
+
+    #[test]
+    fn progress_is_followed_to_the_end() {
+        let path = socket("progress");
+        let replies = vec![Reply::Progress("half".into()), Reply::Done("moved".into())];
+        let there = agent(&path, replies);
+        let ask = Ask::Switchover { to: None };
+        assert_eq!(put(&question(&path, ask.clone()), nobody), Exit::Ok);
+        assert_eq!(there.join().unwrap(), Call::new(ask));
+    }
+
+    #[test]
+    fn each_refusal_has_its_exit_code() {
+        for (kind, exit) in [
+            (RefusalKind::Guard, Exit::Refused),
+            (RefusalKind::TimedOut, Exit::TimedOut),
+            (RefusalKind::NotInitialised, Exit::NotInitialised),
+            (RefusalKind::Unsafe, Exit::Unsafe),
+        ] {
+            let path = socket(&format!("{kind:?}"));
+            let refusal = Refusal { kind, reason: "no".into(), remedy: String::new() };
+            let there = agent(&path, vec![Reply::Refused(refusal)]);
+            assert_eq!(put(&question(&path, Ask::Explain), nobody), exit);
+            there.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_agent_that_says_nothing_is_given_up_within_a_second() {
+        let path = socket("mute");
+        let listener = UnixListener::bind(&path).unwrap();
+        let began = std::time::Instant::now();
+        assert_eq!(put(&question(&path, Ask::Status), nobody), Exit::Unreachable);
+        assert!(began.elapsed() < Duration::from_secs(1));
+        drop(listener);
+    }
+
+    #[test]
+    fn a_history_is_shown() {
+        let path = socket("history");
+        let history = History { version: 1, node: "mn1".into(), events: vec![] };
+        let there = agent(&path, vec![Reply::History(history)]);
+        assert_eq!(put(&question(&path, Ask::History { last: 3 }), nobody), Exit::Ok);
+        assert_eq!(there.join().unwrap().ask, Ask::History { last: 3 });
+    }
+}

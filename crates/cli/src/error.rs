@@ -1,0 +1,36 @@
+//! How an error looks: what failed and where, then what to do about it.
+
+use regent_api::call::{Refusal, RefusalKind, Result as ApiResult};
+
+/// The text of a refusal for a terminal.
+pub fn render(refusal: &Refusal) -> String {
+    let mut out = format!("error: {}\n", refusal.reason);
+    if !refusal.remedy.is_empty() {
+        out.push_str(&format!("  what to do: {}\n", refusal.remedy));
+    }
+    out
+}
+
+/// The same as version 1 of the JSON answer.
+pub fn json(refusal: &Refusal) -> ApiResult {
+    ApiResult {
+        version: regent_api::VERSION,
+        result: word(refusal.kind).into(),
+        text: refusal.reason.clone(),
+        remedy: Some(refusal.remedy.clone()).filter(|r| !r.is_empty()),
+        exit: refusal.kind.exit().number(),
+    }
+}
+
+fn word(kind: RefusalKind) -> &'static str {
+    match kind {
+        RefusalKind::Usage => "usage",
+        RefusalKind::Configuration => "configuration",
+        RefusalKind::NotInitialised => "not-initialised",
+        RefusalKind::Unreachable => "unreachable",
+        RefusalKind::Guard => "refused",
+        RefusalKind::TimedOut => "timed-out",
+        RefusalKind::Unsafe => "unsafe",
+        RefusalKind::Internal => "internal",
+    }
+}
