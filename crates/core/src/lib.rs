@@ -14,6 +14,7 @@ extern crate alloc;
 pub mod command;
 pub mod event;
 pub mod id;
+pub mod invariant;
 pub mod node;
 pub mod observe;
 pub mod role;
