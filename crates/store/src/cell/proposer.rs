@@ -118,6 +118,18 @@ pub enum Refusal {
     /// The record file could not be written.
     #[error("the record could not be stored")]
     NotStored,
+    /// Something newer was asked for, or too much is asked at once.
+    #[error("the register is busy")]
+    Busy,
+    /// A witness proposes nothing.
+    #[error("this node only votes")]
+    OnlyVotes,
+    /// No decided value is known here yet; read first.
+    #[error("no decided value is known here yet")]
+    NoView,
+    /// The node to be admitted votes already.
+    #[error("the node votes already")]
+    AlreadyVotes,
     /// The register is shutting down.
     #[error("the register is shutting down")]
     ShuttingDown,
@@ -263,6 +275,11 @@ impl Proposer {
             self.plant_held(&work);
         }
         self.answers.push_back(Answer::Unknown);
+    }
+
+    /// The register that it proposes to.
+    pub fn cluster(&self) -> ClusterId {
+        self.setup.cluster
     }
 
     /// True while an attempt or a read is outstanding.
