@@ -4,8 +4,8 @@
 //! ([`node::Input`]), commands come out ([`command::Command`]), and `explain` tells why. The same code runs in the
 //! agent, in the simulator and behind `regent explain`.
 //!
-//! How to read it: [`state`] is what the cluster agrees on, `lease` and `gate` protect the address by time,
-//! `sync` protects the data by won swaps, [`node`] puts them together.
+//! How to read it: [`state`] is what the cluster agrees on, [`lease`] and [`gate`] protect the address by time,
+//! [`sync`] protects the data by won swaps, [`node`] puts them together.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -13,11 +13,16 @@ extern crate alloc;
 
 pub mod command;
 pub mod event;
+pub mod gate;
 pub mod id;
 pub mod invariant;
+pub mod lease;
 pub mod node;
 pub mod observe;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod role;
 pub mod spec;
 pub mod state;
+pub mod sync;
 pub mod time;

@@ -14,6 +14,9 @@ pub struct Spec {
     pub services: Vec<String>,
     /// The local timing.
     pub pace: Pace,
+    /// A mistake made on purpose, to prove the simulator.
+    #[cfg(feature = "planted")]
+    pub planted: Option<crate::planted::Planted>,
 }
 
 /// How often and how patiently; a node's own matter.

@@ -1,0 +1,345 @@
+//! The local database: one step in flight, the facts read after it, and what is done when it is down or hangs.
+
+use super::{Flight, Node};
+use crate::command::{Action, DatabaseStep, Lineage, Outcome, StepResult};
+use crate::event::Severity;
+use crate::id::{AttemptId, CommandId, Incarnation};
+use crate::observe::{DatabaseFacts, Thread, UnitState};
+use crate::time::{Span, Time};
+use alloc::format;
+
+/// While something waits for the next fact.
+const HURRY: Span = Span::millis(5);
+/// First pause between two starts that failed; doubled each time.
+const RESTART_FIRST: Span = Span::millis(200);
+const RESTART_MOST: Span = Span::millis(10_000);
+/// How long a step may take before core gives it up even if the adapter does not (each adapter has its own bound below this).
+const STEP_MAX: Span = Span::millis(15_000);
+const LONG_STEP_MAX: Span = Span::millis(3_600_000);
+
+/// What this run knows of the local database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Database {
+    pub unit: UnitState,
+    pub facts: Option<DatabaseFacts>,
+    /// This run's control connection stands (D11).
+    control: bool,
+    busy: Option<(CommandId, DatabaseStep, Time)>,
+    observed: Option<Time>,
+    asked_control: Option<Time>,
+    urgent: Option<Time>,
+    /// The token of the newest marker that is under way.
+    pub marker: Option<AttemptId>,
+    /// The incarnation last read; outlives the facts, because data outlive the server.
+    incarnation: Option<Option<Incarnation>>,
+    /// The server's start that this run found writable when it first saw it (D2).
+    pub found_writable: Option<u64>,
+    seen_once: bool,
+    tried_start: Option<Time>,
+    failures: u32,
+    must_kill: bool,
+    unconfirmed: Option<(u64, u64)>,
+}
+
+impl Database {
+    pub fn new(_now: Time) -> Database {
+        Database {
+            unit: UnitState::Unknown,
+            facts: None,
+            control: false,
+            busy: None,
+            observed: None,
+            asked_control: None,
+            urgent: None,
+            marker: None,
+            incarnation: None,
+            found_writable: None,
+            seen_once: false,
+            tried_start: None,
+            failures: 0,
+            must_kill: false,
+            unconfirmed: None,
+        }
+    }
+
+    /// No step is in flight, and facts can be trusted.
+    pub fn is_free(&self) -> bool {
+        self.busy.is_none() && self.control && !self.must_kill
+    }
+
+    /// The next facts are wanted soon.
+    pub fn hurry(&mut self, now: Time) {
+        self.urgent = Some(now);
+    }
+
+    pub fn is_urgent(&self) -> bool {
+        self.urgent.is_some()
+    }
+
+    /// The unit is known to be down.
+    pub fn is_down(&self) -> bool {
+        self.unit == UnitState::Down
+    }
+
+    /// It hung and is to be killed, or is being killed.
+    pub fn is_being_killed(&self) -> bool {
+        self.must_kill || matches!(&self.busy, Some((_, DatabaseStep::Kill, _)))
+    }
+
+    /// The incarnation, once it was read in this run.
+    pub fn incarnation_known(&self) -> Option<Option<Incarnation>> {
+        self.incarnation
+    }
+
+    fn forget_server(&mut self) {
+        self.facts = None;
+        self.control = false;
+        self.marker = None;
+    }
+}
+
+impl DatabaseFacts {
+    /// Nothing more is received.
+    pub fn receiver_is_off(&self) -> bool {
+        matches!(self.receiver, Thread::Stopped | Thread::Failed(_))
+    }
+}
+
+impl Node {
+    /// Asks for one step; only while no other is in flight, but for a kill.
+    pub(super) fn step(&mut self, step: DatabaseStep, now: Time) {
+        let kill = step == DatabaseStep::Kill;
+        if self.database.busy.is_some() && !kill {
+            return;
+        }
+        if step == DatabaseStep::ReadOnly {
+            self.database.found_writable = None;
+        }
+        let id = self.ask(Action::Database(step.clone()), Some(Flight::Database(step.clone())));
+        self.database.busy = Some((id, step, now));
+    }
+
+    pub(super) fn take_database(
+        &mut self,
+        step: DatabaseStep,
+        id: CommandId,
+        outcome: Outcome,
+        now: Time,
+    ) {
+        let current = self.database.busy.as_ref().is_some_and(|(busy, ..)| *busy == id);
+        if !current {
+            // Overtaken by a kill: whatever it said is about a server that is gone.
+            return;
+        }
+        self.database.busy = None;
+        let (result, facts) = match outcome {
+            Outcome::Database { result, facts } => (result, facts),
+            Outcome::Failed(why) => (StepResult::Failed(why), None),
+            Outcome::Done => (StepResult::Done, None),
+            Outcome::Clock(_) | Outcome::Swap(_) | Outcome::Peer { .. } => return,
+        };
+        if let Some(facts) = facts {
+            self.take_facts(facts, now);
+        }
+        match (&step, &result) {
+            (DatabaseStep::Kill, StepResult::Done) => {
+                self.database.must_kill = false;
+                self.database.forget_server();
+                self.database.unit = UnitState::Down;
+                self.note_move(|m| m.killed = true);
+            }
+            (DatabaseStep::Kill, _) => self.database.must_kill = true,
+            (_, StepResult::Down) => self.database.forget_server(),
+            // D11: only its death proves that a statement is over.
+            (_, StepResult::NoAnswer) => {
+                self.database.must_kill = true;
+                let text =
+                    format!("the database did not answer {step:?} in time: it is killed [D11]");
+                self.tell("database.hung", Severity::Warning, text);
+            }
+            (DatabaseStep::ReadOnly, StepResult::Blocked) => self.read_only_blocked(),
+            (_, StepResult::Failed(why)) => {
+                let text = format!("{step:?} failed: {why}");
+                self.tell("database.step", Severity::Warning, text);
+                self.follow_failed(&step, now);
+            }
+            (DatabaseStep::Start, StepResult::Done) => self.database.unit = UnitState::Unknown,
+            (_, StepResult::Done | StepResult::Blocked) => {
+                if step == DatabaseStep::TakeControl {
+                    self.database.failures = 0;
+                }
+            }
+            (_, StepResult::Lineage(lineage)) => self.take_lineage(*lineage, now),
+            (_, StepResult::Saved(saved)) => {
+                let saved = saved.clone();
+                self.take_saved(&saved);
+            }
+        }
+        if result == StepResult::Done {
+            self.follow_done(&step);
+        }
+        if step == DatabaseStep::Start && result != StepResult::Done {
+            self.database.failures = self.database.failures.saturating_add(1);
+        }
+    }
+
+    fn take_facts(&mut self, facts: DatabaseFacts, now: Time) {
+        self.database.control = true;
+        self.database.observed = Some(now);
+        self.database.urgent = None;
+        self.database.incarnation = Some(facts.incarnation.filter(|_| !facts.broken));
+        if !self.database.seen_once {
+            self.database.seen_once = true;
+            self.database.found_writable = (!facts.read_only).then_some(facts.start);
+        }
+        if let Some((start, count)) = self.database.unconfirmed
+            && start == facts.start
+            && facts.unconfirmed > count
+            && self.view.as_ref().is_some_and(|view| view.state.sync.with.is_some())
+            && self.holds()
+        {
+            let more = facts.unconfirmed - count;
+            let text = format!(
+                "{more} commits ended their wait without a confirmation: somebody killed a query or turned semi-sync off [D9]"
+            );
+            self.tell("database.unconfirmed", Severity::Alarm, text);
+        }
+        self.database.unconfirmed = Some((facts.start, facts.unconfirmed));
+        let shape = |f: &DatabaseFacts| {
+            (f.read_only, f.strict, f.shows, f.receiver.clone(), f.applied.clone(), f.incarnation)
+        };
+        let before = self.database.facts.as_ref().map(shape);
+        if before != Some(shape(&facts)) && (before.is_none() || self.is_watched()) {
+            self.report_now = true;
+        }
+        self.database.facts = Some(facts);
+    }
+
+    /// systemd or a pidfd told of the database's unit.
+    pub(super) fn take_database_unit(&mut self, state: UnitState, now: Time) {
+        if state == UnitState::Down && self.database.unit != UnitState::Down {
+            let died = self.database.facts.is_some();
+            self.database.forget_server();
+            if died {
+                self.tell("database.died", Severity::Alarm, "the database's unit is down".into());
+                self.report_now = true;
+            }
+            let _ = now;
+        }
+        self.database.unit = state;
+    }
+
+    /// Kills what hangs, starts what is down, takes control of what runs.
+    pub(super) fn mend_database(&mut self, now: Time) {
+        if let Some((_, step, since)) = &self.database.busy {
+            let most = match step {
+                DatabaseStep::Reclone { .. }
+                | DatabaseStep::SaveTail { .. }
+                | DatabaseStep::Rewind { .. }
+                | DatabaseStep::Compare { .. } => LONG_STEP_MAX,
+                DatabaseStep::TakeControl
+                | DatabaseStep::Observe { .. }
+                | DatabaseStep::Start
+                | DatabaseStep::Kill
+                | DatabaseStep::Keep { .. }
+                | DatabaseStep::Strict
+                | DatabaseStep::Loose
+                | DatabaseStep::ReadOnly
+                | DatabaseStep::Writable
+                | DatabaseStep::Marker { .. }
+                | DatabaseStep::StopReceiver
+                | DatabaseStep::StartReceiver
+                | DatabaseStep::EndFollowing
+                | DatabaseStep::Follow { .. } => STEP_MAX,
+            };
+            if now.elapsed_most(*since) < most || *step == DatabaseStep::Kill {
+                return;
+            }
+            self.database.must_kill = true;
+        }
+        if self.database.must_kill {
+            self.database.must_kill = false;
+            return self.step(DatabaseStep::Kill, now);
+        }
+        match self.database.unit {
+            UnitState::Up { .. } | UnitState::Unknown if !self.database.control => {
+                let asked = self.database.asked_control;
+                if asked.is_none_or(|at| now.elapsed_most(at) >= Span::millis(50)) {
+                    self.database.asked_control = Some(now);
+                    self.step(DatabaseStep::TakeControl, now);
+                }
+            }
+            UnitState::Down => self.start_database(now),
+            UnitState::Up { .. } | UnitState::Unknown => {}
+        }
+    }
+
+    /// Starts it, with back-off; not while a move after its death is under way (it would serve nobody sooner).
+    fn start_database(&mut self, now: Time) {
+        if self.moving.is_some() || self.is_paused(now) {
+            return;
+        }
+        let pause = Span((RESTART_FIRST.0 << self.database.failures.min(10)).min(RESTART_MOST.0));
+        if self.database.failures > 0
+            && self.database.tried_start.is_some_and(|at| now.elapsed_most(at) < pause)
+        {
+            return;
+        }
+        self.database.tried_start = Some(now);
+        self.step(DatabaseStep::Start, now);
+    }
+
+    /// Fresh facts: at rest every `observe`, quickly while something waits for them.
+    pub(super) fn observe_database(&mut self, now: Time) {
+        if !self.database.is_free() {
+            return;
+        }
+        let pause = if self.database.is_urgent() || self.is_watched() {
+            HURRY
+        } else {
+            self.spec.pace.observe
+        };
+        if self.database.observed.is_none_or(|at| now.elapsed_most(at) >= pause) {
+            let look_for = self.asked_token();
+            self.step(DatabaseStep::Observe { look_for }, now);
+        }
+    }
+
+    /// Does a peer wait for what this database shows?
+    fn is_watched(&self) -> bool {
+        self.asked_token().is_some() || self.peers.values().any(|p| p.moves_to(self.me()))
+    }
+
+    /// The marker that the writer asked this follower to show.
+    fn asked_token(&self) -> Option<AttemptId> {
+        let writer = self.view.as_ref()?.state.sync.writer.node;
+        self.peers.get(&writer)?.report.as_ref()?.look_for
+    }
+
+    /// Not holder, or mute: nobody may write here. Read-only with a bound; if it is not answered, the unit is killed
+    /// and the commits come back as the tail (D3, D8).
+    pub(super) fn quiesce_database(&mut self, now: Time) {
+        let Some(facts) = &self.database.facts else { return };
+        if !facts.read_only && self.database.is_free() {
+            self.step(DatabaseStep::ReadOnly, now);
+        }
+    }
+
+    fn read_only_blocked(&mut self) {
+        if self.holds() && self.mute.is_none() && self.moving.is_some() {
+            // Section 9, row 7: it is withdrawn, nothing has changed, the move is undone.
+            self.note_move(|m| m.blocked = true);
+        } else {
+            self.database.must_kill = true;
+            self.tell(
+                "database.killed",
+                Severity::Warning,
+                "read-only is blocked by a commit that waits, and another node holds: the database is killed, what was not acknowledged becomes its tail [D3]".into(),
+            );
+        }
+    }
+
+    pub(super) fn take_lineage(&mut self, lineage: Lineage, _now: Time) {
+        self.following.lineage = Some(lineage);
+    }
+}

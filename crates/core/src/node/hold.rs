@@ -1,0 +1,529 @@
+//! What a holder does: make its database ready, renew, open, go on alone when its follower is gone, take it back
+//! in (protocol section 4).
+
+use super::propose::Kind;
+use super::{Flight, Following, Node};
+use crate::command::{Action, AddressStep, DatabaseStep, GateStep, Outcome, Slot};
+use crate::event::Severity;
+use crate::id::{AttemptId, NodeId};
+use crate::observe::{DatabaseFacts, Thread};
+use crate::role::Role;
+use crate::state::{DataCopy, State};
+use crate::sync;
+use crate::time::{Span, Time};
+use alloc::format;
+
+/// How long before the wait's end solo is proposed: two swaps after a refusal, and the steps after them.
+const SOLO_LEAD: Span = Span::millis(120);
+/// Between two proposals when no right runs: a retry costs a ballot, not a ticket.
+const RETRY: Span = Span::millis(20);
+/// The second net under the gate: whole seconds are what the kernel counts.
+const ADDRESS_LIFETIME: Span = Span::millis(4_000);
+const ADDRESS_REFRESH: Span = Span::millis(1_000);
+/// How long a follower may take to show a marker while nobody waits for it.
+const CATCH_UP_MAX: Span = Span::millis(5_000);
+/// How long commits may wait for a follower that is being joined.
+const JOIN_MAX: Span = Span::millis(1_000);
+/// After a join that failed.
+const JOIN_PAUSE: Span = Span::millis(1_000);
+/// A commit that waits longer than this while its follower receives may be stranded (D9).
+const STRANDED: Span = Span::millis(200);
+
+/// A follower being taken in (D4). `copy` and `start` are fixed before P is read: any change starts over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Joining {
+    peer: NodeId,
+    copy: DataCopy,
+    start: u64,
+    token: AttemptId,
+    stage: Stage,
+    since: Time,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Loose; a marker is on its way, to see that the follower is near.
+    CatchUp,
+    /// Strict was asked for and is being read back.
+    Strict,
+    /// Strict; P is everything before the marker that is on its way.
+    Mark,
+    /// The follower showed it: the join may be proposed.
+    Ready,
+}
+
+impl Node {
+    pub(super) fn hold(&mut self, now: Time) {
+        self.succession = None;
+        self.following = Following::default();
+        if self.eligibility() == Some(false) {
+            return self.hold_without_data(now);
+        }
+        if self.is_release_unanswered() {
+            self.close();
+        }
+        self.close_unserved();
+        self.consider_moves(now);
+        self.advance_move(now);
+        self.keep_address(now);
+        self.prepare_database(now);
+        self.watch_follower(now);
+        self.advance_join(now);
+        self.free_stranded(now);
+        self.propose_next(now);
+        self.open(now);
+    }
+
+    /// D10: a database that came back with a tail that nobody confirmed is not shown to anybody.
+    fn close_unserved(&mut self) {
+        let Some(facts) = &self.database.facts else { return };
+        let mine = self.is_licensed(facts) || self.keeps(facts);
+        if self.gate.is_held() && self.moving.is_none() && !mine {
+            self.close();
+        }
+    }
+
+    /// Am I eligible? Unknown until the incarnation was read in this run.
+    pub(super) fn eligibility(&self) -> Option<bool> {
+        let view = self.view.as_ref()?;
+        let known = self.database.incarnation_known()?;
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::OutOfSyncSucceeds) {
+            return Some(known.is_some());
+        }
+        Some(sync::is_eligible(&view.state.sync, self.me(), known))
+    }
+
+    /// A holder whose data is not the recorded one closes and does not renew: it lets its right end, and says so
+    /// to its peers, of whom an eligible one succeeds (section 4, Eligible).
+    fn hold_without_data(&mut self, now: Time) {
+        self.close();
+        self.moving = None;
+        self.quiesce_database(now);
+    }
+
+    /// D2: this run found its database writable, under a record that it inherits without a wait, and keeps it.
+    pub(super) fn keeps(&self, facts: &DatabaseFacts) -> bool {
+        self.inherited
+            && self.tenure.is_some_and(|tenure| tenure.wait.is_none())
+            && self.database.found_writable == Some(facts.start)
+            && !facts.read_only
+    }
+
+    pub(super) fn is_licensed(&self, facts: &DatabaseFacts) -> bool {
+        sync::is_licensed(self.licence, self.epoch(), facts)
+    }
+
+    fn rules(&self, now: Time) -> bool {
+        self.tenure.is_some_and(|tenure| tenure.rules(now))
+    }
+
+    /// The local copy as the register would name it.
+    pub(super) fn my_copy(&self, facts: &DatabaseFacts) -> Option<DataCopy> {
+        facts.incarnation.map(|incarnation| DataCopy { node: self.identity.node, incarnation })
+    }
+
+    /// Brings the database to where a holder needs it, one step at a time: receiver off, drained, unmarked,
+    /// strict (D6); once solo is won loose (D3), once the right has started writable (D2).
+    fn prepare_database(&mut self, now: Time) {
+        if self.moving.is_some() || !self.database.is_free() {
+            return;
+        }
+        let Some(facts) = self.database.facts.clone() else { return };
+        let Some(copy) = self.my_copy(&facts) else { return };
+        if !facts.read_only {
+            return self.prepare_writable(&facts, copy, now);
+        }
+        let follows = facts.source.is_some() || facts.mark;
+        if follows && !matches!(facts.receiver, Thread::Stopped | Thread::Failed(_)) {
+            return self.step(DatabaseStep::StopReceiver, now);
+        }
+        if follows && !facts.drained {
+            return self.database.hurry(now);
+        }
+        if facts.mark {
+            // D6: what was received is applied; a restart now loses nothing.
+            let incarnation = copy.incarnation;
+            return self.step(DatabaseStep::Keep { incarnation, mark: false }, now);
+        }
+        if facts.source.is_some() {
+            return self.step(DatabaseStep::EndFollowing, now);
+        }
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::InheritedSync) && self.rules(now) {
+            return self.step(DatabaseStep::Writable, now);
+        }
+        if !self.is_licensed(&facts) {
+            return;
+        }
+        if self.wants_loose(copy) && facts.strict {
+            return self.loosen(copy, &facts, now);
+        }
+        if !self.wants_loose(copy) && !facts.strict {
+            return self.step(DatabaseStep::Strict, now);
+        }
+        if self.rules(now) && !self.closing {
+            self.step(DatabaseStep::Writable, now);
+        }
+    }
+
+    fn prepare_writable(&mut self, facts: &DatabaseFacts, copy: DataCopy, now: Time) {
+        if !self.is_licensed(facts) && !self.keeps(facts) {
+            return;
+        }
+        let loose = self.wants_loose(copy);
+        // D3: a new run loosens nothing before it has won a swap.
+        if loose && facts.strict && self.rules(now) {
+            self.loosen(copy, facts, now);
+        } else if !loose && !facts.strict {
+            self.step(DatabaseStep::Strict, now);
+        }
+    }
+
+    fn loosen(&mut self, copy: DataCopy, facts: &DatabaseFacts, now: Time) {
+        let Some(view) = &self.view else { return };
+        let unanswered = self.is_join_unanswered();
+        #[cfg(feature = "planted")]
+        let unanswered = unanswered && !self.planted(crate::planted::Planted::LooseWhileJoin);
+        if sync::may_be_loose(&view.state.sync, copy, unanswered, facts) {
+            self.step(DatabaseStep::Loose, now);
+        }
+    }
+
+    /// D3, D5: the mode that the register asks for. Strict while a follower is recorded, or being taken in.
+    fn wants_loose(&self, copy: DataCopy) -> bool {
+        let Some(view) = &self.view else { return false };
+        let solo = view.state.sync.writer == copy && view.state.sync.with.is_none();
+        let joining = self.joining.as_ref().is_some_and(|j| j.stage != Stage::CatchUp);
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::LooseWhileJoin) {
+            return solo;
+        }
+        solo && !joining && !self.is_join_unanswered()
+    }
+
+    /// The VIP goes on the interface behind the closed gate, and its lifetime is refreshed while a right runs.
+    fn keep_address(&mut self, now: Time) {
+        let due = self.address.asked.is_none_or(|at| now.elapsed_most(at) >= ADDRESS_REFRESH);
+        if self.wants_address() && due && !self.in_flight(|f| matches!(f, Flight::AddressAdd)) {
+            self.address.asked = Some(now);
+            let step = AddressStep::Add { lifetime: ADDRESS_LIFETIME };
+            self.ask(Action::Address(step), Some(Flight::AddressAdd));
+        }
+    }
+
+    /// Should the VIP be on this host's interface? While this node holds with a right that runs and is not giving it up.
+    pub(super) fn wants_address(&self) -> bool {
+        self.holds()
+            && self.mute.is_none()
+            && self.eligibility() == Some(true)
+            && self.tenure.is_some_and(|tenure| tenure.right.is_some())
+            && self.moving.as_ref().is_none_or(|m| !m.gives_up_address())
+            && !self.is_release_unanswered()
+    }
+
+    /// Is the recorded follower still following? If not, the holder goes on alone after the patience that fits the
+    /// evidence: none for another incarnation, `suspicion` for silence or a receiver that is off.
+    fn watch_follower(&mut self, now: Time) {
+        let Some(with) = self.view.as_ref().and_then(|view| view.state.sync.with) else {
+            self.with_gone = None;
+            return;
+        };
+        if with.node == self.me() {
+            return;
+        }
+        let suspicion = self.spec.pace.suspicion;
+        let Some(peer) = self.peers.get(&with.node) else { return };
+        let database = peer.report.as_ref().and_then(|report| report.database.as_ref());
+        let other = database
+            .is_some_and(|d| d.incarnation.is_some() && d.incarnation != Some(with.incarnation));
+        let following = database.is_some_and(|d| sync::is_following(d, with, self.identity.node));
+        if other || now.elapsed_most(peer.heard) >= suspicion {
+            let past = Time {
+                boot: now.boot.saturating_sub(suspicion.0),
+                raw: now.raw.saturating_sub(suspicion.0),
+            };
+            self.with_gone = Some(past);
+        } else if following {
+            self.with_gone = None;
+        } else if self.with_gone.is_none() {
+            self.with_gone = Some(now);
+        }
+    }
+
+    fn follower_is_gone(&self, now: Time) -> bool {
+        self.with_gone.is_some_and(|at| now.elapsed_most(at) >= self.spec.pace.suspicion)
+    }
+
+    /// D4, exactly: strict; then the follower's incarnation, then P, then a marker behind it, shown by the follower.
+    fn advance_join(&mut self, now: Time) {
+        let Some(facts) = self.database.facts.clone() else {
+            self.joining = None;
+            return;
+        };
+        let Some(view) = &self.view else { return };
+        let serves = !facts.read_only
+            && (self.is_licensed(&facts) || self.keeps(&facts))
+            && self.rules(now)
+            && self.moving.is_none();
+        if view.state.sync.with.is_some() || !serves {
+            if !self.is_join_unanswered() {
+                self.joining = None;
+            }
+            return;
+        }
+        let Some(joining) = self.joining.clone() else { return self.begin_join(now) };
+        if self.is_join_unanswered() {
+            return;
+        }
+        if !self.is_same_follower(&joining, now) {
+            return self.give_up_join("it stopped following", now);
+        }
+        let shown = self.shows(joining.peer, joining.token);
+        let late = |max: Span| now.elapsed_most(joining.since) >= max;
+        match joining.stage {
+            Stage::CatchUp if shown => self.set_join(Stage::Strict, None, now),
+            Stage::CatchUp if late(CATCH_UP_MAX) => self.give_up_join("it is far behind", now),
+            Stage::Strict if facts.strict && self.database.is_free() => {
+                let token = self.mark_log(now);
+                self.set_join(Stage::Mark, Some(token), now);
+            }
+            Stage::Mark if shown => self.set_join(Stage::Ready, None, now),
+            Stage::Strict | Stage::Mark if late(JOIN_MAX) => {
+                self.give_up_join("it did not confirm in time", now);
+            }
+            Stage::CatchUp | Stage::Strict | Stage::Mark | Stage::Ready => {}
+        }
+    }
+
+    fn begin_join(&mut self, now: Time) {
+        if self.join_paused.is_some_and(|at| now.elapsed_most(at) < JOIN_PAUSE)
+            || self.database.marker.is_some()
+        {
+            return;
+        }
+        let me = self.me();
+        let candidate = self.peers.iter().find_map(|(node, peer)| {
+            let report = peer.fresh(self.spec.pace.suspicion, now)?;
+            let database = report.database.as_ref().filter(|d| sync::can_join(d, me))?;
+            Some((*node, database.incarnation?, database.start))
+        });
+        let Some((peer, incarnation, start)) = candidate else { return };
+        let token = self.mark_log(now);
+        self.joining = Some(Joining {
+            peer,
+            copy: DataCopy { node: peer, incarnation },
+            start,
+            token,
+            stage: Stage::CatchUp,
+            since: now,
+        });
+        self.report_now = true;
+    }
+
+    /// The very incarnation and server start that the join began with, still attached.
+    fn is_same_follower(&self, joining: &Joining, now: Time) -> bool {
+        let report = self.peers[&joining.peer].fresh(self.spec.pace.suspicion, now);
+        report.and_then(|report| report.database.as_ref()).is_some_and(|d| {
+            sync::can_join(d, self.identity.node)
+                && d.incarnation == Some(joining.copy.incarnation)
+                && d.start == joining.start
+        })
+    }
+
+    fn shows(&self, peer: NodeId, token: AttemptId) -> bool {
+        let report = self.peers.get(&peer).and_then(|peer| peer.report.as_ref());
+        report
+            .and_then(|report| report.database.as_ref())
+            .is_some_and(|database| database.shows == Some(token))
+    }
+
+    fn set_join(&mut self, stage: Stage, token: Option<AttemptId>, now: Time) {
+        if let Some(joining) = &mut self.joining {
+            joining.stage = stage;
+            joining.since = now;
+            joining.token = token.unwrap_or(joining.token);
+        }
+        self.report_now = true;
+    }
+
+    fn give_up_join(&mut self, why: &str, now: Time) {
+        if let Some(joining) = self.joining.take() {
+            self.join_paused = Some(now);
+            let text = format!("{} is not taken in yet: {why}", self.name(joining.peer));
+            self.tell("sync.waiting", Severity::Info, text);
+        }
+    }
+
+    /// A new row behind everything that the log has (D4). Our account writes rows only while D2 allows writable.
+    pub(super) fn mark_log(&mut self, _now: Time) -> AttemptId {
+        self.n += 1;
+        let token = AttemptId {
+            node: self.identity.node,
+            boot: self.identity.boot,
+            run: self.identity.run,
+            n: self.n,
+        };
+        self.database.marker = Some(token);
+        self.ask(Action::Database(DatabaseStep::Marker { token }), Some(Flight::Marker { token }));
+        token
+    }
+
+    pub(super) fn take_marker(&mut self, token: AttemptId, outcome: Outcome) {
+        if self.database.marker == Some(token) {
+            self.database.marker = None;
+        }
+        if let Outcome::Database { result: crate::command::StepResult::Done, .. } = outcome {
+            self.note_move(|m| m.marker_confirmed(token));
+        } else if self.joining.as_ref().is_some_and(|joining| joining.token == token) {
+            self.joining = None;
+        }
+    }
+
+    /// The marker that the follower shall show.
+    pub(super) fn looked_for(&self) -> Option<AttemptId> {
+        self.joining.as_ref().map(|joining| joining.token)
+    }
+
+    /// D9: a commit whose confirmation was lost waits until a later one is confirmed: a marker frees it.
+    fn free_stranded(&mut self, now: Time) {
+        let Some(facts) = &self.database.facts else { return };
+        let with = self.view.as_ref().and_then(|view| view.state.sync.with);
+        let attached = with.is_some() && self.with_gone.is_none();
+        if facts.waiting == 0 || facts.read_only || !attached || self.moving.is_some() {
+            self.stranded = None;
+            return;
+        }
+        let since = *self.stranded.get_or_insert(now);
+        if now.elapsed_most(since) >= STRANDED && self.database.marker.is_none() {
+            self.stranded = Some(now);
+            self.mark_log(now);
+        }
+    }
+
+    /// The next swap: solo, join, or a renewal (which each of them is, too).
+    fn propose_next(&mut self, now: Time) {
+        if self.attempt.is_some() || self.is_release_unanswered() {
+            return;
+        }
+        if self.moving.as_ref().is_some_and(|m| m.gives_up_address()) {
+            return;
+        }
+        let pause = if self.tenure.is_some_and(|tenure| tenure.right.is_some()) {
+            self.spec.pace.renewal
+        } else {
+            RETRY
+        };
+        let since = self.proposed_at.map_or(pause, |at| now.elapsed_most(at));
+        if let Some(kind) = self.wanted_record(now).filter(|_| since >= RETRY || self.won_last()) {
+            return self.begin(kind, now);
+        }
+        if let Some(switchover) = self.wanted_intent() {
+            return self.begin(Kind::Intend { switchover }, now);
+        }
+        if since >= pause && self.may_renew() {
+            self.begin(Kind::Renew, now);
+        }
+    }
+
+    /// The newest proposal was won: the next one need not keep a distance.
+    fn won_last(&self) -> bool {
+        self.unresolved.is_empty()
+    }
+
+    /// A holder that does not know its own data yet renews only what it inherited without a wait (C6).
+    fn may_renew(&self) -> bool {
+        self.eligibility() == Some(true) || self.inherited
+    }
+
+    /// Solo or join, if its guard allows it now.
+    fn wanted_record(&self, now: Time) -> Option<Kind> {
+        let facts = self.database.facts.as_ref()?;
+        let view = self.view.as_ref()?;
+        let copy = self.my_copy(facts)?;
+        if !sync::may_record_myself(&view.state, self.me(), facts) || facts.source.is_some() {
+            return None;
+        }
+        let start = facts.start;
+        if let Some(joining) = self.joining.as_ref().filter(|j| j.stage == Stage::Ready) {
+            let with = joining.copy;
+            let ready = facts.strict && self.is_same_follower(joining, now);
+            return ready.then_some(Kind::Join { copy, start, with });
+        }
+        let serves = self.is_licensed(facts) || self.keeps(facts);
+        if serves {
+            let alone = view.state.sync.with.is_some() && self.follower_is_gone(now);
+            return (alone && self.moving.is_none()).then_some(Kind::Solo { copy, start });
+        }
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::InheritedSync) {
+            return None;
+        }
+        let near = self.tenure.and_then(|t| t.wait).is_none_or(|w| w.left(now) <= SOLO_LEAD);
+        (near && facts.receiver_is_off()).then_some(Kind::Solo { copy, start })
+    }
+
+    /// Opens what may be opened: a slot with its own win, the wait over, the right running, and the node serving.
+    fn open(&mut self, now: Time) {
+        let giving_up = self.moving.as_ref().is_some_and(|m| m.gives_up_address());
+        if !self.rules(now) || self.closing || giving_up || self.is_release_unanswered() {
+            return;
+        }
+        if !self.is_writable() || !self.address.on_or_asked() {
+            return;
+        }
+        if self.in_flight(|f| matches!(f, Flight::Enable { .. })) {
+            return;
+        }
+        if let Some(slot) = self.gate.enableable() {
+            self.ask(Action::Gate(GateStep::Enable { slot }), Some(Flight::Enable { slot }));
+        }
+    }
+
+    /// The local database takes clients' writes, rightly.
+    pub(super) fn is_writable(&self) -> bool {
+        let Some(facts) = &self.database.facts else { return false };
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::InheritedSync) {
+            return !facts.read_only;
+        }
+        !facts.read_only && (self.is_licensed(facts) || self.keeps(facts))
+    }
+
+    pub(super) fn take_enabled(&mut self, slot: Slot, outcome: Outcome, now: Time) {
+        if outcome != Outcome::Done {
+            return;
+        }
+        let first = !self.gate.is_held();
+        self.gate.enabled(slot);
+        if first && self.rules(now) {
+            self.ask(Action::Address(AddressStep::Announce), Some(Flight::Announce));
+            let outage = self.outage_since.take().map(|at| now.elapsed_most(at).as_millis());
+            let text = match outage {
+                Some(ms) => format!(
+                    "active: gate enabled, VIP announced, writable; away for {ms} ms as seen from here"
+                ),
+                None => "active: gate enabled, VIP announced, writable".into(),
+            };
+            self.tell("role.active", Severity::Info, text);
+            self.report_now = true;
+        }
+    }
+
+    /// Where a holder is, in the operator's words.
+    pub(super) fn holder_role(&self, _state: &State) -> Role {
+        if self.moving.is_some() {
+            Role::Deactivating
+        } else if self.gate.is_held() && self.is_writable() {
+            Role::Active
+        } else if self.eligibility() == Some(false) || self.database.is_down() {
+            Role::Failed
+        } else if self.tenure.is_some_and(|tenure| tenure.right.is_none())
+            && self.proposed_at.is_some()
+        {
+            Role::Isolated
+        } else {
+            Role::Activating
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! The one state machine of a node: inputs in, commands out, the next deadline, and why.
+//!
+//! Each input is taken in (facts, views, outcomes), then [`Node::handle`] looks at everything it knows and asks
+//! for the next steps. Nothing is remembered as "to do": what is missing between the register and the facts is
+//! what is asked for, so a restart, a lost answer or a step that failed needs no special path.
+//!
+//! | file | what |
+//! |---|---|
+//! | `view` | the register's record as seen here, and when (R4, R5, C2, C6) |
+//! | `propose` | one swap from the clock's reading to its known end (R6, C1, section 3) |
+//! | `hold` | what a holder does: renew, open, go on alone, join (section 4) |
+//! | `stand` | what everybody else does: suspect, succeed, follow, rewind (section 4, D7, D8) |
+//! | `moves` | a release, planned or after a death (section 5) |
+//! | `database` | the local database: one step in flight, facts, restarts (D1, D11) |
+//! | `peers` | reports, and whether a silent peer's host lives |
+//! | `services` | the other services: restore with back-off |
+//! | `status` | why it is where it is |
+
+mod database;
+mod hold;
+mod moves;
+mod peers;
+mod propose;
+mod services;
+mod stand;
+mod status;
+mod view;
+
+pub use status::{NodeStatus, PeerStatus};
+
+use crate::command::{
+    Action, AddressStep, Answer, Command, DatabaseStep, GateStep, Outcome, Request, RunRecord, Slot,
+};
+use crate::event::{Event, Severity};
+use crate::gate::Gate;
+use crate::id::{
+    AttemptId, BootId, ClusterId, CommandId, Epoch, NodeId, RequestId, RunId, Version,
+};
+use crate::lease::Tenure;
+use crate::observe::{Report, ServiceId, UnitState};
+use crate::role::Role;
+use crate::spec::Spec;
+use crate::state::Switchover;
+use crate::sync::Licence;
+use crate::time::{Span, Time};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use database::Database;
+use hold::Joining;
+use moves::Move;
+use peers::Peer;
+use propose::Attempt;
+use services::Service;
+use stand::{Following, Succession};
+use view::View;
+
+/// Who this node is, in this run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The cluster it was initialised for.
+    pub cluster: ClusterId,
+    /// This member.
+    pub node: NodeId,
+    /// This boot of the kernel.
+    pub boot: BootId,
+    /// This run of the agent.
+    pub run: RunId,
+    /// Seeds back-off and new incarnations; random per run.
+    pub seed: u64,
+}
+
+/// What can happen to a node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// A deadline passed.
+    Tick,
+    /// A value of the register was read or pushed here (a view: it permits nothing, R4).
+    View {
+        /// Its version.
+        version: Version,
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// The latest attempt of each node, as the value has them (R5).
+        recent: Vec<AttemptId>,
+    },
+    /// A command came to its end.
+    Outcome {
+        /// Which.
+        id: CommandId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A peer's report.
+    Report(Report),
+    /// systemd or a pidfd says so: the database's unit.
+    DatabaseUnit(UnitState),
+    /// The same for a service.
+    ServiceUnit {
+        /// Which.
+        service: ServiceId,
+        /// What.
+        state: UnitState,
+    },
+    /// The kernel's filter was changed by somebody else; the adapter took the address off and loaded it closed again (G3).
+    GateLost,
+    /// Somebody else answers for the VIP (G2).
+    Stranger {
+        /// The foreign link address.
+        mac: [u8; 6],
+    },
+    /// An operator asks.
+    Operator {
+        /// Names the answer.
+        request: RequestId,
+        /// What.
+        what: Request,
+    },
+}
+
+/// What a command in flight was for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Flight {
+    Clock { n: u64 },
+    Arm { n: u64, slot: Slot, ticket: Span },
+    Enable { slot: Slot },
+    Refuse,
+    Close,
+    AddressAdd,
+    AddressRemove,
+    DestroySockets,
+    Announce,
+    Propose { n: u64 },
+    Read,
+    Database(DatabaseStep),
+    Marker { token: AttemptId },
+    Service(ServiceId),
+    Probe(NodeId),
+}
+
+/// Why this node proposes nothing any more and keeps its gate closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mute {
+    /// R7: the register's format is newer than this release.
+    Format(u16),
+    /// R2: the register answered from below what was stored.
+    WentBack,
+    /// C6: a run of this node that it does not know proposes.
+    Twice,
+}
+
+/// The VIP on this host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Address {
+    /// It was added, and not asked off since.
+    on: bool,
+    /// When it was last asked on.
+    asked: Option<Time>,
+    /// A removal is still owed (after a close).
+    removing: bool,
+}
+
+impl Address {
+    /// On the interface, or asked to be.
+    fn on_or_asked(&self) -> bool {
+        self.on || self.asked.is_some()
+    }
+}
+
+/// A node's decision core.
+#[derive(Clone, Debug)]
+pub struct Node {
+    identity: Identity,
+    spec: Spec,
+    record: RunRecord,
+    born: Time,
+    random: u64,
+    next_command: u64,
+    out: VecDeque<Command>,
+    flights: BTreeMap<CommandId, Flight>,
+
+    view: Option<View>,
+    read_asked: Option<Time>,
+    mute: Option<Mute>,
+
+    /// The number of this run's newest proposal (R6).
+    n: u64,
+    attempt: Option<Attempt>,
+    /// Attempts given up without an answer: each may win until the version moves past the one it expected (R5).
+    unresolved: Vec<Attempt>,
+    proposed_at: Option<Time>,
+    /// The highest version that a succeed, solo or join of this node expected (D7).
+    taken_from: Version,
+
+    tenure: Option<Tenure>,
+    gate: Gate,
+    closing: bool,
+    address: Address,
+
+    database: Database,
+    licence: Option<Licence>,
+    /// C6: the present tenure was found Ruling, by an earlier run of this boot, and needs no wait.
+    inherited: bool,
+    joining: Option<Joining>,
+    join_paused: Option<Time>,
+    /// Since when the recorded follower has not been following.
+    with_gone: Option<Time>,
+    stranded: Option<Time>,
+
+    moving: Option<Move>,
+    waiting_requests: Vec<(RequestId, Time, Epoch)>,
+    asked_switchover: Option<Switchover>,
+    clear_intent: bool,
+    /// When a move because of a service's death was last seen, by whichever node (L4).
+    service_moved: Option<Time>,
+    succession: Option<Succession>,
+    following: Following,
+
+    peers: BTreeMap<NodeId, Peer>,
+    services: Vec<Service>,
+
+    reported: Option<Time>,
+    report_n: u64,
+    report_now: bool,
+    last_role: Role,
+    was_serving: bool,
+    outage_since: Option<Time>,
+}
+
+impl Node {
+    /// A node at the start of a run: everything of earlier runs is forgotten but what `record` says (C6).
+    pub fn new(identity: Identity, spec: Spec, record: RunRecord, now: Time) -> Node {
+        let peers = spec
+            .nodes
+            .iter()
+            .filter(|(node, _)| *node != identity.node)
+            .map(|(node, _)| (*node, Peer::new(now)))
+            .collect();
+        let services = spec.services.iter().map(|_| Service::new()).collect();
+        Node {
+            random: identity.seed,
+            gate: Gate::found(record.gate),
+            taken_from: record.high,
+            identity,
+            spec,
+            record,
+            born: now,
+            next_command: 1,
+            out: VecDeque::new(),
+            flights: BTreeMap::new(),
+            view: None,
+            read_asked: None,
+            mute: None,
+            n: 0,
+            attempt: None,
+            unresolved: Vec::new(),
+            proposed_at: None,
+            tenure: None,
+            closing: false,
+            address: Address::default(),
+            database: Database::new(now),
+            licence: None,
+            inherited: false,
+            joining: None,
+            join_paused: None,
+            with_gone: None,
+            stranded: None,
+            moving: None,
+            waiting_requests: Vec::new(),
+            asked_switchover: None,
+            clear_intent: false,
+            service_moved: None,
+            succession: None,
+            following: Following::default(),
+            peers,
+            services,
+            reported: None,
+            report_n: 0,
+            report_now: false,
+            last_role: Role::Standby,
+            was_serving: false,
+            outage_since: None,
+        }
+    }
+
+    /// Takes one input. `now` was read after the input arrived (C2).
+    pub fn handle(&mut self, input: Input, now: Time) {
+        match input {
+            Input::Tick => {}
+            Input::View { version, bytes, recent } => self.take_view(version, &bytes, &recent, now),
+            Input::Outcome { id, outcome } => self.take_outcome(id, outcome, now),
+            Input::Report(report) => self.take_report(report, now),
+            Input::DatabaseUnit(state) => self.take_database_unit(state, now),
+            Input::ServiceUnit { service, state } => self.take_service_unit(service, state, now),
+            Input::GateLost => {
+                self.tell("gate.lost", Severity::Alarm, "somebody changed the filter in front of the VIP; the address was taken off and the filter loaded closed again [G3]".into());
+                self.gate.closed();
+                self.address = Address::default();
+            }
+            Input::Stranger { mac } => self.take_stranger(mac, now),
+            Input::Operator { request, what } => self.take_request(request, what, now),
+        }
+        self.decide(now);
+    }
+
+    /// The next command, in order; none when all are out.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.out.pop_front()
+    }
+
+    /// What follows from everything that is known.
+    fn decide(&mut self, now: Time) {
+        self.end_what_is_over(now);
+        self.mend_database(now);
+        if self.mute.is_some() {
+            self.close();
+            self.quiesce_database(now);
+        } else if self.view.is_none() {
+            self.close_if_no_right(now);
+        } else if self.holds() {
+            self.hold(now);
+        } else {
+            self.stand(now);
+        }
+        self.finish_close(now);
+        self.restore_services(now);
+        self.suspect(now);
+        self.observe_database(now);
+        self.read_when_stale(now);
+        self.notice_changes(now);
+        self.report_when_due(now);
+    }
+
+    /// In how long `handle(Tick)` is due, at the latest: exact for what ends a wait, a right or a report's interval,
+    /// and never longer than a fifth of the shortest patience.
+    pub fn next_wake(&self, now: Time) -> Span {
+        const PATIENCE: Span = Span::millis(20);
+        let mut wake = PATIENCE;
+        let mut consider = |left: Span| {
+            if left > Span::ZERO && left < wake {
+                wake = left;
+            }
+        };
+        if let Some(tenure) = &self.tenure {
+            if let Some(wait) = tenure.wait {
+                consider(wait.left(now));
+            }
+            if let Some(right) = tenure.right {
+                consider(right.left(now));
+            }
+            if let Some(at) = self.proposed_at {
+                consider(self.spec.pace.renewal.less(now.elapsed_most(at)));
+            }
+        }
+        if let Some(at) = self.reported {
+            consider(self.spec.pace.report.less(now.elapsed_most(at)));
+        }
+        if self.database.is_urgent() {
+            consider(Span::millis(5));
+        }
+        wake
+    }
+
+    /// Puts a command out; the outcome will come back under the id returned.
+    fn ask(&mut self, action: Action, flight: Option<Flight>) -> CommandId {
+        let id = CommandId(self.next_command);
+        self.next_command += 1;
+        if let Some(flight) = flight {
+            self.flights.insert(id, flight);
+        }
+        self.out.push_back(Command { id, epoch: self.epoch(), action });
+        id
+    }
+
+    /// Is a command of this kind under way?
+    fn in_flight(&self, wanted: impl Fn(&Flight) -> bool) -> bool {
+        self.flights.values().any(wanted)
+    }
+
+    fn take_outcome(&mut self, id: CommandId, outcome: Outcome, now: Time) {
+        let Some(flight) = self.flights.remove(&id) else { return };
+        match flight {
+            Flight::Clock { n } => self.take_clock(n, outcome),
+            Flight::Arm { n, slot, ticket } => self.take_armed(n, slot, ticket, outcome),
+            Flight::Enable { slot } => self.take_enabled(slot, outcome, now),
+            Flight::Close => self.take_closed(outcome),
+            Flight::Propose { n } => self.take_swap(n, outcome, now),
+            Flight::Database(step) => self.take_database(step, id, outcome, now),
+            Flight::Marker { token } => self.take_marker(token, outcome),
+            Flight::Probe(node) => self.take_probe(node, outcome, now),
+            Flight::AddressAdd => {
+                self.address.on = outcome == Outcome::Done;
+                if !self.address.on {
+                    self.address.asked = None;
+                }
+            }
+            Flight::AddressRemove => {
+                // A removal that failed is owed still.
+                self.address.removing |= outcome != Outcome::Done;
+            }
+            Flight::DestroySockets => self.note_move(|m| m.sockets = true),
+            Flight::Refuse => self.note_move(|m| m.refused = true),
+            Flight::Service(service) => self.take_service_done(service, outcome),
+            Flight::Announce | Flight::Read => {}
+        }
+    }
+
+    /// Tells operators.
+    fn tell(&mut self, code: &str, severity: Severity, text: String) {
+        let epoch = self.epoch();
+        self.ask(Action::Tell(Event { code: code.into(), severity, epoch, text }), None);
+    }
+
+    /// The next random number (splitmix64, Steele et al. 2014).
+    fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn me(&self) -> NodeId {
+        self.identity.node
+    }
+
+    /// A node's name in the configuration, or its number.
+    fn name(&self, node: NodeId) -> String {
+        let known = self.spec.nodes.iter().find(|(id, _)| *id == node);
+        known.map_or_else(|| alloc::format!("{node}"), |(_, name)| name.clone())
+    }
+
+    /// The epoch of the newest view, or 0 before any.
+    fn epoch(&self) -> Epoch {
+        self.view.as_ref().map_or(Epoch(0), |view| view.state.lease.epoch)
+    }
+
+    /// Does the newest view name this node as holder?
+    fn holds(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| view.state.lease.holder == self.identity.node)
+    }
+
+    #[cfg(feature = "planted")]
+    fn planted(&self, which: crate::planted::Planted) -> bool {
+        self.spec.planted == Some(which)
+    }
+
+    /// Asks the kernel to close both slots, unless they are closed or closing. What follows the close (address
+    /// off, sockets destroyed) is owed from here on (section 3, close).
+    fn close(&mut self) {
+        if self.gate.may_pass() && !self.closing {
+            self.closing = true;
+            self.ask(Action::Gate(GateStep::Close), Some(Flight::Close));
+        }
+    }
+
+    fn take_closed(&mut self, outcome: Outcome) {
+        self.closing = false;
+        if outcome == Outcome::Done {
+            self.gate.closed();
+            self.address.removing = true;
+        }
+    }
+
+    /// After a confirmed close: address off, then the sockets that were bound to it.
+    fn finish_close(&mut self, _now: Time) {
+        if self.address.removing
+            && !self.in_flight(|f| matches!(f, Flight::AddressRemove))
+            && !self.wants_address()
+        {
+            self.address.on = false;
+            self.address.asked = None;
+            self.address.removing = false;
+            self.ask(Action::Address(AddressStep::Remove), Some(Flight::AddressRemove));
+            self.ask(Action::Address(AddressStep::DestroySockets), None);
+        }
+    }
+
+    /// No view yet, and the tickets of an earlier run may still pass: they end by themselves.
+    fn close_if_no_right(&mut self, now: Time) {
+        const AFTER: Span = Span::millis(2_000);
+        if now.elapsed_most(self.born) > AFTER && self.tenure.is_none() {
+            self.close();
+        }
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Answer) {
+        self.ask(Action::Answer { request, answer }, None);
+    }
+}

@@ -1,0 +1,459 @@
+//! Giving the lease to a named successor: planned, after the death of a vital service, or after the death of the
+//! database (protocol section 5). Until the release is proposed every step has an undo.
+//!
+//! ```text
+//!  planned:  Marker ─► ReadOnly ─► Applied ─► Cut ─► Close ─► Release
+//!  death:    Kill ─────────────────────────────────► Close ─► Release
+//! ```
+
+use super::propose::Kind;
+use super::{Flight, Node};
+use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Request};
+use crate::event::Severity;
+use crate::id::{AttemptId, NodeId, RequestId};
+use crate::observe::{Position, ServiceId, UnitState};
+use crate::state::Switchover;
+use crate::sync;
+use crate::time::{Span, Time};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// How long the marker may take to be confirmed, before anything changed.
+const MARKER_MAX: Span = Span::millis(1_000);
+/// How long the successor may take to apply the last write, while clients get errors.
+const APPLY_MAX: Span = Span::millis(1_000);
+/// Cutting sockets is a courtesy: a move does not wait longer for it.
+const CUT_MAX: Span = Span::millis(50);
+/// After a move because of a service's death no other service's death causes one for this long (L4).
+const HOLD_DOWN: Span = Span::millis(60_000);
+/// How long the end of a dead database's unit may take before peers are told that this node cannot serve.
+const KILL_MAX: Span = Span::millis(3_000);
+/// How the reason of a service's move begins: every node counts the hold-down from when it saw it.
+pub(super) const SERVICE: &str = "service ";
+
+/// A move under way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Move {
+    pub to: NodeId,
+    why: String,
+    stage: Stage,
+    since: Time,
+    token: Option<AttemptId>,
+    marked: bool,
+    pub sockets: bool,
+    pub refused: bool,
+    pub killed: bool,
+    pub blocked: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Stage {
+    Marker,
+    ReadOnly,
+    Applied(Position),
+    Cut,
+    Kill,
+    Close,
+    Release,
+}
+
+impl Move {
+    /// From here on the address is not wanted, and nothing is renewed.
+    pub fn gives_up_address(&self) -> bool {
+        match self.stage {
+            Stage::Close | Stage::Release => true,
+            Stage::Marker | Stage::ReadOnly | Stage::Applied(_) | Stage::Cut | Stage::Kill => false,
+        }
+    }
+
+    pub fn marker_confirmed(&mut self, token: AttemptId) {
+        self.marked |= self.token == Some(token);
+    }
+
+    /// It goes on as it should; past this the peers are told.
+    pub fn is_in_time(&self, now: Time) -> bool {
+        self.stage != Stage::Kill || now.elapsed_most(self.since) < KILL_MAX
+    }
+
+    /// In the operator's words.
+    pub fn text(&self) -> &'static str {
+        match self.stage {
+            Stage::Marker => "waiting for a last marker to be confirmed",
+            Stage::ReadOnly => "turning read-only",
+            Stage::Applied(_) => "waiting until the successor applied the last write",
+            Stage::Cut => "cutting clients' connections",
+            Stage::Kill => "ending what is left of the database's unit",
+            Stage::Close => "closing the gate",
+            Stage::Release => "releasing the lease",
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn note_move(&mut self, note: impl FnOnce(&mut Move)) {
+        if let Some(moving) = &mut self.moving {
+            note(moving);
+        }
+    }
+
+    /// May this node be released to: it reports freshly that it could serve, and its copy is the recorded one.
+    pub(super) fn can_take(&self, node: NodeId, now: Time) -> Result<(), String> {
+        self.can_take_data(node, now)?;
+        let report = self.peers.get(&node).and_then(|peer| peer.report.as_ref());
+        let down = report.and_then(|r| r.services.iter().position(|s| *s == UnitState::Down));
+        match down {
+            Some(at) => {
+                let service = self.service_name(ServiceId(at as u16));
+                Err(format!("service {service} of {} is down", self.name(node)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The same for the data alone: enough when the database here is dead.
+    fn can_take_data(&self, node: NodeId, now: Time) -> Result<(), String> {
+        let view = self.view.as_ref().ok_or("the register was not read yet")?;
+        let name = self.name(node);
+        let peer =
+            self.peers.get(&node).ok_or_else(|| format!("{name} is no peer of this node"))?;
+        let report =
+            peer.fresh(self.spec.pace.suspicion, now).ok_or_else(|| format!("{name} is silent"))?;
+        if view.state.intent.maintenance.contains_key(&node) {
+            return Err(format!("{name} is in maintenance"));
+        }
+        if let Some(why) = &report.unable {
+            return Err(format!("{name} cannot serve: {why}"));
+        }
+        let incarnation = report.database.as_ref().and_then(|database| database.incarnation);
+        if !sync::is_eligible(&view.state.sync, node, incarnation) {
+            return Err(format!("{name} is not in sync: wait until `regent status` says so"));
+        }
+        Ok(())
+    }
+
+    /// Begins a move if something asks for one: an operator, the death of the database or of a vital service.
+    pub(super) fn consider_moves(&mut self, now: Time) {
+        if self.moving.is_some() || self.is_release_unanswered() {
+            return;
+        }
+        let Some(view) = &self.view else { return };
+        let with = view.state.sync.with.map(|copy| copy.node).filter(|node| *node != self.me());
+        let planned = view.state.intent.switchover.filter(|s| s.epoch == view.state.lease.epoch);
+        let rules = self.tenure.is_some_and(|tenure| tenure.rules(now));
+        if !rules {
+            return;
+        }
+        if self.database.is_down() || self.database.is_being_killed() {
+            if let Some(to) = with.filter(|to| self.can_take_data(*to, now).is_ok()) {
+                let what = if self.database.is_down() { "died" } else { "hung" };
+                self.begin_move(
+                    to,
+                    format!("the database of {} {what}", self.name(self.me())),
+                    Stage::Kill,
+                    now,
+                );
+            }
+            return;
+        }
+        if !self.is_writable() {
+            return;
+        }
+        if let Some(switchover) = planned {
+            match self.can_take(switchover.to, now) {
+                Ok(()) => {
+                    self.begin_move(switchover.to, "an operator asked".into(), Stage::Marker, now)
+                }
+                Err(why) => self.refuse_requests(&why),
+            }
+            return;
+        }
+        let held_down = self.service_moved.is_some_and(|at| now.elapsed_most(at) < HOLD_DOWN);
+        if let (Some(service), Some(to)) = (self.dead_service(), with)
+            && !held_down
+            && !self.is_paused(now)
+            && self.can_take(to, now).is_ok()
+        {
+            let why = format!("{SERVICE}{service} of {} died", self.name(self.me()));
+            self.begin_move(to, why, Stage::Marker, now);
+        }
+    }
+
+    fn begin_move(&mut self, to: NodeId, why: String, stage: Stage, now: Time) {
+        let text = format!("moving to {}: {why}", self.name(to));
+        self.tell("move.begun", Severity::Info, text);
+        if self.outage_since.is_none() {
+            self.outage_since = Some(now);
+        }
+        let token = (stage == Stage::Marker).then(|| self.mark_log(now));
+        if stage == Stage::Kill && !self.database.is_being_killed() {
+            self.step(DatabaseStep::Kill, now);
+        }
+        self.joining = None;
+        self.moving = Some(Move {
+            to,
+            why,
+            stage,
+            since: now,
+            token,
+            marked: false,
+            sockets: false,
+            refused: false,
+            killed: false,
+            blocked: false,
+        });
+        self.report_now = true;
+    }
+
+    /// One stage further, as often as the facts allow.
+    pub(super) fn advance_move(&mut self, now: Time) {
+        let Some(moving) = self.moving.clone() else { return };
+        let late = |most: Span| now.elapsed_most(moving.since) >= most;
+        let rules = self.tenure.is_some_and(|tenure| tenure.rules(now));
+        if !rules && moving.stage != Stage::Release {
+            return self.undo_move("the right ended meanwhile", now);
+        }
+        if self.database.is_down()
+            && !matches!(moving.stage, Stage::Kill | Stage::Close | Stage::Release)
+        {
+            // It died on the way: the shorter path, with the same successor.
+            return self.set_stage(Stage::Kill, now);
+        }
+        match &moving.stage {
+            Stage::Marker if moving.marked => {
+                if self.database.is_free() {
+                    self.step(DatabaseStep::ReadOnly, now);
+                    self.set_stage(Stage::ReadOnly, now);
+                }
+            }
+            Stage::Marker if late(MARKER_MAX) => {
+                self.undo_move("the last marker was not confirmed in time", now);
+            }
+            Stage::ReadOnly if moving.blocked => {
+                self.undo_move("a commit that waits blocks read-only [section 9, row 7]", now);
+            }
+            Stage::ReadOnly => {
+                let facts = self.database.facts.as_ref().filter(|f| f.read_only && f.waiting == 0);
+                if let Some(end) = facts.map(|facts| facts.end.clone()) {
+                    self.set_stage(Stage::Applied(end), now);
+                    self.advance_move(now);
+                }
+            }
+            Stage::Applied(end) if self.has_applied(moving.to, end) => {
+                self.ask(
+                    Action::Address(AddressStep::DestroySockets),
+                    Some(Flight::DestroySockets),
+                );
+                self.ask(Action::Gate(GateStep::Refuse), Some(Flight::Refuse));
+                self.set_stage(Stage::Cut, now);
+            }
+            Stage::Applied(_) if late(APPLY_MAX) => {
+                self.undo_move("the successor did not apply the last write in time", now);
+            }
+            Stage::Cut if (moving.sockets && moving.refused) || late(CUT_MAX) => {
+                self.close();
+                self.set_stage(Stage::Close, now);
+            }
+            Stage::Kill => self.advance_kill(&moving, now),
+            Stage::Close => {
+                self.close();
+                if !self.gate.may_pass() && !self.closing {
+                    self.set_stage(Stage::Release, now);
+                    self.advance_move(now);
+                }
+            }
+            Stage::Release => self.propose_release(&moving, now),
+            Stage::Marker | Stage::Applied(_) | Stage::Cut => {}
+        }
+    }
+
+    /// The unit's cgroup must be empty before anything is given away.
+    fn advance_kill(&mut self, moving: &Move, now: Time) {
+        if moving.killed {
+            self.close();
+            self.set_stage(Stage::Close, now);
+        } else if !self.database.is_being_killed() {
+            self.step(DatabaseStep::Kill, now);
+        }
+    }
+
+    /// Release: closed, confirmed; nothing can commit; my right is none from here on (C1). A release without an
+    /// answer leaves this node closed until a newer version is seen; it is proposed again under a new id.
+    fn propose_release(&mut self, moving: &Move, now: Time) {
+        let quiet = match &self.database.facts {
+            Some(facts) => facts.read_only && facts.waiting == 0,
+            None => self.database.is_down(),
+        };
+        if self.attempt.is_some() || self.gate.may_pass() || !quiet {
+            return;
+        }
+        if let Some(tenure) = &mut self.tenure {
+            tenure.right = None;
+        }
+        let (to, why) = (moving.to, moving.why.clone());
+        self.begin(Kind::Release { to, why }, now);
+    }
+
+    fn has_applied(&self, node: NodeId, end: &Position) -> bool {
+        let report = self.peers.get(&node).and_then(|peer| peer.report.as_ref());
+        report
+            .and_then(|report| report.database.as_ref())
+            .is_some_and(|database| database.applied == *end)
+    }
+
+    fn set_stage(&mut self, stage: Stage, now: Time) {
+        if let Some(moving) = &mut self.moving {
+            moving.stage = stage;
+            moving.since = now;
+        }
+    }
+
+    /// Nobody noticed, or only an error: writable again, the gate as it was.
+    fn undo_move(&mut self, why: &str, now: Time) {
+        let Some(moving) = self.moving.take() else { return };
+        if moving.why.starts_with(SERVICE) {
+            self.service_moved = Some(now);
+        }
+        if matches!(moving.stage, Stage::Cut | Stage::Close) {
+            // A refused slot opens again only by a new ticket.
+            self.close();
+        }
+        let text = format!("the move to {} was undone: {why}", self.name(moving.to));
+        self.tell("move.undone", Severity::Warning, text.clone());
+        self.refuse_requests(&text);
+        self.report_now = true;
+    }
+
+    /// The lease is with the successor.
+    pub(super) fn finish_move(&mut self) {
+        self.moving = None;
+        self.outage_since = None;
+        self.report_now = true;
+    }
+
+    /// An operator asks something of this node.
+    pub(super) fn take_request(&mut self, request: RequestId, what: Request, now: Time) {
+        match what {
+            Request::Explain => {
+                let text = self.explain(now);
+                self.answer(request, Answer::Text(text));
+            }
+            Request::Switchover { to } => match self.check_switchover(to, now) {
+                Ok(to) => {
+                    let epoch = self.epoch();
+                    self.waiting_requests.push((request, now, epoch));
+                    self.asked_switchover = Some(Switchover { to, epoch });
+                }
+                Err(reason) => self.answer(request, Answer::Refused { reason }),
+            },
+        }
+    }
+
+    fn check_switchover(&self, to: Option<NodeId>, now: Time) -> Result<NodeId, String> {
+        let view =
+            self.view.as_ref().ok_or("the register was not read yet: this node has no quorum")?;
+        let sync = view.state.sync;
+        let holder = view.state.lease.holder;
+        let beside = [Some(sync.writer.node), sync.with.map(|copy| copy.node)];
+        let to = match to {
+            Some(to) => to,
+            None => beside
+                .into_iter()
+                .flatten()
+                .find(|node| *node != holder)
+                .ok_or("no standby is in sync: wait until `regent status` says so")?,
+        };
+        if to == holder {
+            return Err(format!("{} is active already", self.name(to)));
+        }
+        if to == self.me() {
+            if self.eligibility() != Some(true) {
+                return Err(format!(
+                    "{} is not in sync: wait until `regent status` says so",
+                    self.name(to)
+                ));
+            }
+        } else {
+            self.can_take(to, now)?;
+        }
+        let heard = holder == self.me()
+            || self
+                .peers
+                .get(&holder)
+                .is_some_and(|p| p.fresh(self.spec.pace.suspicion, now).is_some());
+        if !heard {
+            return Err(format!(
+                "the active node {} is silent: a planned move needs it",
+                self.name(holder)
+            ));
+        }
+        Ok(to)
+    }
+
+    /// The intent to be written next: what an operator asked for, or the removal of what was undone.
+    pub(super) fn wanted_intent(&self) -> Option<Option<Switchover>> {
+        let view = self.view.as_ref()?;
+        if let Some(asked) = self.asked_switchover {
+            return (view.state.intent.switchover != Some(asked)).then_some(Some(asked));
+        }
+        let stale = view.state.intent.switchover.is_some_and(|s| s.epoch != view.state.lease.epoch);
+        (stale || (self.clear_intent && view.state.intent.switchover.is_some())).then_some(None)
+    }
+
+    /// Answers whoever waits for a planned move that this node sees refused or undone, and takes the intent back.
+    fn refuse_requests(&mut self, why: &str) {
+        self.asked_switchover = None;
+        self.clear_intent = true;
+        for (request, ..) in core::mem::take(&mut self.waiting_requests) {
+            self.answer(request, Answer::Failed { reason: why.to_string() });
+        }
+    }
+
+    /// Answers whoever waits for a planned move that came to its end, here or at the peer.
+    pub(super) fn answer_requests(&mut self, now: Time) {
+        let Some(view) = &self.view else { return };
+        let lease = view.state.lease;
+        let intent = view.state.intent.switchover;
+        if self
+            .asked_switchover
+            .is_some_and(|asked| asked.epoch != lease.epoch || intent == Some(asked))
+        {
+            self.asked_switchover = None;
+            self.clear_intent = false;
+        }
+        let serving = if lease.holder == self.me() {
+            self.was_serving
+        } else {
+            let peer = self.peers.get(&lease.holder).and_then(|peer| peer.report.as_ref());
+            peer.is_some_and(|report| report.serving && report.epoch == lease.epoch)
+        };
+        let asked = self.asked_switchover.is_some();
+        let most = self.spec.pace.switchover_max;
+        let (done, open): (Vec<_>, Vec<_>) =
+            core::mem::take(&mut self.waiting_requests).into_iter().partition(|(_, at, epoch)| {
+                let ended = *epoch != lease.epoch && serving;
+                let dropped = *epoch == lease.epoch && intent.is_none() && !asked;
+                ended || dropped || now.elapsed_most(*at) >= most
+            });
+        self.waiting_requests = open;
+        for (request, at, epoch) in done {
+            let ms = now.elapsed_most(at).as_millis();
+            let holder = self.name(lease.holder);
+            let answer = if epoch != lease.epoch && serving {
+                Answer::Done(format!(
+                    "{holder} is active, epoch {}, {ms} ms after the request",
+                    lease.epoch
+                ))
+            } else if now.elapsed_most(at) >= most {
+                Answer::Failed {
+                    reason: format!("no move within {} ms; see `regent explain`", most.as_millis()),
+                }
+            } else {
+                Answer::Failed {
+                    reason: "the active node undid the move; see `regent history`".into(),
+                }
+            };
+            self.answer(request, answer);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Reports, and whether a silent peer's host lives. Reports do not go through the register.
+
+use super::{Flight, Node};
+use crate::command::{Action, AddressStep, Outcome, PortAnswer};
+use crate::event::Severity;
+use crate::id::NodeId;
+use crate::observe::{DatabaseReport, Report};
+use crate::role::Role;
+use crate::state::FORMAT;
+use crate::time::{Span, Time};
+use alloc::format;
+use alloc::string::{String, ToString};
+
+/// Between two probes of a silent peer.
+const PROBE_EVERY: Span = Span::millis(100);
+
+/// What is known of a peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Peer {
+    pub report: Option<Report>,
+    /// When the last report came; at the start of a run, when the run began.
+    pub heard: Time,
+    probe_asked: Option<Time>,
+    /// The newest probe: when it was asked, and whether the host showed any life.
+    probe: Option<(Time, bool)>,
+}
+
+impl Peer {
+    pub fn new(now: Time) -> Peer {
+        Peer { report: None, heard: now, probe_asked: None, probe: None }
+    }
+
+    /// The newest report, unless it is older than this.
+    pub fn fresh(&self, patience: Span, now: Time) -> Option<&Report> {
+        self.report.as_ref().filter(|_| now.elapsed_most(self.heard) < patience)
+    }
+
+    /// Does it say that it is about to release to this node?
+    pub fn moves_to(&self, node: NodeId) -> bool {
+        self.report.as_ref().is_some_and(|report| report.moving_to == Some(node))
+    }
+}
+
+impl Node {
+    pub(super) fn take_report(&mut self, report: Report, now: Time) {
+        let Some(peer) = self.peers.get_mut(&report.node) else { return };
+        let older = peer
+            .report
+            .as_ref()
+            .is_some_and(|known| known.run == report.run && known.n >= report.n);
+        if older {
+            return;
+        }
+        peer.heard = now;
+        peer.probe = None;
+        peer.report = Some(report);
+    }
+
+    /// Asks segment and port about a peer that has been silent for two thirds of the suspicion.
+    pub(super) fn suspect(&mut self, now: Time) {
+        let after = Span(self.spec.pace.suspicion.0 / 3 * 2);
+        let quiet: alloc::vec::Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| {
+                now.elapsed_most(peer.heard) >= after
+                    && peer.probe_asked.is_none_or(|at| now.elapsed_most(at) >= PROBE_EVERY)
+            })
+            .map(|(node, _)| *node)
+            .collect();
+        for node in quiet {
+            if self.in_flight(|f| *f == Flight::Probe(node)) {
+                continue;
+            }
+            if let Some(peer) = self.peers.get_mut(&node) {
+                peer.probe_asked = Some(now);
+            }
+            self.ask(Action::ProbePeer { node }, Some(Flight::Probe(node)));
+        }
+    }
+
+    pub(super) fn take_probe(&mut self, node: NodeId, outcome: Outcome, _now: Time) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let Some(asked) = peer.probe_asked else { return };
+        if let Outcome::Peer { arp, port } = outcome {
+            let alive = arp || port != PortAnswer::Silent;
+            peer.probe = Some((asked, alive));
+        }
+    }
+
+    /// Silent: no report on any path for `suspicion`, and a probe that began after the last report found neither an
+    /// ARP answer nor a port. A reset says that the agent died and the host lives: then the ttl decides.
+    pub(super) fn is_silent(&self, node: NodeId, now: Time) -> bool {
+        let Some(peer) = self.peers.get(&node) else { return false };
+        let recent = peer.probe.is_some_and(|(at, alive)| {
+            !alive
+                && at.raw >= peer.heard.raw
+                && now.elapsed_most(at) < PROBE_EVERY + PROBE_EVERY + PROBE_EVERY
+        });
+        recent && now.elapsed_most(peer.heard) >= self.spec.pace.suspicion
+    }
+
+    pub(super) fn take_stranger(&mut self, mac: [u8; 6], now: Time) {
+        let m = mac;
+        let text = format!(
+            "a stranger answers for the VIP: {:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}; remove the duplicate address",
+            m[0], m[1], m[2], m[3], m[4], m[5]
+        );
+        self.tell("vip.stranger", Severity::Alarm, text);
+        if self.gate.is_held() && self.tenure.is_some_and(|tenure| tenure.rules(now)) {
+            self.ask(Action::Address(AddressStep::Announce), Some(Flight::Announce));
+        }
+    }
+
+    /// Does this node answer for the VIP?
+    pub(super) fn is_serving(&self, now: Time) -> bool {
+        self.gate.is_held()
+            && !self.closing
+            && self.is_writable()
+            && self.tenure.is_some_and(|tenure| tenure.rules(now))
+    }
+
+    /// Why this node could not serve now, if so.
+    pub(super) fn unable(&self, now: Time) -> Option<String> {
+        if let Some(mute) = self.mute {
+            return Some(format!("{mute:?}"));
+        }
+        // On the way to a successor of its own choice: a succession now would only make that one wait.
+        if self.moving.as_ref().is_some_and(|moving| moving.is_in_time(now)) {
+            return None;
+        }
+        let Some(facts) = &self.database.facts else {
+            return Some("its database is down".to_string());
+        };
+        if facts.mark && matches!(facts.applier, crate::observe::Thread::Failed(_)) {
+            return Some("its database cannot apply what it received".to_string());
+        }
+        if self.holds() && self.eligibility() == Some(false) {
+            return Some("its data is not the recorded copy".to_string());
+        }
+        None
+    }
+
+    pub(super) fn report_when_due(&mut self, now: Time) {
+        const AT_ONCE: Span = Span::millis(2);
+        let since = self.reported.map(|at| now.elapsed_most(at));
+        let due = since.is_none_or(|since| {
+            since >= self.spec.pace.report || (self.report_now && since >= AT_ONCE)
+        });
+        if !due {
+            return;
+        }
+        self.reported = Some(now);
+        self.report_now = false;
+        let report = self.report(now);
+        self.ask(Action::Send(report), None);
+    }
+
+    fn report(&mut self, now: Time) -> Report {
+        self.report_n += 1;
+        Report {
+            node: self.identity.node,
+            run: self.identity.run,
+            n: self.report_n,
+            speaks: FORMAT,
+            version: self.view.as_ref().map(|view| view.version).unwrap_or_default(),
+            epoch: self.epoch(),
+            role: self.role(now),
+            serving: self.is_serving(now),
+            unable: self.unable(now),
+            database: self.database.facts.as_ref().map(|facts| DatabaseReport {
+                incarnation: facts.incarnation.filter(|_| !facts.broken),
+                start: facts.start,
+                read_only: facts.read_only,
+                strict: facts.strict,
+                receiver: facts.receiver.clone(),
+                applier: facts.applier.clone(),
+                source: facts.source,
+                applied: facts.applied.clone(),
+                shows: facts.shows,
+            }),
+            services: self.services.iter().map(|service| service.state).collect(),
+            look_for: self.looked_for(),
+            moving_to: self.moving.as_ref().map(|moving| moving.to),
+        }
+    }
+
+    /// The operator's word for where this node is.
+    pub(super) fn role(&self, now: Time) -> Role {
+        match &self.view {
+            Some(view) if self.holds() => self.holder_role(&view.state),
+            Some(_) | None => self.standby_role(now),
+        }
+    }
+
+    /// Tells of changes that operators see.
+    pub(super) fn notice_changes(&mut self, now: Time) {
+        let role = self.role(now);
+        if role != self.last_role {
+            let text = format!("{} -> {role}", self.last_role);
+            self.last_role = role;
+            self.report_now = true;
+            self.tell("role.changed", Severity::Info, text);
+        }
+        let serving = self.is_serving(now);
+        if self.was_serving && !serving && self.outage_since.is_none() {
+            self.outage_since = Some(now);
+        }
+        if self.was_serving != serving {
+            self.report_now = true;
+        }
+        self.was_serving = serving;
+        self.answer_requests(now);
+    }
+}

@@ -1,0 +1,363 @@
+//! One swap, from the reading of the clock to its known end (R5, R6, C1; protocol section 3).
+//!
+//! ```text
+//!  begin ─► ReadClock ─► Arm ─► Propose ─┬─► known won   (its State was returned or read)
+//!             (release and intent: Propose at once)      ├─► lost        (the version moved past it without it)
+//!                                        └─► unresolved  (no answer: may win until the version moves)
+//! ```
+
+use super::{Action, Flight, Mute, Node};
+use crate::command::{GateStep, Outcome, Slot, SwapOutcome};
+use crate::event::Severity;
+use crate::id::{AttemptId, Epoch, NodeId, Version};
+use crate::lease::{Right, Tenure, Wait};
+use crate::state::{DataCopy, Lease, Move as Entry, Phase, State, Switchover, Sync};
+use crate::sync::Licence;
+use crate::time::{Span, Time};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// What a swap is for; each has its guard at the place that begins it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Renew,
+    Succeed { why: String },
+    Release { to: NodeId, why: String },
+    Solo { copy: DataCopy, start: u64 },
+    Join { copy: DataCopy, start: u64, with: DataCopy },
+    Intend { switchover: Option<Switchover> },
+}
+
+/// A swap under way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Attempt {
+    pub kind: Kind,
+    pub id: AttemptId,
+    pub expect: Version,
+    /// Read before the gate was armed for it (C1).
+    pub proposed: Option<Time>,
+    pub sent: bool,
+    state: State,
+    /// C3: what the new holder must wait, from the record that this swap replaces.
+    wait: Option<Wait>,
+}
+
+impl Attempt {
+    /// It may still win: it was sent, and its end is not known.
+    fn may_win(&self) -> bool {
+        self.sent
+    }
+}
+
+impl Node {
+    /// Begins a swap on the newest view. One at a time; nothing is proposed when mute (R7, R2).
+    pub(super) fn begin(&mut self, kind: Kind, now: Time) {
+        if self.attempt.is_some() || self.mute.is_some() {
+            return;
+        }
+        let Some(view) = &self.view else { return };
+        let expect = view.version;
+        let mut state = view.state.clone();
+        let seen = view.seen;
+        self.n += 1;
+        // R6: a new id each time, also for a retry.
+        let id = AttemptId {
+            node: self.identity.node,
+            boot: self.identity.boot,
+            run: self.identity.run,
+            n: self.n,
+        };
+        let wait = match state.lease.phase {
+            Phase::Free => None,
+            Phase::Heir | Phase::Ruling => {
+                Some(Wait { seen, length: state.timing.wait(state.lease.ttl) })
+            }
+        };
+        self.write_swap(&kind, &mut state, id, now);
+        if matches!(kind, Kind::Succeed { .. } | Kind::Solo { .. } | Kind::Join { .. }) {
+            self.taken_from = self.taken_from.max(expect);
+        }
+        let ticketed = match kind {
+            Kind::Renew | Kind::Succeed { .. } | Kind::Solo { .. } | Kind::Join { .. } => true,
+            Kind::Release { .. } | Kind::Intend { .. } => false,
+        };
+        self.attempt = Some(Attempt { kind, id, expect, proposed: None, sent: false, state, wait });
+        if ticketed {
+            self.proposed_at = Some(now);
+            self.ask(Action::ReadClock, Some(Flight::Clock { n: id.n }));
+        } else {
+            self.send_attempt();
+        }
+    }
+
+    /// Writes what the swap changes (section 4, column "swap").
+    fn write_swap(&self, kind: &Kind, state: &mut State, id: AttemptId, now: Time) {
+        let me = self.identity.node;
+        let before = state.lease;
+        match kind {
+            Kind::Renew => renew(&mut state.lease, id, self.phase(&before, now)),
+            Kind::Solo { copy, .. } => {
+                renew(&mut state.lease, id, self.phase(&before, now));
+                state.sync = Sync { writer: *copy, with: None };
+            }
+            Kind::Join { copy, with, .. } => {
+                renew(&mut state.lease, id, self.phase(&before, now));
+                state.sync = Sync { writer: *copy, with: Some(*with) };
+            }
+            Kind::Succeed { why } => {
+                let phase = match before.phase {
+                    Phase::Free => Phase::Ruling,
+                    Phase::Heir | Phase::Ruling => {
+                        let wait = state.timing.wait(before.ttl);
+                        if self.record_age(now) >= wait { Phase::Ruling } else { Phase::Heir }
+                    }
+                };
+                state.lease = Lease {
+                    epoch: Epoch(before.epoch.0 + 1),
+                    holder: me,
+                    phase,
+                    ttl: before.ttl,
+                    by: id,
+                };
+                self.write_move(state, before.holder, me, why);
+            }
+            Kind::Release { to, why } => {
+                state.lease = Lease {
+                    epoch: Epoch(before.epoch.0 + 1),
+                    holder: *to,
+                    phase: Phase::Free,
+                    ttl: before.ttl,
+                    by: id,
+                };
+                self.write_move(state, me, *to, why);
+            }
+            // Any other swap copies the lease, and stands in the member's own field (R5).
+            Kind::Intend { switchover } => {
+                state.intent.switchover = *switchover;
+                if let Some(member) = state.members.get_mut(&me) {
+                    member.by = Some(id);
+                }
+            }
+        }
+    }
+
+    fn write_move(&self, state: &mut State, from: NodeId, to: NodeId, why: &str) {
+        state.intent.switchover = None;
+        let epoch = state.lease.epoch;
+        state.remember(Entry { epoch, from, to, why: why.into() });
+    }
+
+    /// R6: `Ruling` if at the proposal the wait was over or the record Free, else `Heir`.
+    fn phase(&self, before: &Lease, now: Time) -> Phase {
+        let over = self.tenure.is_some_and(|tenure| tenure.wait_is_over(now));
+        if before.phase == Phase::Free || over { Phase::Ruling } else { Phase::Heir }
+    }
+
+    /// C1: the clock was read; now the gate is armed, unless a ticket with more than half of its time is kept.
+    pub(super) fn take_clock(&mut self, n: u64, outcome: Outcome) {
+        let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.id.n == n) else {
+            return;
+        };
+        let Outcome::Clock(read) = outcome else {
+            self.attempt = None;
+            return;
+        };
+        attempt.proposed = Some(read);
+        let timing = attempt.state.timing;
+        let ticket = timing.ticket(attempt.state.lease.ttl);
+        if self.gate.keeps(read) && !self.closing {
+            return self.send_attempt();
+        }
+        let slot = self.gate.next(self.record.gate);
+        let flight = Flight::Arm { n, slot, ticket };
+        self.ask(Action::Gate(GateStep::Arm { slot, ticket }), Some(flight));
+    }
+
+    /// The kernel took the ticket: only now the proposal may leave.
+    pub(super) fn take_armed(&mut self, n: u64, slot: Slot, ticket: Span, outcome: Outcome) {
+        let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.id.n == n) else {
+            return;
+        };
+        let Some(at) = attempt.proposed else { return };
+        match outcome {
+            Outcome::Done => {
+                self.gate.armed(slot, ticket, n, at);
+                self.send_attempt();
+            }
+            other => {
+                self.attempt = None;
+                let text = format!(
+                    "the kernel refused to arm the gate ({other:?}): nothing was proposed; check `nft list ruleset` and the agent's privileges"
+                );
+                self.tell("gate.arm", Severity::Alarm, text);
+            }
+        }
+    }
+
+    fn send_attempt(&mut self) {
+        let Some(attempt) = &mut self.attempt else { return };
+        attempt.sent = true;
+        let action = Action::Propose {
+            attempt: attempt.id,
+            expect: attempt.expect,
+            bytes: attempt.state.encode(),
+        };
+        let n = attempt.id.n;
+        self.ask(action, Some(Flight::Propose { n }));
+    }
+
+    /// The register answered the swap, or did not.
+    pub(super) fn take_swap(&mut self, n: u64, outcome: Outcome, now: Time) {
+        // Its win may have been pushed here before; then another attempt may be under way.
+        let attempt = self.attempt.take_if(|attempt| attempt.id.n == n);
+        match outcome {
+            Outcome::Swap(SwapOutcome::Won { version, bytes }) => {
+                let id = attempt.as_ref().map(|attempt| attempt.id);
+                self.unresolved.extend(attempt);
+                let recent: Vec<AttemptId> = id.into_iter().collect();
+                self.take_view(version, &bytes, &recent, now);
+                // The same version may have been pushed here before the answer came.
+                self.resolve_attempts(&recent);
+            }
+            Outcome::Swap(SwapOutcome::Lost { version, bytes }) => {
+                self.unresolved.extend(attempt);
+                self.take_view(version, &bytes, &[], now);
+                self.resolve_attempts(&[]);
+            }
+            Outcome::Swap(SwapOutcome::Unknown) | Outcome::Failed(_) => {
+                self.unresolved.extend(attempt);
+                self.resolve_attempts(&[]);
+            }
+            Outcome::Swap(SwapOutcome::WentBack) => self.fall_mute(Mute::WentBack),
+            Outcome::Done | Outcome::Clock(_) | Outcome::Database { .. } | Outcome::Peer { .. } => {
+                self.unresolved.extend(attempt)
+            }
+        }
+    }
+
+    /// R5: an attempt is won only when a State whose `lease.by` is its id was returned or read, or `recent` has it;
+    /// it can win no more once the version has moved past the one it expected without it.
+    pub(super) fn resolve_attempts(&mut self, recent: &[AttemptId]) {
+        let Some(view) = &self.view else { return };
+        let (version, state) = (view.version, view.state.clone());
+        let shown = |id: AttemptId| {
+            state.lease.by == id
+                || recent.contains(&id)
+                || state.members.values().any(|member| member.by == Some(id))
+        };
+        let (settled, open): (Vec<Attempt>, Vec<Attempt>) = core::mem::take(&mut self.unresolved)
+            .into_iter()
+            .filter(Attempt::may_win)
+            .partition(|attempt| attempt.expect < version);
+        self.unresolved = open;
+        for attempt in settled {
+            if shown(attempt.id) {
+                self.know_won(&attempt);
+            } else {
+                self.know_lost(&attempt);
+            }
+        }
+        // The one still in the register's hands: a win that was pushed here counts at once.
+        if let Some(attempt) = self.attempt.take_if(|a| a.sent && a.expect < version && shown(a.id))
+        {
+            self.know_won(&attempt);
+        }
+    }
+
+    /// What a won swap gives (section 4, column "once known won").
+    fn know_won(&mut self, attempt: &Attempt) {
+        self.gate.won(attempt.id.n);
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::SlotForEarlierWin) {
+            self.gate.won_for_any();
+        }
+        let epoch = attempt.state.lease.epoch;
+        match &attempt.kind {
+            Kind::Renew => self.extend_right(attempt, epoch),
+            Kind::Solo { copy, start } | Kind::Join { copy, start, .. } => {
+                self.extend_right(attempt, epoch);
+                if self.epoch() == epoch {
+                    let (incarnation, start) = (copy.incarnation, *start);
+                    self.licence = Some(Licence { epoch, incarnation, start });
+                }
+                self.joining = None;
+                self.with_gone = None;
+                if let Kind::Join { with, .. } = &attempt.kind {
+                    let text = format!(
+                        "{} is in sync: every acknowledged write is received there [join]",
+                        self.name(with.node)
+                    );
+                    self.tell("sync.joined", Severity::Info, text);
+                } else {
+                    self.tell(
+                        "sync.solo",
+                        Severity::Warning,
+                        "this node acknowledges alone: no copy beside it is in sync [solo]".into(),
+                    );
+                }
+            }
+            Kind::Succeed { why } => {
+                self.tenure = Some(Tenure { epoch, wait: attempt.wait, right: None });
+                self.licence = None;
+                self.inherited = false;
+                self.extend_right(attempt, epoch);
+                let text = format!("took the lease as heir, epoch {epoch}: {why} [succeed]");
+                self.tell("lease.succeeded", Severity::Warning, text);
+            }
+            Kind::Release { to, .. } => {
+                let text = format!("released to {}, epoch {epoch}", self.name(*to));
+                self.tell("lease.released", Severity::Info, text);
+                self.finish_move();
+            }
+            Kind::Intend { switchover } => self.clear_intent &= switchover.is_some(),
+        }
+    }
+
+    /// C1: the right runs from the clock's reading before the proposal; it never grows shorter by an older win.
+    fn extend_right(&mut self, attempt: &Attempt, epoch: Epoch) {
+        let Some(proposed) = attempt.proposed else { return };
+        let superseded = !self.holds() || self.epoch() != epoch;
+        let Some(tenure) = self.tenure.as_mut().filter(|t| t.epoch == epoch && !superseded) else {
+            return;
+        };
+        if tenure.right.is_none_or(|right| right.proposed.raw <= proposed.raw) {
+            let length = attempt.state.timing.ticket(attempt.state.lease.ttl);
+            tenure.right = Some(Right { proposed, length });
+        }
+    }
+
+    fn know_lost(&mut self, attempt: &Attempt) {
+        match &attempt.kind {
+            Kind::Succeed { .. } => self.lose_succession(),
+            Kind::Renew
+            | Kind::Release { .. }
+            | Kind::Solo { .. }
+            | Kind::Join { .. }
+            | Kind::Intend { .. } => {}
+        }
+    }
+
+    /// D5: a join of this run may still win.
+    pub(super) fn is_join_unanswered(&self) -> bool {
+        let joins = |a: &Attempt| matches!(a.kind, Kind::Join { .. });
+        self.attempt.iter().chain(&self.unresolved).any(joins)
+    }
+
+    /// A release of this run may still win (section 5: it leaves me closed until a newer version is seen).
+    pub(super) fn is_release_unanswered(&self) -> bool {
+        let releases = |a: &Attempt| matches!(a.kind, Kind::Release { .. });
+        self.attempt.iter().chain(&self.unresolved).any(releases)
+    }
+
+    /// A succession of this run may still win (D7).
+    pub(super) fn is_succession_unanswered(&self) -> bool {
+        let succeeds = |a: &Attempt| matches!(a.kind, Kind::Succeed { .. });
+        self.attempt.iter().chain(&self.unresolved).any(succeeds)
+    }
+}
+
+fn renew(lease: &mut Lease, id: AttemptId, phase: Phase) {
+    lease.phase = phase;
+    lease.by = id;
+}

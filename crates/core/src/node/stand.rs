@@ -1,0 +1,355 @@
+//! What every node does that does not hold: suspect, succeed early as heir, and otherwise follow the recorded
+//! writer, saving what it alone has before that is undone (protocol section 4; D6, D7, D8).
+
+use super::Node;
+use super::propose::Kind;
+use crate::command::{DatabaseStep, Lineage, SavedTail};
+use crate::event::Severity;
+use crate::id::Incarnation;
+use crate::observe::{DatabaseFacts, Thread};
+use crate::role::Role;
+use crate::state::Phase;
+use crate::sync;
+use crate::time::{Span, Time};
+use alloc::format;
+use alloc::string::{String, ToString};
+
+/// After a lost succession: at random up to this, longer each time.
+const BACK_OFF: Span = Span::millis(60);
+/// Between two tries to follow.
+const FOLLOW_PAUSE: Span = Span::millis(500);
+/// After this many failures in a row the copy is taken anew.
+const FOLLOW_FAILURES: u32 = 3;
+
+/// On the way to taking the record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Succession {
+    why: String,
+}
+
+/// What is known on the way to following the recorded writer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Following {
+    pub lineage: Option<Lineage>,
+    saved: bool,
+    renewed: bool,
+    cannot_rewind: bool,
+    failures: u32,
+    tried: Option<Time>,
+    lost: u32,
+    not_before: Option<(Time, Span)>,
+}
+
+impl Node {
+    pub(super) fn stand(&mut self, now: Time) {
+        self.moving = None;
+        self.joining = None;
+        if self.gate.may_pass() {
+            self.close();
+        }
+        self.quiesce_database(now);
+        if self.attempt.is_none()
+            && let Some(switchover) = self.wanted_intent()
+        {
+            self.begin(Kind::Intend { switchover }, now);
+        }
+        match self.reason_to_succeed(now) {
+            Some(why) => self.succeed(why, now),
+            None => {
+                self.succession = None;
+                self.follow(now);
+            }
+        }
+    }
+
+    /// The guard of succeed: eligible; no Pause; and the holder is silent, or reports that it cannot serve, or was
+    /// named by a Free record that it has not taken for one ttl, or has not renewed for as long as C3 waits.
+    fn reason_to_succeed(&self, now: Time) -> Option<String> {
+        let view = self.view.as_ref()?;
+        let lease = view.state.lease;
+        let facts = self.database.facts.as_ref()?;
+        if self.eligibility() != Some(true) || !facts.read_only || facts.waiting > 0 {
+            return None;
+        }
+        if self.is_paused(now) || view.state.intent.maintenance.contains_key(&self.me()) {
+            return None;
+        }
+        if self.following.not_before.is_some_and(|(at, pause)| now.elapsed_most(at) < pause) {
+            return None;
+        }
+        let holder = self.name(lease.holder);
+        let age = self.record_age(now);
+        if age >= view.state.timing.wait(lease.ttl) {
+            return Some(match lease.phase {
+                Phase::Free => format!("{holder} was named and did not take the lease"),
+                Phase::Heir | Phase::Ruling => {
+                    format!("{holder} did not renew for {} ms", age.as_millis())
+                }
+            });
+        }
+        if self.is_silent(lease.holder, now) {
+            return Some(format!("{holder} is silent: no report, no port, no ARP answer"));
+        }
+        let report = self.peers.get(&lease.holder)?.fresh(self.spec.pace.suspicion, now)?;
+        let unable = report.unable.as_ref().filter(|_| !report.serving)?;
+        (report.epoch == lease.epoch)
+            .then(|| format!("{holder} reports that it cannot serve: {unable}"))
+    }
+
+    /// Receiver stopped, confirmed; then the swap. It is both the claim and the takeover.
+    fn succeed(&mut self, why: String, now: Time) {
+        if self.succession.is_none() {
+            let text = format!("about to take the lease: {why}");
+            self.tell("lease.suspect", Severity::Warning, text);
+            if self.outage_since.is_none() {
+                self.outage_since = Some(now);
+            }
+        }
+        self.succession = Some(Succession { why: why.clone() });
+        let Some(facts) = &self.database.facts else { return };
+        if !facts.receiver_is_off() {
+            if self.database.is_free() {
+                self.step(DatabaseStep::StopReceiver, now);
+            }
+            return;
+        }
+        // The stop is confirmed only by facts read after it; a step in flight may be a start of ours.
+        let starting = self.in_flight(|f| {
+            matches!(
+                f,
+                super::Flight::Database(DatabaseStep::StartReceiver | DatabaseStep::Follow { .. })
+            )
+        });
+        if !starting && self.attempt.is_none() && !self.is_succession_unanswered_long(now) {
+            self.begin(Kind::Succeed { why }, now);
+        }
+    }
+
+    /// A retry of a succession without an answer keeps a small distance.
+    fn is_succession_unanswered_long(&self, now: Time) -> bool {
+        const RETRY: Span = Span::millis(20);
+        self.is_succession_unanswered()
+            && self.proposed_at.is_some_and(|at| now.elapsed_most(at) < RETRY)
+    }
+
+    /// Somebody else's swap was decided instead: back off at random, longer each time.
+    pub(super) fn lose_succession(&mut self) {
+        self.following.lost = (self.following.lost + 1).min(5);
+        let most = BACK_OFF.0 << self.following.lost;
+        let pause = Span(self.draw() % most);
+        if let Some(at) = self.proposed_at {
+            self.following.not_before = Some((at, pause));
+        }
+        self.succession = None;
+        self.outage_since = None;
+    }
+
+    /// D7, D8: towards the recorded writer in its recorded incarnation, and to nobody else.
+    fn follow(&mut self, now: Time) {
+        let Some(view) = &self.view else { return };
+        let writer = view.state.sync.writer;
+        let beyond = view.version > self.taken_from;
+        let Some(facts) = self.database.facts.clone() else { return };
+        if writer.node == self.me() || !facts.read_only || !self.database.is_free() {
+            return;
+        }
+        let Some(report) =
+            self.peers.get(&writer.node).and_then(|p| p.fresh(self.spec.pace.suspicion, now))
+        else {
+            return;
+        };
+        let recorded = report
+            .database
+            .as_ref()
+            .is_some_and(|d| sync::is_recorded_writer(&view.state.sync, writer.node, d));
+        if !recorded {
+            return;
+        }
+        if facts.mark && facts.broken {
+            // Relay logs may be gone: what was received is no longer promised (protocol section 1, D4).
+            self.following.lineage = None;
+            let incarnation = self.draw_incarnation();
+            return self.step(DatabaseStep::Keep { incarnation, mark: true }, now);
+        }
+        let attached = facts.source == Some(writer.node) && facts.mark;
+        let alive = |t: &Thread| matches!(t, Thread::Running | Thread::Connecting);
+        if attached && alive(&facts.receiver) && alive(&facts.applier) {
+            self.following.lineage = None;
+            self.following.saved = false;
+            self.following.renewed = false;
+            if facts.receiver == Thread::Running {
+                self.following.failures = 0;
+                self.following.cannot_rewind = false;
+                self.following.lost = 0;
+            }
+            return;
+        }
+        // D7: only when no own succession can still win, and on a view above what the last take expected.
+        if !beyond || self.is_succession_unanswered() || self.attempt.is_some() {
+            return;
+        }
+        if attached && facts.receiver == Thread::Stopped && alive(&facts.applier) {
+            return self.step(DatabaseStep::StartReceiver, now);
+        }
+        if self.following.tried.is_some_and(|at| now.elapsed_most(at) < FOLLOW_PAUSE) {
+            return;
+        }
+        let failed = matches!(facts.receiver, Thread::Failed(_))
+            || matches!(facts.applier, Thread::Failed(_));
+        if failed && self.following.lineage == Some(Lineage::Part) {
+            self.follow_failed(&DatabaseStep::Follow { writer: writer.node }, now);
+            return;
+        }
+        self.approach(writer, &facts, now);
+    }
+
+    /// Compare, save, undo, follow: one step at a time.
+    fn approach(&mut self, writer: crate::state::DataCopy, facts: &DatabaseFacts, now: Time) {
+        let node = writer.node;
+        let lineage = match facts.incarnation {
+            // Data of which nothing is known are nobody's copy.
+            None => Some(Lineage::Foreign),
+            Some(_) if self.following.failures >= FOLLOW_FAILURES => Some(Lineage::Foreign),
+            Some(_) => self.following.lineage,
+        };
+        let Some(lineage) = lineage else {
+            let incarnation = writer.incarnation;
+            return self.step(DatabaseStep::Compare { writer: node, incarnation }, now);
+        };
+        match lineage {
+            Lineage::Part if facts.mark => {
+                self.following.tried = Some(now);
+                self.step(DatabaseStep::Follow { writer: node }, now);
+            }
+            Lineage::Part => {
+                let incarnation = facts.incarnation.unwrap_or_default();
+                self.step(DatabaseStep::Keep { incarnation, mark: true }, now);
+            }
+            // S6: first of all the tail is saved and counted.
+            Lineage::Tail { .. } | Lineage::Foreign if !self.following.saved => {
+                self.step(DatabaseStep::SaveTail { writer: node }, now);
+            }
+            Lineage::Tail { rewindable: true, .. } if !self.following.cannot_rewind => {
+                if self.following.renewed {
+                    self.step(DatabaseStep::Rewind { writer: node }, now);
+                } else {
+                    // D8: before the first undo a new incarnation and a mark, synced.
+                    let incarnation = self.draw_incarnation();
+                    self.step(DatabaseStep::Keep { incarnation, mark: true }, now);
+                }
+            }
+            Lineage::Tail { .. } | Lineage::Foreign => {
+                let incarnation = self.draw_incarnation();
+                self.step(DatabaseStep::Reclone { writer: node, incarnation }, now);
+            }
+        }
+    }
+
+    /// What a done step means for the way to the writer.
+    pub(super) fn follow_done(&mut self, step: &DatabaseStep) {
+        match step {
+            DatabaseStep::Keep { mark: true, .. }
+                if matches!(self.following.lineage, Some(Lineage::Tail { .. })) =>
+            {
+                self.following.renewed = true;
+            }
+            DatabaseStep::Rewind { .. } => {
+                self.following.lineage = Some(Lineage::Part);
+                self.tell(
+                    "database.rewound",
+                    Severity::Info,
+                    "the tail was undone in place [D8]".into(),
+                );
+            }
+            DatabaseStep::Reclone { .. } => {
+                self.following.lineage = Some(Lineage::Part);
+                self.following.failures = 0;
+                self.tell(
+                    "database.recloned",
+                    Severity::Info,
+                    "a fresh copy of the writer's data was taken [D8]".into(),
+                );
+            }
+            DatabaseStep::Keep { .. }
+            | DatabaseStep::TakeControl
+            | DatabaseStep::Observe { .. }
+            | DatabaseStep::Start
+            | DatabaseStep::Kill
+            | DatabaseStep::Strict
+            | DatabaseStep::Loose
+            | DatabaseStep::ReadOnly
+            | DatabaseStep::Writable
+            | DatabaseStep::Marker { .. }
+            | DatabaseStep::StopReceiver
+            | DatabaseStep::StartReceiver
+            | DatabaseStep::EndFollowing
+            | DatabaseStep::Compare { .. }
+            | DatabaseStep::SaveTail { .. }
+            | DatabaseStep::Follow { .. } => {}
+        }
+    }
+
+    /// A step on the way to the writer failed: another way next time.
+    pub(super) fn follow_failed(&mut self, step: &DatabaseStep, now: Time) {
+        self.following.tried = Some(now);
+        match step {
+            DatabaseStep::Rewind { .. } => self.following.cannot_rewind = true,
+            DatabaseStep::Follow { .. } => {
+                self.following.failures = self.following.failures.saturating_add(1);
+                self.following.lineage = None;
+                self.following.saved = false;
+            }
+            DatabaseStep::Compare { .. }
+            | DatabaseStep::SaveTail { .. }
+            | DatabaseStep::Reclone { .. }
+            | DatabaseStep::Keep { .. }
+            | DatabaseStep::TakeControl
+            | DatabaseStep::Observe { .. }
+            | DatabaseStep::Start
+            | DatabaseStep::Kill
+            | DatabaseStep::Strict
+            | DatabaseStep::Loose
+            | DatabaseStep::ReadOnly
+            | DatabaseStep::Writable
+            | DatabaseStep::Marker { .. }
+            | DatabaseStep::StopReceiver
+            | DatabaseStep::StartReceiver
+            | DatabaseStep::EndFollowing => {}
+        }
+    }
+
+    pub(super) fn take_saved(&mut self, saved: &SavedTail) {
+        self.following.saved = true;
+        let count = saved.count.map_or("all".to_string(), |count| count.to_string());
+        let text = format!(
+            "{count} transactions that the recorded writer does not have are saved in {} [S6]",
+            saved.path
+        );
+        self.tell("database.tail-saved", Severity::Warning, text);
+    }
+
+    fn draw_incarnation(&mut self) -> Incarnation {
+        Incarnation(self.draw() >> 11)
+    }
+
+    /// Where a node that does not hold is, in the operator's words.
+    pub(super) fn standby_role(&self, now: Time) -> Role {
+        let Some(view) = &self.view else { return Role::Isolated };
+        if view.state.intent.maintenance.contains_key(&self.me()) {
+            Role::Maintenance
+        } else if now.elapsed_most(view.heard) > view.state.timing.ttl + view.state.timing.ttl {
+            Role::Isolated
+        } else if self.database.is_down() {
+            Role::Failed
+        } else {
+            Role::Standby
+        }
+    }
+}
+
+impl Succession {
+    /// The reason in words.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}

@@ -1,0 +1,225 @@
+//! Why this node is where it is: the same knowledge that decides, put into words.
+
+use super::Node;
+use crate::id::{NodeId, Version};
+use crate::observe::{DatabaseFacts, Report, Thread, UnitState};
+use crate::role::Role;
+use crate::state::{Phase, State};
+use crate::time::{Span, Time};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// Everything that `regent status` shows of one node's knowledge.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeStatus {
+    /// The operator's word.
+    pub role: Role,
+    /// It answers for the VIP.
+    pub serving: bool,
+    /// Why it is where it is, a sentence each.
+    pub reasons: Vec<String>,
+    /// The newest view of the register.
+    pub view: Option<(Version, State)>,
+    /// What is left of the right, by the holder's clock.
+    pub right_left: Option<Span>,
+    /// What is left of the wait before a right may start.
+    pub wait_left: Option<Span>,
+    /// The local database.
+    pub database: Option<DatabaseFacts>,
+    /// The services, as in the configuration.
+    pub services: Vec<UnitState>,
+    /// The peers.
+    pub peers: Vec<PeerStatus>,
+    /// The row of protocol section 9 that applies, with its text.
+    pub blocked: Option<(u8, String)>,
+}
+
+/// What this node knows of a peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerStatus {
+    /// Who.
+    pub node: NodeId,
+    /// Its newest report.
+    pub report: Option<Report>,
+    /// How old that is.
+    pub age: Span,
+    /// Heard within the suspicion.
+    pub reachable: bool,
+}
+
+impl Node {
+    /// A picture of what is known and why.
+    pub fn status(&self, now: Time) -> NodeStatus {
+        NodeStatus {
+            role: self.role(now),
+            serving: self.is_serving(now),
+            reasons: self.explain(now),
+            view: self.view.as_ref().map(|view| (view.version, view.state.clone())),
+            right_left: self.tenure.and_then(|t| t.right).map(|right| right.left(now)),
+            wait_left: self.tenure.and_then(|t| t.wait).map(|wait| wait.left(now)),
+            database: self.database.facts.clone(),
+            services: self.services.iter().map(|service| service.state).collect(),
+            peers: self
+                .peers
+                .iter()
+                .map(|(node, peer)| PeerStatus {
+                    node: *node,
+                    report: peer.report.clone(),
+                    age: now.elapsed_most(peer.heard),
+                    reachable: peer.fresh(self.spec.pace.suspicion, now).is_some(),
+                })
+                .collect(),
+            blocked: self.blocked(now),
+        }
+    }
+
+    /// Why it is where it is, and what blocks it.
+    pub fn explain(&self, now: Time) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(mute) = self.mute {
+            lines.push(format!("this node proposes nothing and keeps its gate closed: {mute:?}"));
+        }
+        let Some(view) = &self.view else {
+            lines.push("the register was not read yet: no majority of voters answers".to_string());
+            return lines;
+        };
+        let state = &view.state;
+        let holder = self.name(state.lease.holder);
+        let phase = match state.lease.phase {
+            Phase::Free => "named, and has not taken it yet",
+            Phase::Heir => "as heir: its right waits until its predecessor's is surely over",
+            Phase::Ruling => "ruling",
+        };
+        lines.push(format!("{holder} holds the lease in epoch {}, {phase}", state.lease.epoch));
+        lines.push(match state.sync.with {
+            Some(with) => format!(
+                "every acknowledged write is in {} and received by {}",
+                self.name(state.sync.writer.node),
+                self.name(with.node)
+            ),
+            None => format!(
+                "solo: acknowledged writes are in {} only",
+                self.name(state.sync.writer.node)
+            ),
+        });
+        if self.holds() {
+            self.explain_holder(&mut lines, now);
+        } else {
+            self.explain_standby(&mut lines, now);
+        }
+        if let Some(last) = state.history.last() {
+            lines.push(format!(
+                "last move: epoch {}, {} to {}: {}",
+                last.epoch,
+                self.name(last.from),
+                self.name(last.to),
+                last.why
+            ));
+        }
+        if let Some((row, text)) = self.blocked(now) {
+            lines.push(format!("blocked (row {row}): {text}"));
+        }
+        lines
+    }
+
+    fn explain_holder(&self, lines: &mut Vec<String>, now: Time) {
+        if let Some(moving) = &self.moving {
+            let to = self.name(moving.to);
+            lines.push(format!("moving to {to}: {}", moving.text()));
+        }
+        let Some(tenure) = self.tenure else { return };
+        if let Some(wait) = tenure.wait.filter(|wait| !wait.is_over(now)) {
+            let left = wait.left(now).as_millis();
+            lines.push(format!("the predecessor's right is surely over in {left} ms [C3]"));
+        }
+        match tenure.right {
+            Some(right) => {
+                lines.push(format!("own right: {} ms left [C1]", right.left(now).as_millis()));
+            }
+            None => lines.push("no right runs here: no renewal was won in time".to_string()),
+        }
+        if let Some(with) = self.view.as_ref().and_then(|view| view.state.sync.with)
+            && let Err(why) = self.can_take(with.node, now)
+        {
+            lines.push(format!("no move is possible now: {why}"));
+        }
+    }
+
+    fn explain_standby(&self, lines: &mut Vec<String>, now: Time) {
+        if let Some(succession) = &self.succession {
+            lines.push(format!("about to take the lease: {}", succession.why()));
+        }
+        match self.eligibility() {
+            Some(true) => {
+                lines.push("this node is eligible: its copy is the recorded one".to_string())
+            }
+            Some(false) => {
+                lines.push(
+                    "this node is not eligible: its copy is not the recorded one yet".to_string(),
+                );
+            }
+            None => lines
+                .push("this node does not know its own data yet: its database is down".to_string()),
+        }
+        if self.is_paused(now) {
+            lines.push("paused: no succession and no restarts by us".to_string());
+        }
+        if let Some(facts) = &self.database.facts {
+            if let Thread::Failed(why) = &facts.receiver {
+                lines.push(format!("its receiver stopped: {why}"));
+            }
+            if let Thread::Failed(why) = &facts.applier {
+                lines.push(format!("its applier stopped: {why}"));
+            }
+        }
+    }
+
+    /// The row of protocol section 9 that applies, and the way out.
+    fn blocked(&self, now: Time) -> Option<(u8, String)> {
+        let view = self.view.as_ref()?;
+        let state = &view.state;
+        let patience = state.timing.ttl + state.timing.ttl;
+        if now.elapsed_most(view.heard) > patience {
+            return Some((3, "no majority of voters answers: restore a voter".to_string()));
+        }
+        let holder = state.lease.holder;
+        let stale = self.record_age(now) >= state.timing.wait(state.lease.ttl);
+        if stale && holder != self.me() {
+            let name = self.name(holder);
+            if self.is_paused(now) {
+                return Some((
+                    6,
+                    "paused, and the holder is gone: lift the pause, or wait for its end"
+                        .to_string(),
+                ));
+            }
+            if self.eligibility() != Some(true) {
+                return Some(if state.sync.with.is_none() {
+                    (
+                        1,
+                        format!(
+                            "{name} had recorded solo: writes that only it has may exist; bring it back, or name the loss"
+                        ),
+                    )
+                } else {
+                    (
+                        2,
+                        format!(
+                            "{name} is gone and this copy is not whole: bring it back, or name the loss"
+                        ),
+                    )
+                });
+            }
+        }
+        let facts = self.database.facts.as_ref()?;
+        if self.holds() && facts.mark && matches!(facts.applier, Thread::Failed(_)) {
+            return Some((
+                4,
+                "this heir cannot apply what it received: the writer succeeds it once it is back"
+                    .to_string(),
+            ));
+        }
+        None
+    }
+}

@@ -1,0 +1,17 @@
+//! Mistakes planted on purpose, behind the feature `planted`, so that the simulator can prove that it sees them.
+//! The product is built without it, and every question here is then answered by a constant.
+
+/// A row of the protocol's list of tempting mistakes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Planted {
+    /// A slot is enabled for an earlier win than its ticket's.
+    SlotForEarlierWin,
+    /// A right is counted from a read.
+    RightFromRead,
+    /// A node that is not in sync succeeds.
+    OutOfSyncSucceeds,
+    /// A new holder acknowledges under the sync record it inherited.
+    InheritedSync,
+    /// The writer goes loose while a join of its own may still win.
+    LooseWhileJoin,
+}
