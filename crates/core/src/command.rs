@@ -57,7 +57,7 @@ pub enum Action {
         node: NodeId,
     },
     /// Send this report to all peers now. No answer.
-    Send(Report),
+    Send(alloc::boxed::Box<Report>),
     /// Tell operators. No answer.
     Tell(Event),
     /// Answer an operator's request. No answer.

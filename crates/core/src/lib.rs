@@ -26,3 +26,4 @@ pub mod spec;
 pub mod state;
 pub mod sync;
 pub mod time;
+pub mod transition;

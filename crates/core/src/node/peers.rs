@@ -153,7 +153,7 @@ impl Node {
         self.reported = Some(now);
         self.report_now = false;
         let report = self.report(now);
-        self.ask(Action::Send(report), None);
+        self.ask(Action::Send(alloc::boxed::Box::new(report)), None);
     }
 
     fn report(&mut self, now: Time) -> Report {
@@ -197,7 +197,9 @@ impl Node {
     pub(super) fn notice_changes(&mut self, now: Time) {
         let role = self.role(now);
         if role != self.last_role {
-            let text = format!("{} -> {role}", self.last_role);
+            let (id, when) = crate::transition::find(self.last_role, role)
+                .map_or(("T??", "an edge that is not in the table"), |edge| (edge.id, edge.when));
+            let text = format!("{} -> {role}: {when} [{id}]", self.last_role);
             self.last_role = role;
             self.report_now = true;
             self.tell("role.changed", Severity::Info, text);

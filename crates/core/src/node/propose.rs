@@ -185,7 +185,11 @@ impl Node {
                 self.gate.armed(slot, ticket, n, at);
                 self.send_attempt();
             }
-            other => {
+            other @ (Outcome::Failed(_)
+            | Outcome::Clock(_)
+            | Outcome::Swap(_)
+            | Outcome::Database { .. }
+            | Outcome::Peer { .. }) => {
                 self.attempt = None;
                 let text = format!(
                     "the kernel refused to arm the gate ({other:?}): nothing was proposed; check `nft list ruleset` and the agent's privileges"
