@@ -1,0 +1,1 @@
+//! One file per engine: role, position, promote, demote, rejoin.

@@ -1,0 +1,221 @@
+//! All facts of the database in one question and one answer, and what they mean for core.
+//!
+//! One text of three statements (four with a marker to look for) travels at once: about a millisecond. Whoever
+//! reads it holds the control connection (D11); the reading itself changes nothing.
+
+use crate::database::gtid;
+use crate::database::keep::{Counts, Keep, Kept};
+use crate::database::settings::WorkerSettings;
+use crate::database::sql::{Client, Rows, SqlError};
+use regent_core::id::AttemptId;
+use regent_core::observe::{DatabaseFacts, Position, Thread};
+use std::time::Duration;
+
+/// No such table, no such database.
+const NOT_MADE: [u16; 2] = [1146, 1049];
+
+const MODES: &str = "SELECT @@global.read_only AS read_only, @@global.server_id AS server_id, \
+    @@global.rpl_semi_sync_master_timeout AS patience, \
+    @@global.rpl_semi_sync_master_wait_no_slave AS no_slave, \
+    @@global.rpl_semi_sync_master_wait_point AS point, \
+    @@global.gtid_slave_pos AS applied, @@global.gtid_binlog_pos AS end";
+const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Rpl_semi_sync_master_status', \
+    'Rpl_semi_sync_master_wait_sessions', 'Rpl_semi_sync_master_clients', \
+    'Rpl_semi_sync_master_no_tx', 'Com_start_slave', 'Com_stop_slave')";
+
+/// What one question brought.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    pub(crate) read_only: bool,
+    pub(crate) server_id: u32,
+    /// Status ON.
+    pub(crate) semi_sync: bool,
+    /// The three settings that make ON worth something are right (D1).
+    pub(crate) settings_right: bool,
+    pub(crate) waiting: u32,
+    confirming: u32,
+    unconfirmed: u64,
+    pub(crate) starts: u64,
+    pub(crate) stops: u64,
+    pub(crate) end: Vec<gtid::Gtid>,
+    applied: Vec<gtid::Gtid>,
+    /// The source, if one is set.
+    pub(crate) source: Option<Source>,
+    shows: Option<AttemptId>,
+}
+
+/// The replication threads and whom they follow.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) receiver: Thread,
+    pub(crate) applier: Thread,
+    received: Vec<gtid::Gtid>,
+    /// The applier says that it has nothing left to do.
+    idle: bool,
+}
+
+impl Reading {
+    /// The receiver's thread exists, connected or not.
+    pub(crate) fn receives(&self) -> bool {
+        self.source.as_ref().is_some_and(|s| is_alive(&s.receiver))
+    }
+
+    /// The applier's thread exists.
+    pub(crate) fn applies(&self) -> bool {
+        self.source.as_ref().is_some_and(|s| is_alive(&s.applier))
+    }
+
+    /// D6: the receiver is stopped and everything received is applied, by both signs.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.source.as_ref().is_some_and(|s| {
+            !is_alive(&s.receiver)
+                && s.applier == Thread::Running
+                && s.idle
+                && s.received == self.applied
+        })
+    }
+
+    /// D1: status ON, with the settings read back.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.semi_sync && self.settings_right
+    }
+}
+
+/// Is there a thread?
+pub(crate) fn is_alive(thread: &Thread) -> bool {
+    match thread {
+        Thread::Running | Thread::Connecting => true,
+        Thread::Stopped | Thread::Failed(_) => false,
+    }
+}
+
+/// Asks for everything.
+pub(crate) async fn read(
+    client: &mut Client,
+    look_for: Option<AttemptId>,
+    bound: Duration,
+) -> Result<Reading, SqlError> {
+    let plain = format!("{MODES}; {STATUS}; SHOW SLAVE STATUS");
+    let Some(token) = look_for else { return understand(client.query(&plain, bound).await?, None) };
+    let look = format!("{plain}; SELECT COUNT(*) FROM regent.marker WHERE token='{token}'");
+    match client.query(&look, bound).await {
+        Err(fault) if fault.code().is_some_and(|code| NOT_MADE.contains(&code)) => {
+            understand(client.query(&plain, bound).await?, None)
+        }
+        answer => understand(answer?, look_for),
+    }
+}
+
+fn understand(answers: Vec<Rows>, look_for: Option<AttemptId>) -> Result<Reading, SqlError> {
+    let empty = Rows::default();
+    let set = |i: usize| answers.get(i).unwrap_or(&empty);
+    let (modes, status) = (set(0), set(1));
+    let place = |text: Option<&str>| gtid::list(text.unwrap_or_default()).map_err(strange);
+    Ok(Reading {
+        read_only: number(modes.first("read_only"), "read_only")? != 0,
+        server_id: number(modes.first("server_id"), "server_id")?,
+        semi_sync: status.value("Rpl_semi_sync_master_status") == Some("ON"),
+        settings_right: modes.first("patience") == Some("18446744073709551615")
+            && modes.first("no_slave") == Some("1")
+            && modes.first("point") == Some("AFTER_SYNC"),
+        waiting: number(status.value("Rpl_semi_sync_master_wait_sessions"), "wait_sessions")?,
+        confirming: number(status.value("Rpl_semi_sync_master_clients"), "clients")?,
+        unconfirmed: number(status.value("Rpl_semi_sync_master_no_tx"), "no_tx")?,
+        starts: number(status.value("Com_start_slave"), "Com_start_slave")?,
+        stops: number(status.value("Com_stop_slave"), "Com_stop_slave")?,
+        end: place(modes.first("end"))?,
+        applied: place(modes.first("applied"))?,
+        source: source(set(2))?,
+        shows: look_for.filter(|_| set(3).scalar().is_some_and(|count| count != "0")),
+    })
+}
+
+fn source(rows: &Rows) -> Result<Option<Source>, SqlError> {
+    let Some(host) = rows.first("Master_Host") else { return Ok(None) };
+    let receiver = match rows.first("Slave_IO_Running") {
+        Some("Yes") => Thread::Running,
+        Some("Connecting" | "Preparing") => Thread::Connecting,
+        Some(_) | None => stopped(rows, "Last_IO_Errno", "Last_IO_Error"),
+    };
+    let applier = match rows.first("Slave_SQL_Running") {
+        Some("Yes") => Thread::Running,
+        Some(_) | None => stopped(rows, "Last_SQL_Errno", "Last_SQL_Error"),
+    };
+    let idle = rows.first("Slave_SQL_Running_State").unwrap_or_default();
+    Ok(Some(Source {
+        host: host.to_string(),
+        port: number(rows.first("Master_Port"), "Master_Port")?,
+        receiver,
+        applier,
+        received: gtid::list(rows.first("Gtid_IO_Pos").unwrap_or_default()).map_err(strange)?,
+        idle: idle.starts_with("Slave has read all relay log"),
+    }))
+}
+
+/// A thread that is not there: because of an error, or because it was told so. A failure to connect stops no
+/// receiver, it only leaves its text behind.
+fn stopped(rows: &Rows, code: &str, text: &str) -> Thread {
+    let code = rows.first(code).and_then(|c| c.parse::<u32>().ok()).unwrap_or(0);
+    let connecting = (2000..2100).contains(&code) || matches!(code, 1040 | 1053 | 1158..=1161);
+    if code == 0 || connecting {
+        return Thread::Stopped;
+    }
+    Thread::Failed(format!("error {code}: {}", rows.first(text).unwrap_or_default()))
+}
+
+fn number<T: std::str::FromStr>(text: Option<&str>, what: &str) -> Result<T, SqlError> {
+    text.and_then(|t| t.parse().ok()).ok_or_else(|| strange(format!("{what} is no number: {text:?}")))
+}
+
+fn strange(text: String) -> SqlError {
+    SqlError::Server { code: 0, text }
+}
+
+/// What core is told.
+pub(crate) fn facts(
+    reading: &Reading,
+    start: u64,
+    kept: &Kept,
+    counts: Option<&Counts>,
+    settings: &WorkerSettings,
+) -> DatabaseFacts {
+    let (keep, mark) = match kept {
+        Kept::Agreed(keep) => (Some(keep), keep.mark),
+        Kept::Missing => (None, false),
+        Kept::Disagree { mark } => (None, *mark),
+    };
+    let counts = counts.filter(|counts| keep.is_some_and(|k| k.incarnation == counts.incarnation));
+    let explained = counts.is_some_and(|c| c.explain(start, reading.starts, reading.stops));
+    let still = !reading.receives() && !reading.applies();
+    let ended = explained && still && counts.is_some_and(|counts| counts.ended);
+    let source = reading.source.as_ref().filter(|_| !ended);
+    let nothing_received = source.is_none() && (ended || !mark);
+    let thread = |thread: fn(&Source) -> &Thread| {
+        source.map_or(Thread::Stopped, |source| thread(source).clone())
+    };
+    DatabaseFacts {
+        start,
+        read_only: reading.read_only,
+        strict: reading.is_strict(),
+        waiting: reading.waiting,
+        confirming: reading.confirming,
+        receiver: thread(|s| &s.receiver),
+        applier: thread(|s| &s.applier),
+        source: source.and_then(|source| settings.node_at(&source.host, source.port)),
+        drained: nothing_received || reading.is_drained(),
+        end: Position(gtid::text(&reading.end)),
+        applied: Position(gtid::text(&reading.applied)),
+        shows: reading.shows,
+        unconfirmed: reading.unconfirmed,
+        incarnation: keep.map(|keep| keep.incarnation),
+        mark,
+        broken: is_broken(keep, start, explained),
+    }
+}
+
+/// D4: under a mark, another start of the server, or a count beyond this agent's own steps, ends the incarnation.
+fn is_broken(keep: Option<&Keep>, start: u64, explained: bool) -> bool {
+    keep.is_some_and(|keep| keep.mark && (keep.start != start || !explained))
+}

@@ -1,0 +1,273 @@
+//! What is kept beside the data: which incarnation they are, whether a follower's, under which server id they write.
+//!
+//! Two files say the same (protocol section 1): `regent.keep` in the data directory and `database.keep` outside it.
+//! If they disagree the data were exchanged, and the incarnation is over. A write goes outside first, with the value
+//! it replaces, then inside, then outside alone: a crash between two of them is no disagreement, a restored data
+//! directory is one. A third file, `database.counts`, follows the server's own counts of started and stopped
+//! replication threads (D4); it need not survive the host, because a new start of the server ends that count.
+
+use regent_core::id::Incarnation;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// What is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Keep {
+    /// Of this file.
+    pub(crate) format: u32,
+    /// How many times one was written here: an older copy of the same incarnation differs in it.
+    pub(crate) writes: u64,
+    /// Which stay of the data.
+    pub(crate) incarnation: Incarnation,
+    /// A follower's data.
+    pub(crate) mark: bool,
+    /// Drawn with the incarnation; no other writes under it.
+    pub(crate) server_id: u32,
+    /// The start of the server during which the mark was set.
+    pub(crate) start: u64,
+    /// A rewind or a copy was begun and not ended: only a fresh copy helps (D8).
+    pub(crate) unfinished: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Outside {
+    keep: Keep,
+    was: Option<Keep>,
+}
+
+/// What the two files say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Kept {
+    /// The same.
+    Agreed(Keep),
+    /// There is none inside.
+    Missing,
+    /// Not the same: the data are not those that were kept.
+    Disagree {
+        /// Either of them is a follower's.
+        mark: bool,
+    },
+}
+
+impl Kept {
+    /// The agreed one.
+    pub(crate) fn agreed(self) -> Option<Keep> {
+        match self {
+            Kept::Agreed(keep) => Some(keep),
+            Kept::Missing | Kept::Disagree { .. } => None,
+        }
+    }
+}
+
+/// The two files.
+#[derive(Clone, Debug)]
+pub(crate) struct KeepFiles {
+    inside: PathBuf,
+    outside: PathBuf,
+}
+
+impl KeepFiles {
+    /// Of this data directory and this place outside it.
+    pub(crate) fn new(datadir: &Path, state_dir: &Path) -> KeepFiles {
+        KeepFiles {
+            inside: datadir.join("regent.keep"),
+            outside: state_dir.join("database.keep"),
+        }
+    }
+
+    /// Reads both and compares.
+    pub(crate) fn read(&self) -> Kept {
+        let inside = read_json::<Keep>(&self.inside);
+        let outside = read_json::<Outside>(&self.outside);
+        match (inside, outside) {
+            (None, _) => Kept::Missing,
+            (Some(inside), Some(outside))
+                if inside == outside.keep || Some(&inside) == outside.was.as_ref() =>
+            {
+                Kept::Agreed(inside)
+            }
+            (Some(inside), outside) => {
+                Kept::Disagree { mark: inside.mark || outside.is_some_and(|o| o.keep.mark) }
+            }
+        }
+    }
+
+    /// Writes both, synced with their folders; a crash at any point leaves the old or the new one agreed.
+    pub(crate) fn write(&self, mut keep: Keep) -> io::Result<Keep> {
+        let was = self.read().agreed();
+        keep.writes = was.as_ref().map_or(0, |was| was.writes) + 1;
+        let outside = Outside { keep: keep.clone(), was };
+        write_synced(&self.outside, &to_json(&outside)?, 0o600)?;
+        write_synced(&self.inside, &to_json(&keep)?, 0o644)?;
+        let alone = Outside { keep: keep.clone(), was: None };
+        write_synced(&self.outside, &to_json(&alone)?, 0o600)?;
+        Ok(keep)
+    }
+}
+
+/// What the server's counts must be if nobody but this agent touched the replication threads (D4).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    /// For this incarnation.
+    pub(crate) incarnation: Incarnation,
+    /// In this start of the server.
+    pub(crate) start: u64,
+    /// START SLAVE, in any form.
+    pub(crate) starts: u64,
+    /// STOP SLAVE, in any form.
+    pub(crate) stops: u64,
+    /// A statement was sent and its answer not noted: one of these counts may be one higher.
+    pub(crate) pending: Option<Touch>,
+    /// This incarnation has begun to follow; it must not begin again.
+    pub(crate) followed: bool,
+    /// Both threads were stopped on purpose, after everything received was applied (D6).
+    pub(crate) ended: bool,
+}
+
+/// A statement on the replication threads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Touch {
+    /// One START SLAVE.
+    Start,
+    /// One STOP SLAVE.
+    Stop,
+}
+
+impl Counts {
+    /// Are these the server's counts, one pending statement allowed for?
+    pub(crate) fn explain(&self, start: u64, starts: u64, stops: u64) -> bool {
+        let (more_starts, more_stops) = match self.pending {
+            None => (0, 0),
+            Some(Touch::Start) => (1, 0),
+            Some(Touch::Stop) => (0, 1),
+        };
+        self.start == start
+            && (self.starts..=self.starts + more_starts).contains(&starts)
+            && (self.stops..=self.stops + more_stops).contains(&stops)
+    }
+}
+
+/// Reads the counts; none if there are none or they cannot be read.
+pub(crate) fn read_counts(state_dir: &Path) -> Option<Counts> {
+    read_json(&state_dir.join("database.counts"))
+}
+
+/// Exchanges the counts' file as a whole, without waiting for the disk.
+pub(crate) fn write_counts(state_dir: &Path, counts: &Counts) -> io::Result<()> {
+    let path = state_dir.join("database.counts");
+    let part = path.with_extension("counts.new");
+    std::fs::write(&part, to_json(counts)?)?;
+    std::fs::rename(part, path)
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+fn to_json<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(io::Error::other)
+}
+
+/// Exchanges a file as a whole; on the disk with its folder when this returns.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut part = path.as_os_str().to_owned();
+    part.push(".new");
+    let mut options = File::options();
+    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&part, path)?;
+    sync_folder(path.parent().unwrap_or(Path::new("/")))
+}
+
+/// A folder's names are on the disk.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Draws a server id: 32 bits, never 0, and never the placeholder 1 of the configuration file.
+pub(crate) fn draw_server_id() -> io::Result<u32> {
+    loop {
+        let drawn = u32::from_le_bytes(random::<4>()?);
+        if drawn > 1 {
+            return Ok(drawn);
+        }
+    }
+}
+
+/// Random bytes of the kernel.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> (PathBuf, KeepFiles) {
+        let root = std::env::temp_dir().join(format!("rgdb-keep-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(root.join("data")).expect("a folder");
+        let files = KeepFiles::new(&root.join("data"), &root);
+        (root, files)
+    }
+
+    fn keep(incarnation: u64, mark: bool) -> Keep {
+        Keep {
+            format: 1,
+            writes: 0,
+            incarnation: Incarnation(incarnation),
+            mark,
+            server_id: 77,
+            start: 5,
+            unfinished: false,
+        }
+    }
+
+    #[test]
+    fn a_restored_data_directory_disagrees() {
+        let (root, files) = place("restored");
+        assert_eq!(files.read(), Kept::Missing);
+        files.write(keep(9, true)).expect("written");
+        let snapshot = std::fs::read(&files.inside).expect("read");
+        let second = files.write(keep(9, true)).expect("written");
+        assert_eq!(files.read(), Kept::Agreed(second));
+        std::fs::write(&files.inside, snapshot).expect("restored");
+        assert_eq!(files.read(), Kept::Disagree { mark: true });
+        std::fs::remove_file(&files.outside).expect("removed");
+        assert_eq!(files.read(), Kept::Disagree { mark: true });
+        std::fs::remove_dir_all(root).expect("removed");
+    }
+
+    #[test]
+    fn a_crash_between_the_files_is_no_disagreement() {
+        let (root, files) = place("crash");
+        let old = files.write(keep(9, false)).expect("written");
+        let new = Keep { writes: 2, ..keep(10, true) };
+        let outside = Outside { keep: new.clone(), was: Some(old.clone()) };
+        std::fs::write(&files.outside, to_json(&outside).expect("json")).expect("written");
+        assert_eq!(files.read(), Kept::Agreed(old));
+        std::fs::write(&files.inside, to_json(&new).expect("json")).expect("written");
+        assert_eq!(files.read(), Kept::Agreed(new));
+        std::fs::remove_dir_all(root).expect("removed");
+    }
+
+    #[test]
+    fn a_pending_touch_explains_one_more_and_no_other() {
+        let counts = Counts {
+            incarnation: Incarnation(1),
+            start: 5,
+            starts: 3,
+            stops: 2,
+            pending: Some(Touch::Stop),
+            followed: true,
+            ended: false,
+        };
+        assert!(counts.explain(5, 3, 2) && counts.explain(5, 3, 3));
+        assert!(!counts.explain(5, 4, 2) && !counts.explain(5, 3, 4) && !counts.explain(6, 3, 2));
+    }
+}

@@ -1,0 +1,182 @@
+//! What one node's database worker asks another's, through their agents; and how the questions are answered.
+//!
+//! Answers come from the log files and the kept files themselves, beside the steps, on connections of their own:
+//! they change nothing.
+
+use crate::database::account;
+use crate::database::binlog::Log;
+use crate::database::gtid::Gtid;
+use crate::database::keep::{KeepFiles, Kept};
+use crate::database::settings::WorkerSettings;
+use crate::database::sql::Client;
+use regent_core::id::{Incarnation, NodeId};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How many names one question carries; more are asked in further ones.
+pub(crate) const BATCH: usize = 500;
+const BOUND: Duration = Duration::from_secs(2);
+
+/// A question to a peer's worker.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerRequest {
+    /// Which of these, newest first, is the first that stands in your log? Exact look-up (D8).
+    Lookup {
+        /// Answer only if your data are this stay.
+        incarnation: Incarnation,
+        /// At most some hundred.
+        gtids: Vec<Gtid>,
+    },
+    /// The state of your log at this place of it.
+    StateAt {
+        /// Answer only if your data are this stay.
+        incarnation: Incarnation,
+        /// Name of a log file.
+        file: String,
+        /// Byte in it.
+        offset: u64,
+    },
+    /// What do I need to follow you?
+    FollowInfo,
+}
+
+/// A peer's answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerAnswer {
+    /// To `Lookup`.
+    Found {
+        /// Place in the list, if any is there.
+        index: Option<usize>,
+    },
+    /// To `StateAt`.
+    State {
+        /// Per domain and server the last name.
+        state: Vec<Gtid>,
+    },
+    /// To `FollowInfo`.
+    Follow(FollowInfo),
+    /// The question cannot be answered, and why.
+    Refused {
+        /// In the operator's words.
+        reason: String,
+    },
+}
+
+/// What a follower needs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FollowInfo {
+    /// The server's port.
+    pub port: u16,
+    /// The replication account.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// The server's present incarnation.
+    pub incarnation: Incarnation,
+}
+
+/// A way to ask a node's worker. The worker's own goes through the agent.
+pub(crate) trait Peer {
+    /// Asks one question; an error says why no answer came.
+    async fn ask(&self, node: NodeId, request: PeerRequest) -> Result<PeerAnswer, String>;
+}
+
+/// Answers a peer's question.
+pub(crate) async fn serve(settings: &WorkerSettings, request: PeerRequest) -> PeerAnswer {
+    let answer = match request {
+        PeerRequest::Lookup { incarnation, gtids } => lookup(settings, incarnation, gtids).await,
+        PeerRequest::StateAt { incarnation, file, offset } => {
+            state_at(settings, incarnation, file, offset).await
+        }
+        PeerRequest::FollowInfo => follow_info(settings).await,
+    };
+    answer.unwrap_or_else(|reason| PeerAnswer::Refused { reason })
+}
+
+async fn lookup(
+    settings: &WorkerSettings,
+    incarnation: Incarnation,
+    gtids: Vec<Gtid>,
+) -> Result<PeerAnswer, String> {
+    expect_incarnation(settings, incarnation)?;
+    let index = log_index(settings).await?;
+    let found = move || {
+        let mut log = Log::open(&index)?;
+        for (i, gtid) in gtids.iter().enumerate() {
+            if log.contains(*gtid)? {
+                return Ok(Some(i));
+            }
+        }
+        Ok(None)
+    };
+    Ok(PeerAnswer::Found { index: aside(found).await? })
+}
+
+async fn state_at(
+    settings: &WorkerSettings,
+    incarnation: Incarnation,
+    file: String,
+    offset: u64,
+) -> Result<PeerAnswer, String> {
+    expect_incarnation(settings, incarnation)?;
+    let index = log_index(settings).await?;
+    let name = file.clone();
+    let state = aside(move || Log::open(&index)?.state_at(&name, offset)).await?;
+    state
+        .map(|state| PeerAnswer::State { state })
+        .ok_or_else(|| format!("log file {file} is not there any more"))
+}
+
+async fn follow_info(settings: &WorkerSettings) -> Result<PeerAnswer, String> {
+    let keep = present(settings)?;
+    let mut client =
+        Client::connect(&settings.socket, BOUND).await.map_err(|fault| fault.to_string())?;
+    let port = client.one("SELECT @@port", BOUND).await.map_err(|fault| fault.to_string())?;
+    let port = port.scalar().and_then(|p| p.parse().ok()).ok_or("the server has no port")?;
+    let password = account::secret(&settings.state_dir).map_err(|fault| fault.to_string())?;
+    if !account::is_there(&mut client, &password).await.map_err(|fault| fault.to_string())? {
+        return Err("the replication account is not made yet".into());
+    }
+    let user = account::USER.to_string();
+    Ok(PeerAnswer::Follow(FollowInfo { port, user, password, incarnation: keep }))
+}
+
+/// The incarnation of the data here.
+pub(crate) fn present(settings: &WorkerSettings) -> Result<Incarnation, String> {
+    match KeepFiles::new(&settings.datadir, &settings.state_dir).read() {
+        Kept::Agreed(keep) => Ok(keep.incarnation),
+        Kept::Missing => Err("the data here have no name".into()),
+        Kept::Disagree { .. } => Err("the data here were exchanged".into()),
+    }
+}
+
+/// D8: only the recorded writer in its recorded incarnation answers for its log.
+fn expect_incarnation(settings: &WorkerSettings, incarnation: Incarnation) -> Result<(), String> {
+    let here = present(settings)?;
+    if here == incarnation {
+        return Ok(());
+    }
+    Err(format!("the data here are {here}, not {incarnation}"))
+}
+
+/// Where the server's log index is.
+pub(crate) async fn log_index(settings: &WorkerSettings) -> Result<PathBuf, String> {
+    let mut client =
+        Client::connect(&settings.socket, BOUND).await.map_err(|fault| fault.to_string())?;
+    let answer =
+        client.one("SELECT @@log_bin_index", BOUND).await.map_err(|fault| fault.to_string())?;
+    answer.scalar().map(PathBuf::from).ok_or_else(|| "the server keeps no binary log".into())
+}
+
+/// File work beside the loop.
+pub(crate) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|fault| fault.to_string()),
+        Err(fault) => Err(fault.to_string()),
+    }
+}

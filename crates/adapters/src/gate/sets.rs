@@ -1,0 +1,339 @@
+//! Changes of the sets, each one transaction over all our tables, the kernel's answer awaited (G1).
+//!
+//! An expired element cannot be deleted, and adding over it does not renew it: so a slot is flushed, never mended.
+
+use super::GateError;
+use super::rules::{Family, SETS, TABLE, prefixes};
+use crate::netlink::{ACK, CREATE, DUMP, Messages, REQUEST, Socket, attribute, attributes};
+use regent_core::command::Slot;
+use regent_core::time::Span;
+use rustix::io::Errno;
+use rustix::net::netlink::NETFILTER;
+use std::net::{IpAddr, SocketAddr};
+
+/// A cut-off that nobody takes back ends after this long.
+pub const CUTOFF_MAX: Span = Span::millis(5_000);
+
+const SUBSYSTEM: u16 = 10 << 8;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
+const GET_ELEMENT: u16 = SUBSYSTEM | 13;
+const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
+const GET_TABLE: u16 = SUBSYSTEM | 1;
+// NFTA_SET_ELEM_LIST_*, NFTA_SET_ELEM_*, NFTA_DATA_VALUE, NFTA_LIST_ELEM of linux/netfilter/nf_tables.h.
+const LIST_TABLE: u16 = 1;
+const LIST_SET: u16 = 2;
+const LIST_ELEMENTS: u16 = 3;
+const ELEMENT: u16 = 1;
+const ELEMENT_KEY: u16 = 1;
+const ELEMENT_TIMEOUT: u16 = 4;
+const ELEMENT_EXPIRATION: u16 = 5;
+const DATA_VALUE: u16 = 1;
+
+/// The sets of our tables, with a socket of their own.
+pub(super) struct Sets {
+    socket: Socket,
+    vip: IpAddr,
+    key: Vec<u8>,
+    families: Vec<Family>,
+    held: [bool; 2],
+}
+
+impl Sets {
+    /// The sets as they stand.
+    pub(super) fn open(vip: IpAddr) -> Result<Sets, GateError> {
+        let doing = GateError::kernel("open the gate's sets");
+        let mut socket = Socket::open(NETFILTER, 0).map_err(&doing)?;
+        let families = present(&mut socket, vip).map_err(&doing)?;
+        let mut sets = Sets { socket, vip, key: key_of(vip), families, held: [false; 2] };
+        let slots = sets.slots()?;
+        sets.held = slots.map(|s| s.is_some());
+        Ok(sets)
+    }
+
+    pub(super) fn arm(&mut self, slot: Slot, ticket: Span) -> Result<(), GateError> {
+        // A ticket of no time at all would be one without an end to the kernel.
+        let milliseconds = ticket.as_millis().max(1);
+        self.held[slot.index()] = false;
+        self.change("arm the gate", |batch| {
+            for name in SETS {
+                batch.flush(name, slot);
+            }
+            batch.add("ticket", slot, Some(milliseconds));
+        })
+    }
+
+    pub(super) fn enable(&mut self, slot: Slot) -> Result<(), GateError> {
+        self.change("enable the gate", |batch| batch.add("held", slot, None))?;
+        self.held[slot.index()] = true;
+        Ok(())
+    }
+
+    pub(super) fn refuse(&mut self) -> Result<(), GateError> {
+        let held = self.held;
+        self.change("refuse at the gate", |batch| {
+            for slot in [Slot::Zero, Slot::One] {
+                batch.flush("held", slot);
+                if held[slot.index()] {
+                    batch.add("refuse", slot, None);
+                }
+            }
+        })?;
+        self.held = [false; 2];
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self) -> Result<(), GateError> {
+        self.change("close the gate", |batch| {
+            for slot in [Slot::Zero, Slot::One] {
+                for name in SETS {
+                    batch.flush(name, slot);
+                }
+            }
+        })?;
+        self.held = [false; 2];
+        Ok(())
+    }
+
+    /// By slot: what its ticket has left, if it is held.
+    pub(super) fn slots(&mut self) -> Result<[Option<Span>; 2], GateError> {
+        let mut slots = [None; 2];
+        for slot in [Slot::Zero, Slot::One] {
+            let held = self.left("held", slot)?.is_some();
+            let ticket = self.left("ticket", slot)?.unwrap_or(Span::ZERO);
+            slots[slot.index()] = held.then_some(ticket);
+        }
+        Ok(slots)
+    }
+
+    fn left(&mut self, name: &str, slot: Slot) -> Result<Option<Span>, GateError> {
+        left(&mut self.socket, &format!("{name}{}", slot.index()), &self.key)
+            .map_err(GateError::kernel("read the gate's sets"))
+    }
+
+    /// One transaction. If one of our tables came or went since the last, the set of tables is read again, once.
+    fn change(
+        &mut self,
+        doing: &'static str,
+        fill: impl Fn(&mut Batch<'_>),
+    ) -> Result<(), GateError> {
+        let doing = GateError::kernel(doing);
+        match self.try_change(&fill) {
+            Err(Errno::NOENT) => {
+                self.families = present(&mut self.socket, self.vip).map_err(&doing)?;
+                self.try_change(&fill).map_err(&doing)
+            }
+            answer => answer.map_err(&doing),
+        }
+    }
+
+    fn try_change(&mut self, fill: impl Fn(&mut Batch<'_>)) -> Result<(), Errno> {
+        let mut batch = Batch {
+            out: Messages::default(),
+            socket: &mut self.socket,
+            families: &self.families,
+            prefixes: prefixes(self.vip),
+            key: &self.key,
+            last: 0,
+        };
+        batch.edge(BATCH_BEGIN);
+        fill(&mut batch);
+        let (last, mut out) = (batch.last, std::mem::take(&mut batch.out));
+        edge(&mut out, BATCH_END, self.socket.next_sequence());
+        self.socket.transact(&out, last)
+    }
+}
+
+/// One transaction under construction; every message asks for an acknowledgement, the last one ends the wait.
+struct Batch<'a> {
+    out: Messages,
+    socket: &'a mut Socket,
+    families: &'a [Family],
+    prefixes: &'a [&'a str],
+    key: &'a [u8],
+    last: u32,
+}
+
+impl Batch<'_> {
+    fn edge(&mut self, kind: u16) {
+        let sequence = self.socket.next_sequence();
+        edge(&mut self.out, kind, sequence);
+    }
+
+    fn flush(&mut self, name: &str, slot: Slot) {
+        self.each(DELETE_ELEMENT, REQUEST | ACK, name, slot, |_| {});
+    }
+
+    fn add(&mut self, name: &str, slot: Slot, timeout: Option<u64>) {
+        let key = self.key;
+        self.each(NEW_ELEMENT, REQUEST | ACK | CREATE, name, slot, |out| {
+            elements(out, key, timeout);
+        });
+    }
+
+    fn each(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        name: &str,
+        slot: Slot,
+        fill: impl Fn(&mut Messages),
+    ) {
+        for family in self.families {
+            for prefix in self.prefixes {
+                self.last = self.socket.next_sequence();
+                self.out
+                    .begin(kind, flags, self.last)
+                    .body(&header(family.number()))
+                    .text(LIST_TABLE, TABLE)
+                    .text(LIST_SET, &format!("{prefix}{name}{}", slot.index()));
+                fill(&mut self.out);
+            }
+        }
+    }
+}
+
+fn edge(out: &mut Messages, kind: u16, sequence: u32) {
+    // The subsystem stands in the header's last field, in network order.
+    out.begin(kind, REQUEST, sequence).body(&[0, 0, 0, 10]);
+}
+
+pub(super) fn header(family: u8) -> [u8; 4] {
+    [family, 0, 0, 0]
+}
+
+fn elements(out: &mut Messages, key: &[u8], timeout: Option<u64>) {
+    out.nest(LIST_ELEMENTS, |list| {
+        list.nest(ELEMENT, |element| {
+            element.nest(ELEMENT_KEY, |value| {
+                value.attribute(DATA_VALUE, key);
+            });
+            if let Some(milliseconds) = timeout {
+                element.attribute(ELEMENT_TIMEOUT, &milliseconds.to_be_bytes());
+            }
+        });
+    });
+}
+
+fn key_of(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// Which of our tables the kernel has. The ones that a gate cannot do without are always in it.
+fn present(socket: &mut Socket, vip: IpAddr) -> Result<Vec<Family>, Errno> {
+    let mut families = vec![Family::Inet];
+    match vip {
+        IpAddr::V4(_) => families.push(Family::Arp),
+        IpAddr::V6(_) => {}
+    }
+    if table_exists(socket, Family::Netdev)? {
+        families.push(Family::Netdev);
+    }
+    Ok(families)
+}
+
+pub(super) fn table_exists(socket: &mut Socket, family: Family) -> Result<bool, Errno> {
+    let sequence = socket.next_sequence();
+    let mut out = Messages::default();
+    out.begin(GET_TABLE, REQUEST | ACK, sequence).body(&header(family.number())).text(1, TABLE);
+    match socket.dump(&out, sequence, |_, _| {}) {
+        Ok(()) => Ok(true),
+        // A kernel without this family has no such table either.
+        Err(Errno::NOENT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the key's element in this set of the inet table has left; [`Span::ZERO`] if it has no end.
+fn left(socket: &mut Socket, set: &str, key: &[u8]) -> Result<Option<Span>, Errno> {
+    let sequence = socket.next_sequence();
+    let mut out = Messages::default();
+    out.begin(GET_ELEMENT, REQUEST | DUMP, sequence)
+        .body(&header(Family::Inet.number()))
+        .text(LIST_TABLE, TABLE)
+        .text(LIST_SET, set);
+    let mut found = None;
+    socket.dump(&out, sequence, |_, payload| {
+        let list = payload.get(4..).and_then(|p| attribute(p, LIST_ELEMENTS)).unwrap_or(&[]);
+        for (_, element) in attributes(list) {
+            let value = attribute(element, ELEMENT_KEY).and_then(|k| attribute(k, DATA_VALUE));
+            if value == Some(key) {
+                let milliseconds = attribute(element, ELEMENT_EXPIRATION)
+                    .and_then(|v| v.try_into().ok())
+                    .map_or(0, u64::from_be_bytes);
+                found = Some(Span::millis(milliseconds));
+            }
+        }
+    })?;
+    Ok(found)
+}
+
+/// Reads the kernel's own word on the gate, from any thread.
+pub struct Reader {
+    socket: Socket,
+    key: Vec<u8>,
+}
+
+impl Reader {
+    /// For the gate of this VIP.
+    pub fn new(vip: IpAddr) -> Result<Reader, GateError> {
+        let socket =
+            Socket::open(NETFILTER, 0).map_err(GateError::kernel("open the gate's sets"))?;
+        Ok(Reader { socket, key: key_of(vip) })
+    }
+
+    /// The VIP passes at this moment. What cannot be read counts as closed.
+    pub fn is_open(&mut self) -> bool {
+        [0, 1]
+            .iter()
+            .any(|slot| self.has(&format!("held{slot}")) && self.has(&format!("ticket{slot}")))
+    }
+
+    fn has(&mut self, set: &str) -> bool {
+        matches!(left(&mut self.socket, set, &self.key), Ok(Some(_)))
+    }
+}
+
+/// Resets every local TCP connection towards this port of a peer at its next packet, and each new one at once, until taken
+/// back or [`CUTOFF_MAX`] is over: so that stopping a receiver does not wait for a silent writer (D7).
+pub fn cutoff(peer: SocketAddr, on: bool) -> Result<(), GateError> {
+    let doing = GateError::kernel("cut off the peer's port");
+    let mut key = key_of(peer.ip());
+    key.extend_from_slice(&peer.port().to_be_bytes());
+    key.extend_from_slice(&[0, 0]);
+    let set = match peer {
+        SocketAddr::V4(_) => "cutoff4",
+        SocketAddr::V6(_) => "cutoff6",
+    };
+    let mut socket = Socket::open(NETFILTER, 0).map_err(&doing)?;
+    let mut change = |steps: &[(u16, Option<u64>)]| {
+        let mut out = Messages::default();
+        let mut last = 0;
+        edge(&mut out, BATCH_BEGIN, socket.next_sequence());
+        for (kind, timeout) in steps {
+            last = socket.next_sequence();
+            let create = if *kind == NEW_ELEMENT { CREATE } else { 0 };
+            out.begin(*kind, REQUEST | ACK | create, last)
+                .body(&header(Family::Inet.number()))
+                .text(LIST_TABLE, TABLE)
+                .text(LIST_SET, set);
+            elements(&mut out, &key, *timeout);
+        }
+        edge(&mut out, BATCH_END, socket.next_sequence());
+        socket.transact(&out, last)
+    };
+    let taken_back = match change(&[(DELETE_ELEMENT, None)]) {
+        // It was not there, or its time is over.
+        Err(Errno::NOENT) => Ok(()),
+        answer => answer,
+    };
+    taken_back.map_err(&doing)?;
+    if on {
+        change(&[(NEW_ELEMENT, Some(CUTOFF_MAX.as_millis()))]).map_err(&doing)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! Loads our tables closed, and knows them again.
+//!
+//! Each table carries a seal: a chain whose name is a hash over the text that was loaded and over what the kernel shows
+//! of it (hooks, rules, sets, but not their elements). A table whose seal fits is kept as it is, armed or not; any
+//! other is replaced, in one transaction without an open moment, by a closed one.
+
+use super::GateError;
+use super::rules::{Family, TABLE, table};
+use super::sets::{header, table_exists};
+use crate::netlink::{ACK, CREATE, DUMP, Messages, REQUEST, Socket, attribute, attributes, text};
+use crate::run::run;
+use rustix::io::Errno;
+use rustix::net::netlink::NETFILTER;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A call of nft takes 7 to 16 ms on a small machine.
+const NFT_MAX: Duration = Duration::from_secs(5);
+const SEAL: &str = "seal_";
+
+const SUBSYSTEM: u16 = 10 << 8;
+const NEW_CHAIN: u16 = SUBSYSTEM | 3;
+const GET_CHAIN: u16 = SUBSYSTEM | 4;
+const GET_TABLE: u16 = SUBSYSTEM | 1;
+const GET_RULE: u16 = SUBSYSTEM | 7;
+const GET_SET: u16 = SUBSYSTEM | 10;
+
+/// What [`load`] found and did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loaded {
+    /// There was none of ours; it is closed.
+    Fresh,
+    /// It is whole, and stays as it is.
+    Kept,
+    /// It was not the one we would load; it is closed.
+    Replaced,
+}
+
+impl Loaded {
+    fn and(self, other: Loaded) -> Loaded {
+        match (self, other) {
+            (Loaded::Kept, Loaded::Kept) => Loaded::Kept,
+            (Loaded::Replaced, Loaded::Fresh | Loaded::Kept | Loaded::Replaced)
+            | (Loaded::Fresh | Loaded::Kept, Loaded::Replaced) => Loaded::Replaced,
+            (Loaded::Fresh, Loaded::Fresh | Loaded::Kept) | (Loaded::Kept, Loaded::Fresh) => {
+                Loaded::Fresh
+            }
+        }
+    }
+}
+
+/// Loads the gate closed, before the network is up (G3); a whole one of ours is left as it is. Interface `interface` need not
+/// exist yet: announcements of packet sockets are stopped on it from the first load when it does.
+pub fn load(vip: IpAddr, interface: &str) -> Result<Loaded, GateError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-@:".contains(c);
+    if interface.is_empty() || interface.len() > 15 || !interface.chars().all(plain) {
+        return Err(GateError::Interface(interface.to_owned()));
+    }
+    let mut kernel = Kernel::open()?;
+    let mut loaded = kernel.load(Family::Inet, &table(Family::Inet, vip, None))?;
+    match vip {
+        IpAddr::V4(_) => {
+            loaded = loaded.and(kernel.load(Family::Arp, &table(Family::Arp, vip, None))?);
+        }
+        IpAddr::V6(_) => {}
+    }
+    Ok(loaded.and(load_egress(&mut kernel, vip, interface)?))
+}
+
+/// The table of what leaves the interface: with its hook where the kernel and the interface have one; else its
+/// sets alone, so that a transaction is the same in any case; else nothing.
+fn load_egress(kernel: &mut Kernel, vip: IpAddr, interface: &str) -> Result<Loaded, GateError> {
+    let texts = [table(Family::Netdev, vip, Some(interface)), table(Family::Netdev, vip, None)];
+    let [with_hook, sets_alone] = &texts;
+    if let Ok(loaded) = kernel.load(Family::Netdev, with_hook) {
+        return Ok(loaded);
+    }
+    Ok(kernel.load(Family::Netdev, sets_alone).unwrap_or(Loaded::Kept))
+}
+
+/// What is wrong with our tables; none if nothing is. The egress table is judged apart: without it the gate is shut all the same.
+pub(super) fn damage(vip: IpAddr, interface: &str) -> Result<Option<Damage>, GateError> {
+    let mut kernel = Kernel::open()?;
+    let mut families = vec![Family::Inet];
+    match vip {
+        IpAddr::V4(_) => families.push(Family::Arp),
+        IpAddr::V6(_) => {}
+    }
+    for family in families {
+        match kernel.state(family, &table(family, vip, None))? {
+            State::Whole => {}
+            State::Absent => return Ok(Some(Damage::Gone(family.name()))),
+            State::Unsealed => return Ok(Some(Damage::Unsealed(family.name()))),
+            State::Different => return Ok(Some(Damage::Changed(family.name()))),
+        }
+    }
+    let with_hook = kernel.state(Family::Netdev, &table(Family::Netdev, vip, Some(interface)))?;
+    let sets_alone = kernel.state(Family::Netdev, &table(Family::Netdev, vip, None))?;
+    let whole = [with_hook, sets_alone].contains(&State::Whole);
+    Ok((!whole && with_hook != State::Absent).then_some(Damage::Egress))
+}
+
+/// What somebody did to our tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Damage {
+    /// A table is gone: the VIP passes.
+    Gone(&'static str),
+    /// Its rules, hooks or sets are not those that we loaded.
+    Changed(&'static str),
+    /// It has no seal: it is being loaded at this moment, or it is not ours.
+    Unsealed(&'static str),
+    /// Only the table for announcements.
+    Egress,
+}
+
+/// The kernel has an egress hook of ours.
+pub(super) fn has_egress() -> Result<bool, GateError> {
+    let mut kernel = Kernel::open()?;
+    let chains = kernel.chains(Family::Netdev).map_err(GateError::kernel("read the gate"))?;
+    Ok(chains.iter().any(|chain| chain.name == b"egress"))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Absent,
+    Unsealed,
+    Different,
+    Whole,
+}
+
+struct Chain {
+    name: Vec<u8>,
+    shown: Vec<u8>,
+}
+
+struct Kernel {
+    socket: Socket,
+}
+
+impl Kernel {
+    fn open() -> Result<Kernel, GateError> {
+        let socket = Socket::open(NETFILTER, 0).map_err(GateError::kernel("open the gate"))?;
+        Ok(Kernel { socket })
+    }
+
+    fn load(&mut self, family: Family, text: &str) -> Result<Loaded, GateError> {
+        let before = self.state(family, text)?;
+        if before == State::Whole {
+            return Ok(Loaded::Kept);
+        }
+        run("nft", &["-f", "-"], text, NFT_MAX)?;
+        let doing = GateError::kernel("seal the gate");
+        let hash = self.hash(family, text).map_err(&doing)?;
+        let hash = hash.ok_or(GateError::NotThere("nft loaded it, and it is gone"))?;
+        self.seal(family, hash).map_err(&doing)?;
+        Ok(if before == State::Absent { Loaded::Fresh } else { Loaded::Replaced })
+    }
+
+    fn state(&mut self, family: Family, text: &str) -> Result<State, GateError> {
+        let doing = GateError::kernel("read the gate");
+        let Some(hash) = self.hash(family, text).map_err(&doing)? else {
+            return Ok(State::Absent);
+        };
+        let wanted = seal_name(hash);
+        let chains = self.chains(family).map_err(&doing)?;
+        let mut seals = chains.iter().filter(|chain| is_seal(&chain.name));
+        Ok(match (seals.next(), seals.next()) {
+            (None, _) => State::Unsealed,
+            (Some(seal), None) if seal.name == wanted.as_bytes() => State::Whole,
+            (Some(_), _) => State::Different,
+        })
+    }
+
+    /// Over the text and over what the kernel shows of the table; none if there is no table.
+    fn hash(&mut self, family: Family, text: &str) -> Result<Option<u64>, Errno> {
+        if !table_exists(&mut self.socket, family)? {
+            return Ok(None);
+        }
+        let mut hash = Fnv::new();
+        hash.add(text.as_bytes());
+        // NFTA_TABLE_FLAGS: a dormant table filters nothing.
+        hash.add_all(&self.shown(GET_TABLE, family, &[2])?);
+        for chain in self.chains(family)?.iter().filter(|chain| !is_seal(&chain.name)) {
+            hash.add(&chain.shown);
+        }
+        // NFTA_RULE_CHAIN, EXPRESSIONS; NFTA_SET_NAME, FLAGS, KEY_TYPE, KEY_LEN.
+        hash.add_all(&self.shown(GET_RULE, family, &[2, 4])?);
+        hash.add_all(&self.shown(GET_SET, family, &[2, 3, 4, 5])?);
+        Ok(Some(hash.0))
+    }
+
+    fn chains(&mut self, family: Family) -> Result<Vec<Chain>, Errno> {
+        // NFTA_CHAIN_NAME, HOOK, POLICY, TYPE.
+        let mut chains = Vec::new();
+        self.each(GET_CHAIN, family, |attributes| {
+            let name = attribute(attributes, 3).map(text).unwrap_or(&[]).to_vec();
+            chains.push(Chain { name, shown: only(attributes, &[3, 4, 5, 7]) });
+        })?;
+        Ok(chains)
+    }
+
+    fn shown(&mut self, kind: u16, family: Family, kinds: &[u16]) -> Result<Vec<Vec<u8>>, Errno> {
+        let mut shown = Vec::new();
+        self.each(kind, family, |attributes| shown.push(only(attributes, kinds)))?;
+        Ok(shown)
+    }
+
+    /// Every object of this kind in our table of the family. All of them have their table's name in attribute 1.
+    fn each(
+        &mut self,
+        kind: u16,
+        family: Family,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), Errno> {
+        let sequence = self.socket.next_sequence();
+        let mut out = Messages::default();
+        out.begin(kind, REQUEST | DUMP, sequence).body(&header(family.number()));
+        let answer = self.socket.dump(&out, sequence, |_, payload| {
+            let attributes = payload.get(4..).unwrap_or(&[]);
+            let of_family = payload.first() == Some(&family.number());
+            if of_family && attribute(attributes, 1).map(text) == Some(TABLE.as_bytes()) {
+                each(attributes);
+            }
+        });
+        match answer {
+            Err(Errno::NOENT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    fn seal(&mut self, family: Family, hash: u64) -> Result<(), Errno> {
+        let mut out = Messages::default();
+        let begin = self.socket.next_sequence();
+        out.begin(0x10, REQUEST, begin).body(&[0, 0, 0, 10]);
+        let last = self.socket.next_sequence();
+        out.begin(NEW_CHAIN, REQUEST | ACK | CREATE, last)
+            .body(&header(family.number()))
+            .text(1, TABLE)
+            .text(3, &seal_name(hash));
+        let end = self.socket.next_sequence();
+        out.begin(0x11, REQUEST, end).body(&[0, 0, 0, 10]);
+        self.socket.transact(&out, last)
+    }
+}
+
+fn seal_name(hash: u64) -> String {
+    format!("{SEAL}{hash:016x}")
+}
+
+fn is_seal(name: &[u8]) -> bool {
+    name.starts_with(SEAL.as_bytes())
+}
+
+/// These attributes with their values, in the kernel's order.
+fn only(from: &[u8], kinds: &[u16]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (kind, value) in attributes(from).filter(|(kind, _)| kinds.contains(kind)) {
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(&(value.len() as u32).to_ne_bytes());
+        bytes.extend_from_slice(value);
+    }
+    bytes
+}
+
+/// FNV-1a: the same in every release, which the standard library's hasher does not promise.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Fnv {
+        Fnv(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().chain(&(bytes.len() as u64).to_le_bytes()) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn add_all(&mut self, all: &[Vec<u8>]) {
+        for bytes in all {
+            self.add(bytes);
+        }
+    }
+}

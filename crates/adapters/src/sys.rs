@@ -1,0 +1,28 @@
+//! The only file with `unsafe`: two structures that the safe libraries do not offer. Nothing is kept, nothing decided.
+#![expect(unsafe_code, reason = "sockaddr_ll and sched_setscheduler have no safe wrapper")]
+
+use socket2::{SockAddr, SockAddrStorage};
+use std::io;
+
+/// The address of every frame of this protocol (an ethertype) on one interface, for a packet socket (packet(7)).
+pub(crate) fn link_address(interface_index: u32, ethertype: u16) -> SockAddr {
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: sockaddr_ll is plain data that fits into sockaddr_storage, and the length given is its own.
+    unsafe {
+        let address: &mut libc::sockaddr_ll = storage.view_as();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = ethertype.to_be();
+        address.sll_ifindex = interface_index as i32;
+        SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as libc::socklen_t)
+    }
+}
+
+/// Puts the calling thread under SCHED_FIFO; children start ordinary.
+pub(crate) fn schedule_fifo(priority: u8) -> io::Result<()> {
+    let parameter = libc::sched_param { sched_priority: i32::from(priority) };
+    // SAFETY: the call reads the one structure it is given, and 0 names the calling thread.
+    let answer = unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &parameter)
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,128 @@
+//! The virtual address on this host: put on with a lifetime, taken off, announced, watched for strangers.
+//!
+//! It protects nothing by itself: the [`crate::gate`] does. The lifetime is the second net, for when table and agent are
+//! both gone. While the gate is closed the address is mute, so it may stand there before a right begins.
+
+mod address;
+mod announce;
+mod frame;
+mod link;
+pub mod probe;
+mod sockets;
+pub mod stranger;
+
+pub use frame::Mac;
+pub use link::link_mac;
+
+use crate::Applied;
+use regent_core::time::Span;
+use rustix::io::Errno;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// Why the address is not as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum VipError {
+    /// The kernel refused.
+    #[error("{doing}: {source}")]
+    Kernel {
+        /// What was tried.
+        doing: &'static str,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// There is no such interface.
+    #[error("find interface {0}")]
+    NoInterface(String),
+    /// A packet socket or thread could not be had.
+    #[error("{doing}: {source}")]
+    Socket {
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The kernel cannot destroy sockets (CONFIG_INET_DIAG_DESTROY is not set).
+    #[error("destroy sockets: this kernel cannot (CONFIG_INET_DIAG_DESTROY)")]
+    NoDestroy,
+    /// Sockets are still there after the bound.
+    #[error("destroy sockets: {0} are still there")]
+    SocketsLeft(usize),
+}
+
+impl VipError {
+    fn kernel(doing: &'static str) -> impl Fn(Errno) -> VipError {
+        move |source| VipError::Kernel { doing, source }
+    }
+
+    fn socket(doing: &'static str) -> impl Fn(std::io::Error) -> VipError {
+        move |source| VipError::Socket { doing, source }
+    }
+}
+
+/// One virtual address on one interface of this host.
+#[derive(Clone, Debug)]
+pub struct Vip {
+    address: IpAddr,
+    prefix: u8,
+    interface: String,
+    /// Grows by one per announcement, so that a newer one ends the older.
+    announced: Arc<AtomicU64>,
+}
+
+impl Vip {
+    /// As the configuration has it.
+    pub fn new(address: IpAddr, prefix: u8, interface: &str) -> Vip {
+        Vip { address, prefix, interface: interface.to_owned(), announced: Arc::default() }
+    }
+
+    /// The address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Its interface.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// Puts it on with this lifetime (whole seconds, rounded up), or gives it this lifetime anew.
+    pub fn add(&self, lifetime: Span) -> Result<Applied, VipError> {
+        address::add(self.address, self.prefix, &self.interface, lifetime)
+    }
+
+    /// Takes it off, wherever on this host it is.
+    pub fn remove(&self) -> Result<Applied, VipError> {
+        remove_everywhere(self.address)
+    }
+
+    /// It is on one of this host's interfaces.
+    pub fn present(&self) -> Result<bool, VipError> {
+        Ok(!address::places(self.address)?.is_empty())
+    }
+
+    /// Destroys every TCP connection that has the VIP as its local address, so that clients see a reset; listening
+    /// sockets stay. Returns how many. While the gate is closed the resets do not leave (G4).
+    pub fn destroy_sockets(&self) -> Result<usize, VipError> {
+        sockets::destroy(self.address)
+    }
+
+    /// Tells the segment where the VIP is: at once, after 100 ms and after 1 s, each only while `open` says so (G2).
+    /// Without `egress` (the kernel cannot stop a stalled agent's announcement) only at once.
+    pub fn announce(
+        &self,
+        egress: bool,
+        open: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<(), VipError> {
+        announce::announce(self, egress, open)
+    }
+}
+
+/// Takes the address off every interface of this host.
+pub(crate) fn remove_everywhere(address: IpAddr) -> Result<Applied, VipError> {
+    address::remove(address)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! ARP and neighbour discovery as bytes: what is sent, and what is read out of what others send.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub(super) const ARP: u16 = 0x0806;
+pub(super) const IPV6: u16 = 0x86dd;
+const REQUEST: u16 = 1;
+const REPLY: u16 = 2;
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+
+/// A hardware address of Ethernet.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Mac(pub [u8; 6]);
+
+const BROADCAST: Mac = Mac([0xff; 6]);
+const NOBODY: Mac = Mac([0; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// The frames that say: this address is here. ARP as request and as reply, since hosts differ in which they believe.
+pub(super) fn announcements(vip: IpAddr, mac: Mac) -> Vec<Vec<u8>> {
+    match vip {
+        IpAddr::V4(vip) => vec![
+            arp(BROADCAST, mac, REQUEST, (mac, vip), (NOBODY, vip)),
+            arp(BROADCAST, mac, REPLY, (mac, vip), (BROADCAST, vip)),
+        ],
+        IpAddr::V6(vip) => vec![advertisement(vip, mac)],
+    }
+}
+
+/// The frame that asks whose this address is, in our own name.
+pub(super) fn question(whom: IpAddr, own: IpAddr, mac: Mac) -> Option<Vec<u8>> {
+    match (whom, own) {
+        (IpAddr::V4(whom), IpAddr::V4(own)) => {
+            Some(arp(BROADCAST, mac, REQUEST, (mac, own), (NOBODY, whom)))
+        }
+        (IpAddr::V6(whom), IpAddr::V6(own)) => Some(solicitation(whom, own, mac)),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
+}
+
+/// Who claims which address in this frame: the sender of any ARP, the target of an advertisement.
+pub(super) fn claim(frame: &[u8]) -> Option<(IpAddr, Mac)> {
+    match u16::from_be_bytes([*frame.get(12)?, *frame.get(13)?]) {
+        ARP => {
+            let arp = frame.get(14..42)?;
+            let ethernet_and_ipv4 = arp[..6] == [0, 1, 8, 0, 6, 4];
+            let address = Ipv4Addr::from(<[u8; 4]>::try_from(&arp[14..18]).ok()?);
+            let mac = Mac(arp[8..14].try_into().ok()?);
+            // A probe (RFC 5227) has no sender address and claims nothing.
+            (ethernet_and_ipv4 && !address.is_unspecified()).then_some((address.into(), mac))
+        }
+        IPV6 => {
+            let icmp = frame.get(54..)?;
+            if frame[20] != 58 || *icmp.first()? != ADVERTISEMENT {
+                return None;
+            }
+            let target = <[u8; 16]>::try_from(icmp.get(8..24)?).ok()?;
+            let sender = Mac(frame[6..12].try_into().ok()?);
+            Some((Ipv6Addr::from(target).into(), link_layer_option(icmp).unwrap_or(sender)))
+        }
+        _ => None,
+    }
+}
+
+fn link_layer_option(icmp: &[u8]) -> Option<Mac> {
+    let mut options = icmp.get(24..)?;
+    loop {
+        let (kind, length) = (*options.first()?, usize::from(*options.get(1)?) * 8);
+        if length == 0 {
+            return None;
+        }
+        if kind == 2 {
+            return Some(Mac(options.get(2..8)?.try_into().ok()?));
+        }
+        options = options.get(length..)?;
+    }
+}
+
+fn ethernet(to: Mac, from: Mac, ethertype: u16) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(86);
+    frame.extend_from_slice(&to.0);
+    frame.extend_from_slice(&from.0);
+    frame.extend_from_slice(&ethertype.to_be_bytes());
+    frame
+}
+
+fn arp(
+    to: Mac,
+    from: Mac,
+    operation: u16,
+    sender: (Mac, Ipv4Addr),
+    target: (Mac, Ipv4Addr),
+) -> Vec<u8> {
+    let mut frame = ethernet(to, from, ARP);
+    frame.extend_from_slice(&[0, 1, 8, 0, 6, 4]);
+    frame.extend_from_slice(&operation.to_be_bytes());
+    for (mac, address) in [sender, target] {
+        frame.extend_from_slice(&mac.0);
+        frame.extend_from_slice(&address.octets());
+    }
+    // The shortest frame of Ethernet, less its checksum.
+    frame.resize(60, 0);
+    frame
+}
+
+/// Unsolicited, overriding, to all nodes (RFC 4861 7.2.6).
+fn advertisement(vip: Ipv6Addr, mac: Mac) -> Vec<u8> {
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    neighbour(ADVERTISEMENT, 0x20, (mac, vip), all_nodes, vip, 2)
+}
+
+/// To the solicited-node address (RFC 4861 7.2.2).
+fn solicitation(whom: Ipv6Addr, own: Ipv6Addr, mac: Mac) -> Vec<u8> {
+    let [.., a, b, c] = whom.octets();
+    let low = u16::from_be_bytes([b, c]);
+    let to = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), low);
+    neighbour(SOLICITATION, 0, (mac, own), to, whom, 1)
+}
+
+fn neighbour(
+    kind: u8,
+    flags: u8,
+    (mac, from): (Mac, Ipv6Addr),
+    to: Ipv6Addr,
+    target: Ipv6Addr,
+    option: u8,
+) -> Vec<u8> {
+    let mut icmp = vec![kind, 0, 0, 0, flags, 0, 0, 0];
+    icmp.extend_from_slice(&target.octets());
+    icmp.extend_from_slice(&[option, 1]);
+    icmp.extend_from_slice(&mac.0);
+    let checksum = checksum(from, to, &icmp);
+    icmp[2..4].copy_from_slice(&checksum.to_be_bytes());
+
+    let [.., a, b, c, d] = to.octets();
+    let mut frame = ethernet(Mac([0x33, 0x33, a, b, c, d]), mac, IPV6);
+    frame.extend_from_slice(&[0x60, 0, 0, 0]);
+    frame.extend_from_slice(&(icmp.len() as u16).to_be_bytes());
+    frame.extend_from_slice(&[58, 255]);
+    frame.extend_from_slice(&from.octets());
+    frame.extend_from_slice(&to.octets());
+    frame.extend_from_slice(&icmp);
+    frame
+}
+
+/// Of ICMPv6 with its pseudo header (RFC 4443 2.3).
+fn checksum(from: Ipv6Addr, to: Ipv6Addr, icmp: &[u8]) -> u16 {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&from.octets());
+    bytes.extend_from_slice(&to.octets());
+    bytes.extend_from_slice(&(icmp.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(&[0, 0, 0, 58]);
+    bytes.extend_from_slice(icmp);
+    let mut sum: u32 = 0;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINE: Mac = Mac([2, 0, 0, 0, 0, 7]);
+
+    #[test]
+    fn an_announcement_claims_the_address() {
+        for vip in ["10.77.0.100", "fd00::64"] {
+            let vip: IpAddr = vip.parse().unwrap();
+            for frame in announcements(vip, MINE) {
+                assert_eq!(claim(&frame), Some((vip, MINE)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_question_claims_only_our_own_address() {
+        let own: IpAddr = "10.77.0.11".parse().unwrap();
+        let frame = question("10.77.0.12".parse().unwrap(), own, MINE).unwrap();
+        assert_eq!(claim(&frame), Some((own, MINE)));
+        let frame = question("fd00::2".parse().unwrap(), "fd00::1".parse().unwrap(), MINE).unwrap();
+        assert_eq!(claim(&frame), None);
+    }
+
+    #[test]
+    fn short_and_foreign_frames_claim_nothing() {
+        let frame = announcements("fd00::64".parse().unwrap(), MINE).remove(0);
+        for length in 0..78 {
+            assert_eq!(claim(&frame[..length]), None, "{length}");
+        }
+        let frame = announcements("10.77.0.100".parse().unwrap(), MINE).remove(0);
+        for length in 0..42 {
+            assert_eq!(claim(&frame[..length]), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_packet_summed_with_its_checksum_is_zero() {
+        let frame = announcements("fd00::64".parse().unwrap(), MINE).remove(0);
+        let from = Ipv6Addr::from(<[u8; 16]>::try_from(&frame[22..38]).unwrap());
+        let to = Ipv6Addr::from(<[u8; 16]>::try_from(&frame[38..54]).unwrap());
+        assert_eq!(checksum(from, to, &frame[54..]), 0);
+    }
+}
