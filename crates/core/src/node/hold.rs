@@ -114,7 +114,8 @@ impl Node {
         sync::is_licensed(self.licence, self.epoch(), facts)
     }
 
-    fn rules(&self, now: Time) -> bool {
+    /// Does a right of this node run, and has it started (V1, V7)?
+    pub fn rules(&self, now: Time) -> bool {
         self.tenure.is_some_and(|tenure| tenure.rules(now))
     }
 

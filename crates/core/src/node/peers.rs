@@ -186,7 +186,7 @@ impl Node {
     }
 
     /// The operator's word for where this node is.
-    pub(super) fn role(&self, now: Time) -> Role {
+    pub fn role(&self, now: Time) -> Role {
         match &self.view {
             Some(view) if self.holds() => self.holder_role(&view.state),
             Some(_) | None => self.standby_role(now),
