@@ -1,0 +1,38 @@
+//! SIGKILL of the agent on the active node: the VIP does not move.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Case;
+use crate::fault::Watched;
+use crate::run::{now_us, wait_for};
+
+pub(super) const CASE: Case = Case {
+    name: "agent-kill",
+    about: "kill -9 of the agent on the active node: the VIP does not move, no write is lost",
+    run,
+};
+
+/// The agent is back in a tenth of a second; its right lasts longer than that.
+const BACK: Duration = Duration::from_secs(5);
+/// Longer than a lease: a takeover that this provoked would have shown.
+const WATCH: Duration = Duration::from_millis(2500);
+
+fn run(watched: &mut Watched) -> Result<()> {
+    let before = watched.cluster.status().context("no status")?;
+    let active = before.now_node.clone().context("nobody active")?;
+    let from = now_us();
+    watched.cluster.kill_unit(&active, "regent.service")?;
+    wait_for("the agent to be back", BACK, || {
+        let status = watched.cluster.status_of(&active);
+        Ok(status.is_some_and(|status| status.now_node.as_deref() == Some(&active)).then_some(()))
+    })?;
+    watched.recorder.wait_steady(WATCH, BACK + WATCH)?;
+    let after = watched.cluster.wait_in_sync(BACK)?;
+    ensure!(after.now_node == before.now_node, "the VIP moved to {:?}", after.now_node);
+    ensure!(after.epoch == before.epoch, "epoch {} became {}", before.epoch, after.epoch);
+    let macs = watched.speakers_since(from);
+    ensure!(macs.len() == 1, "the VIP was answered by {macs:?}");
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The lab's tests. A case gets a cluster of its own that is in sync, with all clients at work;
+//! whatever it does, no write may be lost and no two nodes may own the VIP in the time it took.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::demo::stage;
+use crate::fault::Watched;
+use crate::run::now_us;
+use crate::{diagnose, say};
+
+mod agent_kill;
+mod agent_stop;
+mod moves;
+mod no_quorum;
+mod witness_dead;
+
+/// How long a case goes on watching after its last step.
+const AFTERMATH: Duration = Duration::from_millis(1500);
+
+/// One test.
+#[derive(Debug)]
+pub struct Case {
+    /// For the command line.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub about: &'static str,
+    run: fn(&mut Watched) -> Result<()>,
+}
+
+/// All of them.
+pub const ALL: [Case; 6] = [
+    moves::CASE,
+    agent_kill::CASE,
+    agent_stop::SHORT,
+    agent_stop::LONG,
+    witness_dead::CASE,
+    no_quorum::CASE,
+];
+
+/// Runs one case or all of them on fresh clusters; true if all passed. The last line counts them.
+pub fn run(name: Option<&str>) -> Result<bool> {
+    let chosen: Vec<&Case> =
+        ALL.iter().filter(|case| name.is_none_or(|n| n == case.name)).collect();
+    ensure!(!chosen.is_empty(), "no case of that name; `lab case --list` shows them");
+    let mut failed = 0;
+    for case in &chosen {
+        say::line(&format!("case    {}: {}", case.name, case.about));
+        match one(case) {
+            Ok(()) => say::line(&format!("case    {}: passed", case.name)),
+            Err(error) => {
+                failed += 1;
+                say::line(&format!("case    {}: FAILED: {error:#}", case.name));
+            }
+        }
+        if crate::run::is_interrupted() {
+            break;
+        }
+    }
+    say::plain(&format!("lab: {} passed, {failed} failed", chosen.len() - failed));
+    Ok(failed == 0)
+}
+
+fn one(case: &Case) -> Result<()> {
+    let mut watched = Watched::start(stage(None)?)?;
+    let result = observe(case, &mut watched);
+    if result.is_err() {
+        diagnose::collect_tape(&watched.cluster.lab, &watched.recorder.tape());
+        diagnose::collect(&watched.cluster.lab);
+    }
+    result
+}
+
+fn observe(case: &Case, watched: &mut Watched) -> Result<()> {
+    let from = now_us();
+    (case.run)(watched)?;
+    watched.recorder.wait_steady(AFTERMATH, Duration::from_secs(20)).context("afterwards")?;
+    let to = now_us();
+    let figures = watched.recorder.tape().figures(from, to, crate::client::Attempt::Write);
+    ensure!(figures.dual_ms == 0, "two owners for {} ms", figures.dual_ms);
+    ensure!(figures.acknowledged > 0, "no write was acknowledged");
+    watched.recorder.stop_clients();
+    let lost = watched.lost_between(from, to)?;
+    ensure!(lost == 0, "{lost} acknowledged writes lost");
+    Ok(())
+}

@@ -1,0 +1,308 @@
+//! The product on the lab's hosts: what is installed, how it is configured and started, what it
+//! says of itself. Everything goes the way an operator would go: files, `regent ca`, accounts in
+//! the database, `regent init`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::image::Image;
+use crate::lab::{Lab, VIP};
+use crate::run::{run, run_within, wait_for};
+use crate::status::Status;
+use crate::{diagnose, lab, say, sweep};
+
+/// Management nodes.
+pub const NODES: [&str; 2] = ["mn1", "mn2"];
+/// The third vote.
+pub const WITNESS: &str = "w1";
+
+/// `status` answers within a second with a peer dead; nsenter and a busy machine add to it.
+const STATUS: Duration = Duration::from_secs(5);
+/// A first clone of a small database, and everything before it.
+const FIRST_SYNC: Duration = Duration::from_secs(60);
+/// Between two looks at `status`: each costs a process on a host that is being measured.
+const LOOK: Duration = Duration::from_millis(250);
+
+const CONFIG: &str = r#"cluster = "lab"
+
+[vip]
+address = "10.77.0.100/24"
+interface = "host0"
+
+[node.mn1]
+id = 1
+address = "10.77.0.11"
+
+[node.mn2]
+id = 2
+address = "10.77.0.12"
+
+[node.w1]
+id = 3
+address = "10.77.0.13"
+witness = true
+
+[database]
+engine = "mariadb"
+unit = "mariadb.service"
+
+[[service]]
+name = "management"
+unit = "management-service.service"
+
+[[service]]
+name = "ui"
+unit = "nginx.service"
+"#;
+
+/// Accounts and tables of the lab's clients. The measuring clients sign in without a password:
+/// nothing but the lab's own namespaces reaches these databases.
+const ACCOUNTS: &str = "
+SET GLOBAL rpl_semi_sync_master_enabled = OFF;
+CREATE DATABASE app;
+CREATE TABLE app.rows (id BIGINT UNSIGNED PRIMARY KEY);
+CREATE TABLE app.attempts (id BIGINT UNSIGNED PRIMARY KEY);
+CREATE USER app@'%';
+GRANT SELECT, INSERT ON app.* TO app@'%';
+CREATE DATABASE management;
+CREATE USER mn@'%' IDENTIFIED BY 'mnpass';
+GRANT ALL ON management.* TO mn@'%';
+CREATE DATABASE probe;
+CREATE TABLE probe.rows (id BIGINT UNSIGNED, node VARCHAR(16), PRIMARY KEY (node, id));
+CREATE USER probe@'%';
+GRANT SELECT, INSERT ON probe.* TO probe@'%';
+CREATE TABLE management.jobs (
+    id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
+    name VARCHAR(200) NOT NULL,
+    node VARCHAR(64) NOT NULL,
+    created TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3)
+);
+SET GLOBAL rpl_semi_sync_master_enabled = ON;
+";
+
+/// Binaries that were built, and the sources they were built from.
+#[derive(Debug, Clone)]
+pub struct Product {
+    /// The directory with `regent` and `management-service`.
+    pub binaries: PathBuf,
+    /// The workspace.
+    pub source: PathBuf,
+}
+
+impl Product {
+    /// The binaries beside this one.
+    pub fn beside() -> Result<Product> {
+        let exe = std::env::current_exe()?;
+        let binaries = exe.parent().context("no directory")?.to_owned();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
+        Ok(Product { binaries, source: source.to_owned() })
+    }
+
+    /// Lays out what is installed on every host: packaging/rootfs, the example, the binaries.
+    pub fn lay_out(&self, target: &Path) -> Result<()> {
+        fs::create_dir_all(target.join("usr/bin"))?;
+        for tree in ["packaging/rootfs", "examples/management-service/rootfs"] {
+            let from = self.source.join(tree).join(".");
+            run(Command::new("cp").args(["-r", "--no-dereference"]).arg(from).arg(target))?;
+        }
+        for binary in ["regent", "management-service"] {
+            let from = self.binaries.join(binary);
+            fs::copy(&from, target.join("usr/bin").join(binary))
+                .with_context(|| format!("{} is not built", from.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// A lab with the product on it.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The machines.
+    pub lab: Lab,
+}
+
+impl Cluster {
+    /// Boots three hosts with the product configured and running, but not initialised.
+    pub fn boot(name: &str, image: &Image, product: &Product) -> Result<Cluster> {
+        let run = lab::base_dir()?.join("run").join(name);
+        fs::create_dir_all(&run)?;
+        sweep::mark(&run)?;
+        let layer = run.join("product");
+        product.lay_out(&layer)?;
+        let lab = Lab::new(name, image, &layer)?;
+        let mut cluster = Cluster { lab };
+        cluster.configure(product)?;
+        cluster.lab.boot_all()?;
+        Ok(cluster)
+    }
+
+    /// `boot`, the first data on mn1, `regent init` there, and everybody in sync.
+    pub fn up(name: &str, image: &Image, product: &Product) -> Result<Cluster> {
+        let cluster = Cluster::boot(name, image, product)?;
+        let ready = cluster.initialise();
+        if ready.is_err() {
+            diagnose::collect(&cluster.lab);
+        }
+        ready?;
+        Ok(cluster)
+    }
+
+    /// Accounts and tables on mn1, `regent init` there, wait until in sync.
+    pub fn initialise(&self) -> Result<()> {
+        let mn1 = self.lab.host("mn1")?;
+        wait_for("the database of mn1", Duration::from_secs(20), || {
+            Ok(mn1.sql("SELECT 1").ok().map(drop))
+        })?;
+        mn1.sql(ACCOUNTS)?;
+        say::line("lab     accounts and tables made on mn1; regent init");
+        let said = mn1.run(&["regent", "init"])?;
+        said.lines().for_each(|line| say::line(&format!("init    {line}")));
+        self.wait_in_sync(FIRST_SYNC).map(drop)
+    }
+
+    /// Certificates, configuration and units, before the first boot.
+    fn configure(&mut self, product: &Product) -> Result<()> {
+        let regent = product.binaries.join("regent");
+        let authority = self.lab.dir.join("ca");
+        run(Command::new(&regent).args(["ca", "init", "--dir"]).arg(&authority))?;
+        for host in self.lab.hosts() {
+            let name = host.spec.name.as_str();
+            let issued = self.lab.dir.join("issued").join(name);
+            fs::create_dir_all(&issued)?;
+            let mut issue = Command::new(&regent);
+            issue.args(["ca", "issue", name, "--dir"]).arg(&authority).arg("--out").arg(&issued);
+            run(&mut issue)?;
+            for file in ["ca.crt", "node.crt", "node.key"] {
+                host.put_off(&format!("etc/regent/tls/{file}"), &fs::read(issued.join(file))?)?;
+            }
+            host.put_off("etc/regent/regent.toml", CONFIG.as_bytes())?;
+            let units: &[&str] = if name == WITNESS {
+                host.mask(&["mariadb.service", "nginx.service"])?;
+                &["multi-user.target.wants/regent-witness.service"]
+            } else {
+                &[
+                    "sysinit.target.wants/regent-gate.service",
+                    "multi-user.target.wants/regent.service",
+                    "multi-user.target.wants/management-service.service",
+                ]
+            };
+            for unit in units {
+                host.enable(unit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `regent status --json` as one node answers it; `None` without an answer.
+    pub fn status_of(&self, node: &str) -> Option<Status> {
+        let host = self.lab.host(node).ok()?;
+        let output = host.enter(&["regent", "status", "--json"], STATUS).ok()?;
+        Status::parse(&String::from_utf8_lossy(&output.stdout))
+    }
+
+    /// The answer of the node that serves, by its own word, or else of any that answers.
+    pub fn status(&self) -> Option<Status> {
+        let answers: Vec<Status> = NODES.iter().filter_map(|node| self.status_of(node)).collect();
+        let best = answers.iter().find(|status| status.now_node.is_some());
+        best.or(answers.first()).cloned()
+    }
+
+    /// The node that serves.
+    pub fn active(&self) -> Result<String> {
+        self.status().and_then(|status| status.now_node).context("no node is active")
+    }
+
+    /// Waits until one serves and the other is in sync; tells each change on the way.
+    pub fn wait_in_sync(&self, bound: Duration) -> Result<Status> {
+        self.wait_status("in sync", bound, Status::is_in_sync)
+    }
+
+    /// Waits until the status is as wanted; tells each change on the way.
+    pub fn wait_status(
+        &self,
+        what: &str,
+        bound: Duration,
+        is_so: impl Fn(&Status) -> bool,
+    ) -> Result<Status> {
+        let mut told = String::new();
+        wait_for(what, bound, || {
+            let Some(status) = self.status() else {
+                std::thread::sleep(LOOK);
+                return Ok(None);
+            };
+            let brief = status.brief();
+            if brief != told {
+                say::line(&format!("status  {brief}"));
+                told = brief;
+            }
+            if is_so(&status) {
+                return Ok(Some(status));
+            }
+            std::thread::sleep(LOOK);
+            Ok(None)
+        })
+    }
+
+    /// SIGKILL to the main process of a unit; returns when the signal is sent.
+    pub fn kill_unit(&self, node: &str, unit: &str) -> Result<()> {
+        self.signal_unit(node, unit, "KILL")
+    }
+
+    /// A signal to the main process of a unit.
+    pub fn signal_unit(&self, node: &str, unit: &str, signal: &str) -> Result<()> {
+        let host = self.lab.host(node)?;
+        let pid = host.run(&["systemctl", "show", "--property=MainPID", "--value", unit])?;
+        let pid = pid.trim();
+        if pid.is_empty() || pid == "0" {
+            bail!("{unit} does not run on {node}");
+        }
+        host.run(&["kill", &format!("-{signal}"), pid]).map(drop)
+    }
+
+    /// Rows of these keys that a node's copy does not have.
+    pub fn missing(&self, node: &str, table: &str, keys: &[(u64, u64)]) -> Result<Vec<(u64, u64)>> {
+        let host = self.lab.host(node)?;
+        let mut select = host.command(&[
+            "mariadb",
+            "--batch",
+            "--quick",
+            "--skip-column-names",
+            "-e",
+            &format!("SELECT id FROM {table} ORDER BY id"),
+        ])?;
+        let listed = run_within(&mut select, Duration::from_secs(60))?;
+        let present: std::collections::HashSet<u64> =
+            listed.lines().filter_map(|line| line.parse().ok()).collect();
+        Ok(keys.iter().copied().filter(|(id, _)| !present.contains(id)).collect())
+    }
+}
+
+/// How a person gets into the lab, for `--keep` and `lab up`.
+pub fn how_to_enter(name: &str) -> String {
+    format!(
+        "The lab {name} is up: VIP {VIP}, hosts mn1, mn2, w1.\n\
+         Enter a host:   cargo xtask lab enter {name} mn1\n\
+         Run in it:      cargo xtask lab enter {name} mn1 -- regent status\n\
+         As a client:    ip netns exec {name}-cl curl http://{VIP}:8080/jobs\n\
+         Faults:         cargo xtask lab fault {name} mn1 off|on|cut|heal|hang|resume\n\
+         Remove it:      cargo xtask lab down {name}"
+    )
+}
+
+/// Hosts with Debian's services and the lab's database settings, nothing of the product.
+pub fn bare(name: &str, image: &Image) -> Result<Lab> {
+    let run = lab::base_dir()?.join("run").join(name);
+    fs::create_dir_all(&run)?;
+    sweep::mark(&run)?;
+    let layer = run.join("product");
+    let source = Product::beside()?.source.join("packaging/rootfs/.");
+    fs::create_dir_all(&layer)?;
+    crate::run::run(Command::new("cp").args(["-r", "--no-dereference"]).arg(source).arg(&layer))?;
+    let mut lab = Lab::new(name, image, &layer)?;
+    lab.boot_all()?;
+    Ok(lab)
+}

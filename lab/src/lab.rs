@@ -1,0 +1,177 @@
+//! A lab: a bridge, hosts, a client's namespace. Promises that dropping it removes everything it
+//! made, unless it was told to stay.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::host::{Host, Spec, connect};
+use crate::image::Image;
+use crate::run::sh;
+use crate::sweep;
+
+/// The virtual address of the lab.
+pub const VIP: &str = "10.77.0.100";
+const CLIENT_ADDRESS: &str = "10.77.0.1";
+
+/// Where the lab keeps images, runs and diagnostics.
+pub fn base_dir() -> Result<PathBuf> {
+    let exe = std::env::current_exe()?;
+    let target = exe.parent().and_then(Path::parent).context("no target directory")?;
+    Ok(target.join("lab"))
+}
+
+/// A name no other run has.
+pub fn fresh_name() -> String {
+    let seed = crate::run::now_us() ^ (u64::from(std::process::id()) << 20);
+    format!("rg{:04x}", (seed ^ (seed >> 16) ^ (seed >> 32)) & 0xffff)
+}
+
+/// A bridge with hosts.
+#[derive(Debug)]
+pub struct Lab {
+    /// Prefix of every namespace and control group of this lab.
+    pub name: String,
+    /// Where its disks are.
+    pub dir: PathBuf,
+    hosts: Vec<Host>,
+    keep: bool,
+}
+
+impl Lab {
+    /// Makes the bridge, the client's namespace and three hosts that are off: mn1, mn2, w1.
+    /// `product` is a directory laid over the image on every host.
+    pub fn new(name: &str, image: &Image, product: &Path) -> Result<Lab> {
+        let base = base_dir()?;
+        let dir = base.join("run").join(name);
+        fs::create_dir_all(dir.join("hosts"))?;
+        sweep::mark(&dir)?;
+        let lower = format!("{}:{}", product.display(), image.root.display());
+        fs::write(dir.join("lower"), &lower)?;
+        let hosts = hosts_of(name, &dir, &lower)?;
+        let lab = Lab { name: name.to_owned(), dir, hosts, keep: false };
+        let bridge = format!("{name}-br");
+        sh(&format!("ip netns add {bridge}"))?;
+        sh(&format!(
+            "ip -n {bridge} link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+        ))?;
+        sh(&format!("ip -n {bridge} link set br0 up"))?;
+        sh(&format!("ip netns add {name}-cl"))?;
+        let client = format!("{name}-cl");
+        connect(&bridge, &client, "p-cl", "eth0", &mac_of(name, 1), CLIENT_ADDRESS)?;
+        Ok(lab)
+    }
+
+    /// A lab that another process made and left standing.
+    pub fn attach(name: &str) -> Result<Lab> {
+        let dir = base_dir()?.join("run").join(name);
+        anyhow::ensure!(dir.exists(), "no lab {name}; `lab list` shows what there is");
+        let lower = fs::read_to_string(dir.join("lower"))?;
+        Ok(Lab { name: name.to_owned(), hosts: hosts_of(name, &dir, &lower)?, dir, keep: true })
+    }
+
+    /// All hosts: mn1, mn2, w1.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// A host by name.
+    pub fn host(&self, name: &str) -> Result<&Host> {
+        self.hosts.iter().find(|host| host.spec.name == name).with_context(|| no_host(name))
+    }
+
+    /// A host by name, to boot or power off.
+    pub fn host_mut(&mut self, name: &str) -> Result<&mut Host> {
+        self.hosts.iter_mut().find(|host| host.spec.name == name).with_context(|| no_host(name))
+    }
+
+    /// Boots all hosts at once.
+    pub fn boot_all(&mut self) -> Result<()> {
+        for host in &mut self.hosts {
+            host.start()?;
+        }
+        for host in &mut self.hosts {
+            host.wait_booted()?;
+        }
+        Ok(())
+    }
+
+    /// The namespace in which clients of the VIP live.
+    pub fn client_ns(&self) -> String {
+        format!("{}-cl", self.name)
+    }
+
+    /// The namespace of the bridge.
+    pub fn bridge_ns(&self) -> String {
+        format!("{}-br", self.name)
+    }
+
+    /// The host with this hardware address.
+    pub fn host_by_mac(&self, mac: &str) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.spec.mac == mac)
+    }
+
+    /// Frames from one host to another no longer arrive; the other direction, and everybody
+    /// else, is untouched. `heal_paths` ends all such cuts.
+    pub fn cut_path(&self, from: &str, to: &str) -> Result<()> {
+        let ns = self.bridge_ns();
+        sh(&format!("ip netns exec {ns} nft add table bridge cuts"))?;
+        sh(&format!(
+            "ip netns exec {ns} nft add chain bridge cuts paths {{ type filter hook forward \
+             priority 0 ; }}"
+        ))?;
+        sh(&format!(
+            "ip netns exec {ns} nft add rule bridge cuts paths iifname p-{from} oifname p-{to} drop"
+        ))
+        .map(drop)
+    }
+
+    /// Ends the cuts of `cut_path`.
+    pub fn heal_paths(&self) -> Result<()> {
+        sh(&format!("ip netns exec {} nft delete table bridge cuts", self.bridge_ns())).map(drop)
+    }
+
+    /// Leaves everything standing when this process ends; `lab down` removes it.
+    pub fn keep(&mut self) -> Result<()> {
+        self.keep = true;
+        sweep::mark_kept(&self.dir)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        for host in &mut self.hosts {
+            host.destroy();
+        }
+        sweep::remove_namespaces(&self.name);
+        crate::image::remove_tree_slow(&self.dir).ok();
+    }
+}
+
+fn hosts_of(lab: &str, dir: &Path, lower: &str) -> Result<Vec<Host>> {
+    let cgroup = sweep::cgroup_root()?;
+    let hosts = [("mn1", 11), ("mn2", 12), ("w1", 13)].map(|(name, number)| {
+        let spec = Spec {
+            name: name.to_owned(),
+            address: format!("10.77.0.{number}"),
+            mac: mac_of(lab, number),
+        };
+        Host::new(spec, lab, &cgroup, dir, lower.to_owned())
+    });
+    Ok(Vec::from(hosts))
+}
+
+/// A locally administered address that tells lab and host, the same after each boot.
+fn mac_of(lab: &str, number: u8) -> String {
+    let tag = lab.bytes().fold(7_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let [high, low] = tag.to_be_bytes();
+    format!("52:54:{high:02x}:{low:02x}:00:{number:02x}")
+}
+
+fn no_host(name: &str) -> String {
+    format!("no host {name} in this lab: mn1, mn2 or w1")
+}

@@ -1,0 +1,205 @@
+//! `regent-lab`: the lab's commands, and the measuring processes that it starts of itself inside
+//! namespaces.
+
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+use regent_lab::image::Image;
+use regent_lab::lab::{Lab, base_dir};
+use regent_lab::{bench, capture, cases, client, cluster, demo, diagnose, direct, run, say, sweep};
+
+#[derive(Parser)]
+#[command(about = "Real daemons on namespace hosts: the demo, the cases, a lab to play with")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Two management nodes and a witness survive six faults, told live
+    Demo {
+        /// Leave the lab standing at the end and say how to enter a host
+        #[arg(long)]
+        keep: bool,
+        /// Name of the run
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Boot a cluster and leave it standing
+    Up {
+        /// Name of the run
+        #[arg(long)]
+        name: Option<String>,
+        /// Hosts and services only: nothing of the product is installed
+        #[arg(long)]
+        bare: bool,
+        /// Product installed and running, but not initialised
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// A shell, or a command, on a host of a lab that stands
+    Enter {
+        /// Name of the run
+        name: String,
+        /// mn1, mn2 or w1
+        host: String,
+        /// What to run; a shell if nothing is given
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Break or mend a host of a lab that stands
+    Fault {
+        /// Name of the run
+        name: String,
+        /// mn1, mn2 or w1
+        host: String,
+        /// off, on, cut, heal, hang or resume
+        what: String,
+    },
+    /// Remove a lab
+    Down {
+        /// Name of the run
+        name: String,
+    },
+    /// Labs that stand
+    List,
+    /// Collect diagnostics of a lab that stands
+    Diagnose {
+        /// Name of the run
+        name: String,
+    },
+    /// Run one case, or all of them
+    Case {
+        /// Its name; all cases if none is given
+        name: Option<String>,
+        /// Names only
+        #[arg(long)]
+        list: bool,
+    },
+    /// Each fault of the demo several times: medians against the bars
+    Moves {
+        /// How often
+        #[arg(long, default_value_t = 5)]
+        runs: u32,
+        /// Name of the run
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Make the image of the hosts
+    Image,
+    /// The clients, inside a namespace
+    #[command(hide = true)]
+    Client {
+        /// The virtual address
+        vip: Ipv4Addr,
+    },
+    /// The prober of one database, inside a namespace
+    #[command(hide = true)]
+    Direct {
+        /// The node's name
+        node: String,
+        /// Its own address
+        address: Ipv4Addr,
+    },
+    /// The capture, inside the bridge's namespace
+    #[command(hide = true)]
+    Capture {
+        /// The virtual address
+        vip: Ipv4Addr,
+    },
+}
+
+fn main() -> ExitCode {
+    match dispatch(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            say::plain(&format!("failed: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<bool> {
+    let is_measuring = matches!(
+        command,
+        Command::Client { .. } | Command::Direct { .. } | Command::Capture { .. }
+    );
+    if !is_measuring {
+        run::catch_interrupts()?;
+    }
+    match command {
+        Command::Demo { keep, name } => demo::run(keep, name),
+        Command::Up { name, bare, fresh } => up(name, bare, fresh),
+        Command::Enter { name, host, command } => enter(&name, &host, &command),
+        Command::Fault { name, host, what } => fault(&name, &host, &what),
+        Command::Down { name } => sweep::remove(&name).map(|()| true),
+        Command::List => {
+            sweep::runs()?.iter().for_each(|name| say::plain(name));
+            Ok(true)
+        }
+        Command::Diagnose { name } => Ok(diagnose::collect(&Lab::attach(&name)?).is_some()),
+        Command::Case { name: _, list: true } => {
+            cases::ALL
+                .iter()
+                .for_each(|case| say::plain(&format!("{}: {}", case.name, case.about)));
+            Ok(true)
+        }
+        Command::Case { name, list: false } => cases::run(name.as_deref()),
+        Command::Moves { runs, name } => bench::moves(runs, name),
+        Command::Image => {
+            let image = Image::ensure(&base_dir()?, &mut |text| say::progress(text))?;
+            say::plain(&image.root.display().to_string());
+            Ok(true)
+        }
+        Command::Client { vip } => client::main(vip).map(|()| true),
+        Command::Direct { node, address } => direct::main(node, address).map(|()| true),
+        Command::Capture { vip } => capture::main(vip).map(|()| true),
+    }
+}
+
+fn up(name: Option<String>, bare: bool, fresh: bool) -> Result<bool> {
+    let image = Image::ensure(&base_dir()?, &mut |text| say::progress(text))?;
+    let name = name.unwrap_or_else(regent_lab::lab::fresh_name);
+    if bare {
+        let mut lab = cluster::bare(&name, &image)?;
+        lab.keep()?;
+    } else {
+        let product = cluster::Product::beside()?;
+        let mut cluster = cluster::Cluster::boot(&name, &image, &product)?;
+        cluster.lab.keep()?;
+        if !fresh {
+            cluster.initialise()?;
+        }
+    }
+    say::plain(&cluster::how_to_enter(&name));
+    Ok(true)
+}
+
+fn enter(name: &str, host: &str, command: &[String]) -> Result<bool> {
+    let lab = Lab::attach(name)?;
+    let argv: Vec<&str> = match command {
+        [] => vec!["/bin/bash", "-l"],
+        given => given.iter().map(String::as_str).collect(),
+    };
+    let status = lab.host(host)?.command(&argv)?.status()?;
+    Ok(status.success())
+}
+
+fn fault(name: &str, host: &str, what: &str) -> Result<bool> {
+    let mut lab = Lab::attach(name)?;
+    let host = lab.host_mut(host)?;
+    match what {
+        "off" => host.power_off()?,
+        "on" => host.boot()?,
+        "cut" => host.cut()?,
+        "heal" => host.heal()?,
+        "hang" => host.hang()?,
+        "resume" => host.resume()?,
+        other => bail!("{other}: not off, on, cut, heal, hang or resume"),
+    }
+    Ok(true)
+}

@@ -1,0 +1,402 @@
+//! What the measuring processes saw, gathered in one place on one clock, and told live where a
+//! person would want to know: the VIP's owner changed, the client could not write for a while.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::client::Attempt;
+use crate::dual::{Event, dual_ms};
+use crate::lab::{Lab, VIP};
+use crate::run::{now_us, wait_for};
+use crate::{gap, say};
+
+/// A gap shorter than this is the noise of a busy machine and is not told.
+const TELL_US: u64 = 80_000;
+
+/// Who wrote a row.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Writer {
+    /// The client with 100 rows a second, through the VIP.
+    Client,
+    /// The impatient prober, through the VIP.
+    Attempt,
+    /// The prober of this node's own address.
+    Direct(String),
+}
+
+/// One thing that was seen; times are CLOCK_MONOTONIC in microseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seen {
+    /// A write ended.
+    Write {
+        /// Whose it was.
+        by: Writer,
+        /// The row's key.
+        id: u64,
+        /// Before it was sent.
+        sent: u64,
+        /// After its end was known.
+        done: u64,
+        /// Whether the database acknowledged it.
+        ok: bool,
+        /// Why not.
+        error: Option<String>,
+    },
+    /// A call ended.
+    Http {
+        /// Which one.
+        what: String,
+        /// Before it was sent.
+        sent: u64,
+        /// After its end was known.
+        done: u64,
+        /// Whether it was answered well.
+        ok: bool,
+        /// Why not.
+        error: Option<String>,
+    },
+    /// A speaker of the VIP was heard from `first` to `last`, with nobody else between.
+    Frames {
+        /// Its hardware address.
+        mac: String,
+        /// When its first frame came.
+        first: u64,
+        /// When its last one came.
+        last: u64,
+        /// How many they were.
+        count: u64,
+    },
+    /// The capture is under way.
+    Listening {
+        /// Since when.
+        at: u64,
+    },
+}
+
+/// Prints a line for the recorder; the end of the reader is the end of this process.
+pub fn emit(seen: &Seen) {
+    let mut out = std::io::stdout().lock();
+    let line = serde_json::to_string(seen).unwrap_or_default();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Everything seen so far.
+#[derive(Debug, Default)]
+pub struct Tape {
+    /// Acknowledged writes: who, key, sent, acknowledged.
+    pub writes: Vec<(Writer, u64, u64, u64)>,
+    /// Calls that were answered: which, when.
+    pub calls: Vec<(String, u64)>,
+    /// Stretches of the VIP's speakers.
+    pub frames: Vec<(String, u64, u64)>,
+    /// Last error of each kind of client, for diagnosis.
+    pub errors: BTreeMap<String, (u64, String)>,
+    is_listening: bool,
+    last_ack: u64,
+    speaker: Option<String>,
+}
+
+/// What happened between two moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Longest gap between two acknowledged writes of the client.
+    pub client_gap_ms: u64,
+    /// Longest time in which no attempt at the service under fault succeeded.
+    pub service_gap_ms: u64,
+    /// Writes that were acknowledged, of all clients.
+    pub acknowledged: u64,
+    /// Time in which two nodes spoke for the VIP, or two databases acknowledged.
+    pub dual_ms: u64,
+}
+
+impl Tape {
+    /// The figures of the time from `from` to `to`.
+    pub fn figures(&self, from: u64, to: u64, attempt: Attempt) -> Figures {
+        let client = self.acks(|by| *by == Writer::Client);
+        let service = match attempt {
+            Attempt::Write => self.acks(|by| *by == Writer::Attempt),
+            Attempt::Http => {
+                let health = self.calls.iter().filter(|(what, _)| what == "health");
+                health.map(|(_, at)| *at).collect()
+            }
+        };
+        let outage =
+            |acks: &[u64]| gap::to_ms(gap::longest_us(acks, gap::last_before(acks, from), to));
+        let inside = |at: u64| (from..=to).contains(&at);
+        Figures {
+            client_gap_ms: outage(&client),
+            service_gap_ms: outage(&service),
+            acknowledged: self.writes.iter().filter(|write| inside(write.3)).count() as u64,
+            dual_ms: dual_ms(&self.speakers(from, to)).max(dual_ms(&self.databases(from, to))),
+        }
+    }
+
+    /// Keys of acknowledged rows of one table's writers, with the moment of acknowledgement.
+    pub fn rows(&self, is_of: impl Fn(&Writer) -> bool) -> Vec<(u64, u64)> {
+        let of = self.writes.iter().filter(|write| is_of(&write.0));
+        of.map(|write| (write.1, write.3)).collect()
+    }
+
+    /// When the client's last row was acknowledged.
+    pub fn last_ack(&self) -> u64 {
+        self.last_ack
+    }
+
+    fn acks(&self, is_of: impl Fn(&Writer) -> bool) -> Vec<u64> {
+        self.rows(is_of).into_iter().map(|(_, at)| at).collect()
+    }
+
+    fn speakers(&self, from: u64, to: u64) -> Vec<Event> {
+        let inside = self.frames.iter().filter(|(_, first, last)| *last >= from && *first <= to);
+        inside
+            .flat_map(|(mac, first, last)| [Event::frame(mac, *first), Event::frame(mac, *last)])
+            .collect()
+    }
+
+    fn databases(&self, from: u64, to: u64) -> Vec<Event> {
+        let direct = self.writes.iter().filter_map(|(by, _, sent, done)| match by {
+            Writer::Direct(node) => Some((node, *sent, *done)),
+            Writer::Client | Writer::Attempt => None,
+        });
+        let inside = direct.filter(|(_, _, done)| (from..=to).contains(done));
+        inside.map(|(node, sent, done)| Event::write(node, sent, done)).collect()
+    }
+
+    fn add(&mut self, seen: Seen, name_of: &BTreeMap<String, String>) {
+        match seen {
+            Seen::Write { by, id, sent, done, ok: true, error: _ } => {
+                if by == Writer::Client {
+                    if self.last_ack > 0 && done - self.last_ack > TELL_US {
+                        let ms = gap::to_ms(done - self.last_ack);
+                        say::line_at(
+                            done,
+                            &format!("client  writes again, {ms} ms after its last"),
+                        );
+                    }
+                    self.last_ack = done;
+                }
+                self.writes.push((by, id, sent, done));
+            }
+            Seen::Write { by, id: _, sent: _, done, ok: false, error } => {
+                self.errors.insert(format!("{by:?}"), (done, error.unwrap_or_default()));
+            }
+            Seen::Http { what, sent: _, done, ok: true, error: _ } => self.calls.push((what, done)),
+            Seen::Http { what, sent: _, done, ok: false, error } => {
+                self.errors.insert(what, (done, error.unwrap_or_default()));
+            }
+            Seen::Frames { mac, first, last, count: _ } => {
+                if self.speaker.as_ref() != Some(&mac) {
+                    let name = name_of.get(&mac).map_or("a stranger", String::as_str);
+                    say::line_at(first, &format!("vip     is answered by {name} ({mac})"));
+                    self.speaker = Some(mac.clone());
+                }
+                self.frames.push((mac, first, last));
+            }
+            Seen::Listening { at: _ } => self.is_listening = true,
+        }
+    }
+}
+
+/// The measuring processes of one lab and their common tape.
+#[derive(Debug)]
+pub struct Recorder {
+    tape: Arc<Mutex<Tape>>,
+    names: BTreeMap<String, String>,
+    processes: Vec<(String, Child)>,
+    client: Option<ChildStdin>,
+    directs: Vec<ChildStdin>,
+}
+
+impl Recorder {
+    /// Starts to listen on the bridge; clients and direct probers are started by name.
+    pub fn start(lab: &Lab) -> Result<Recorder> {
+        let names = lab.hosts().iter().map(|h| (h.spec.mac.clone(), h.spec.name.clone())).collect();
+        let mut recorder = Recorder {
+            tape: Arc::default(),
+            names,
+            processes: Vec::new(),
+            client: None,
+            directs: Vec::new(),
+        };
+        recorder.spawn("capture", &lab.bridge_ns(), &["capture", VIP])?;
+        wait_for("the capture", Duration::from_secs(5), || {
+            Ok(recorder.tape().is_listening.then_some(()))
+        })?;
+        Ok(recorder)
+    }
+
+    /// Starts the clients of the VIP and waits for the first acknowledged row.
+    pub fn start_client(&mut self, lab: &Lab) -> Result<()> {
+        self.client = self.spawn("client", &lab.client_ns(), &["client", VIP])?;
+        wait_for("the client's first row", Duration::from_secs(20), || {
+            Ok((self.tape().last_ack > 0).then_some(()))
+        })
+        .with_context(|| format!("{:?}", self.tape().errors))
+    }
+
+    /// Starts the prober of a node's own database; again after the node was off.
+    pub fn start_direct(&mut self, lab: &Lab, node: &str) -> Result<()> {
+        let host = lab.host(node)?;
+        let stdin = self.spawn(node, host.netns(), &["direct", node, &host.spec.address])?;
+        self.directs.extend(stdin);
+        Ok(())
+    }
+
+    /// Ends the prober of a node; it would hold the node's network after a power-off.
+    pub fn stop_direct(&mut self, node: &str) {
+        for (name, child) in &mut self.processes {
+            if name == node {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+        self.processes.retain(|(name, _)| name != node);
+    }
+
+    /// What the impatient prober attempts from here on.
+    pub fn attempt(&mut self, attempt: Attempt) -> Result<()> {
+        let stdin = self.client.as_mut().context("no client")?;
+        writeln!(stdin, "{}", attempt.word())?;
+        Ok(stdin.flush()?)
+    }
+
+    /// The clients write no more; what is under way ends first.
+    pub fn stop_clients(&mut self) {
+        self.client = None;
+        self.directs.clear();
+        for (name, child) in &mut self.processes {
+            if name != "capture" {
+                let _ = wait_for("end of a client", Duration::from_secs(2), || {
+                    Ok(child.try_wait()?.map(drop))
+                });
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+        self.processes.retain(|(name, _)| name == "capture");
+    }
+
+    /// What was seen so far.
+    pub fn tape(&self) -> MutexGuard<'_, Tape> {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the client has had rows acknowledged without a gap for this long.
+    pub fn wait_steady(&self, steady: Duration, bound: Duration) -> Result<()> {
+        let begin = now_us();
+        let least = steady.as_micros() as u64;
+        wait_for("a steady client", bound, || {
+            let now = now_us();
+            let tape = self.tape();
+            let acks = tape.acks(|by| *by == Writer::Client);
+            let from = now.saturating_sub(least);
+            let quiet = gap::longest_us(&acks, from, now) < TELL_US;
+            Ok((now - begin > least && quiet).then_some(()))
+        })
+    }
+
+    fn spawn(&mut self, name: &str, netns: &str, args: &[&str]) -> Result<Option<ChildStdin>> {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{netns}")).args(["nice", "-n", "-15"]);
+        command.arg(std::env::current_exe()?).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn().with_context(|| format!("cannot start the {name}"))?;
+        let stdin = child.stdin.take();
+        let lines = BufReader::new(child.stdout.take().context("no stdout")?);
+        let (tape, names) = (Arc::clone(&self.tape), self.names.clone());
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                if let Ok(seen) = serde_json::from_str(&line) {
+                    tape.lock().unwrap_or_else(PoisonError::into_inner).add(seen, &names);
+                }
+            }
+        });
+        let keep = if name == "capture" { None } else { stdin };
+        self.processes.push((name.to_owned(), child));
+        Ok(keep)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.processes {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tape_of(seen: Vec<Seen>) -> Tape {
+        let mut tape = Tape::default();
+        seen.into_iter().for_each(|one| tape.add(one, &BTreeMap::new()));
+        tape
+    }
+
+    fn write(by: Writer, sent_ms: u64, done_ms: u64) -> Seen {
+        let (sent, done) = (sent_ms * 1000, done_ms * 1000);
+        Seen::Write { by, id: sent, sent, done, ok: true, error: None }
+    }
+
+    #[test]
+    fn figures_count_the_gap_that_the_fault_opened_in_full() {
+        let tape = tape_of(vec![
+            write(Writer::Client, 95, 96),
+            write(Writer::Client, 105, 106),
+            write(Writer::Client, 700, 701),
+            write(Writer::Attempt, 104, 105),
+            write(Writer::Attempt, 650, 651),
+            write(Writer::Attempt, 700, 702),
+        ]);
+        let figures = tape.figures(110_000, 705_000, Attempt::Write);
+        let expected =
+            Figures { client_gap_ms: 595, service_gap_ms: 546, acknowledged: 3, dual_ms: 0 };
+        assert_eq!(figures, expected);
+    }
+
+    #[test]
+    fn refused_writes_are_no_successes() {
+        let mut seen = vec![write(Writer::Client, 95, 96)];
+        let error = Some("1290".to_owned());
+        let refused = |ms: u64| Seen::Write {
+            by: Writer::Client,
+            id: ms,
+            sent: ms * 1000,
+            done: ms * 1000,
+            ok: false,
+            error: error.clone(),
+        };
+        seen.extend([refused(105), refused(115)]);
+        let figures = tape_of(seen).figures(100_000, 200_000, Attempt::Write);
+        assert_eq!((figures.client_gap_ms, figures.acknowledged), (104, 0));
+    }
+
+    #[test]
+    fn two_databases_that_acknowledge_in_turn_are_dual_and_so_are_two_speakers() {
+        let direct = |node: &str, ms| write(Writer::Direct(node.to_owned()), ms, ms + 1);
+        let databases = tape_of(vec![direct("mn1", 10), direct("mn2", 20), direct("mn1", 30)]);
+        assert!(databases.figures(0, 100_000, Attempt::Write).dual_ms > 0);
+        let frames = |mac: &str, first: u64, last: u64| Seen::Frames {
+            mac: mac.to_owned(),
+            first: first * 1000,
+            last: last * 1000,
+            count: 2,
+        };
+        let one_after_the_other = tape_of(vec![frames("a", 0, 10), frames("b", 11, 20)]);
+        assert_eq!(one_after_the_other.figures(0, 100_000, Attempt::Write).dual_ms, 0);
+        let mixed = tape_of(vec![frames("a", 0, 10), frames("b", 11, 20), frames("a", 21, 30)]);
+        assert!(mixed.figures(0, 100_000, Attempt::Write).dual_ms > 0);
+    }
+}

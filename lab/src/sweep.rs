@@ -1,0 +1,149 @@
+//! Finds and removes what an earlier run left because it died before it could clean up. Promises
+//! to touch only what a lab made: things under a run's directory, namespaces and control groups
+//! that carry its name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::lab::base_dir;
+use crate::run::{sh, wait_for, words};
+
+const OWNER: &str = "owner";
+const KEPT: &str = "kept";
+
+/// The control group all labs live under; a cgroup v2 mount is made where the machine has none.
+pub fn cgroup_root() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let found = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (path, kind) = (fields.next()?, fields.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(path))
+    });
+    let mount = match found {
+        Some(path) => path,
+        None => {
+            let own = base_dir()?.join("cgroup");
+            fs::create_dir_all(&own)?;
+            sh(&format!("mount -t cgroup2 cgroup2 {}", own.display()))?;
+            own
+        }
+    };
+    let root = mount.join("regent-lab");
+    fs::create_dir_all(&root)?;
+    Ok(root)
+}
+
+/// Writes down who owns a run: this process.
+pub fn mark(dir: &Path) -> Result<()> {
+    let pid = std::process::id();
+    Ok(fs::write(dir.join(OWNER), format!("{pid} {}", start_of(pid).unwrap_or_default()))?)
+}
+
+/// The run stays when its owner ends.
+pub fn mark_kept(dir: &Path) -> Result<()> {
+    Ok(fs::write(dir.join(KEPT), "")?)
+}
+
+/// Removes runs whose owner is dead and which nobody asked to keep; returns their names.
+pub fn sweep() -> Result<Vec<String>> {
+    let mut swept = Vec::new();
+    for name in runs()? {
+        let dir = base_dir()?.join("run").join(&name);
+        if !dir.join(KEPT).exists() && !is_owned(&dir) {
+            remove(&name)?;
+            swept.push(name);
+        }
+    }
+    Ok(swept)
+}
+
+/// Names of all runs that left a directory.
+pub fn runs() -> Result<Vec<String>> {
+    let Ok(entries) = fs::read_dir(base_dir()?.join("run")) else {
+        return Ok(Vec::new());
+    };
+    Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+}
+
+/// Removes one run, whatever state it is in.
+pub fn remove(name: &str) -> Result<()> {
+    let root = cgroup_root()?;
+    for entry in fs::read_dir(&root)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&format!("{name}-")) {
+            let group = entry.path();
+            fs::write(group.join("cgroup.kill"), "1").ok();
+            wait_for("end of a run's processes", Duration::from_secs(20), || {
+                let events = fs::read_to_string(group.join("cgroup.events")).unwrap_or_default();
+                Ok((!events.contains("populated 1")).then_some(()))
+            })?;
+            remove_cgroup(&group);
+        }
+    }
+    remove_namespaces(name);
+    crate::image::remove_tree_slow(&base_dir()?.join("run").join(name))
+        .with_context(|| format!("run {name}"))
+}
+
+/// Removes the network namespaces of a run and ends what still runs in them.
+pub fn remove_namespaces(name: &str) {
+    for short in ["cl", "br", "mn1", "mn2", "w1"] {
+        let namespace = format!("{name}-{short}");
+        if !Path::new("/run/netns").join(&namespace).exists() {
+            continue;
+        }
+        let pids = sh(&format!("ip netns pids {namespace}")).unwrap_or_default();
+        for pid in pids.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+            }
+        }
+        crate::run::run(&mut words(&format!("ip netns del {namespace}"))).ok();
+    }
+}
+
+/// Removes an empty control group with its children, deepest first.
+pub fn remove_cgroup(group: &Path) {
+    if let Ok(entries) = fs::read_dir(group) {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_cgroup(&entry.path());
+            }
+        }
+    }
+    fs::remove_dir(group).ok();
+}
+
+fn is_owned(dir: &Path) -> bool {
+    let owner = fs::read_to_string(dir.join(OWNER)).unwrap_or_default();
+    let mut parts = owner.split(' ');
+    let Some(pid) = parts.next().and_then(|pid| pid.parse().ok()) else {
+        return false;
+    };
+    start_of(pid).is_some_and(|start| Some(start.as_str()) == parts.next())
+}
+
+/// When a process started, in ticks: a number used again by the kernel has another one.
+fn start_of(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = stat.rsplit_once(')')?.1;
+    after_name.split_whitespace().nth(19).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_owned_while_its_process_lives_and_not_by_a_later_one_of_that_number() {
+        let dir = std::env::temp_dir().join(format!("regent-lab-owner-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        mark(&dir).unwrap();
+        assert!(is_owned(&dir));
+        fs::write(dir.join(OWNER), format!("{} 1", std::process::id())).unwrap();
+        assert!(!is_owned(&dir));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

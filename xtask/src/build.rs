@@ -1,0 +1,55 @@
+//! Builds what the lab runs and hands over to it. The lab is a program of its own, built in the
+//! same profile as the product, so that measuring costs as little as what is measured.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::sh;
+
+/// The product, the example and the lab.
+pub fn everything(dev: bool) -> Result<()> {
+    sh::say(&format!("building regent, {}", profile_words(dev)));
+    build(dev, &["regent", "management-service", "regent-lab"])
+}
+
+/// The lab alone.
+pub fn lab_only(dev: bool) -> Result<()> {
+    build(dev, &["regent-lab"])
+}
+
+/// Runs the lab's program as root and returns its exit code.
+pub fn lab(dev: bool, arguments: &[&str]) -> Result<u8> {
+    let mut command = sh::as_root(&program(dev).display().to_string());
+    let status = command.args(arguments).status()?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
+}
+
+/// Runs the simulator and returns its exit code.
+pub fn sim(arguments: &[String]) -> Result<u8> {
+    let mut command =
+        sh::cargo(&["run", "--quiet", "--package", "regent-sim", "--bin", "sim", "--"]);
+    let status = command.args(arguments).status()?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
+}
+
+fn build(dev: bool, packages: &[&str]) -> Result<()> {
+    let mut command = sh::cargo(&["build"]);
+    if !dev {
+        command.arg("--release");
+    }
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    sh::must(&mut command)
+}
+
+fn program(dev: bool) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| sh::root().join("target"));
+    target.join(if dev { "debug" } else { "release" }).join("regent-lab")
+}
+
+fn profile_words(dev: bool) -> &'static str {
+    if dev { "development profile" } else { "release profile" }
+}
