@@ -30,8 +30,11 @@ pub fn load(path: &Path) -> Result<Settings, Problems> {
 pub fn parse(name: &str, text: &str) -> Result<Settings, Problems> {
     let mut problems: Vec<Problem> = Vec::new();
     let fragment = fragment::read(text, &mut problems);
-    let settings =
-        fragment.and_then(|f| settings::validate(merge::merge(f, &mut problems), &mut problems));
+    // What was misread is not judged as well: its follow-ups would hide it.
+    let settings = fragment.filter(|_| problems.is_empty()).and_then(|f| {
+        let merged = merge::merge(f, &mut problems);
+        settings::validate(merged, &mut problems)
+    });
     match settings {
         Some(settings) if problems.is_empty() => Ok(settings),
         Some(_) | None => Err(Problems::new(name, text, problems)),

@@ -133,7 +133,7 @@ pub(super) fn validate(merged: Merged, problems: &mut Vec<Problem>) -> Option<Se
     let cluster = required(&fragment.cluster, "cluster", "a name for the cluster", 0..0, problems)
         .and_then(|c| name(&c, "the cluster's name", problems));
     let (vip, interface) = vip(&fragment, problems);
-    let members = members(&fragment, interface.as_deref(), problems);
+    let members = members(&fragment, interface.as_deref(), vip.as_ref(), problems);
     let database = database(fragment.database.as_ref(), problems);
     let services = services(&fragment.services, database.as_ref(), problems);
     check_timing(&timing, profile, problems);
@@ -226,15 +226,19 @@ fn interface_name(text: &At<String>, problems: &mut Vec<Problem>) -> Option<Stri
 fn members(
     fragment: &Fragment,
     interface: Option<&str>,
+    vip: Option<&Vip>,
     problems: &mut Vec<Problem>,
 ) -> Option<Vec<Member>> {
+    let asked = fragment.vip.as_ref().is_some_and(|v| v.value.interface.is_some());
     let before = problems.len();
     let mut members: Vec<Member> = Vec::new();
     let mut ids: BTreeMap<u16, String> = BTreeMap::new();
     let mut addresses: BTreeMap<SocketAddr, String> = BTreeMap::new();
     let port = port(&fragment.port, PORT, problems);
     for (written, node) in &fragment.nodes {
-        let Some(member) = member(written, node, port, interface, problems) else { continue };
+        let Some(member) = member(written, node, port, interface, asked, problems) else {
+            continue;
+        };
         if let Some(other) = ids.insert(member.id.0, member.name.clone()) {
             let at = node.id.as_ref().map_or(written.span.clone(), |i| i.span.clone());
             let what = format!("{} has the number {} of {other}", member.name, member.id.0);
@@ -244,6 +248,11 @@ fn members(
             let at = node.address.as_ref().map_or(written.span.clone(), |a| a.span.clone());
             let what = format!("{} has the address of {other}", member.name);
             problems.push(Problem::new(at, what, "give each node its own address"));
+        }
+        if vip.is_some_and(|v| v.address == member.address.ip()) {
+            let at = node.address.as_ref().map_or(written.span.clone(), |a| a.span.clone());
+            let what = format!("{} has the virtual IP as its own address", member.name);
+            problems.push(Problem::new(at, what, "give it a fixed address beside the virtual IP"));
         }
         members.push(member);
     }
@@ -266,6 +275,7 @@ fn member(
     node: &NodeFragment,
     port: u16,
     interface: Option<&str>,
+    asked: bool,
     problems: &mut Vec<Problem>,
 ) -> Option<Member> {
     let name = name(written, "a node's name", problems);
@@ -298,7 +308,7 @@ fn member(
     let witness = node.witness.as_ref().is_some_and(|w| w.value);
     let own = node.interface.as_ref().and_then(|i| interface_name(i, problems));
     let interface = own.or_else(|| interface.map(String::from));
-    if interface.is_none() && !witness && node.interface.is_none() {
+    if interface.is_none() && !witness && !asked && node.interface.is_none() {
         let what =
             format!("on which interface {} carries the virtual IP is not said", written.value);
         let remedy = "add `interface` to [vip], or to this node where it has another name";

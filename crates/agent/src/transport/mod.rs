@@ -1,0 +1,152 @@
+//! Links between the members: mutual TLS 1.3, length-prefixed frames, a connection for each purpose.
+//!
+//! ```text
+//!   lanes (both ends dial, the newest connection carries):   register   report
+//!   on demand (who asks dials):                              request    bulk     operator
+//! ```
+//! A lane loses what it cannot carry at once: the register and the reports allow that of every link, and an
+//! old report is worth nothing. Each purpose has connections of its own, so that a copy of a database under
+//! way delays no renewal. The first frame says who dials and for what; the answer to it takes or refuses.
+
+mod dial;
+pub mod frame;
+pub mod hello;
+mod lane;
+mod listen;
+
+pub use dial::DialError;
+pub use hello::{Hello, Purpose};
+pub use lane::Lane;
+pub use listen::Incoming;
+
+use crate::config::settings::Member;
+use crate::tls::Identity;
+use lane::Lanes;
+use regent_core::id::{ClusterId, NodeId};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsStream;
+
+/// A connection after its greeting.
+pub type Stream = TlsStream<tokio::net::TcpStream>;
+
+/// What stands in every greeting of this process.
+pub(crate) struct Here {
+    pub(crate) identity: Identity,
+    pub(crate) cluster: String,
+    pub(crate) cluster_id: Mutex<Option<ClusterId>>,
+    pub(crate) me: NodeId,
+    pub(crate) run: u64,
+    pub(crate) members: Vec<Member>,
+    pub(crate) pace: Pace,
+}
+
+/// How long a link waits for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// For a connection: above a round trip, far below the kernel's first repetition of a SYN (1 s), which
+    /// would let a returning host wait.
+    pub connect: Duration,
+    /// For TLS and the greeting.
+    pub greet: Duration,
+    /// Between two tries while a peer is refused.
+    pub again: Duration,
+    /// A connection whose bytes are not acknowledged for so long is given up: else TCP's own back-off
+    /// goes on for seconds after a cut has healed.
+    pub unacknowledged: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            connect: Duration::from_millis(200),
+            greet: Duration::from_millis(500),
+            again: Duration::from_millis(50),
+            unacknowledged: Duration::from_millis(400),
+        }
+    }
+}
+
+/// Takes every message of a lane: from whom, and its bytes. Must not block.
+pub type Inbox = Arc<dyn Fn(NodeId, Lane, Vec<u8>) + Send + Sync>;
+
+/// This process's links.
+#[derive(Clone)]
+pub struct Transport {
+    here: Arc<Here>,
+    lanes: Arc<Lanes>,
+}
+
+/// What a process needs to be linked.
+pub struct Setup {
+    /// Who it is.
+    pub identity: Identity,
+    /// The cluster's name in the configuration.
+    pub cluster: String,
+    /// The cluster's id, once there is one.
+    pub cluster_id: Option<ClusterId>,
+    /// Its number.
+    pub me: NodeId,
+    /// This run of it.
+    pub run: u64,
+    /// Every member, itself included.
+    pub members: Vec<Member>,
+    /// How long it waits.
+    pub pace: Pace,
+}
+
+impl Transport {
+    /// Listens, and dials every other member for both lanes, until the runtime ends. Connections for another
+    /// purpose come out of the returned queue.
+    pub fn start(setup: Setup, inbox: Inbox) -> (Transport, mpsc::Receiver<Incoming>) {
+        let Setup { identity, cluster, cluster_id, me, run, members, pace } = setup;
+        let cluster_id = Mutex::new(cluster_id);
+        let here = Arc::new(Here { identity, cluster, cluster_id, me, run, members, pace });
+        let lanes = Arc::new(Lanes::new(inbox));
+        let transport = Transport { here: Arc::clone(&here), lanes: Arc::clone(&lanes) };
+        // A member asks one thing at a time; an operator a few.
+        let (incoming, queue) = mpsc::channel(16);
+        tokio::spawn(listen::run(Arc::clone(&here), Arc::clone(&lanes), incoming));
+        for member in here.members.iter().filter(|m| m.id != here.me) {
+            for lane in Lane::ALL {
+                let (here, lanes, member) = (Arc::clone(&here), Arc::clone(&lanes), member.clone());
+                tokio::spawn(async move { dial::keep(&here, &lanes, &member, lane).await });
+            }
+        }
+        (transport, queue)
+    }
+
+    /// Sends on a lane, or loses it; never waits.
+    pub fn send(&self, to: NodeId, lane: Lane, body: Vec<u8>) {
+        self.lanes.send(to, lane, body);
+    }
+
+    /// Sends on a lane to every other member.
+    pub fn send_to_all(&self, lane: Lane, body: &[u8]) {
+        for member in self.here.members.iter().filter(|m| m.id != self.here.me) {
+            self.lanes.send(member.id, lane, body.to_vec());
+        }
+    }
+
+    /// Is there a connection on this lane?
+    pub fn is_linked(&self, to: NodeId, lane: Lane) -> bool {
+        self.lanes.is_linked(to, lane)
+    }
+
+    /// Opens a connection for a request or a bulk transfer.
+    pub async fn open(&self, to: NodeId, purpose: Purpose) -> Result<Stream, DialError> {
+        let member = self
+            .here
+            .members
+            .iter()
+            .find(|m| m.id == to)
+            .ok_or_else(|| DialError::Refused(format!("{to} is not in the configuration")))?;
+        dial::open(&self.here, member, purpose).await
+    }
+
+    /// From now on greetings carry the cluster's id, and another's is refused.
+    pub fn belong(&self, cluster: ClusterId) {
+        *self.here.cluster_id.lock().expect("nothing panics while it holds this") = Some(cluster);
+    }
+}
