@@ -9,7 +9,7 @@ use crate::time::{Span, Time};
 use alloc::format;
 
 /// While something waits for the next fact.
-const HURRY: Span = Span::millis(5);
+pub(super) const HURRY: Span = Span::millis(5);
 /// First pause between two starts that failed; doubled each time.
 const RESTART_FIRST: Span = Span::millis(200);
 const RESTART_MOST: Span = Span::millis(10_000);
@@ -209,7 +209,7 @@ impl Node {
             (f.read_only, f.strict, f.shows, f.receiver.clone(), f.applied.clone(), f.incarnation)
         };
         let before = self.database.facts.as_ref().map(shape);
-        if before != Some(shape(&facts)) && (before.is_none() || self.is_watched()) {
+        if before != Some(shape(&facts)) && (before.is_none() || self.is_watched(now)) {
             self.report_now = true;
         }
         self.database.facts = Some(facts);
@@ -294,26 +294,30 @@ impl Node {
         if !self.database.is_free() {
             return;
         }
-        let pause = if self.database.is_urgent() || self.is_watched() {
+        let pause = if self.database.is_urgent() || self.is_watched(now) {
             HURRY
         } else {
             self.spec.pace.observe
         };
         if self.database.observed.is_none_or(|at| now.elapsed_most(at) >= pause) {
-            let look_for = self.asked_token();
+            let look_for = self.asked_token(now);
             self.step(DatabaseStep::Observe { look_for }, now);
         }
     }
 
     /// Does a peer wait for what this database shows?
-    fn is_watched(&self) -> bool {
-        self.asked_token().is_some() || self.peers.values().any(|p| p.moves_to(self.me()))
+    pub(super) fn is_watched(&self, now: Time) -> bool {
+        let suspicion = self.spec.pace.suspicion;
+        let moves_here = |peer: &super::Peer| {
+            peer.fresh(suspicion, now).is_some_and(|report| report.moving_to == Some(self.me()))
+        };
+        self.asked_token(now).is_some() || self.peers.values().any(moves_here)
     }
 
     /// The marker that the writer asked this follower to show.
-    fn asked_token(&self) -> Option<AttemptId> {
+    fn asked_token(&self, now: Time) -> Option<AttemptId> {
         let writer = self.view.as_ref()?.state.sync.writer.node;
-        self.peers.get(&writer)?.report.as_ref()?.look_for
+        self.peers.get(&writer)?.fresh(self.spec.pace.suspicion, now)?.look_for
     }
 
     /// Not holder, or mute: nobody may write here. Read-only with a bound; if it is not answered, the unit is killed

@@ -355,8 +355,11 @@ impl Node {
         if let Some(at) = self.reported {
             consider(self.spec.pace.report.less(now.elapsed_most(at)));
         }
-        if self.database.is_urgent() {
-            consider(Span::millis(5));
+        if self.report_now {
+            consider(peers::REPORT_LEAST);
+        }
+        if self.database.is_urgent() || self.is_watched(now) {
+            consider(database::HURRY);
         }
         wake
     }

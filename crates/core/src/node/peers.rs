@@ -13,6 +13,8 @@ use alloc::string::{String, ToString};
 
 /// Between two probes of a silent peer.
 const PROBE_EVERY: Span = Span::millis(100);
+/// Between two reports, however much changes.
+pub(super) const REPORT_LEAST: Span = Span::millis(2);
 
 /// What is known of a peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,11 +35,6 @@ impl Peer {
     /// The newest report, unless it is older than this.
     pub fn fresh(&self, patience: Span, now: Time) -> Option<&Report> {
         self.report.as_ref().filter(|_| now.elapsed_most(self.heard) < patience)
-    }
-
-    /// Does it say that it is about to release to this node?
-    pub fn moves_to(&self, node: NodeId) -> bool {
-        self.report.as_ref().is_some_and(|report| report.moving_to == Some(node))
     }
 }
 
@@ -142,10 +139,9 @@ impl Node {
     }
 
     pub(super) fn report_when_due(&mut self, now: Time) {
-        const AT_ONCE: Span = Span::millis(2);
         let since = self.reported.map(|at| now.elapsed_most(at));
         let due = since.is_none_or(|since| {
-            since >= self.spec.pace.report || (self.report_now && since >= AT_ONCE)
+            since >= self.spec.pace.report || (self.report_now && since >= REPORT_LEAST)
         });
         if !due {
             return;

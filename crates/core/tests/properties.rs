@@ -1,0 +1,507 @@
+//! One node in a world that answers at random: whatever it hears, in whatever order, each command it gives obeys
+//! the rule of its kind. The judge here sees only commands and answers, never the node's inside.
+
+use proptest::prelude::*;
+use regent_core::command::{
+    Action, Command, DatabaseStep, GateStep, Outcome, PortAnswer, RunRecord, StepResult,
+    SwapOutcome,
+};
+use regent_core::id::{
+    AttemptId, BootId, ClusterId, CommandId, Epoch, Incarnation, NodeId, RunId, Version,
+};
+use regent_core::node::{Identity, Input, Node};
+use regent_core::observe::{DatabaseFacts, DatabaseReport, Position, Report, Thread, UnitState};
+use regent_core::role::Role;
+use regent_core::spec::{Pace, Spec};
+use regent_core::state::{
+    Data, DataCopy, Intent, Lease, Member, MemberRole, Phase, State, Sync, Timing,
+};
+use regent_core::time::{Span, Time};
+use std::collections::BTreeMap;
+
+const ME: NodeId = NodeId(1);
+const PEER: NodeId = NodeId(2);
+
+#[derive(Clone, Debug)]
+enum Op {
+    Pass(u16),
+    Answer { newest: bool, how: u8 },
+    PeerTakes { free: bool },
+    PeerGives,
+    PeerReports { following: bool, able: bool },
+    DatabaseDies,
+    AgentIsStopped(u16),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (1u16..60).prop_map(Op::Pass),
+        12 => (any::<bool>(), any::<u8>()).prop_map(|(newest, how)| Op::Answer { newest, how }),
+        1 => any::<bool>().prop_map(|free| Op::PeerTakes { free }),
+        1 => Just(Op::PeerGives),
+        3 => (any::<bool>(), any::<bool>())
+            .prop_map(|(following, able)| Op::PeerReports { following, able }),
+        1 => Just(Op::DatabaseDies),
+        1 => (500u16..1500).prop_map(Op::AgentIsStopped),
+    ]
+}
+
+/// The world: a register that decides at once, a database that obeys, and the judge.
+struct World {
+    node: Node,
+    now: Time,
+    version: u64,
+    state: State,
+    facts: Option<DatabaseFacts>,
+    pending: Vec<Command>,
+    report: u64,
+    /// The newest row of the marker table: the peer shows it.
+    marker: Option<AttemptId>,
+    judge: Judge,
+}
+
+#[derive(Default)]
+struct Judge {
+    /// Per slot: proposals that were sent after it was last armed, by number, and whether one was answered as won.
+    armed: [Option<Vec<AttemptId>>; 2],
+    won: Vec<AttemptId>,
+    /// The kernel confirmed a close, and no slot was armed since.
+    closed: bool,
+    clock_read: bool,
+    attempts: Vec<AttemptId>,
+    enables: u32,
+}
+
+impl Judge {
+    fn sees(&mut self, action: &Action, world: (&State, Option<&DatabaseFacts>)) {
+        let (state, facts) = world;
+        match action {
+            Action::ReadClock => self.clock_read = true,
+            Action::Gate(GateStep::Arm { slot, ticket }) => {
+                assert!(self.clock_read, "C1: armed before the clock was read");
+                assert_eq!(*ticket, Span::millis(610), "a ticket lasts ttl - margin");
+                self.armed[slot.index()] = Some(Vec::new());
+                self.closed = false;
+            }
+            Action::Gate(GateStep::Enable { slot }) => {
+                let sent = self.armed[slot.index()].as_ref().expect("enabled a slot not armed");
+                let own = sent.iter().any(|attempt| self.won.contains(attempt));
+                assert!(own, "section 3: enabled without a win sent after the slot was armed");
+                let facts = facts.expect("enabled while the database is down");
+                assert!(!facts.read_only, "enabled while the database is read-only");
+                self.enables += 1;
+            }
+            Action::Gate(GateStep::Close) => self.armed = [None, None],
+            Action::Propose { attempt, bytes, .. } => {
+                self.sees_proposal(*attempt, bytes, state, facts)
+            }
+            Action::Database(step) => self.sees_step(step, state, facts),
+            Action::Gate(GateStep::Refuse)
+            | Action::Address(_)
+            | Action::Read
+            | Action::Service { .. }
+            | Action::ProbePeer { .. }
+            | Action::Send(_)
+            | Action::Tell(_)
+            | Action::Answer { .. } => {}
+        }
+    }
+
+    fn sees_proposal(
+        &mut self,
+        attempt: AttemptId,
+        bytes: &[u8],
+        _decided: &State,
+        facts: Option<&DatabaseFacts>,
+    ) {
+        assert!(!self.attempts.contains(&attempt), "R6: an AttemptId was used twice");
+        self.attempts.push(attempt);
+        let next = State::decode(bytes).expect("what is proposed can be read");
+        let released = next.lease.by == attempt && next.lease.holder != ME;
+        if released {
+            assert!(self.closed, "release before the gate was closed, confirmed");
+            assert_eq!(next.lease.phase, Phase::Free);
+            assert!(facts.is_none_or(|f| f.read_only && f.waiting == 0), "release while writable");
+        } else if next.lease.by == attempt {
+            assert!(self.clock_read, "C1: proposed before the clock was read");
+            assert_ne!(next.lease.phase, Phase::Free, "only a release is Free");
+            for sent in self.armed.iter_mut().flatten() {
+                sent.push(attempt);
+            }
+            self.clock_read = false;
+        }
+    }
+
+    fn sees_step(&mut self, step: &DatabaseStep, state: &State, facts: Option<&DatabaseFacts>) {
+        let solo = state.sync.writer.node == ME && state.sync.with.is_none();
+        match step {
+            DatabaseStep::Loose => {
+                let idle = facts.is_none_or(|f| f.read_only && f.waiting == 0);
+                assert!(idle || solo, "D3: loose while a follower is recorded");
+            }
+            DatabaseStep::Writable => assert_eq!(state.sync.writer.node, ME, "D2"),
+            DatabaseStep::Marker { .. } => {
+                assert!(facts.is_none_or(|f| !f.read_only), "D9: a row after read-only");
+            }
+            DatabaseStep::TakeControl
+            | DatabaseStep::Observe { .. }
+            | DatabaseStep::Start
+            | DatabaseStep::Kill
+            | DatabaseStep::Keep { .. }
+            | DatabaseStep::Strict
+            | DatabaseStep::ReadOnly
+            | DatabaseStep::StopReceiver
+            | DatabaseStep::StartReceiver
+            | DatabaseStep::EndFollowing
+            | DatabaseStep::Compare { .. }
+            | DatabaseStep::SaveTail { .. }
+            | DatabaseStep::Rewind { .. }
+            | DatabaseStep::Reclone { .. }
+            | DatabaseStep::Follow { .. } => {}
+        }
+    }
+}
+
+fn at_rest() -> DatabaseFacts {
+    DatabaseFacts {
+        start: 1,
+        read_only: true,
+        strict: true,
+        waiting: 0,
+        confirming: 0,
+        receiver: Thread::Stopped,
+        applier: Thread::Stopped,
+        source: None,
+        drained: true,
+        end: Position("0-1-1".into()),
+        applied: Position("0-1-1".into()),
+        shows: None,
+        unconfirmed: 0,
+        incarnation: Some(Incarnation(11)),
+        mark: false,
+        broken: false,
+    }
+}
+
+fn first_state() -> State {
+    let member =
+        |name: &str| Member { name: name.into(), speaks: 1, role: MemberRole::Node, by: None };
+    State {
+        format: 1,
+        cluster: ClusterId(7),
+        lease: Lease {
+            epoch: Epoch(1),
+            holder: ME,
+            phase: Phase::Free,
+            ttl: Span::millis(700),
+            by: AttemptId::default(),
+        },
+        sync: Sync { writer: DataCopy { node: ME, incarnation: Incarnation(11) }, with: None },
+        data: Data::Clear,
+        intent: Intent::default(),
+        members: BTreeMap::from([(ME, member("mn1")), (PEER, member("mn2"))]),
+        timing: Timing { ttl: Span::millis(700), margin: Span::millis(90), drift_ppm: 10_000 },
+        history: Vec::new(),
+    }
+}
+
+impl World {
+    fn new() -> World {
+        let now = Time { boot: 1_000_000_000, raw: 1_000_000_000 };
+        let identity =
+            Identity { cluster: ClusterId(7), node: ME, boot: BootId(1), run: RunId(1), seed: 42 };
+        let spec = Spec {
+            nodes: vec![(ME, "mn1".into()), (PEER, "mn2".into())],
+            services: vec!["management".into()],
+            pace: Pace::default(),
+            #[cfg(feature = "planted")]
+            planted: None,
+        };
+        let record =
+            RunRecord { runs: vec![RunId(1)], high: Version(0), lock_held: true, gate: [None; 2] };
+        World {
+            node: Node::new(identity, spec, record, now),
+            now,
+            version: 1,
+            state: first_state(),
+            facts: None,
+            pending: Vec::new(),
+            report: 0,
+            marker: None,
+            judge: Judge { closed: true, ..Judge::default() },
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.node.handle(input, self.now);
+        while let Some(command) = self.node.poll_command() {
+            self.judge.sees(&command.action, (&self.state, self.facts.as_ref()));
+            match command.action {
+                Action::Send(_) | Action::Tell(_) | Action::Answer { .. } => {}
+                Action::ReadClock
+                | Action::Gate(_)
+                | Action::Address(_)
+                | Action::Propose { .. }
+                | Action::Read
+                | Action::Database(_)
+                | Action::Service { .. }
+                | Action::ProbePeer { .. } => self.pending.push(command),
+            }
+        }
+    }
+
+    fn view(&mut self) {
+        let (version, bytes) = (Version(self.version), self.state.encode());
+        let recent = vec![self.state.lease.by];
+        self.feed(Input::View { version, bytes, recent });
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now.after(Span::millis(ms));
+        self.feed(Input::Tick);
+    }
+
+    /// Answers a pending command: gate and clock in order and truly, the rest as the numbers say.
+    fn answer(&mut self, newest: bool, how: u8) {
+        let inline = self
+            .pending
+            .iter()
+            .position(|c| matches!(c.action, Action::ReadClock | Action::Gate(_)));
+        let at = match inline {
+            Some(at) => at,
+            None if self.pending.is_empty() => return,
+            None if newest => self.pending.len() - 1,
+            None => 0,
+        };
+        let Command { id, action, .. } = self.pending.remove(at);
+        let outcome = self.carry_out(id, &action, how);
+        self.feed(Input::Outcome { id, outcome });
+    }
+
+    fn carry_out(&mut self, _id: CommandId, action: &Action, how: u8) -> Outcome {
+        match action {
+            Action::ReadClock => Outcome::Clock(self.now),
+            Action::Gate(step) => {
+                if *step == GateStep::Close {
+                    self.judge.closed = self.judge.armed.iter().all(Option::is_none);
+                }
+                Outcome::Done
+            }
+            Action::Propose { attempt, expect, bytes } => self.swap(*attempt, *expect, bytes, how),
+            Action::Database(step) => self.database(step, how),
+            Action::ProbePeer { .. } => Outcome::Peer { arp: false, port: PortAnswer::Silent },
+            Action::Read => {
+                self.view();
+                Outcome::Done
+            }
+            Action::Address(_)
+            | Action::Service { .. }
+            | Action::Send(_)
+            | Action::Tell(_)
+            | Action::Answer { .. } => {
+                if how % 16 == 0 {
+                    Outcome::Failed("by chance".into())
+                } else {
+                    Outcome::Done
+                }
+            }
+        }
+    }
+
+    fn swap(&mut self, attempt: AttemptId, expect: Version, bytes: &[u8], how: u8) -> Outcome {
+        if how % 8 == 0 {
+            return Outcome::Swap(SwapOutcome::Unknown);
+        }
+        if expect == Version(self.version) {
+            self.version += 1;
+            self.state = State::decode(bytes).expect("it was checked");
+            self.judge.won.push(attempt);
+            if how % 8 == 1 {
+                // Decided, and the answer is lost.
+                return Outcome::Swap(SwapOutcome::Unknown);
+            }
+            let (version, bytes) = (Version(self.version), self.state.encode());
+            return Outcome::Swap(SwapOutcome::Won { version, bytes });
+        }
+        let (version, bytes) = (Version(self.version), self.state.encode());
+        Outcome::Swap(SwapOutcome::Lost { version, bytes })
+    }
+
+    fn database(&mut self, step: &DatabaseStep, how: u8) -> Outcome {
+        if let DatabaseStep::Start = step {
+            self.facts = Some(DatabaseFacts { start: self.report + 2, ..at_rest() });
+        }
+        if let DatabaseStep::TakeControl = step
+            && self.facts.is_none()
+            && self.report < 2
+        {
+            self.facts = Some(at_rest());
+        }
+        if *step == DatabaseStep::Kill {
+            self.facts = None;
+            return Outcome::Database { result: StepResult::Done, facts: None };
+        }
+        let Some(facts) = &mut self.facts else {
+            return Outcome::Database { result: StepResult::Down, facts: None };
+        };
+        match step {
+            DatabaseStep::Strict => facts.strict = true,
+            DatabaseStep::Loose => facts.strict = false,
+            DatabaseStep::Writable => facts.read_only = false,
+            DatabaseStep::ReadOnly if how % 4 == 0 => {
+                let facts = Some(facts.clone());
+                return Outcome::Database { result: StepResult::Blocked, facts };
+            }
+            DatabaseStep::ReadOnly => facts.read_only = true,
+            DatabaseStep::Keep { incarnation, mark } => {
+                facts.incarnation = Some(*incarnation);
+                facts.mark = *mark;
+            }
+            DatabaseStep::Follow { writer } => {
+                facts.source = Some(*writer);
+                facts.receiver = Thread::Running;
+                facts.applier = Thread::Running;
+                facts.drained = false;
+            }
+            DatabaseStep::StopReceiver => {
+                facts.receiver = Thread::Stopped;
+                facts.drained = true;
+            }
+            DatabaseStep::StartReceiver => facts.receiver = Thread::Running,
+            DatabaseStep::EndFollowing => facts.source = None,
+            DatabaseStep::Marker { token } => self.marker = Some(*token),
+            DatabaseStep::TakeControl
+            | DatabaseStep::Observe { .. }
+            | DatabaseStep::Start
+            | DatabaseStep::Kill
+            | DatabaseStep::Compare { .. }
+            | DatabaseStep::SaveTail { .. }
+            | DatabaseStep::Rewind { .. }
+            | DatabaseStep::Reclone { .. } => {}
+        }
+        Outcome::Database { result: StepResult::Done, facts: Some(facts.clone()) }
+    }
+
+    fn peer_swaps(&mut self, holder: NodeId, phase: Phase) {
+        self.version += 1;
+        self.state.lease.epoch = Epoch(self.state.lease.epoch.0 + 1);
+        self.state.lease.holder = holder;
+        self.state.lease.phase = phase;
+        self.state.lease.by =
+            AttemptId { node: PEER, boot: BootId(9), run: RunId(9), n: self.version };
+        self.view();
+    }
+
+    fn peer_reports(&mut self, following: bool, able: bool) {
+        self.report += 1;
+        let incarnation = match self.state.sync.with {
+            Some(with) if with.node == PEER => with.incarnation,
+            Some(_) | None => Incarnation(22),
+        };
+        let report = Report {
+            node: PEER,
+            run: RunId(9),
+            n: self.report,
+            speaks: 1,
+            version: Version(self.version),
+            epoch: self.state.lease.epoch,
+            role: Role::Standby,
+            serving: false,
+            unable: (!able).then(|| "by chance".into()),
+            database: Some(DatabaseReport {
+                incarnation: Some(incarnation),
+                start: 5,
+                read_only: true,
+                strict: false,
+                receiver: if following { Thread::Running } else { Thread::Stopped },
+                applier: Thread::Running,
+                source: Some(ME),
+                applied: Position("0-1-1".into()),
+                shows: self.marker,
+            }),
+            services: vec![UnitState::Up { start: 1 }],
+            look_for: None,
+            moving_to: None,
+        };
+        self.feed(Input::Report(report));
+    }
+
+    fn run(&mut self, ops: &[Op]) {
+        self.view();
+        for op in ops {
+            match op {
+                Op::Pass(ms) => self.pass(u64::from(*ms)),
+                Op::AgentIsStopped(ms) => self.pass(u64::from(*ms)),
+                Op::Answer { newest, how } => self.answer(*newest, *how),
+                Op::PeerTakes { free } => {
+                    let phase = if *free { Phase::Ruling } else { Phase::Heir };
+                    if self.state.sync.with.is_some_and(|with| with.node == PEER) {
+                        self.peer_swaps(PEER, phase);
+                    }
+                }
+                Op::PeerGives if self.state.lease.holder == PEER => {
+                    self.peer_swaps(ME, Phase::Free);
+                }
+                Op::PeerGives => {}
+                Op::PeerReports { following, able } => self.peer_reports(*following, *able),
+                Op::DatabaseDies => {
+                    self.facts = None;
+                    self.feed(Input::DatabaseUnit(UnitState::Down));
+                }
+            }
+        }
+    }
+
+    /// Everything answers, the follower follows: for `ms` milliseconds.
+    fn calm(&mut self, ms: u64) {
+        for _ in 0..ms / 10 {
+            self.peer_reports(true, true);
+            for _ in 0..12 {
+                self.answer(false, 3);
+            }
+            self.pass(10);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_command_obeys_the_rule_of_its_kind(ops in prop::collection::vec(op(), 1..250)) {
+        World::new().run(&ops);
+    }
+
+    #[test]
+    fn whatever_happened_a_holder_in_a_calm_world_serves(ops in prop::collection::vec(op(), 1..120)) {
+        let mut world = World::new();
+        world.run(&ops);
+        world.peer_swaps(ME, Phase::Free);
+        if let Some(incarnation) = world.facts.as_ref().and_then(|facts| facts.incarnation) {
+            world.state.sync = Sync { writer: DataCopy { node: ME, incarnation }, with: None };
+            world.version += 1;
+            world.view();
+            let before = world.judge.enables;
+            world.calm(6_000);
+            prop_assert!(world.judge.enables > before, "{:#?}", world.node.explain(world.now));
+        }
+    }
+}
+
+#[test]
+fn a_first_holder_opens_with_a_slot_of_its_own_win() {
+    let mut world = World::new();
+    world.view();
+    world.calm(1_000);
+    assert!(world.judge.enables > 0, "{:#?}", world.node.explain(world.now));
+    assert_eq!(world.node.role(world.now), Role::Active);
+}
+
+#[test]
+fn a_follower_that_shows_its_marker_is_taken_in() {
+    let mut world = World::new();
+    world.view();
+    world.calm(3_000);
+    assert_eq!(world.state.sync.with.map(|with| with.node), Some(PEER));
+    assert!(world.facts.as_ref().is_some_and(|facts| facts.strict && !facts.read_only));
+}
