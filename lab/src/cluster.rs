@@ -75,12 +75,6 @@ CREATE DATABASE probe;
 CREATE TABLE probe.rows (id BIGINT UNSIGNED, node VARCHAR(16), PRIMARY KEY (node, id));
 CREATE USER probe@'%';
 GRANT SELECT, INSERT ON probe.* TO probe@'%';
-CREATE TABLE management.jobs (
-    id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY,
-    name VARCHAR(200) NOT NULL,
-    node VARCHAR(64) NOT NULL,
-    created TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3)
-);
 SET GLOBAL rpl_semi_sync_master_enabled = ON;
 ";
 
@@ -153,15 +147,21 @@ impl Cluster {
 
     /// Accounts and tables on mn1, `regent init` there, wait until in sync.
     pub fn initialise(&self) -> Result<()> {
+        self.prepare_database("mn1")?;
         let mn1 = self.lab.host("mn1")?;
-        wait_for("the database of mn1", Duration::from_secs(20), || {
-            Ok(mn1.sql("SELECT 1").ok().map(drop))
-        })?;
-        mn1.sql(ACCOUNTS)?;
         say::line("lab     accounts and tables made on mn1; regent init");
         let said = mn1.run(&["regent", "init"])?;
         said.lines().for_each(|line| say::line(&format!("init    {line}")));
         self.wait_in_sync(FIRST_SYNC).map(drop)
+    }
+
+    /// Accounts and tables of the clients, on a database at rest.
+    pub fn prepare_database(&self, node: &str) -> Result<()> {
+        let host = self.lab.host(node)?;
+        wait_for(&format!("the database of {node}"), Duration::from_secs(20), || {
+            Ok(host.sql("SELECT 1").ok().map(drop))
+        })?;
+        host.sql(ACCOUNTS).map(drop)
     }
 
     /// Certificates, configuration and units, before the first boot.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Case;
+use super::{Case, Run};
 use crate::fault::Watched;
 use crate::run::{now_us, wait_for};
 
 pub(super) const CASE: Case = Case {
     name: "agent-kill",
     about: "kill -9 of the agent on the active node: the VIP does not move, no write is lost",
-    run,
+    run: Run::Watched(run),
 };
 
 /// The agent is back in a tenth of a second; its right lasts longer than that.

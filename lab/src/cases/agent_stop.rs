@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Case;
+use super::{Case, Run};
 use crate::fault::{Watched, other_of};
 use crate::run::wait_for;
 
 pub(super) const SHORT: Case = Case {
     name: "agent-stop-short",
     about: "SIGSTOP of the active's agent, SIGCONT before its watchdog: the standby takes over",
-    run: short,
+    run: Run::Watched(short),
 };
 
 pub(super) const LONG: Case = Case {
     name: "agent-stop-long",
     about: "SIGSTOP of the active's agent until its watchdog restarts it: the standby takes over",
-    run: long,
+    run: Run::Watched(long),
 };
 
 const TAKEOVER: Duration = Duration::from_secs(10);

@@ -12,6 +12,7 @@ use crate::{diagnose, say};
 
 mod agent_kill;
 mod agent_stop;
+mod harness;
 mod moves;
 mod no_quorum;
 mod witness_dead;
@@ -26,11 +27,20 @@ pub struct Case {
     pub name: &'static str,
     /// What it shows, in one line.
     pub about: &'static str,
-    run: fn(&mut Watched) -> Result<()>,
+    run: Run,
+}
+
+#[derive(Debug)]
+enum Run {
+    /// On a cluster that is in sync and watched; loss and two owners are looked for afterwards.
+    Watched(fn(&mut Watched) -> Result<()>),
+    /// Brings its own hosts; needs nothing of the product.
+    Alone(fn() -> Result<()>),
 }
 
 /// All of them.
-pub const ALL: [Case; 6] = [
+pub const ALL: [Case; 7] = [
+    harness::CASE,
     moves::CASE,
     agent_kill::CASE,
     agent_stop::SHORT,
@@ -63,8 +73,12 @@ pub fn run(name: Option<&str>) -> Result<bool> {
 }
 
 fn one(case: &Case) -> Result<()> {
+    let steps = match case.run {
+        Run::Watched(steps) => steps,
+        Run::Alone(run) => return run(),
+    };
     let mut watched = Watched::start(stage(None)?)?;
-    let result = observe(case, &mut watched);
+    let result = observe(steps, &mut watched);
     if result.is_err() {
         diagnose::collect_tape(&watched.cluster.lab, &watched.recorder.tape());
         diagnose::collect(&watched.cluster.lab);
@@ -72,9 +86,9 @@ fn one(case: &Case) -> Result<()> {
     result
 }
 
-fn observe(case: &Case, watched: &mut Watched) -> Result<()> {
+fn observe(steps: fn(&mut Watched) -> Result<()>, watched: &mut Watched) -> Result<()> {
     let from = now_us();
-    (case.run)(watched)?;
+    steps(watched)?;
     watched.recorder.wait_steady(AFTERMATH, Duration::from_secs(20)).context("afterwards")?;
     let to = now_us();
     let figures = watched.recorder.tape().figures(from, to, crate::client::Attempt::Write);

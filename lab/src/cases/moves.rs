@@ -2,13 +2,13 @@
 
 use anyhow::{Result, ensure};
 
-use super::Case;
+use super::{Case, Run};
 use crate::fault::{STORY, Watched};
 
 pub(super) const CASE: Case = Case {
     name: "moves",
     about: "switchover, killed services, power-off and return, cut: nothing lost, one owner",
-    run,
+    run: Run::Watched(run),
 };
 
 fn run(watched: &mut Watched) -> Result<()> {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Case;
+use super::{Case, Run};
 use crate::fault::Watched;
 use crate::run::now_us;
 
 pub(super) const CASE: Case = Case {
     name: "witness-dead",
     about: "power-off of the witness with both nodes alive: nothing moves",
-    run,
+    run: Run::Watched(run),
 };
 
 /// Several leases.
