@@ -27,12 +27,13 @@ pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), St
         client.query(make, BOUND).await.map_err(text)?;
     }
     let password = secret(state_dir).map_err(|fault| fault.to_string())?;
+    // The password comes last: who can sign in also has the privilege.
     if !is_there(client, &password).await.map_err(text)? {
         expect_writable(client).await?;
         let make = format!(
-            "CREATE USER IF NOT EXISTS {USER}@'%' IDENTIFIED BY '{password}'; \
-             ALTER USER {USER}@'%' IDENTIFIED BY '{password}'; \
-             GRANT REPLICATION SLAVE ON *.* TO {USER}@'%'"
+            "CREATE USER IF NOT EXISTS {USER}@'%' IDENTIFIED VIA mysql_native_password USING 'invalid'; \
+             GRANT REPLICATION SLAVE ON *.* TO {USER}@'%'; \
+             ALTER USER {USER}@'%' IDENTIFIED BY '{password}'"
         );
         client.query(&make, BOUND).await.map_err(text)?;
     }
@@ -83,5 +84,7 @@ pub(crate) fn adopt_secret(state_dir: &Path, password: &str) -> io::Result<()> {
 
 /// Goes into statements as it is.
 pub(crate) fn is_plain(password: &str) -> bool {
-    !password.is_empty() && password.len() <= 64 && password.bytes().all(|b| b.is_ascii_alphanumeric())
+    !password.is_empty()
+        && password.len() <= 64
+        && password.bytes().all(|b| b.is_ascii_alphanumeric())
 }

@@ -6,7 +6,7 @@
 
 use crate::database::gtid::Gtid;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
@@ -216,21 +216,22 @@ impl Log {
         Ok(&self.files[i])
     }
 
+    /// A file's path and what stands before it; its groups may not be read.
+    pub(crate) fn head(&self, i: usize) -> &LogFile {
+        &self.files[i]
+    }
+
     /// What stands before the oldest file that is left.
     pub(crate) fn before(&self) -> &[Gtid] {
         self.files.first().map_or(&[], |file| &file.before)
-    }
-
-    /// The paths from this file on.
-    pub(crate) fn paths_from(&self, i: usize) -> Vec<PathBuf> {
-        self.files[i..].iter().map(|file| file.path.clone()).collect()
     }
 
     /// D4, D8: is this very transaction in the log? Numbers only choose the file; the answer is an exact match there,
     /// or the last name before the oldest file (from where a follower can still attach).
     pub(crate) fn contains(&mut self, gtid: Gtid) -> io::Result<bool> {
         let older = |file: &LogFile| {
-            let same = file.before.iter().find(|b| (b.domain, b.server) == (gtid.domain, gtid.server));
+            let same =
+                file.before.iter().find(|b| (b.domain, b.server) == (gtid.domain, gtid.server));
             same.is_none_or(|b| b.number < gtid.number)
         };
         let Some(i) = self.files.iter().rposition(older) else {
@@ -313,8 +314,13 @@ mod tests {
     }
 
     fn rows(server: u32, number: u64) -> Vec<u8> {
-        [named(server, number, 4), event(TABLE_MAP, server, &[0; 9]), event(23, server, &[0; 30]),
-         event(XID, server, &[0; 8])].concat()
+        [
+            named(server, number, 4),
+            event(TABLE_MAP, server, &[0; 9]),
+            event(23, server, &[0; 30]),
+            event(XID, server, &[0; 8]),
+        ]
+        .concat()
     }
 
     fn g(server: u32, number: u64) -> Gtid {
@@ -347,7 +353,8 @@ mod tests {
 
     #[test]
     fn a_cut_end_is_left_out_and_ddl_is_not_rows_only() {
-        let ddl = [named(7, 6, STANDALONE | DDL), event(QUERY, 7, b"CREATE TABLE t (a INT)")].concat();
+        let ddl =
+            [named(7, 6, STANDALONE | DDL), event(QUERY, 7, b"CREATE TABLE t (a INT)")].concat();
         let mut cut = rows(7, 7);
         cut.truncate(cut.len() - 3);
         let folder = folder("cut", &[[head(&[]), rows(7, 5), ddl, cut].concat()]);

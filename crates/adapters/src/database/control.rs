@@ -50,7 +50,10 @@ pub(crate) struct Control {
 
 impl Control {
     /// D11: connects, ends the thread of an older run and sees it gone; only then are modes read.
-    pub(crate) async fn take(settings: &WorkerSettings, patience: Duration) -> Result<Control, Fault> {
+    pub(crate) async fn take(
+        settings: &WorkerSettings,
+        patience: Duration,
+    ) -> Result<Control, Fault> {
         let patient_until = Instant::now() + patience;
         let mut client = loop {
             match Client::connect(&settings.socket, SIMPLE).await {
@@ -59,7 +62,9 @@ impl Control {
                     // Nothing was sent but a greeting: a server that goes away meanwhile is down.
                     return Err(match fault {
                         SqlError::Lost(_) => Fault::Down,
-                        other => Fault::from(other),
+                        other @ (SqlError::Server { .. }
+                        | SqlError::Absent(_)
+                        | SqlError::Late(_)) => Fault::from(other),
                     });
                 }
                 Err(_) => sleep(Duration::from_millis(20)).await,
@@ -120,11 +125,14 @@ async fn await_gone(client: &mut Client, thread: u64, deadline: Instant) -> Resu
 
 /// Names the server process: its number and start, in this boot. The pid file is read while the connection lives, and
 /// the connection is asked once more afterwards: so it is this very process's file.
-async fn start_of(client: &mut Client, settings: &WorkerSettings) -> Result<u64, Fault> {
+pub(crate) async fn start_of(client: &mut Client, settings: &WorkerSettings) -> Result<u64, Fault> {
     let answer = client.one("SELECT @@pid_file", SIMPLE).await?;
     let path = settings.datadir.join(PathBuf::from(answer.scalar().unwrap_or_default()));
     let start = read_start(&path).map_err(|fault| {
-        Fault::Failed(format!("the server's process cannot be read from {}: {fault}", path.display()))
+        Fault::Failed(format!(
+            "the server's process cannot be read from {}: {fault}",
+            path.display()
+        ))
     })?;
     client.one("SELECT 1", SIMPLE).await?;
     Ok(start)

@@ -114,7 +114,7 @@ fn understand(answers: Vec<Rows>, look_for: Option<AttemptId>) -> Result<Reading
     let (modes, status) = (set(0), set(1));
     let place = |text: Option<&str>| gtid::list(text.unwrap_or_default()).map_err(strange);
     Ok(Reading {
-        read_only: number(modes.first("read_only"), "read_only")? != 0,
+        read_only: number::<u8>(modes.first("read_only"), "read_only")? != 0,
         server_id: number(modes.first("server_id"), "server_id")?,
         semi_sync: status.value("Rpl_semi_sync_master_status") == Some("ON"),
         settings_right: modes.first("patience") == Some("18446744073709551615")
@@ -166,7 +166,8 @@ fn stopped(rows: &Rows, code: &str, text: &str) -> Thread {
 }
 
 fn number<T: std::str::FromStr>(text: Option<&str>, what: &str) -> Result<T, SqlError> {
-    text.and_then(|t| t.parse().ok()).ok_or_else(|| strange(format!("{what} is no number: {text:?}")))
+    text.and_then(|t| t.parse().ok())
+        .ok_or_else(|| strange(format!("{what} is no number: {text:?}")))
 }
 
 fn strange(text: String) -> SqlError {

@@ -71,10 +71,7 @@ pub(crate) struct KeepFiles {
 impl KeepFiles {
     /// Of this data directory and this place outside it.
     pub(crate) fn new(datadir: &Path, state_dir: &Path) -> KeepFiles {
-        KeepFiles {
-            inside: datadir.join("regent.keep"),
-            outside: state_dir.join("database.keep"),
-        }
+        KeepFiles { inside: datadir.join("regent.keep"), outside: state_dir.join("database.keep") }
     }
 
     /// Reads both and compares.

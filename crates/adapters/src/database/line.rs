@@ -162,7 +162,11 @@ mod tests {
         ];
         for line in from {
             let text = serde_json::to_string(&line).expect("json");
-            assert_eq!(serde_json::from_str::<FromWorker>(&text).expect("read back"), line, "{text}");
+            assert_eq!(
+                serde_json::from_str::<FromWorker>(&text).expect("read back"),
+                line,
+                "{text}"
+            );
         }
     }
 }

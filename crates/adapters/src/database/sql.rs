@@ -87,17 +87,11 @@ impl Rows {
     pub(crate) fn column(&self) -> impl Iterator<Item = &str> {
         self.rows.iter().filter_map(|row| row.first()?.as_deref())
     }
-
-    /// No row at all.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
 }
 
 /// One connection.
 pub(crate) struct Client {
     stream: UnixStream,
-    thread: u32,
     sequence: u8,
     lost: bool,
 }
@@ -107,16 +101,11 @@ impl Client {
     pub(crate) async fn connect(socket: &Path, bound: Duration) -> Result<Client, SqlError> {
         let connecting = async {
             let stream = UnixStream::connect(socket).await.map_err(SqlError::Absent)?;
-            let mut client = Client { stream, thread: 0, sequence: 0, lost: false };
+            let mut client = Client { stream, sequence: 0, lost: false };
             client.greet().await?;
             Ok(client)
         };
         timeout(bound, connecting).await.unwrap_or(Err(SqlError::Late(bound)))
-    }
-
-    /// The number of this connection's thread in the server.
-    pub(crate) fn thread(&self) -> u32 {
-        self.thread
     }
 
     /// Sends one text of one or more statements and reads every answer, within the bound.
@@ -130,7 +119,8 @@ impl Client {
             return Err(SqlError::Lost(io::Error::from(io::ErrorKind::NotConnected)));
         }
         self.lost = true;
-        let answer = timeout(bound, self.converse(text)).await.unwrap_or(Err(SqlError::Late(bound)));
+        let answer =
+            timeout(bound, self.converse(text)).await.unwrap_or(Err(SqlError::Late(bound)));
         self.lost = matches!(answer, Err(SqlError::Lost(_) | SqlError::Late(_)));
         answer
     }
@@ -201,14 +191,13 @@ impl Client {
 
     async fn greet(&mut self) -> Result<(), SqlError> {
         let hello = self.receive().await?;
-        let mut bytes = Bytes(&hello);
+        let bytes = Bytes(&hello);
+        // The rest of the greeting is for those who have a password.
         match bytes.peek()? {
-            10 => bytes.skip(1)?,
+            10 => {}
             0xff => return Err(refusal(&hello)),
             _ => return Err(strange("an unknown protocol")),
         }
-        bytes.until_nul()?;
-        self.thread = bytes.u32()?;
         let mut answer = Vec::new();
         answer.extend_from_slice(&CAPABILITIES.to_le_bytes());
         answer.extend_from_slice(&0x0100_0000u32.to_le_bytes());
@@ -285,15 +274,6 @@ impl<'a> Bytes<'a> {
 
     fn u16(&mut self) -> Result<u16, SqlError> {
         self.take(2).map(|b| u16::from_le_bytes([b[0], b[1]]))
-    }
-
-    fn u32(&mut self) -> Result<u32, SqlError> {
-        self.take(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-    }
-
-    fn until_nul(&mut self) -> Result<(), SqlError> {
-        let end = self.0.iter().position(|b| *b == 0).ok_or_else(|| strange("an endless text"))?;
-        self.skip(end + 1)
     }
 
     fn length(&mut self) -> Result<u64, SqlError> {

@@ -1,0 +1,193 @@
+//! Back into the writer's lineage: undo a tail in place, or take a fresh copy of everything.
+//!
+//! Both begin with a note on the disk that they have begun, and end by taking it back: data between the two are
+//! good for nothing but being replaced (D8). Nothing is removed here: a rewind needs its tail saved before, a copy
+//! moves the old data directory aside.
+
+use crate::database::backup::{STALL, bounded};
+use crate::database::gtid::{self, Gtid};
+use crate::database::keep;
+use crate::database::lineage::{Common, stamp};
+use crate::database::settings::WorkerSettings;
+use crate::database::tool;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+
+const UNDO: Duration = Duration::from_secs(600);
+const PREPARE: Duration = Duration::from_secs(3600);
+/// How many replaced data directories are kept.
+const KEPT_MAX: usize = 2;
+
+/// Writes the undo of everything beyond the common point and plays it, unlogged, so that no wait is begun.
+/// The undo stays with the saved tail.
+pub(crate) async fn undo(
+    common: &Common,
+    saved: &Path,
+    settings: &WorkerSettings,
+) -> Result<(), String> {
+    let path = saved.join("undo.sql");
+    let mut command = tool::tool("mariadb-binlog");
+    command.args(["--flashback", &format!("--start-position={}", common.gtid)]);
+    command.args(&common.files);
+    tool::into_file(&mut command, &path).map_err(|fault| fault.to_string())?;
+    tool::run(command, UNDO).await?;
+    let mut client = tool::tool("mariadb");
+    client.arg("--user=root").arg(format!("--socket={}", settings.socket.display()));
+    client.arg("--init-command=SET SESSION sql_log_bin=0, innodb_lock_wait_timeout=5");
+    client.args(["--batch", "--binary-mode"]);
+    let mut child =
+        client.stdin(Stdio::piped()).spawn().map_err(|fault| format!("mariadb: {fault}"))?;
+    let mut input = child.stdin.take().ok_or("mariadb has no input")?;
+    // Through a pipe of this process: if it dies, the undo ends with it.
+    let feeding = async move {
+        let mut file = tokio::fs::File::open(&path).await?;
+        tokio::io::copy(&mut file, &mut input).await?;
+        input.shutdown().await
+    };
+    let (fed, ended) = tokio::join!(feeding, tool::finish(child, "mariadb", UNDO));
+    ended.and(fed.map_err(|fault| fault.to_string()))
+}
+
+/// Sets the log to the common point: empty, with the state the writer's log had there.
+pub(crate) fn reset_to(state: &[Gtid], place: Gtid) -> String {
+    let state = gtid::text(state);
+    format!(
+        "RESET MASTER; SET GLOBAL gtid_binlog_state='{state}'; SET GLOBAL gtid_slave_pos='{place}'"
+    )
+}
+
+/// Where a copy is put together, next to the data directory.
+pub(crate) fn staging(settings: &WorkerSettings) -> PathBuf {
+    beside(&settings.datadir, "clone")
+}
+
+fn beside(datadir: &Path, what: &str) -> PathBuf {
+    let mut name = datadir.file_name().map_or_else(|| OsString::from("data"), OsString::from);
+    name.push(".");
+    name.push(what);
+    datadir.with_file_name(name)
+}
+
+/// Unpacks the stream that arrives on this socket; says now and then how far it is.
+pub(crate) async fn unpack(
+    listener: UnixListener,
+    into: &Path,
+    mut progress: impl FnMut(u64),
+) -> Result<(), String> {
+    /// How often progress is worth a word.
+    const STEP: u64 = 64 << 20;
+    let text = |fault: io::Error| fault.to_string();
+    let accepting = async { listener.accept().await.map(|(stream, _)| stream) };
+    let mut stream = bounded(accepting).await.map_err(text)?;
+    let mut command = tool::bare("mbstream");
+    command.arg("-x").arg("-C").arg(into).stdin(Stdio::piped());
+    let mut child = command.spawn().map_err(|fault| format!("mbstream: {fault}"))?;
+    let mut input = child.stdin.take().ok_or("mbstream has no input")?;
+    let copying = async move {
+        let mut part = vec![0; 256 * 1024];
+        let (mut total, mut told) = (0, 0);
+        loop {
+            let n = bounded(stream.read(&mut part)).await?;
+            if n == 0 {
+                progress(total);
+                return input.shutdown().await;
+            }
+            bounded(input.write_all(&part[..n])).await?;
+            total += n as u64;
+            if total - told >= STEP {
+                told = total;
+                progress(total);
+            }
+        }
+    };
+    let (copied, ended) = tokio::join!(copying, tool::finish(child, "mbstream", PREPARE + STALL));
+    ended.and(copied.map_err(text))
+}
+
+/// Makes the copy startable.
+pub(crate) async fn prepare(folder: &Path) -> Result<(), String> {
+    let mut command = tool::tool("mariadb-backup");
+    command.arg("--prepare").arg(format!("--target-dir={}", folder.display()));
+    tool::run(command, PREPARE).await
+}
+
+/// The place in the writer's log at which the copy stands: file and byte.
+pub(crate) fn place_of_copy(folder: &Path) -> Result<(String, u64), String> {
+    let names = ["mariadb_backup_binlog_info", "xtrabackup_binlog_info"];
+    let text = names.iter().find_map(|name| std::fs::read_to_string(folder.join(name)).ok());
+    let text = text.ok_or("the copy does not say where in the log it stands")?;
+    let mut words = text.split_whitespace();
+    let file = words.next().ok_or("the copy names no log file")?;
+    let offset = words.next().and_then(|w| w.parse().ok()).ok_or("the copy names no place")?;
+    Ok((file.to_string(), offset))
+}
+
+/// An empty folder for the copy, owned like the data directory; an unfinished one of ours is removed first.
+pub(crate) fn make_staging(settings: &WorkerSettings) -> io::Result<PathBuf> {
+    let folder = staging(settings);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir(&folder)?;
+    Ok(folder)
+}
+
+/// Gives everything in the folder the owner and the folder the mode of the data directory, and syncs all of it.
+pub(crate) fn adopt(folder: &Path, datadir: &Path) -> io::Result<()> {
+    let like = std::fs::metadata(datadir)?;
+    own(folder, like.uid(), like.gid())?;
+    std::fs::set_permissions(folder, like.permissions())?;
+    // One call for the whole file system: thousands of single ones take minutes.
+    rustix::fs::syncfs(std::fs::File::open(folder)?)?;
+    Ok(())
+}
+
+fn own(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
+    if path.symlink_metadata()?.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            own(&entry?.path(), uid, gid)?;
+        }
+    }
+    Ok(())
+}
+
+/// S6: the old data directory is moved aside whole, the copy takes its place; where the old one is. Both are renames
+/// in one folder: at any moment one of the two is complete.
+pub(crate) fn exchange(settings: &WorkerSettings, old: &str) -> io::Result<PathBuf> {
+    let datadir = &settings.datadir;
+    let kept = beside(datadir, &format!("kept-{}-{old}", stamp(SystemTime::now())));
+    std::fs::rename(datadir, &kept).map_err(|fault| {
+        io::Error::other(format!("{} cannot be moved aside: {fault}", datadir.display()))
+    })?;
+    if let Err(fault) = std::fs::rename(staging(settings), datadir) {
+        std::fs::rename(&kept, datadir)?;
+        return Err(fault);
+    }
+    keep::sync_folder(datadir.parent().unwrap_or(Path::new("/")))?;
+    Ok(kept)
+}
+
+/// Replaced data directories beyond the newest two.
+pub(crate) fn surplus(settings: &WorkerSettings) -> io::Result<Vec<PathBuf>> {
+    let prefix = beside(&settings.datadir, "kept-");
+    let prefix = prefix.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder = settings.datadir.parent().unwrap_or(Path::new("/"));
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            kept.push(entry.path());
+        }
+    }
+    // The name begins with the date.
+    kept.sort();
+    kept.truncate(kept.len().saturating_sub(KEPT_MAX));
+    Ok(kept)
+}

@@ -1,0 +1,295 @@
+//! The worker: a process of its own between the agent and the database, so that a statement that hangs never touches
+//! the lease path. It reads lines, does steps one after another, and answers each.
+//!
+//! ```text
+//!  agent ──steps──► queue ──► steps (control connection) ──► outcomes ──► agent
+//!        ──marker─► a task each, a connection each ─────────────────────►
+//!        ──serve──► a task each (peers' questions) ──────────────────────►
+//!        ◄─asks── peers, unit, bulk stream ◄── steps
+//! ```
+//! It decides nothing, remembers nothing that it could read again, and may be killed at any moment.
+
+use crate::database::account;
+use crate::database::control::{Control, Fault};
+use crate::database::facts;
+use crate::database::keep::{self, KeepFiles};
+use crate::database::line::{FromWorker, Reply, ToWorker, UnitVerb};
+use crate::database::peer::{self, Peer, PeerAnswer, PeerRequest};
+use crate::database::settings::WorkerSettings;
+use crate::database::sql::{Client, SqlError};
+use crate::database::steps::Steps;
+use regent_core::command::{DatabaseStep, Outcome, StepResult};
+use regent_core::id::{AttemptId, NodeId};
+use regent_core::observe::DatabaseFacts;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{LocalSet, spawn_local};
+
+/// Lines that wait to be written, and steps that wait to be done: core has few commands under way at once.
+const QUEUE: usize = 256;
+/// A peer's answer may need a reading of its log; the unit may need crash recovery to stop.
+const ASK_MAX: Duration = Duration::from_secs(60);
+/// A copy ends by its own stall.
+const BACKUP_MAX: Duration = Duration::from_secs(24 * 3600);
+/// A marker waits for the replica at most this long for us; its row may wait on (D9).
+const MARKER_MAX: Duration = Duration::from_secs(10);
+/// Markers under way at once; beyond it something is very wrong, and more rows would not mend it.
+const MARKERS: usize = 16;
+/// Old markers go now and then.
+const PRUNE_EVERY: u64 = 64;
+
+/// The body of the child process, whose standard input and output are pipes: the first line has the settings, see
+/// [`run`] for the others.
+pub fn main() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let input = io::stdin().as_fd().try_clone_to_owned()?;
+        let output = io::stdout().as_fd().try_clone_to_owned()?;
+        let mut input = BufReader::new(pipe::Receiver::from_owned_fd(input)?);
+        let mut first = String::new();
+        input.read_line(&mut first).await?;
+        let settings = serde_json::from_str(&first).map_err(io::Error::other)?;
+        run(settings, input, pipe::Sender::from_owned_fd(output)?).await
+    });
+    // File work that is under way must not hold up the end.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Serves lines from `input` until it ends: see [`ToWorker`] and [`FromWorker`].
+pub async fn run<R, W>(settings: WorkerSettings, input: R, output: W) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + 'static,
+{
+    LocalSet::new().run_until(serve_lines(settings, input, output)).await
+}
+
+async fn serve_lines<R, W>(settings: WorkerSettings, input: R, output: W) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + 'static,
+{
+    std::fs::create_dir_all(&settings.state_dir)?;
+    std::fs::create_dir_all(&settings.run_dir)?;
+    let (out, lines) = mpsc::channel(QUEUE);
+    spawn_local(write_lines(lines, output));
+    let link = Rc::new(Link { settings, out, asks: RefCell::default(), next: Cell::new(0) });
+    let (queue, steps) = mpsc::channel(QUEUE);
+    spawn_local(do_steps(Rc::clone(&link), steps));
+    let markers = Rc::new(Cell::new(0));
+    let mut input = BufReader::new(input).lines();
+    while let Some(line) = input.next_line().await? {
+        match serde_json::from_str(&line) {
+            Ok(line) => dispatch(&link, &queue, &markers, line).await,
+            Err(fault) => link.tell(format!("a line that says nothing: {fault}: {line}")),
+        }
+    }
+    Ok(())
+}
+
+type Queue = mpsc::Sender<(u64, DatabaseStep, Duration)>;
+
+async fn dispatch(link: &Rc<Link>, queue: &Queue, markers: &Rc<Cell<usize>>, line: ToWorker) {
+    match line {
+        ToWorker::Step { id, step: DatabaseStep::Marker { token }, .. } => {
+            spawn_local(do_marker(Rc::clone(link), Rc::clone(markers), id, token));
+        }
+        ToWorker::Step { id, step, patience_ms } => {
+            let patience = Duration::from_millis(patience_ms.unwrap_or(0));
+            // The queue ends only with the worker.
+            let _ = queue.send((id, step, patience)).await;
+        }
+        ToWorker::Serve { id, serve } => {
+            let link = Rc::clone(link);
+            spawn_local(async move {
+                let served = peer::serve(&link.settings, serve).await;
+                link.send(FromWorker::Served { id, served }).await;
+            });
+        }
+        ToWorker::Reply { reply, answer } => link.answered(reply, Ok(answer)),
+        ToWorker::NoReply { reply, error } => link.answered(reply, Err(error)),
+    }
+}
+
+async fn write_lines<W: AsyncWrite + Unpin>(mut lines: mpsc::Receiver<FromWorker>, mut output: W) {
+    while let Some(line) = lines.recv().await {
+        let Ok(mut text) = serde_json::to_vec(&line) else { continue };
+        text.push(b'\n');
+        if output.write_all(&text).await.is_err() || output.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn do_steps(link: Rc<Link>, mut queue: mpsc::Receiver<(u64, DatabaseStep, Duration)>) {
+    let mut steps = Steps::new(Rc::clone(&link));
+    while let Some((id, step, patience)) = queue.recv().await {
+        let (result, facts) = steps.step(step, patience).await;
+        let outcome = Outcome::Database { result, facts };
+        link.send(FromWorker::Outcome { id, outcome }).await;
+        steps.afterwards().await;
+    }
+}
+
+async fn do_marker(link: Rc<Link>, markers: Rc<Cell<usize>>, id: u64, token: AttemptId) {
+    let (result, facts) = if markers.get() >= MARKERS {
+        (StepResult::Failed(format!("{MARKERS} markers wait already")), None)
+    } else {
+        markers.set(markers.get() + 1);
+        let answer = match mark(&link, token).await {
+            Ok(facts) => (StepResult::Done, facts),
+            Err(Fault::Down) => (StepResult::Down, None),
+            Err(Fault::NoAnswer) => (StepResult::NoAnswer, None),
+            Err(Fault::Failed(reason)) => (StepResult::Failed(reason), None),
+        };
+        markers.set(markers.get() - 1);
+        answer
+    };
+    let outcome = Outcome::Database { result, facts };
+    link.send(FromWorker::Outcome { id, outcome }).await;
+    if token.n.is_multiple_of(PRUNE_EVERY) {
+        prune(&link.settings).await;
+    }
+}
+
+/// D4: a new row whose token is the attempt. It is inserted only while clients may write (D9), which the statement itself
+/// looks at.
+async fn mark(link: &Link, token: AttemptId) -> Result<Option<DatabaseFacts>, Fault> {
+    const DUPLICATE: u16 = 1062;
+    const NOT_MADE: [u16; 2] = [1146, 1049];
+    let settings = &link.settings;
+    let quick = crate::database::control::SIMPLE;
+    let mut client = Client::connect(&settings.socket, quick).await?;
+    let insert = format!(
+        "INSERT INTO regent.marker (token) SELECT '{token}' FROM DUAL WHERE @@global.read_only=0"
+    );
+    let mut answer = client.one(&insert, MARKER_MAX).await;
+    if answer.as_ref().err().and_then(SqlError::code).is_some_and(|code| NOT_MADE.contains(&code)) {
+        account::make(&mut client, &settings.state_dir).await.map_err(Fault::Failed)?;
+        answer = client.one(&insert, MARKER_MAX).await;
+    }
+    match answer {
+        Ok(rows) if rows.affected == 0 => return Err(Fault::failed("the database is read-only")),
+        Err(fault) if fault.code() == Some(DUPLICATE) => {}
+        answer => {
+            answer?;
+        }
+    }
+    Ok(read_aside(&mut client, settings).await)
+}
+
+/// The facts by another connection than the control's, which holds the lock meanwhile.
+async fn read_aside(client: &mut Client, settings: &WorkerSettings) -> Option<DatabaseFacts> {
+    let bound = crate::database::control::SIMPLE;
+    let reading = facts::read(client, None, bound).await.ok()?;
+    let start = crate::database::control::start_of(client, settings).await.ok()?;
+    let kept = KeepFiles::new(&settings.datadir, &settings.state_dir).read();
+    let counts = keep::read_counts(&settings.state_dir);
+    Some(facts::facts(&reading, start, &kept, counts.as_ref(), settings))
+}
+
+/// Rows of yesterday go, a few at a time; only while clients may write, and never behind a row that waits.
+async fn prune(settings: &WorkerSettings) {
+    let bound = Duration::from_secs(5);
+    let Ok(mut client) = Client::connect(&settings.socket, bound).await else { return };
+    let delete = "SET STATEMENT innodb_lock_wait_timeout=1 FOR DELETE FROM regent.marker \
+        WHERE @@global.read_only=0 AND at < NOW() - INTERVAL 1 DAY LIMIT 1000";
+    // Another time will do.
+    let _ = client.one(delete, bound).await;
+}
+
+/// The worker's end of the lines: outcomes out, questions out and their answers in.
+pub(crate) struct Link {
+    pub(crate) settings: WorkerSettings,
+    out: mpsc::Sender<FromWorker>,
+    asks: RefCell<HashMap<u64, oneshot::Sender<Result<Reply, String>>>>,
+    next: Cell<u64>,
+}
+
+impl Link {
+    async fn send(&self, line: FromWorker) {
+        // If nobody reads, the agent is gone, and so are we in a moment.
+        let _ = self.out.send(line).await;
+    }
+
+    /// Progress for the log; left out if the queue is full.
+    pub(crate) fn tell(&self, event: String) {
+        let _ = self.out.try_send(FromWorker::Event { event });
+    }
+
+    fn answered(&self, number: u64, answer: Result<Reply, String>) {
+        if let Some(waiting) = self.asks.borrow_mut().remove(&number) {
+            let _ = waiting.send(answer);
+        }
+    }
+
+    async fn question(
+        &self,
+        line: impl FnOnce(u64) -> FromWorker,
+        bound: Duration,
+    ) -> Result<Reply, String> {
+        let ask = self.next.get() + 1;
+        self.next.set(ask);
+        let (sender, answer) = oneshot::channel();
+        self.asks.borrow_mut().insert(ask, sender);
+        self.send(line(ask)).await;
+        let answer = tokio::time::timeout(bound, answer).await;
+        self.asks.borrow_mut().remove(&ask);
+        match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err("the question was dropped".into()),
+            Err(_) => Err(format!("no answer within {bound:?}")),
+        }
+    }
+
+    /// Asks the agent to act on the unit.
+    pub(crate) async fn unit(&self, unit: UnitVerb) -> Result<(), String> {
+        self.question(|ask| FromWorker::AskUnit { ask, unit }, ASK_MAX).await.map(|_| ())
+    }
+
+    /// Asks the agent for a bulk stream into this socket; returns when it came to its end.
+    pub(crate) async fn backup(&self, peer: NodeId, backup_into: PathBuf) -> Result<(), String> {
+        let ask = |ask| FromWorker::AskBackup { ask, peer, backup_into };
+        self.question(ask, BACKUP_MAX).await.map(|_| ())
+    }
+}
+
+impl Peer for Link {
+    async fn ask(&self, node: NodeId, request: PeerRequest) -> Result<PeerAnswer, String> {
+        let line = |ask| FromWorker::AskPeer { ask, peer: node, request };
+        match self.question(line, ASK_MAX).await? {
+            Reply::Peer(answer) => Ok(answer),
+            Reply::Done(_) => Err("the agent answered a peer's question with done".into()),
+        }
+    }
+}
+
+/// What a step ends in.
+pub(crate) fn unpack(result: Result<StepResult, Fault>) -> StepResult {
+    match result {
+        Ok(result) => result,
+        Err(Fault::Down) => StepResult::Down,
+        Err(Fault::NoAnswer) => StepResult::NoAnswer,
+        Err(Fault::Failed(reason)) => StepResult::Failed(reason),
+    }
+}
+
+/// Is there somebody at the socket? Tells a server that died from one that dropped us.
+pub(crate) async fn is_there(settings: &WorkerSettings) -> bool {
+    let connecting = tokio::net::UnixStream::connect(&settings.socket);
+    tokio::time::timeout(Duration::from_millis(200), connecting).await.is_ok_and(|c| c.is_ok())
+}
+
+/// Takes control, for the steps.
+pub(crate) async fn take(settings: &WorkerSettings, patience: Duration) -> Result<Control, Fault> {
+    Control::take(settings, patience).await
+}
