@@ -14,6 +14,8 @@ mod netlink;
 pub mod notify;
 pub mod run;
 mod sys;
+#[cfg(test)]
+mod testing;
 pub mod unit;
 pub mod vip;
 

@@ -134,8 +134,9 @@ impl Text {
         }
         output.extend(target(vip, "icmpv6 type nd-neighbor-advert"));
         output.extend(target(vip, "icmpv6 type nd-neighbor-solicit ip6 saddr ::"));
-        output.push(format!("{source} {vip} goto from_vip"));
+        // Between two ends on this host both addresses are the VIP: it is judged as on its way in.
         output.push(format!(r#"oifname "lo" {destination} {vip} goto to_vip"#));
+        output.push(format!("{source} {vip} goto from_vip"));
         self.chain("output", &output);
 
         let mut postrouting = hook("filter", "postrouting", LATE);

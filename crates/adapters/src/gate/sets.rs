@@ -4,6 +4,7 @@
 
 use super::GateError;
 use super::rules::{Family, SETS, TABLE, prefixes};
+use super::table::core;
 use crate::netlink::{ACK, CREATE, DUMP, Messages, REQUEST, Socket, attribute, attributes};
 use regent_core::command::Slot;
 use regent_core::time::Span;
@@ -225,11 +226,7 @@ fn key_of(address: IpAddr) -> Vec<u8> {
 
 /// Which of our tables the kernel has. The ones that a gate cannot do without are always in it.
 fn present(socket: &mut Socket, vip: IpAddr) -> Result<Vec<Family>, Errno> {
-    let mut families = vec![Family::Inet];
-    match vip {
-        IpAddr::V4(_) => families.push(Family::Arp),
-        IpAddr::V6(_) => {}
-    }
+    let mut families = core(vip).to_vec();
     if table_exists(socket, Family::Netdev)? {
         families.push(Family::Netdev);
     }

@@ -36,19 +36,6 @@ pub enum Loaded {
     Replaced,
 }
 
-impl Loaded {
-    fn and(self, other: Loaded) -> Loaded {
-        match (self, other) {
-            (Loaded::Kept, Loaded::Kept) => Loaded::Kept,
-            (Loaded::Replaced, Loaded::Fresh | Loaded::Kept | Loaded::Replaced)
-            | (Loaded::Fresh | Loaded::Kept, Loaded::Replaced) => Loaded::Replaced,
-            (Loaded::Fresh, Loaded::Fresh | Loaded::Kept) | (Loaded::Kept, Loaded::Fresh) => {
-                Loaded::Fresh
-            }
-        }
-    }
-}
-
 /// Loads the gate closed, before the network is up (G3); a whole one of ours is left as it is. Interface `interface` need not
 /// exist yet: announcements of packet sockets are stopped on it from the first load when it does.
 pub fn load(vip: IpAddr, interface: &str) -> Result<Loaded, GateError> {
@@ -57,36 +44,29 @@ pub fn load(vip: IpAddr, interface: &str) -> Result<Loaded, GateError> {
         return Err(GateError::Interface(interface.to_owned()));
     }
     let mut kernel = Kernel::open()?;
-    let mut loaded = kernel.load(Family::Inet, &table(Family::Inet, vip, None))?;
-    match vip {
-        IpAddr::V4(_) => {
-            loaded = loaded.and(kernel.load(Family::Arp, &table(Family::Arp, vip, None))?);
-        }
-        IpAddr::V6(_) => {}
-    }
-    Ok(loaded.and(load_egress(&mut kernel, vip, interface)?))
+    let core: Vec<_> = core(vip).iter().map(|f| (*f, table(*f, vip, None))).collect();
+    let loaded = kernel.load(&core, false)?;
+    // One that was replaced is closed; then so are all.
+    let anew = loaded != Loaded::Kept;
+    let mut with =
+        |egress| kernel.load(&[(Family::Netdev, table(Family::Netdev, vip, egress))], anew);
+    // With its hook where the kernel and the interface have one; else its sets alone; else no such table.
+    let egress = with(Some(interface)).or_else(|_| with(None)).unwrap_or(Loaded::Kept);
+    Ok(if anew { loaded } else { egress })
 }
 
-/// The table of what leaves the interface: with its hook where the kernel and the interface have one; else its
-/// sets alone, so that a transaction is the same in any case; else nothing.
-fn load_egress(kernel: &mut Kernel, vip: IpAddr, interface: &str) -> Result<Loaded, GateError> {
-    let texts = [table(Family::Netdev, vip, Some(interface)), table(Family::Netdev, vip, None)];
-    let [with_hook, sets_alone] = &texts;
-    if let Ok(loaded) = kernel.load(Family::Netdev, with_hook) {
-        return Ok(loaded);
+/// The tables without which there is no gate.
+pub(super) fn core(vip: IpAddr) -> &'static [Family] {
+    match vip {
+        IpAddr::V4(_) => &[Family::Inet, Family::Arp],
+        IpAddr::V6(_) => &[Family::Inet],
     }
-    Ok(kernel.load(Family::Netdev, sets_alone).unwrap_or(Loaded::Kept))
 }
 
 /// What is wrong with our tables; none if nothing is. The egress table is judged apart: without it the gate is shut all the same.
 pub(super) fn damage(vip: IpAddr, interface: &str) -> Result<Option<Damage>, GateError> {
     let mut kernel = Kernel::open()?;
-    let mut families = vec![Family::Inet];
-    match vip {
-        IpAddr::V4(_) => families.push(Family::Arp),
-        IpAddr::V6(_) => {}
-    }
-    for family in families {
+    for family in core(vip).iter().copied() {
         match kernel.state(family, &table(family, vip, None))? {
             State::Whole => {}
             State::Absent => return Ok(Some(Damage::Gone(family.name()))),
@@ -143,17 +123,25 @@ impl Kernel {
         Ok(Kernel { socket })
     }
 
-    fn load(&mut self, family: Family, text: &str) -> Result<Loaded, GateError> {
-        let before = self.state(family, text)?;
-        if before == State::Whole {
+    /// Loads these tables in one transaction, unless all of them are whole; `anew`: even then.
+    fn load(&mut self, tables: &[(Family, String)], anew: bool) -> Result<Loaded, GateError> {
+        let mut states = Vec::new();
+        for (family, text) in tables {
+            states.push(self.state(*family, text)?);
+        }
+        if !anew && states.iter().all(|state| *state == State::Whole) {
             return Ok(Loaded::Kept);
         }
-        run("nft", &["-f", "-"], text, NFT_MAX)?;
+        let all: String = tables.iter().map(|(_, text)| text.as_str()).collect();
+        run("nft", &["-f", "-"], &all, NFT_MAX)?;
         let doing = GateError::kernel("seal the gate");
-        let hash = self.hash(family, text).map_err(&doing)?;
-        let hash = hash.ok_or(GateError::NotThere("nft loaded it, and it is gone"))?;
-        self.seal(family, hash).map_err(&doing)?;
-        Ok(if before == State::Absent { Loaded::Fresh } else { Loaded::Replaced })
+        for (family, text) in tables {
+            let hash = self.hash(*family, text).map_err(&doing)?;
+            let hash = hash.ok_or(GateError::NotThere("nft loaded it, and it is gone"))?;
+            self.seal(*family, hash).map_err(&doing)?;
+        }
+        let fresh = states.iter().all(|state| *state == State::Absent);
+        Ok(if fresh { Loaded::Fresh } else { Loaded::Replaced })
     }
 
     fn state(&mut self, family: Family, text: &str) -> Result<State, GateError> {

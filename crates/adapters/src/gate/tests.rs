@@ -1,1 +1,455 @@
-//! tests
+//! The gate in a kernel: every claim is tried from another host of the segment, by ARP, ICMP and TCP.
+
+use super::*;
+use crate::Applied;
+use crate::testing::{INTERFACE, Knock, Segment, knock, pings, segment, serve, until};
+use crate::vip::{Mac, Vip, probe::who_has};
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+const HERE: u8 = 1;
+const PEER: u8 = 2;
+const THIRD: u8 = 3;
+const PORT: u16 = 8080;
+const LONG: Span = Span::millis(60_000);
+
+fn vip4() -> IpAddr {
+    "10.99.0.100".parse().unwrap()
+}
+
+fn vip6() -> IpAddr {
+    "fd99::100".parse().unwrap()
+}
+
+/// The VIP on [`HERE`], with a server behind it, and a gate as it is loaded.
+fn host(segment: &Segment, vip: IpAddr) -> Gate {
+    segment.on(HERE, || {
+        let gate = Gate::open(vip, INTERFACE).unwrap();
+        serve(PORT);
+        assert_eq!(Vip::new(vip, 24, INTERFACE).add(LONG).unwrap(), Applied::Changed);
+        gate
+    })
+}
+
+/// What another host sees of the VIP. It starts without knowing where the VIP is.
+#[derive(PartialEq, Eq, Debug)]
+struct Seen {
+    found: bool,
+    pings: bool,
+    tcp: Knock,
+}
+
+const SILENT: Seen = Seen { found: false, pings: false, tcp: Knock::Silent };
+const OPEN: Seen = Seen { found: true, pings: true, tcp: Knock::Open };
+
+fn seen(segment: &Segment, from: u8, vip: IpAddr) -> Seen {
+    segment.sh(from, "ip neigh flush all");
+    segment.on(from, || Seen {
+        found: finds(vip).is_some(),
+        pings: pings(vip),
+        tcp: knock((vip, PORT)),
+    })
+}
+
+fn finds(address: IpAddr) -> Option<Mac> {
+    who_has(INTERFACE, address, Instant::now() + Duration::from_millis(100))
+}
+
+fn passes_only_with_ticket_and_held(vip: IpAddr, own: &str) {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let mut gate = host(&segment, vip);
+    assert_eq!(seen(&segment, PEER, vip), SILENT, "closed when loaded");
+    assert_eq!(seen(&segment, PEER, own.parse().unwrap()), OPEN, "own address untouched");
+
+    gate.arm(Slot::Zero, LONG).unwrap();
+    assert_eq!(seen(&segment, PEER, vip), SILENT, "ticket alone");
+    gate.enable(Slot::One).unwrap();
+    assert_eq!(seen(&segment, PEER, vip), SILENT, "ticket and held of different slots");
+    gate.enable(Slot::Zero).unwrap();
+    assert_eq!(seen(&segment, PEER, vip), OPEN);
+    gate.close().unwrap();
+    assert_eq!(seen(&segment, PEER, vip), SILENT, "closed");
+    gate.enable(Slot::Zero).unwrap();
+    assert_eq!(seen(&segment, PEER, vip), SILENT, "held alone");
+    gate.arm(Slot::One, LONG).unwrap();
+    gate.enable(Slot::One).unwrap();
+    assert_eq!(seen(&segment, PEER, vip), OPEN, "the other slot");
+}
+
+#[test]
+fn ipv4_passes_only_with_ticket_and_held_of_one_slot() {
+    passes_only_with_ticket_and_held(vip4(), "10.99.0.1");
+}
+
+#[test]
+fn ipv6_passes_only_with_ticket_and_held_of_one_slot() {
+    passes_only_with_ticket_and_held(vip6(), "fd99::1");
+}
+
+/// V8: whatever the agent does, the kernel closes.
+#[test]
+fn the_ticket_ends_by_itself() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let vip = vip4();
+    let mut gate = host(&segment, vip);
+    let mut open_for = |slot: Slot| {
+        let armed = Instant::now();
+        gate.arm(slot, Span::millis(500)).unwrap();
+        gate.enable(slot).unwrap();
+        segment.on(PEER, || {
+            assert!(pings(vip), "open at first");
+            let mut last = armed;
+            while armed.elapsed() < Duration::from_millis(900) {
+                let asked = Instant::now();
+                if pings(vip) {
+                    last = asked;
+                }
+            }
+            last.duration_since(armed)
+        })
+    };
+    for slot in [Slot::Zero, Slot::One] {
+        let lasted = open_for(slot);
+        assert!(lasted > Duration::from_millis(400), "{lasted:?}");
+        assert!(lasted < Duration::from_millis(530), "{lasted:?}");
+    }
+    assert_eq!(seen(&segment, PEER, vip), SILENT);
+    gate.enable(Slot::One).unwrap();
+    assert_eq!(seen(&segment, PEER, vip), SILENT, "enabling an expired ticket opens nothing");
+    assert_eq!(gate.slots().unwrap(), [Some(Span::ZERO), Some(Span::ZERO)]);
+}
+
+#[test]
+fn arming_a_slot_anew_closes_it() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let vip = vip4();
+    let mut gate = host(&segment, vip);
+    gate.arm(Slot::Zero, LONG).unwrap();
+    gate.enable(Slot::Zero).unwrap();
+    assert_eq!(seen(&segment, PEER, vip), OPEN);
+    gate.arm(Slot::One, LONG).unwrap();
+    assert_eq!(seen(&segment, PEER, vip), OPEN, "the other slot is untouched");
+    gate.arm(Slot::Zero, LONG).unwrap();
+    assert_eq!(seen(&segment, PEER, vip), SILENT, "a win of before enables nothing");
+}
+
+fn refusing_resets(vip: IpAddr) {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let mut gate = host(&segment, vip);
+    segment.on(HERE, || {
+        gate.arm(Slot::One, Span::millis(1500)).unwrap();
+        let armed = Instant::now();
+        gate.enable(Slot::One).unwrap();
+        assert_eq!(seen(&segment, PEER, vip), OPEN);
+        gate.refuse().unwrap();
+        let refused = seen(&segment, PEER, vip);
+        assert_eq!((refused.tcp, refused.pings), (Knock::Reset, false));
+        assert_eq!(knock((vip, PORT)), Knock::Reset, "a local client too");
+        until("the ticket's end", Duration::from_secs(3), || {
+            armed.elapsed() > Duration::from_millis(1550)
+        });
+        assert_eq!(seen(&segment, PEER, vip), SILENT, "after the ticket");
+        gate.arm(Slot::One, LONG).unwrap();
+        assert_eq!(seen(&segment, PEER, vip), SILENT, "arming empties what was refused");
+        gate.refuse().unwrap();
+        assert_eq!(seen(&segment, PEER, vip), SILENT, "what was not held is not refused");
+    });
+}
+
+#[test]
+fn ipv4_refusing_resets_new_connections_while_the_ticket_lasts() {
+    refusing_resets(vip4());
+}
+
+#[test]
+fn ipv6_refusing_resets_new_connections_while_the_ticket_lasts() {
+    refusing_resets(vip6());
+}
+
+#[test]
+fn local_clients_pass_only_while_open() {
+    let Some(segment) = segment(&[HERE]) else { return };
+    for vip in [vip4(), vip6()] {
+        let mut gate = segment.on(HERE, || Gate::open(vip, INTERFACE).unwrap());
+        let port = if vip.is_ipv4() { 81 } else { 82 };
+        segment.on(HERE, || {
+            serve(port);
+            Vip::new(vip, 24, INTERFACE).add(LONG).unwrap();
+            assert_eq!(knock((vip, port)), Knock::Silent);
+            gate.arm(Slot::Zero, LONG).unwrap();
+            gate.enable(Slot::Zero).unwrap();
+            assert_eq!(knock((vip, port)), Knock::Open);
+            gate.close().unwrap();
+            assert_eq!(knock((vip, port)), Knock::Silent);
+        });
+    }
+}
+
+#[test]
+fn a_closed_host_is_a_client_of_the_vip_elsewhere() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    for (vip, bits) in [(vip4(), 32), (vip6(), 128)] {
+        segment.sh(PEER, &format!("ip addr add {vip}/{bits} dev {INTERFACE} nodad"));
+        segment.on(PEER, || serve(if vip.is_ipv4() { 81 } else { 82 }));
+        segment.on(HERE, || {
+            let _gate = Gate::open(vip, INTERFACE).unwrap();
+            assert_eq!(knock((vip, if vip.is_ipv4() { 81 } else { 82 })), Knock::Open);
+        });
+    }
+}
+
+#[test]
+fn published_ports_and_source_nat_are_judged_too() {
+    let Some(segment) = segment(&[HERE, PEER, THIRD]) else { return };
+    let vip = vip4();
+    let mut gate = host(&segment, vip);
+    segment.on(THIRD, || serve(PORT));
+    // As containers do it: the port leads elsewhere, and what comes back has the VIP as sender.
+    segment.sh(HERE, "sysctl -qw net.ipv4.ip_forward=1");
+    nft(
+        &segment,
+        HERE,
+        "add table ip t
+        add chain ip t before { type nat hook prerouting priority dstnat; }
+        add rule ip t before tcp dport 81 dnat to 10.99.0.3:8080
+        add chain ip t after { type nat hook postrouting priority srcnat; }
+        add rule ip t after ip daddr 10.99.0.3 masquerade
+        add rule ip t after udp dport 9 snat to 10.99.0.100",
+    );
+    let published: SocketAddr = (vip, 81).into();
+    assert_eq!(segment.on(PEER, || knock(published)), Knock::Silent);
+    let heard = listen(&segment, PEER);
+    send_to_port_9(&segment);
+    assert_eq!(heard(Duration::from_millis(300)), None, "closed: nothing has the VIP as sender");
+    gate.arm(Slot::Zero, LONG).unwrap();
+    gate.enable(Slot::Zero).unwrap();
+    // A client that asked in vain asks again only after a second.
+    segment.sh(PEER, "ip neigh flush all");
+    assert_eq!(segment.on(PEER, || knock(published)), Knock::Open);
+    send_to_port_9(&segment);
+    assert_eq!(heard(Duration::from_secs(2)), Some(vip));
+}
+
+fn nft(segment: &Segment, host: u8, text: &str) {
+    segment.sh(host, &format!("nft -f - <<'END'\n{text}\nEND"));
+}
+
+fn send_to_port_9(segment: &Segment) {
+    segment.on(HERE, || {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        // A closed gate answers a local sender with an error.
+        let _ = socket.send_to(b"x", "10.99.0.2:9");
+    });
+}
+
+/// Who sends to UDP port 9 of this host.
+fn listen(segment: &Segment, host: u8) -> impl Fn(Duration) -> Option<IpAddr> + use<> {
+    let socket = segment.on(host, || std::net::UdpSocket::bind("0.0.0.0:9").unwrap());
+    move |within| {
+        socket.set_read_timeout(Some(within)).unwrap();
+        socket.recv_from(&mut [0; 8]).ok().map(|(_, from)| from.ip())
+    }
+}
+
+/// G3, C6: a new run of the agent finds the gate as the kernel kept it.
+#[test]
+fn loading_again_neither_opens_nor_closes() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let vip = vip4();
+    segment.on(HERE, || assert_eq!(load(vip, INTERFACE).unwrap(), Loaded::Fresh));
+    let mut gate = host(&segment, vip);
+    gate.arm(Slot::One, LONG).unwrap();
+    gate.enable(Slot::One).unwrap();
+    drop(gate);
+    segment.on(HERE, || {
+        assert_eq!(load(vip, INTERFACE).unwrap(), Loaded::Kept);
+        let mut gate = Gate::open(vip, INTERFACE).unwrap();
+        assert_eq!(seen(&segment, PEER, vip), OPEN);
+        let slots = gate.slots().unwrap();
+        assert_eq!(slots[0], None);
+        assert!(
+            slots[1].is_some_and(|left| left > Span::millis(50_000) && left <= LONG),
+            "{slots:?}"
+        );
+        // It knows what was held, though another run did it.
+        gate.refuse().unwrap();
+        assert_eq!(seen(&segment, PEER, vip).tcp, Knock::Reset);
+    });
+}
+
+#[test]
+fn a_table_that_is_not_ours_is_replaced_by_a_closed_one() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let vip = vip4();
+    let mut gate = host(&segment, vip);
+    for change in [
+        "nft insert rule inet regent prerouting accept",
+        "nft delete table arp regent",
+        "nft 'add table inet regent { flags dormant; }'",
+        "nft flush chain arp regent output",
+        "nft flush ruleset",
+    ] {
+        gate.arm(Slot::Zero, LONG).unwrap();
+        gate.enable(Slot::Zero).unwrap();
+        segment.sh(HERE, change);
+        segment.on(HERE, || assert_ne!(load(vip, INTERFACE).unwrap(), Loaded::Kept, "{change}"));
+        assert_eq!(seen(&segment, PEER, vip), SILENT, "{change}");
+        segment.on(HERE, || assert_eq!(load(vip, INTERFACE).unwrap(), Loaded::Kept));
+    }
+}
+
+/// G3: `nft flush ruleset` opens everything; the watch takes the address off and loads the gate again.
+#[test]
+fn a_flush_is_noticed_and_mended() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let vip = vip4();
+    let mut gate = host(&segment, vip);
+    let (tell, told) = mpsc::channel();
+    let _watch = segment.on(HERE, || {
+        watch(vip, INTERFACE, move |event| tell.send((Instant::now(), event)).unwrap()).unwrap()
+    });
+    let address = Vip::new(vip, 24, INTERFACE);
+    for change in ["nft flush ruleset", "nft flush chain inet regent prerouting"] {
+        segment.on(HERE, || address.add(LONG).unwrap());
+        gate.arm(Slot::Zero, LONG).unwrap();
+        gate.enable(Slot::Zero).unwrap();
+        assert_eq!(seen(&segment, PEER, vip), OPEN);
+        assert_eq!(told.try_recv().ok(), None, "our own changes are no news");
+
+        segment.sh(HERE, change);
+        let changed = Instant::now();
+        let (at, event) = told.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert!(matches!(event, GateEvent::Broken { .. }), "{event:?}");
+        let (_, event) = told.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert!(matches!(event, GateEvent::Repaired { .. }), "{event:?}");
+        println!(
+            "{change}: told {:?} after nft had returned; {event:?}",
+            at.saturating_duration_since(changed)
+        );
+        segment.on(HERE, || assert!(!address.present().unwrap(), "address off"));
+        segment.on(HERE, || address.add(LONG).unwrap());
+        assert_eq!(seen(&segment, PEER, vip), SILENT, "closed");
+    }
+    gate.arm(Slot::One, LONG).unwrap();
+    gate.enable(Slot::One).unwrap();
+    assert_eq!(seen(&segment, PEER, vip), OPEN, "and may be opened again");
+}
+
+fn an_announcement_leaves_only_while_open(vip: IpAddr) {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let mut gate = host(&segment, vip);
+    if !gate.egress() {
+        eprintln!("SKIPPED announcements of a stalled agent: this kernel has no egress hook");
+        return;
+    }
+    let (tell, told) = mpsc::channel();
+    let _watch = segment.on(PEER, || {
+        let seen_by_peer = Vip::new(vip, 24, INTERFACE);
+        crate::vip::stranger::watch(&seen_by_peer, vec![], move |mac| tell.send(mac).unwrap())
+            .unwrap()
+    });
+    let address = Vip::new(vip, 24, INTERFACE);
+    let heard = || told.recv_timeout(Duration::from_millis(300)).ok();
+    // A stalled agent believes that it is open. (A dropped frame is an error to its sender, or not.)
+    segment.on(HERE, || drop(address.announce(true, || true)));
+    assert_eq!(heard(), None, "closed");
+    gate.arm(Slot::Zero, LONG).unwrap();
+    gate.enable(Slot::Zero).unwrap();
+    segment.on(HERE, || address.announce(true, || true).unwrap());
+    assert_eq!(heard(), Some(segment.on(HERE, || crate::vip::link_mac(INTERFACE).unwrap())));
+}
+
+#[test]
+fn ipv4_announcement_leaves_only_while_open() {
+    an_announcement_leaves_only_while_open(vip4());
+}
+
+#[test]
+fn ipv6_announcement_leaves_only_while_open() {
+    an_announcement_leaves_only_while_open(vip6());
+}
+
+#[test]
+fn the_reader_has_the_kernels_word() {
+    let Some(segment) = segment(&[HERE]) else { return };
+    let vip = vip4();
+    let mut gate = host(&segment, vip);
+    let mut reader = segment.on(HERE, || Reader::new(vip).unwrap());
+    assert!(!reader.is_open());
+    gate.arm(Slot::Zero, Span::millis(300)).unwrap();
+    gate.enable(Slot::One).unwrap();
+    assert!(!reader.is_open());
+    gate.enable(Slot::Zero).unwrap();
+    assert!(reader.is_open());
+    until("the ticket's end", Duration::from_secs(2), || !reader.is_open());
+}
+
+/// D7: a receiver that stops towards a silent writer is not kept waiting.
+#[test]
+fn a_cut_off_port_resets_at_once_and_comes_back() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let _gate = host(&segment, vip4());
+    nft(
+        &segment,
+        PEER,
+        "add table inet t
+        add chain inet t c { type filter hook input priority 0; }
+        add rule inet t c tcp dport 3306 drop",
+    );
+    for peer in ["10.99.0.2:3306", "[fd99::2]:3306"] {
+        let peer: SocketAddr = peer.parse().unwrap();
+        segment.on(HERE, || {
+            assert_eq!(knock(peer), Knock::Silent);
+            for _ in 0..2 {
+                cutoff(peer, true).unwrap();
+                let started = Instant::now();
+                assert_eq!(knock(peer), Knock::Reset);
+                assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
+            }
+            cutoff(peer, false).unwrap();
+            cutoff(peer, false).unwrap();
+            assert_eq!(knock(peer), Knock::Silent);
+            cutoff(peer, true).unwrap();
+            until("the cut-off's end", Duration::from_secs(8), || knock(peer) == Knock::Silent);
+            cutoff(peer, true).unwrap();
+            assert_eq!(knock(peer), Knock::Reset, "again, over an element whose time is over");
+        });
+    }
+}
+
+#[test]
+fn arming_takes_the_kernel_little_time() {
+    let Some(segment) = segment(&[HERE]) else { return };
+    let mut gate = host(&segment, vip4());
+    let mut times = Vec::new();
+    for n in 0..200 {
+        let slot = if n % 2 == 0 { Slot::Zero } else { Slot::One };
+        let started = Instant::now();
+        gate.arm(slot, Span::millis(600)).unwrap();
+        let armed = started.elapsed();
+        gate.enable(slot).unwrap();
+        times.push((armed, started.elapsed() - armed));
+    }
+    times.sort();
+    let (arm, enable) = times[100];
+    println!("arm {arm:?}, enable {enable:?} (median of 200); worst arm {:?}", times[199].0);
+    assert!(arm < Duration::from_millis(10), "{arm:?}");
+}
+
+#[test]
+fn without_its_table_the_gate_says_so() {
+    let Some(segment) = segment(&[HERE]) else { return };
+    let mut gate = host(&segment, vip4());
+    segment.sh(HERE, "nft delete table inet regent");
+    let error = gate.arm(Slot::Zero, LONG).unwrap_err();
+    assert!(matches!(error, GateError::Kernel { source: Errno::NOENT, .. }), "{error}");
+    let error = gate.close().unwrap_err();
+    assert!(matches!(error, GateError::Kernel { source: Errno::NOENT, .. }), "{error}");
+}
+
+#[test]
+fn an_interface_name_cannot_smuggle_rules() {
+    let error = load(vip4(), "eth0\"; accept").unwrap_err();
+    assert!(matches!(error, GateError::Interface(_)), "{error}");
+}

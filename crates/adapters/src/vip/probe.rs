@@ -36,7 +36,7 @@ pub fn probe_peer(interface: &str, peer: IpAddr, port: u16) -> Peer {
 }
 
 /// The hardware address that answers for this address until the deadline.
-pub(super) fn who_has(interface: &str, whom: IpAddr, deadline: Instant) -> Option<Mac> {
+pub(crate) fn who_has(interface: &str, whom: IpAddr, deadline: Instant) -> Option<Mac> {
     let mac = link_mac(interface).ok()?;
     let own = own_address(interface, whom).ok()??;
     let frame = question(whom, own, mac)?;
