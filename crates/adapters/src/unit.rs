@@ -1,1 +1,260 @@
-//! systemd
+//! systemd's units: watched, started, stopped, killed whole, and taken over from its own restarts.
+//!
+//! Spoken to over D-Bus; by `systemctl` while the bus is down (it has a way of its own to systemd). Killing needs
+//! neither: it goes through the cgroup. A death is known from the main process's pidfd, in milliseconds, before systemd tells.
+//! There is one supervisor: [`Units::manage`] takes `Restart=` away from the units that are ours.
+
+mod bus;
+mod cgroup;
+mod dropin;
+mod systemctl;
+mod watch;
+
+pub use dropin::Managed;
+pub use watch::UnitWatch;
+
+use crate::Applied;
+use crate::run::RunError;
+use bus::Bus;
+use regent_core::observe::UnitState;
+use regent_core::time::Span;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a unit is not as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnitError {
+    /// It was not done within its bound; it may still be.
+    #[error("{doing} {unit}: not done after {} ms", bound.as_millis())]
+    TooLong {
+        /// What was tried.
+        doing: &'static str,
+        /// With which unit.
+        unit: String,
+        /// How long it had.
+        bound: Span,
+    },
+    /// systemd ended the job otherwise.
+    #[error("{doing} {unit}: job {result}")]
+    Job {
+        /// What was tried.
+        doing: &'static str,
+        /// With which unit.
+        unit: String,
+        /// What systemd calls it: failed, canceled, timeout, dependency, ...
+        result: String,
+    },
+    /// systemd refused.
+    #[error("{doing} {unit}: {source}")]
+    Bus {
+        /// What was tried.
+        doing: &'static str,
+        /// With which unit.
+        unit: String,
+        /// What it said.
+        source: Box<zbus::Error>,
+    },
+    /// The bus is down and systemctl failed.
+    #[error(transparent)]
+    Systemctl(#[from] RunError),
+    /// A file of systemd or of the cgroup.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl UnitError {
+    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> UnitError {
+        move |source| UnitError::File { path: path.to_owned(), source }
+    }
+}
+
+/// What systemd says of a unit.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Facts {
+    /// active, reloading, inactive, failed, activating, deactivating, maintenance.
+    active: String,
+    /// 0: none.
+    main_pid: u32,
+    /// When the main process was started, in microseconds of CLOCK_MONOTONIC.
+    main_started: u64,
+    /// When the unit became active, the same.
+    entered: u64,
+    /// Below the root of the cgroups; empty when nothing ran yet.
+    cgroup: String,
+}
+
+impl Facts {
+    /// `dead`: the main process named here is known to be gone.
+    fn state(&self, dead: bool) -> UnitState {
+        match self.active.as_str() {
+            "active" | "reloading" | "refreshing" if !dead => UnitState::Up { start: self.start() },
+            "active" | "reloading" | "refreshing" | "inactive" | "failed" => UnitState::Down,
+            // Its main process is gone; what is left of it is being cleared away.
+            "deactivating" if dead || self.main_pid == 0 => UnitState::Down,
+            _ => UnitState::Unknown,
+        }
+    }
+
+    /// Names this start: equal only for the same one.
+    fn start(&self) -> u64 {
+        match self.main_pid {
+            0 => self.entered,
+            // A process id has 22 bits at most.
+            pid => self.main_started.wrapping_mul(1 << 22).wrapping_add(u64::from(pid)),
+        }
+    }
+}
+
+/// The units of this host. Cheap to clone.
+#[derive(Clone)]
+pub struct Units {
+    bus: Arc<Bus>,
+}
+
+impl Units {
+    /// Connects to the system bus; without one it goes by `systemctl`, and tries again now and then.
+    pub async fn connect() -> Units {
+        let bus = Arc::new(Bus::new());
+        bus.connection().await;
+        Units { bus }
+    }
+
+    /// The bus is there.
+    pub async fn on_bus(&self) -> bool {
+        self.bus.connection().await.is_some()
+    }
+
+    /// What the unit does at this moment.
+    pub async fn state(&self, unit: &str) -> UnitState {
+        match self.facts(unit).await {
+            Ok(facts) => facts.state(false),
+            Err(_) => UnitState::Unknown,
+        }
+    }
+
+    async fn facts(&self, unit: &str) -> Result<Facts, UnitError> {
+        if let Some(connection) = self.bus.connection().await {
+            match bus::facts(&connection, unit).await {
+                Ok(facts) => return Ok(facts),
+                Err(error) => self.bus.suspect(&error).await,
+            }
+        }
+        let unit = unit.to_owned();
+        blocking(move || systemctl::facts(&unit)).await
+    }
+
+    /// Starts the unit; returns when systemd says that it is up.
+    pub async fn start(&self, unit: &str, bound: Span) -> Result<Applied, UnitError> {
+        if matches!(self.state(unit).await, UnitState::Up { .. }) {
+            return Ok(Applied::AlreadySo);
+        }
+        self.job("start", unit, bound).await
+    }
+
+    /// Stops the unit as its file says; returns when it is down.
+    pub async fn stop(&self, unit: &str, bound: Span) -> Result<Applied, UnitError> {
+        if self.state(unit).await == UnitState::Down {
+            return Ok(Applied::AlreadySo);
+        }
+        self.job("stop", unit, bound).await
+    }
+
+    async fn job(&self, verb: &'static str, unit: &str, bound: Span) -> Result<Applied, UnitError> {
+        let limit = Duration::from_nanos(bound.0);
+        if let Some(connection) = self.bus.connection().await {
+            let work = bus::job(&connection, verb, unit);
+            let too_long = || UnitError::TooLong { doing: verb, unit: unit.to_owned(), bound };
+            let answer = tokio::time::timeout(limit, work).await.map_err(|_| too_long())?;
+            return match answer {
+                Ok(result) if result == "done" => Ok(Applied::Changed),
+                Ok(result) => Err(UnitError::Job { doing: verb, unit: unit.to_owned(), result }),
+                Err(source) => {
+                    self.bus.suspect(&source).await;
+                    let source = Box::new(source);
+                    Err(UnitError::Bus { doing: verb, unit: unit.to_owned(), source })
+                }
+            };
+        }
+        let unit = unit.to_owned();
+        blocking(move || systemctl::job(verb, &unit, limit)).await?;
+        Ok(Applied::Changed)
+    }
+
+    /// Kills every process of the unit at once (SIGKILL of its cgroup); returns when none is left.
+    pub async fn kill(&self, unit: &str, bound: Span) -> Result<Applied, UnitError> {
+        let cgroup = match self.facts(unit).await {
+            Ok(facts) if !facts.cgroup.is_empty() => facts.cgroup,
+            // Nothing ran yet, or systemd is silent: where its services are.
+            Ok(_) | Err(_) => format!("/system.slice/{unit}"),
+        };
+        let unit = unit.to_owned();
+        blocking(move || cgroup::kill(&unit, &cgroup, bound)).await
+    }
+
+    /// Takes these units over: their restarts are ours, the sockets that would start them are masked and stopped.
+    pub async fn manage(&self, units: &[Managed]) -> Result<Applied, UnitError> {
+        let mut applied = Applied::AlreadySo;
+        let mut masked = Vec::new();
+        for unit in units {
+            let (changed, mut newly) = dropin::apply(Path::new(dropin::DIRECTORY), unit)?;
+            applied = applied.and(changed);
+            masked.append(&mut newly);
+        }
+        if applied == Applied::Changed {
+            self.reload().await?;
+        }
+        for unit in masked {
+            self.stop(&unit, dropin::STOP_MAX).await?;
+        }
+        Ok(applied)
+    }
+
+    /// Gives these units back to systemd.
+    pub async fn unmanage(&self, units: &[Managed]) -> Result<Applied, UnitError> {
+        let mut applied = Applied::AlreadySo;
+        for unit in units {
+            applied = applied.and(dropin::remove(Path::new(dropin::DIRECTORY), unit)?);
+        }
+        if applied == Applied::Changed {
+            self.reload().await?;
+        }
+        Ok(applied)
+    }
+
+    async fn reload(&self) -> Result<(), UnitError> {
+        if let Some(connection) = self.bus.connection().await {
+            match bus::reload(&connection).await {
+                Ok(()) => return Ok(()),
+                Err(error) => self.bus.suspect(&error).await,
+            }
+        }
+        blocking(systemctl::reload).await
+    }
+
+    /// Tells the unit's state, first as it is, then at every change, from a task of its own.
+    pub fn watch(&self, unit: &str, on: impl Fn(UnitState) + Send + 'static) -> UnitWatch {
+        watch::watch(self.clone(), unit, on)
+    }
+}
+
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, UnitError> + Send + 'static,
+) -> Result<R, UnitError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that shuts down cancels, and then nobody waits for the answer.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! systemd over D-Bus. Calls and signals have a connection each, so that a burst of signals never holds up an answer.
+
+use super::Facts;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use zbus::export::futures_core::Stream;
+use zbus::fdo::PropertiesProxy;
+use zbus::{Connection, OwnedObjectPath, proxy};
+
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
+/// systemd answers in a millisecond, but not while it reloads.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+#[proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Manager {
+    fn subscribe(&self) -> zbus::Result<()>;
+    fn reload(&self) -> zbus::Result<()>;
+    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(signal)]
+    fn job_removed(
+        &self,
+        id: u32,
+        job: OwnedObjectPath,
+        unit: String,
+        result: String,
+    ) -> zbus::Result<()>;
+}
+
+/// Both connections.
+#[derive(Clone)]
+pub(super) struct Connections {
+    calls: Connection,
+    signals: Connection,
+}
+
+/// The way to the bus; lost and found again.
+pub(super) struct Bus {
+    state: Mutex<State>,
+}
+
+struct State {
+    connections: Option<Connections>,
+    tried: Option<Instant>,
+}
+
+impl Bus {
+    pub(super) fn new() -> Bus {
+        Bus { state: Mutex::new(State { connections: None, tried: None }) }
+    }
+
+    /// The connections, made anew at most once a second; none while the bus is down.
+    pub(super) async fn connection(&self) -> Option<Connections> {
+        let mut state = self.state.lock().await;
+        let wait = state.tried.is_some_and(|tried| tried.elapsed() < AGAIN_AFTER);
+        if state.connections.is_none() && !wait {
+            state.tried = Some(Instant::now());
+            let connect = tokio::time::timeout(CONNECT_MAX, connect());
+            state.connections = connect.await.ok().and_then(Result::ok);
+        }
+        state.connections.clone()
+    }
+
+    /// After this error: is it the bus that failed? Then the connections are made anew.
+    pub(super) async fn suspect(&self, error: &zbus::Error) {
+        // An answer of systemd's own, also a refusal, is one of a bus that works.
+        if !matches!(error, zbus::Error::MethodError(..)) {
+            self.state.lock().await.connections = None;
+        }
+    }
+}
+
+async fn connect() -> zbus::Result<Connections> {
+    let open = || zbus::connection::Builder::system().method_timeout(ANSWER_MAX).build();
+    let connections = Connections { calls: open().await?, signals: open().await? };
+    ManagerProxy::new(&connections.signals).await?.subscribe().await?;
+    Ok(connections)
+}
+
+pub(super) async fn facts(connections: &Connections, unit: &str) -> zbus::Result<Facts> {
+    let manager = ManagerProxy::new(&connections.calls).await?;
+    let path = manager.load_unit(unit).await?;
+    let properties = properties(&connections.calls, &path).await?;
+    let get = async |interface: &'static str, name: &'static str| {
+        let interface = zbus::names::InterfaceName::from_static_str(interface)?;
+        Ok::<_, zbus::Error>(properties.get(interface, name).await?)
+    };
+    let mut facts = Facts {
+        active: get(UNIT, "ActiveState").await?.try_into()?,
+        entered: get(UNIT, "ActiveEnterTimestampMonotonic").await?.try_into()?,
+        ..Facts::default()
+    };
+    // Sockets and targets have no process.
+    if unit.ends_with(".service") {
+        facts.main_pid = get(SERVICE, "MainPID").await?.try_into()?;
+        facts.main_started = get(SERVICE, "ExecMainStartTimestampMonotonic").await?.try_into()?;
+        facts.cgroup = get(SERVICE, "ControlGroup").await?.try_into()?;
+    }
+    Ok(facts)
+}
+
+async fn properties<'a>(
+    connection: &'a Connection,
+    path: &OwnedObjectPath,
+) -> zbus::Result<PropertiesProxy<'a>> {
+    PropertiesProxy::builder(connection).destination(SYSTEMD).path(path.clone()).build().await
+}
+
+/// Queues a job and waits until systemd has removed it; returns how it ended.
+pub(super) async fn job(connections: &Connections, verb: &str, unit: &str) -> zbus::Result<String> {
+    let signals = ManagerProxy::new(&connections.signals).await?;
+    // Listening before asking: the job may be over before the answer is here.
+    let mut removed = signals.receive_job_removed().await?;
+    let manager = ManagerProxy::new(&connections.calls).await?;
+    let job = match verb {
+        "stop" => manager.stop_unit(unit, "replace").await?,
+        _ => manager.start_unit(unit, "replace").await?,
+    };
+    while let Some(signal) = next(&mut removed).await {
+        let arguments = signal.args()?;
+        if arguments.job == job {
+            return Ok(arguments.result);
+        }
+    }
+    Err(zbus::Error::Failure("the bus went away".into()))
+}
+
+pub(super) async fn reload(connections: &Connections) -> zbus::Result<()> {
+    ManagerProxy::new(&connections.calls).await?.reload().await
+}
+
+/// Tells that something about the unit changed; systemd may leave intermediate states out.
+pub(super) struct Changes(zbus::fdo::PropertiesChangedStream);
+
+impl Changes {
+    pub(super) async fn of(connections: &Connections, unit: &str) -> zbus::Result<Changes> {
+        let manager = ManagerProxy::new(&connections.calls).await?;
+        let path = manager.load_unit(unit).await?;
+        let properties = properties(&connections.signals, &path).await?;
+        Ok(Changes(properties.receive_properties_changed().await?))
+    }
+
+    /// The next change; false when the bus went away.
+    pub(super) async fn next(&mut self) -> bool {
+        next(&mut self.0).await.is_some()
+    }
+}
+
+async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}

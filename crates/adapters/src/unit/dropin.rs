@@ -1,0 +1,144 @@
+//! What is laid beside a unit's own file while it is ours: under /run, so that a reboot without us gives it back.
+
+use super::UnitError;
+use crate::Applied;
+use regent_core::time::Span;
+use std::fmt::Write;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Where runtime configuration of units is.
+pub(super) const DIRECTORY: &str = "/run/systemd/system";
+/// A masked socket is stopped within this time.
+pub(super) const STOP_MAX: Span = Span::millis(10_000);
+const FILE: &str = "50-regent.conf";
+
+/// A unit that is ours.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Managed {
+    unit: String,
+    service: Vec<(String, String)>,
+    masked: Vec<String>,
+}
+
+impl Managed {
+    /// A service: systemd does not restart it, nor count its starts.
+    pub fn service(unit: &str) -> Managed {
+        Managed {
+            unit: unit.to_owned(),
+            service: vec![("Restart".into(), "no".into())],
+            masked: vec![],
+        }
+    }
+
+    /// MariaDB (D1): also ends when it is told to, and no socket starts it unasked.
+    pub fn mariadb(unit: &str) -> Managed {
+        let socket = unit.strip_suffix(".service").unwrap_or(unit).to_owned() + ".socket";
+        Managed::service(unit)
+            .with("SendSIGKILL", "yes")
+            .with("TimeoutStopSec", "60s")
+            .masking(&socket)
+    }
+
+    /// One more line of `[Service]`.
+    pub fn with(mut self, key: &str, value: &str) -> Managed {
+        self.service.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// One more unit that must not start it.
+    pub fn masking(mut self, unit: &str) -> Managed {
+        self.masked.push(unit.to_owned());
+        self
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::from(
+            "# Written by regent, which restarts this unit itself.\n\
+             [Unit]\nStartLimitIntervalSec=0\n\n[Service]\n",
+        );
+        for (key, value) in &self.service {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "{key}={value}");
+        }
+        text
+    }
+}
+
+/// Lays it there; returns also which units are masked that were not before.
+pub(super) fn apply(
+    directory: &Path,
+    managed: &Managed,
+) -> Result<(Applied, Vec<String>), UnitError> {
+    let mut applied = write(&directory.join(format!("{}.d", managed.unit)), &managed.text())?;
+    let mut newly = Vec::new();
+    for unit in &managed.masked {
+        let link = directory.join(unit);
+        if std::fs::read_link(&link).is_ok_and(|to| to == Path::new("/dev/null")) {
+            continue;
+        }
+        std::os::unix::fs::symlink("/dev/null", &link).map_err(UnitError::file(&link))?;
+        newly.push(unit.clone());
+        applied = Applied::Changed;
+    }
+    Ok((applied, newly))
+}
+
+fn write(directory: &Path, text: &str) -> Result<Applied, UnitError> {
+    let path = directory.join(FILE);
+    if std::fs::read_to_string(&path).is_ok_and(|present| present == text) {
+        return Ok(Applied::AlreadySo);
+    }
+    std::fs::create_dir_all(directory).map_err(UnitError::file(directory))?;
+    // systemd never sees half of it.
+    let draft = directory.join("50-regent.draft");
+    std::fs::write(&draft, text).map_err(UnitError::file(&draft))?;
+    std::fs::rename(&draft, &path).map_err(UnitError::file(&path))?;
+    Ok(Applied::Changed)
+}
+
+/// Takes it away.
+pub(super) fn remove(directory: &Path, managed: &Managed) -> Result<Applied, UnitError> {
+    let own = directory.join(format!("{}.d", managed.unit)).join(FILE);
+    let mut applied = remove_file(&own)?;
+    for unit in &managed.masked {
+        let link = directory.join(unit);
+        if std::fs::read_link(&link).is_ok_and(|to| to == Path::new("/dev/null")) {
+            applied = applied.and(remove_file(&link)?);
+        }
+    }
+    Ok(applied)
+}
+
+fn remove_file(path: &Path) -> Result<Applied, UnitError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(Applied::Changed),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Applied::AlreadySo),
+        Err(error) => Err(UnitError::file(path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn laid_once_and_taken_away() {
+        let directory = std::env::temp_dir().join(format!("dropin-{}", std::process::id()));
+        let managed = Managed::mariadb("mariadb.service");
+        let socket = vec!["mariadb.socket".to_owned()];
+        assert_eq!(apply(&directory, &managed).unwrap(), (Applied::Changed, socket));
+        assert_eq!(apply(&directory, &managed).unwrap(), (Applied::AlreadySo, vec![]));
+        let text =
+            std::fs::read_to_string(directory.join("mariadb.service.d/50-regent.conf")).unwrap();
+        assert_eq!(
+            text,
+            "# Written by regent, which restarts this unit itself.\n[Unit]\n\
+             StartLimitIntervalSec=0\n\n[Service]\nRestart=no\nSendSIGKILL=yes\n\
+             TimeoutStopSec=60s\n"
+        );
+        assert_eq!(remove(&directory, &managed).unwrap(), Applied::Changed);
+        assert_eq!(remove(&directory, &managed).unwrap(), Applied::AlreadySo);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,66 @@
+//! The same by `systemctl`, for when the bus is down.
+
+use super::{Facts, UnitError};
+use crate::run::{RunError, run};
+use std::time::Duration;
+
+const SHOW_MAX: Duration = Duration::from_secs(5);
+const RELOAD_MAX: Duration = Duration::from_secs(30);
+const PROPERTIES: &str = "ActiveState,MainPID,ExecMainStartTimestampMonotonic,\
+                          ActiveEnterTimestampMonotonic,ControlGroup";
+
+pub(super) fn facts(unit: &str) -> Result<Facts, UnitError> {
+    let shown = run("systemctl", &["show", "--property", PROPERTIES, "--", unit], "", SHOW_MAX)?;
+    Ok(parse(&shown))
+}
+
+fn parse(shown: &str) -> Facts {
+    let value = |name: &str| {
+        let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_default()
+    };
+    Facts {
+        active: value("ActiveState").to_owned(),
+        main_pid: value("MainPID").parse().unwrap_or(0),
+        main_started: value("ExecMainStartTimestampMonotonic").parse().unwrap_or(0),
+        entered: value("ActiveEnterTimestampMonotonic").parse().unwrap_or(0),
+        cgroup: value("ControlGroup").to_owned(),
+    }
+}
+
+pub(super) fn job(verb: &'static str, unit: &str, bound: Duration) -> Result<(), UnitError> {
+    match run("systemctl", &[verb, "--", unit], "", bound) {
+        Ok(_) => Ok(()),
+        Err(RunError::TooLong { .. }) => Err(UnitError::TooLong {
+            doing: verb,
+            unit: unit.to_owned(),
+            bound: regent_core::time::Span(bound.as_nanos() as u64),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn reload() -> Result<(), UnitError> {
+    run("systemctl", &["daemon-reload"], "", RELOAD_MAX)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_systemctl_shows_is_read() {
+        let shown = "MainPID=321\nExecMainStartTimestampMonotonic=77\nControlGroup=/system.slice/a.service\n\
+                     ActiveState=active\nActiveEnterTimestampMonotonic=78\n";
+        let facts = Facts {
+            active: "active".into(),
+            main_pid: 321,
+            main_started: 77,
+            entered: 78,
+            cgroup: "/system.slice/a.service".into(),
+        };
+        assert_eq!(parse(shown), facts);
+        assert_eq!(parse("nonsense"), Facts::default());
+    }
+}

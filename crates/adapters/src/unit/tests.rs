@@ -1,0 +1,241 @@
+//! Units of a live systemd, each test with units of its own under /run. Skipped, loudly, where systemd does not run.
+
+use super::*;
+use crate::testing::until;
+use rustix::process::{Pid, Signal, kill_process};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+const BOUND: Span = Span::millis(10_000);
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A unit that is made for one test.
+struct TestUnit {
+    name: String,
+}
+
+impl TestUnit {
+    fn new(service: &str) -> Option<TestUnit> {
+        if !Path::new("/run/systemd/system").is_dir() || !rustix::process::geteuid().is_root() {
+            let test = std::thread::current().name().unwrap_or("a test").to_owned();
+            eprintln!("SKIPPED {test}: needs root on a host that systemd runs");
+            return None;
+        }
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let unit = TestUnit { name: format!("regent-test-{}-{n}.service", std::process::id()) };
+        std::fs::write(unit.path(), format!("[Service]\n{service}\n")).unwrap();
+        systemctl::reload().unwrap();
+        Some(unit)
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new(dropin::DIRECTORY).join(&self.name)
+    }
+
+    fn main_pid(&self) -> Pid {
+        let facts = systemctl::facts(&self.name).unwrap();
+        Pid::from_raw(facts.main_pid as i32).unwrap()
+    }
+}
+
+impl Drop for TestUnit {
+    fn drop(&mut self) {
+        // A failing test shall show its own failure.
+        let _ = crate::run::run("systemctl", &["stop", &self.name], "", Duration::from_secs(90));
+        let _ = std::fs::remove_file(self.path());
+        let _ = systemctl::reload();
+    }
+}
+
+fn with_units<F: Future>(test: impl FnOnce(Units) -> F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let units = Units::connect().await;
+        assert!(units.on_bus().await, "the bus is there");
+        test(units).await
+    });
+}
+
+const SLEEPS: &str = "ExecStart=/bin/sleep infinity";
+
+#[test]
+fn a_unit_starts_and_stops_once() {
+    let Some(unit) = TestUnit::new(SLEEPS) else { return };
+    with_units(async |units| {
+        let name = &unit.name;
+        assert_eq!(units.state(name).await, UnitState::Down);
+        assert_eq!(units.stop(name, BOUND).await.unwrap(), Applied::AlreadySo);
+        assert_eq!(units.start(name, BOUND).await.unwrap(), Applied::Changed);
+        let first = units.state(name).await;
+        assert!(matches!(first, UnitState::Up { .. }));
+        assert_eq!(units.start(name, BOUND).await.unwrap(), Applied::AlreadySo);
+        assert_eq!(units.state(name).await, first, "the same start");
+        assert_eq!(units.stop(name, BOUND).await.unwrap(), Applied::Changed);
+        assert_eq!(units.state(name).await, UnitState::Down);
+        units.start(name, BOUND).await.unwrap();
+        assert_ne!(units.state(name).await, first, "another start");
+        assert_eq!(units.state("no-such-unit.service").await, UnitState::Down);
+    });
+}
+
+#[test]
+fn a_death_is_known_in_milliseconds() {
+    let Some(unit) = TestUnit::new(SLEEPS) else { return };
+    with_units(async |units| {
+        let (tell, told) = mpsc::channel();
+        let watch =
+            units.watch(&unit.name, move |state| tell.send((Instant::now(), state)).unwrap());
+        let next = || told.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!(next().1, UnitState::Down, "first as it is");
+        for _ in 0..3 {
+            units.start(&unit.name, BOUND).await.unwrap();
+            let mut state = next().1;
+            while state == UnitState::Unknown {
+                state = next().1;
+            }
+            assert!(matches!(state, UnitState::Up { .. }), "{state:?}");
+            let pid = unit.main_pid();
+            let killed = Instant::now();
+            kill_process(pid, Signal::KILL).unwrap();
+            let (at, state) = next();
+            println!("death told after {:?}", at - killed);
+            assert_eq!(state, UnitState::Down);
+            assert!(at - killed < Duration::from_millis(100), "{:?}", at - killed);
+        }
+        assert!(told.recv_timeout(Duration::from_millis(1500)).is_err(), "and once is enough");
+        drop(watch);
+        until("the watch's end", Duration::from_secs(5), || {
+            matches!(told.try_recv(), Err(mpsc::TryRecvError::Disconnected))
+        });
+    });
+}
+
+#[test]
+fn a_kill_leaves_nobody_and_a_start_follows_it() {
+    // What it starts ignores all that can be ignored, and leaves its process group.
+    let service = "ExecStart=/bin/sh -c 'trap \"\" TERM HUP INT; for n in 1 2 3 4 5; do \
+                   setsid sleep infinity & done; sleep infinity'";
+    let Some(unit) = TestUnit::new(service) else { return };
+    with_units(async |units| {
+        for _ in 0..3 {
+            units.start(&unit.name, BOUND).await.unwrap();
+            let facts = units.facts(&unit.name).await.unwrap();
+            let started = Instant::now();
+            assert_eq!(units.kill(&unit.name, BOUND).await.unwrap(), Applied::Changed);
+            println!("killed whole after {:?}", started.elapsed());
+            assert!(!Path::new(&format!("/proc/{}", facts.main_pid)).exists());
+            assert_eq!(units.kill(&unit.name, BOUND).await.unwrap(), Applied::AlreadySo);
+        }
+        assert_eq!(
+            units.start(&unit.name, BOUND).await.unwrap(),
+            Applied::Changed,
+            "at once again"
+        );
+        units.kill(&unit.name, BOUND).await.unwrap();
+    });
+}
+
+#[test]
+fn a_managed_unit_is_not_restarted_by_systemd() {
+    let always = format!("{SLEEPS}\nRestart=always\nRestartSec=0");
+    let Some(unit) = TestUnit::new(&always) else { return };
+    with_units(async |units| {
+        let managed = [Managed::service(&unit.name)];
+        units.start(&unit.name, BOUND).await.unwrap();
+        let before = units.state(&unit.name).await;
+        kill_process(unit.main_pid(), Signal::KILL).unwrap();
+        let restarted = async || {
+            let state = units.state(&unit.name).await;
+            matches!(state, UnitState::Up { .. }) && state != before
+        };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !restarted().await {
+            assert!(Instant::now() < deadline, "systemd restarts it while it is not ours");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(units.manage(&managed).await.unwrap(), Applied::Changed);
+        assert_eq!(units.manage(&managed).await.unwrap(), Applied::AlreadySo);
+        kill_process(unit.main_pid(), Signal::KILL).unwrap();
+        let deadline = Instant::now() + Duration::from_millis(1500);
+        while Instant::now() < deadline {
+            let state = units.state(&unit.name).await;
+            assert!(
+                state == before || !matches!(state, UnitState::Up { .. }) || !restarted().await
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(units.state(&unit.name).await, UnitState::Down);
+        assert_eq!(units.unmanage(&managed).await.unwrap(), Applied::Changed);
+    });
+}
+
+#[test]
+fn a_start_that_fails_or_hangs_is_told_so() {
+    let Some(fails) = TestUnit::new("Type=oneshot\nExecStart=/bin/false") else { return };
+    let Some(hangs) = TestUnit::new("Type=notify\nExecStart=/bin/sleep infinity") else { return };
+    with_units(async |units| {
+        let error = units.start(&fails.name, BOUND).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("start {}: job failed", fails.name));
+        let started = Instant::now();
+        let error = units.start(&hangs.name, Span::millis(200)).await.unwrap_err();
+        assert!(matches!(error, UnitError::TooLong { .. }), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(2));
+        assert_eq!(units.state(&hangs.name).await, UnitState::Unknown, "between the two");
+        let error = units.start("no-such-unit.service", BOUND).await.unwrap_err();
+        assert!(matches!(error, UnitError::Bus { .. }), "{error}");
+    });
+}
+
+/// Stops the bus of the whole host, so it asks for more than the others do.
+#[test]
+fn without_the_bus_all_goes_on() {
+    if std::env::var_os("REGENT_TEST_STOPS_BUS").is_none() {
+        eprintln!(
+            "SKIPPED without_the_bus_all_goes_on: set REGENT_TEST_STOPS_BUS=1 on a host of its own"
+        );
+        return;
+    }
+    let Some(unit) = TestUnit::new(SLEEPS) else { return };
+    with_units(async |units| {
+        let (tell, told) = mpsc::channel();
+        let _watch = units.watch(&unit.name, move |state| tell.send(state).unwrap());
+        let bus = |verb: &str| {
+            let arguments = [verb, "dbus.socket", "dbus.service"];
+            crate::run::run("systemctl", &arguments, "", Duration::from_secs(20)).unwrap();
+        };
+        let up = |expected: bool| {
+            let state = loop {
+                match told.recv_timeout(Duration::from_secs(10)).unwrap() {
+                    UnitState::Unknown => {}
+                    state => break state,
+                }
+            };
+            assert_eq!(matches!(state, UnitState::Up { .. }), expected, "{state:?}");
+        };
+        up(false);
+        bus("stop");
+        let started = Instant::now();
+        units.start(&unit.name, BOUND).await.ok();
+        units.start(&unit.name, BOUND).await.unwrap();
+        println!("started without the bus after {:?}", started.elapsed());
+        assert!(!units.on_bus().await);
+        up(true);
+        let killed = Instant::now();
+        kill_process(unit.main_pid(), Signal::KILL).unwrap();
+        up(false);
+        println!("death told without the bus after {:?}", killed.elapsed());
+        units.start(&unit.name, BOUND).await.unwrap();
+        up(true);
+        assert_eq!(units.kill(&unit.name, BOUND).await.unwrap(), Applied::Changed);
+        up(false);
+        bus("start");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !units.on_bus().await {
+            assert!(Instant::now() < deadline, "found again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        units.start(&unit.name, BOUND).await.unwrap();
+        up(true);
+    });
+}
