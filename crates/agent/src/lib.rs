@@ -1,10 +1,35 @@
 //! Wires the decision core to the register, the host and its peers, and owns the clock.
+//!
+//! ```text
+//!  links ── messages, reports ──┐                      ┌── gate, clock: inline
+//!  systemd, kernel ── facts ────┼──► lease thread: ────┤
+//!  operators ── questions ──────┘    core::Node        └── dispatch ──► register, host, links, event log
+//!                                        ▲                                  │
+//!                                        └────────── outcomes ──────────────┘
+//! ```
+//! How to read it: [`agent`] is one life of an agent, [`driver`] the lease thread, [`dispatch`] where commands
+//! go, [`host`] who carries them out, [`transport`] the links, [`init`] how a cluster comes to be.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod ca;
 pub mod config;
+pub mod dispatch;
+pub mod driver;
+mod durable;
+pub mod events;
+pub mod host;
+pub mod init;
+pub mod journal;
 pub mod log;
+pub mod peer;
+pub mod place;
+mod random;
+pub mod register;
+pub mod runs;
 #[cfg(test)]
 mod scratch;
+pub mod serve;
+pub mod status;
 pub mod tls;
 pub mod transport;

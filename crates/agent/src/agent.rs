@@ -1,0 +1,719 @@
+//! One life of an agent: from the durable record to the end of the process, or to the next life.
+//!
+//! ```text
+//!   record vacant ──► waiting: listens, answers init and admission, says so in status
+//!                        │ the record is seated
+//!                        ▼
+//!   record seated ──► serving: the lease thread with core, the register, the host
+//! ```
+//! The change from one to the other is a new life ([`Ending::Again`]): the process executes itself, so that
+//! nothing of an agent without a cluster lingers in one that has one.
+
+use crate::config::Settings;
+use crate::config::settings::Member;
+use crate::dispatch::{Dispatcher, Waiting, take_word};
+use crate::driver::{self, Driver, Inputs};
+use crate::events::Events;
+use crate::host::{Host, Later};
+use crate::init::Founding;
+use crate::journal::Journal;
+use crate::peer::{self, Answer as PeerAnswer, Hex, Peers, Question};
+use crate::place::Place;
+use crate::register::{Bridge, attempt_of};
+use crate::serve::{self, Answerer, Progress, refuse};
+use crate::status::{Frame, Heard};
+use crate::tls::Identity;
+use crate::transport::{Lane, Pace, Setup, Transport};
+use crate::{log, random, runs};
+use regent_adapters::clock;
+use regent_adapters::notify::Notify;
+use regent_api::call::{Ask, RefusalKind, Reply};
+use regent_api::history::{History, Severity};
+use regent_core::command::{Answer, Request, RunRecord};
+use regent_core::id::{AttemptId, BootId, ClusterId, NodeId, RunId, Version};
+use regent_core::node::{Identity as CoreIdentity, Input, Node};
+use regent_store::cell::{
+    Answer as StoreAnswer, NodeId as StoreNode, Refusal as StoreRefusal, Standing, Timing,
+};
+use regent_store::embedded::{
+    Admit, Config, Event, Handle, Kept, OpenError, RecordFile, Request as StoreRequest, start,
+};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Two for everything that is not the lease: one may be in a slow system call.
+const WORKERS: usize = 2;
+
+/// How long the record may be locked by the agent before this one, which systemd has just killed.
+const LOCKED: Duration = Duration::from_secs(2);
+
+/// How long an operator waits for the lease thread, which answers in microseconds or is dead.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// Beyond the bound that core sets for a move, before the operator is told that nobody knows.
+const MOVE_GRACE: Duration = Duration::from_secs(3);
+
+/// What one life needs.
+pub struct Life {
+    /// The configuration.
+    pub settings: Settings,
+    /// Who this is.
+    pub identity: Identity,
+    /// Where things are kept.
+    pub place: Place,
+    /// This host; a witness has none.
+    pub host: Option<Arc<dyn Host>>,
+    /// Becomes true when the process shall end.
+    pub stop: watch::Receiver<bool>,
+    /// How links wait.
+    pub pace: Pace,
+    /// This process alone is the agent: it may lock memory and tell systemd. Not so in tests.
+    pub owns_process: bool,
+}
+
+/// How a life ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// It was asked to end.
+    Stop,
+    /// Begin again: the record changed what this process is.
+    Again,
+}
+
+/// Why a life could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeError {
+    /// The certificate names no member.
+    #[error("failed to find {0} in the configuration")]
+    Nobody(String),
+    /// A node was started as witness, or the other way round.
+    #[error("{name} is {is} in the configuration: use regent {command}")]
+    Wrong {
+        /// Who this is.
+        name: String,
+        /// What it is.
+        is: &'static str,
+        /// What to start.
+        command: &'static str,
+    },
+    /// A file or directory.
+    #[error("failed to use {0}: {1}")]
+    File(PathBuf, io::Error),
+    /// The voter's record.
+    #[error(transparent)]
+    Record(#[from] OpenError),
+    /// The kernel's filter.
+    #[error("failed to open the gate: {0}")]
+    Gate(String),
+    /// The machine.
+    #[error("failed to start: {0}")]
+    Machine(#[from] io::Error),
+}
+
+/// Lives until stopped.
+pub fn live(life: Life) -> Result<Ending, LifeError> {
+    let name = life.identity.name.clone();
+    let me = life.settings.member(&name).ok_or(LifeError::Nobody(name))?.clone();
+    expect_right_command(&me, life.host.is_some())?;
+    for dir in [&life.place.state, &life.place.run] {
+        std::fs::create_dir_all(dir).map_err(|e| LifeError::File(dir.clone(), e))?;
+    }
+    if life.owns_process
+        && let Err(error) = clock::lock_memory()
+    {
+        log::warning(&format!("failed to lock memory, going on without: {error}"));
+    }
+    let kept = read_record(&life.place.record())?;
+    let born = Born {
+        boot: clock::boot_id()?,
+        run: RunId(random::draw_half()?),
+        seed: random::draw_half()?,
+        offer: random::draw_half()?,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("links")
+        .enable_all()
+        .build()?;
+    let ending = match (&kept.standing, &life.host) {
+        (Standing::Seated(record), Some(host)) => {
+            let cluster = ClusterId(record.cluster.0);
+            let host = Arc::clone(host);
+            runtime.block_on(serve_as_node(&life, &me, &born, cluster, kept.high, host))
+        }
+        (standing, _) => {
+            let cluster = match standing {
+                Standing::Seated(record) => Some(ClusterId(record.cluster.0)),
+                Standing::Newcomer { .. } | Standing::Vacant => None,
+            };
+            runtime.block_on(wait_or_witness(&life, &me, &born, cluster))
+        }
+    };
+    runtime.shutdown_background();
+    ending
+}
+
+/// What is drawn once per life.
+struct Born {
+    boot: BootId,
+    run: RunId,
+    seed: u64,
+    offer: u64,
+}
+
+fn expect_right_command(me: &Member, has_host: bool) -> Result<(), LifeError> {
+    let name = me.name.clone();
+    match (me.witness, has_host) {
+        (true, false) | (false, true) => Ok(()),
+        (true, true) => Err(LifeError::Wrong { name, is: "a witness", command: "witness" }),
+        (false, false) => Err(LifeError::Wrong { name, is: "a node", command: "agent" }),
+    }
+}
+
+/// What the record keeps; the lock that comes with it is the one that only one agent of this host can hold (C6).
+fn read_record(path: &std::path::Path) -> Result<Kept, LifeError> {
+    let began = Instant::now();
+    loop {
+        match RecordFile::open(path) {
+            Ok((_, kept)) => return Ok(kept),
+            Err(OpenError::InUse { .. }) if began.elapsed() < LOCKED => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Everything that a node and an agent without a cluster have in common.
+struct Common {
+    transport: Transport,
+    incoming: tokio::sync::mpsc::Receiver<crate::transport::Incoming>,
+    register: Arc<Handle>,
+    bridge: Arc<Bridge>,
+    heard: Arc<Heard>,
+    reports: Reports,
+    events: Events,
+}
+
+/// The newest report of each node, as a witness hears it.
+type Reports = Arc<Mutex<std::collections::HashMap<NodeId, regent_core::observe::Report>>>;
+
+fn begin(
+    life: &Life,
+    me: &Member,
+    born: &Born,
+    cluster: Option<ClusterId>,
+    inputs: Option<Inputs>,
+) -> Result<Common, LifeError> {
+    let events = Events::open(&life.place.events());
+    let heard = Arc::new(Heard::default());
+    let reports = Reports::default();
+    let register: Arc<OnceLock<Arc<Handle>>> = Arc::default();
+    let inbox = {
+        let (register, inputs) = (Arc::clone(&register), inputs.clone());
+        let (heard, reports) = (Arc::clone(&heard), Arc::clone(&reports));
+        move |from: NodeId, lane: Lane, body: Vec<u8>| {
+            heard.note(from);
+            match (lane, register.get(), &inputs) {
+                (Lane::Register, Some(register), _) => {
+                    // What does not decode is another release's, and as good as lost.
+                    if let Ok(message) = regent_store::decode_message(&body) {
+                        register.tell(Event::Message { from: StoreNode(from.0), message });
+                    }
+                }
+                (Lane::Report, _, Some(inputs)) => take_word(&body, from, inputs),
+                (Lane::Report, _, None) => note_report(&body, from, &reports),
+                (Lane::Register, None, _) => {}
+            }
+        }
+    };
+    let setup = Setup {
+        identity: life.identity.clone(),
+        cluster: life.settings.cluster.clone(),
+        cluster_id: cluster,
+        me: me.id,
+        run: born.run.0,
+        members: life.settings.members.clone(),
+        pace: life.pace,
+    };
+    let (transport, incoming) = Transport::start(setup, Arc::new(inbox));
+    let bridge = Bridge::new(transport.clone(), inputs, events.clone());
+    let renewal = life.settings.pace.renewal.0;
+    let config = Config {
+        me: StoreNode(me.id.0),
+        nodes: life.settings.members.iter().map(|m| StoreNode(m.id.0)).collect(),
+        path: life.place.record(),
+        run: born.run.0,
+        seed: born.seed,
+        // An answer, or Unknown, before the next renewal is due.
+        timing: Timing { budget: renewal * 4 / 5, ..Timing::default() },
+        proposes: !me.witness,
+    };
+    let now = Arc::new(|| clock::now().raw);
+    let handle = Arc::new(start(config, now, Arc::clone(&bridge) as _)?);
+    // It is set once, here.
+    register.set(Arc::clone(&handle)).ok();
+    Ok(Common { transport, incoming, register: handle, bridge, heard, reports, events })
+}
+
+fn note_report(body: &[u8], from: NodeId, reports: &Reports) {
+    if let Ok(crate::dispatch::Word::Report(report)) = serde_json::from_slice(body)
+        && report.node == from
+    {
+        reports.lock().expect("nothing panics while it holds this").insert(from, *report);
+    }
+}
+
+/// An agent without a cluster, and a witness with or without one.
+async fn wait_or_witness(
+    life: &Life,
+    me: &Member,
+    born: &Born,
+    cluster: Option<ClusterId>,
+) -> Result<Ending, LifeError> {
+    let common = begin(life, me, born, cluster, None)?;
+    let Common { transport, incoming, register, bridge, heard, reports, events } = common;
+    let founding = Arc::new(Founding {
+        settings: life.settings.clone(),
+        me: me.id,
+        boot: born.boot,
+        run: born.run,
+        place: life.place.clone(),
+        register: Arc::clone(&register),
+        bridge: Arc::clone(&bridge),
+        transport: transport.clone(),
+        offer: born.offer,
+    });
+    if let Some(host) = &life.host {
+        let (inputs, _) = driver::queue();
+        host.begin(inputs, transport.clone(), events.clone());
+    }
+    let quiet = Arc::new(Quiet {
+        founding,
+        host: life.host.clone(),
+        heard,
+        reports,
+        events,
+        bridge: Arc::clone(&bridge),
+        belongs: cluster.is_some(),
+        founded: tokio::sync::Notify::new(),
+        busy: tokio::sync::Mutex::new(()),
+    });
+    let answerer: Answerer = {
+        let quiet = Arc::clone(&quiet);
+        Arc::new(move |ask, progress| {
+            let quiet = Arc::clone(&quiet);
+            Box::pin(async move { quiet.reply(ask, progress).await })
+        })
+    };
+    let socket = life.place.socket();
+    let listener = serve::listen(&socket).map_err(|e| LifeError::File(socket, e))?;
+    tokio::spawn(serve::run(listener, Arc::clone(&answerer)));
+    let peers = Arc::clone(&quiet) as Arc<dyn Peers>;
+    tokio::spawn(peer::run(incoming, peers, life.host.clone(), answerer));
+    ready(life, if quiet.belongs { "votes" } else { "waits for regent init" });
+
+    let mut stop = life.stop.clone();
+    let mut latest = bridge.latest();
+    let mut alive = tokio::time::interval(Duration::from_millis(100));
+    let word = serde_json::to_vec(&crate::dispatch::Word::Alive).map_err(io::Error::from)?;
+    let feeding = life.owns_process.then(Notify::from_environment);
+    let ending = loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break Ending::Stop,
+            _ = alive.tick() => {
+                transport.send_to_all(Lane::Report, &word);
+                if let Some(notify) = &feeding {
+                    notify.watchdog();
+                }
+            }
+            () = quiet.founded.notified() => break Ending::Again,
+            Ok(()) = latest.changed() => {
+                let seated = latest
+                    .borrow_and_update()
+                    .as_ref()
+                    .is_some_and(|v| v.seat_of(StoreNode(me.id.0)).is_some());
+                if seated && !quiet.belongs {
+                    break Ending::Again;
+                }
+            }
+        }
+    };
+    drop((quiet, bridge));
+    end_register(register).await;
+    Ok(ending)
+}
+
+/// Ends the register's threads, so that the record is free for the next life.
+async fn end_register(register: Arc<Handle>) {
+    register.tell(Event::Shutdown);
+    drop(register);
+}
+
+/// An agent without a core: what it answers.
+struct Quiet {
+    founding: Arc<Founding>,
+    host: Option<Arc<dyn Host>>,
+    heard: Arc<Heard>,
+    reports: Reports,
+    events: Events,
+    bridge: Arc<Bridge>,
+    belongs: bool,
+    founded: tokio::sync::Notify,
+    busy: tokio::sync::Mutex<()>,
+}
+
+impl Quiet {
+    async fn reply(&self, ask: Ask, progress: Progress) -> Reply {
+        let name = || self.founding.settings.name(self.founding.me);
+        match ask {
+            Ask::Status => Reply::Status(Box::new(self.status())),
+            Ask::History { last } => history(name(), &self.events, last),
+            Ask::Explain if self.belongs => Reply::Text(vec![
+                "this is the witness: it votes, runs no resources, and never holds".into(),
+            ]),
+            Ask::Explain => Reply::Text(vec![self.reason()]),
+            Ask::Init => self.init(&progress).await,
+            Ask::Switchover { .. } | Ask::AdmitVoter { .. } if self.belongs => refuse(
+                RefusalKind::Guard,
+                "a witness proposes nothing",
+                "ask a node: --node NAME, or there",
+            ),
+            Ask::Switchover { .. } | Ask::AdmitVoter { .. } => {
+                refuse(RefusalKind::NotInitialised, &self.reason(), "regent init")
+            }
+        }
+    }
+
+    fn reason(&self) -> String {
+        format!(
+            "{} belongs to no cluster yet: run regent init, once, on the node whose data shall be served; \
+             if its disk was lost: regent voter admit {0}, on another node",
+            self.founding.settings.name(self.founding.me)
+        )
+    }
+
+    fn status(&self) -> regent_api::status::Status {
+        let founding = &self.founding;
+        let frame = Frame { settings: &founding.settings, me: founding.me, heard: &self.heard };
+        if !self.belongs {
+            return frame.uninitialised(&self.reason());
+        }
+        let latest = self.bridge.latest().borrow().clone();
+        let state = crate::status::decode(latest.as_deref()).map(|(_, state)| state);
+        let reports = self.reports.lock().expect("nothing panics while it holds this");
+        frame.of_witness(state.as_ref(), &reports)
+    }
+
+    async fn init(&self, progress: &Progress) -> Reply {
+        let Some(host) = self.host.clone() else {
+            return refuse(
+                RefusalKind::Guard,
+                "a witness has no data to serve",
+                "run regent init on a node",
+            );
+        };
+        let Ok(_busy) = self.busy.try_lock() else {
+            return refuse(RefusalKind::Guard, "regent init is under way already", "wait for it");
+        };
+        match self.founding.found(host.as_ref(), progress).await {
+            Ok(text) => {
+                self.events.write(Severity::Info, 1, "cluster.founded", &text);
+                // The answer leaves first.
+                let founded = &self.founded;
+                founded.notify_one();
+                Reply::Done(text)
+            }
+            Err(refusal) => Reply::Refused(refusal),
+        }
+    }
+}
+
+impl Peers for Quiet {
+    fn answer(&self, _from: NodeId, question: Question) -> Later<PeerAnswer> {
+        let founding = Arc::clone(&self.founding);
+        let latest = self.bridge.latest().borrow().clone();
+        let belongs = self.belongs;
+        Box::pin(async move {
+            match latest.filter(|_| belongs) {
+                Some(value) => belonging(&value, founding.me),
+                None => founding.answer(question).await,
+            }
+        })
+    }
+}
+
+/// The answer of a voter that has its cluster, to whoever founds one.
+fn belonging(value: &regent_store::cell::Value, me: NodeId) -> PeerAnswer {
+    let state = crate::status::decode(Some(value));
+    match (state, value.seat_of(StoreNode(me.0))) {
+        (Some((_, state)), Some(seat)) => {
+            PeerAnswer::Belongs { cluster: state.cluster, voter: Hex(seat.voter.0) }
+        }
+        (Some(_) | None, _) => PeerAnswer::Refused("it votes already".into()),
+    }
+}
+
+/// A node with a core.
+async fn serve_as_node(
+    life: &Life,
+    me: &Member,
+    born: &Born,
+    cluster: ClusterId,
+    high: u64,
+    host: Arc<dyn Host>,
+) -> Result<Ending, LifeError> {
+    let runs_file = life.place.runs();
+    let runs = runs::add(&runs_file, me.id, born.run).map_err(|e| LifeError::File(runs_file, e))?;
+    // The plan has done its work; a voter that loses its record later must not find it (R2).
+    let plan = life.place.plan();
+    match std::fs::remove_file(&plan) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(LifeError::File(plan, error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let (gate, slots) = host.gate().map_err(LifeError::Gate)?;
+    let (inputs, queue) = driver::queue();
+    let common = begin(life, me, born, Some(cluster), Some(inputs.clone()))?;
+    let Common { transport, incoming, register, bridge, heard, events, .. } = common;
+
+    let record = RunRecord { runs, high: Version(high), lock_held: true, gate: slots };
+    let identity = CoreIdentity {
+        cluster,
+        node: me.id,
+        boot: born.boot,
+        run: born.run,
+        seed: born.seed.rotate_left(17),
+    };
+    let now = clock::now();
+    let mut journal = Journal::start(&life.place.journal());
+    journal.begin(now, format!("{identity:?} {record:?} {:?}", life.settings.spec()));
+    let node = Node::new(identity, life.settings.spec(), record, now);
+    let (commands, carried) = mpsc::channel();
+    let waiting = Waiting::default();
+    let dispatcher = Dispatcher {
+        me: me.id,
+        register: Arc::clone(&register),
+        bridge: Arc::clone(&bridge),
+        transport: transport.clone(),
+        host: Arc::clone(&host),
+        waiting: waiting.clone(),
+        events: events.clone(),
+    };
+    let notify = life.owns_process.then(Notify::from_environment);
+    let driver = Driver { node, gate, events: queue, commands, journal, notify, clock: clock::now };
+    let lease = std::thread::Builder::new().name("lease".into()).spawn(move || driver.run())?;
+    let carrier = std::thread::Builder::new()
+        .name("dispatch".into())
+        .spawn(move || dispatcher.run(&carried))?;
+    // What this node voted for last is a view too, and it is here at once.
+    regent_store::Register::watch(register.as_ref());
+    host.begin(inputs.clone(), transport.clone(), events.clone());
+    events.write(
+        Severity::Info,
+        0,
+        "agent.began",
+        &format!("run {}, boot {}", born.run, born.boot),
+    );
+
+    let speaking = Arc::new(Speaking {
+        settings: life.settings.clone(),
+        me: me.id,
+        attempt: AttemptId { node: me.id, boot: born.boot, run: born.run, n: 0 },
+        admissions: AtomicU64::new(1 << 40),
+        inputs: inputs.clone(),
+        waiting,
+        heard,
+        events,
+        bridge: Arc::clone(&bridge),
+        register: Arc::clone(&register),
+    });
+    let answerer: Answerer = {
+        let speaking = Arc::clone(&speaking);
+        Arc::new(move |ask, _| {
+            let speaking = Arc::clone(&speaking);
+            Box::pin(async move { speaking.reply(ask).await })
+        })
+    };
+    let socket = life.place.socket();
+    let listener = serve::listen(&socket).map_err(|e| LifeError::File(socket, e))?;
+    tokio::spawn(serve::run(listener, Arc::clone(&answerer)));
+    let peers = Arc::clone(&speaking) as Arc<dyn Peers>;
+    tokio::spawn(peer::run(incoming, peers, Some(host), answerer));
+    ready(life, "member of a cluster");
+
+    // It ends only with its process.
+    life.stop.clone().wait_for(|stop| *stop).await.ok();
+    inputs.stop();
+    for thread in [lease, carrier] {
+        thread.join().ok();
+    }
+    drop((speaking, bridge));
+    end_register(register).await;
+    Ok(Ending::Stop)
+}
+
+fn ready(life: &Life, status: &str) {
+    if life.owns_process {
+        let notify = Notify::from_environment();
+        notify.status(status);
+        notify.ready();
+    }
+}
+
+/// A node with a core: what it answers.
+struct Speaking {
+    settings: Settings,
+    me: NodeId,
+    attempt: AttemptId,
+    admissions: AtomicU64,
+    inputs: Inputs,
+    waiting: Waiting,
+    heard: Arc<Heard>,
+    events: Events,
+    bridge: Arc<Bridge>,
+    register: Arc<Handle>,
+}
+
+impl Speaking {
+    async fn reply(&self, ask: Ask) -> Reply {
+        match ask {
+            Ask::Status => self.status(),
+            Ask::Explain => match self.inputs.look(LOOK) {
+                Some(core) => Reply::Text(core.reasons),
+                None => stalled(),
+            },
+            Ask::History { last } => history(self.settings.name(self.me), &self.events, last),
+            Ask::Switchover { to } => self.switchover(to).await,
+            Ask::Init => refuse(
+                RefusalKind::Guard,
+                "this node belongs to a cluster already",
+                "regent status shows it",
+            ),
+            Ask::AdmitVoter { node } => self.admit(&node).await,
+        }
+    }
+
+    fn status(&self) -> Reply {
+        let Some(core) = self.inputs.look(LOOK) else { return stalled() };
+        let frame = Frame { settings: &self.settings, me: self.me, heard: &self.heard };
+        Reply::Status(Box::new(frame.of_node(&core, None)))
+    }
+
+    async fn switchover(&self, to: Option<String>) -> Reply {
+        let named = match to {
+            None => None,
+            Some(name) => match self.settings.member(&name).filter(|m| !m.witness) {
+                Some(member) => Some(member.id),
+                None => {
+                    let nodes: Vec<&str> = self
+                        .settings
+                        .members
+                        .iter()
+                        .filter(|m| !m.witness)
+                        .map(|m| m.name.as_str())
+                        .collect();
+                    let remedy = format!("one of {}", nodes.join(", "));
+                    return refuse(
+                        RefusalKind::Usage,
+                        &format!("there is no node {name}"),
+                        &remedy,
+                    );
+                }
+            },
+        };
+        let (request, answer) = self.waiting.enter();
+        self.inputs.put(Input::Operator { request, what: Request::Switchover { to: named } });
+        let bound = Duration::from_nanos(self.settings.pace.switchover_max.0) + MOVE_GRACE;
+        let remedy = "regent explain says why; regent history what was done";
+        match tokio::time::timeout(bound, answer).await {
+            Ok(Ok(Answer::Done(text))) => Reply::Done(text),
+            Ok(Ok(Answer::Text(lines))) => Reply::Done(lines.join("; ")),
+            Ok(Ok(Answer::Refused { reason })) => refuse(RefusalKind::Guard, &reason, remedy),
+            Ok(Ok(Answer::Failed { reason })) => refuse(RefusalKind::TimedOut, &reason, remedy),
+            Ok(Err(_)) | Err(_) => {
+                refuse(RefusalKind::TimedOut, "the move did not come to its end in time", remedy)
+            }
+        }
+    }
+
+    /// R2: a voter that lost its disk is a new voter, and this is its only way in.
+    async fn admit(&self, name: &str) -> Reply {
+        let Some(member) = self.settings.member(name) else {
+            return refuse(
+                RefusalKind::Usage,
+                &format!("there is no member {name}"),
+                "a name from the configuration",
+            );
+        };
+        let n = self.admissions.fetch_add(1, Ordering::Relaxed);
+        let attempt = attempt_of(&AttemptId { n, ..self.attempt });
+        let node = StoreNode(member.id.0);
+        let (id, answer) = self.bridge.own_request();
+        let request = StoreRequest::Admit(Admit { attempt, node, instead_of: node });
+        self.register.tell(Event::Request { id, request });
+        let again = "regent voter admit again";
+        match answer.await {
+            Ok(StoreAnswer::Won(_)) => {
+                let text = format!("{name} votes again, under a new id");
+                self.events.write(Severity::Warning, 0, "register.voter-admitted", &text);
+                Reply::Done(text)
+            }
+            Ok(StoreAnswer::Refused(StoreRefusal::AlreadyVotes)) => {
+                Reply::Done(format!("{name} votes already"))
+            }
+            Ok(StoreAnswer::Refused(why @ StoreRefusal::NoAnswer)) => refuse(
+                RefusalKind::Unreachable,
+                &why.to_string(),
+                &format!("start its agent, then {again}"),
+            ),
+            Ok(StoreAnswer::Refused(why)) => refuse(RefusalKind::Guard, &why.to_string(), again),
+            Ok(StoreAnswer::Lost(_) | StoreAnswer::View(_)) => {
+                refuse(RefusalKind::TimedOut, "another change came first", again)
+            }
+            Ok(StoreAnswer::Unknown) => {
+                refuse(RefusalKind::TimedOut, "no majority of voters answered in time", again)
+            }
+            Ok(StoreAnswer::WentBack { .. }) => refuse(
+                RefusalKind::Unsafe,
+                "the register went back [R2]",
+                "stop, and find out which voters were restored from old copies",
+            ),
+            Err(_) => refuse(RefusalKind::Internal, "the register's threads ended", again),
+        }
+    }
+}
+
+impl Peers for Speaking {
+    fn answer(&self, _from: NodeId, question: Question) -> Later<PeerAnswer> {
+        let latest = self.bridge.latest().borrow().clone();
+        let me = self.me;
+        Box::pin(async move {
+            match (question, latest) {
+                (Question::OfferVoter { .. } | Question::Install(_), Some(value)) => {
+                    belonging(&value, me)
+                }
+                (Question::OfferVoter { .. } | Question::Install(_), None)
+                | (Question::Database(_), _) => PeerAnswer::Refused("it votes already".into()),
+            }
+        })
+    }
+}
+
+fn history(node: String, events: &Events, last: usize) -> Reply {
+    let events = events.last(last);
+    Reply::History(History { version: regent_api::VERSION, node, events })
+}
+
+fn stalled() -> Reply {
+    refuse(
+        RefusalKind::Unreachable,
+        "the lease thread does not answer",
+        "systemd restarts the agent when its watchdog ends; journalctl -u regent",
+    )
+}

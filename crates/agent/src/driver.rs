@@ -1,0 +1,167 @@
+//! The lease thread: it waits for an input or a deadline, feeds core, and carries out what must keep its order.
+//!
+//! It takes no decision and waits for nothing but its queue: the clock and the kernel's filter are asked inline
+//! (microseconds), everything else is handed on. The watchdog is fed from here and nowhere else, so that a
+//! stalled lease thread is found out by systemd.
+
+use crate::journal::Journal;
+use crate::log;
+use regent_adapters::notify::Notify;
+use regent_core::command::{Action, Command, GateStep, Outcome};
+use regent_core::node::{Input, Node, NodeStatus};
+use regent_core::time::{Span, Time};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+/// What may wait for the lease thread: a minute of reports and views while it is stalled, after which it is dead.
+const QUEUE: usize = 4096;
+
+/// Its priority among real-time threads: above ordinary ones, below the kernel's own (which start at 50).
+const PRIORITY: u8 = 20;
+
+/// What the lease thread takes.
+pub enum Event {
+    /// For core.
+    Input(Input),
+    /// Somebody wants to know; the answer goes there.
+    Look(SyncSender<Box<NodeStatus>>),
+    /// End, closing nothing: the kernel's tickets do that.
+    Stop,
+}
+
+/// The way to the lease thread.
+#[derive(Clone)]
+pub struct Inputs {
+    queue: SyncSender<Event>,
+}
+
+/// The queue and its end.
+pub fn queue() -> (Inputs, Receiver<Event>) {
+    let (queue, events) = sync_channel(QUEUE);
+    (Inputs { queue }, events)
+}
+
+impl Inputs {
+    /// An outcome or an observation that must not be lost: waits for room.
+    pub fn put(&self, input: Input) {
+        // Without a lease thread the process is ending.
+        self.queue.send(Event::Input(input)).ok();
+    }
+
+    /// A message that will be repeated: a report, a view. Lost when there is no room.
+    pub fn offer(&self, input: Input) {
+        match self.queue.try_send(Event::Input(input)) {
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    /// Asks for a picture of what core knows; none if the lease thread does not answer in time.
+    pub fn look(&self, patience: Duration) -> Option<Box<NodeStatus>> {
+        let (answer, picture) = sync_channel(1);
+        self.queue.try_send(Event::Look(answer)).ok()?;
+        picture.recv_timeout(patience).ok()
+    }
+
+    /// Ends the lease thread.
+    pub fn stop(&self) {
+        self.queue.send(Event::Stop).ok();
+    }
+}
+
+/// The kernel's filter, as the lease thread drives it.
+pub trait Gate: Send {
+    /// One transaction, the kernel's answer awaited.
+    fn step(&mut self, step: GateStep) -> Result<(), String>;
+}
+
+/// Everything the lease thread owns.
+pub struct Driver {
+    /// The decision core.
+    pub node: Node,
+    /// The kernel's filter.
+    pub gate: Box<dyn Gate>,
+    /// Its queue.
+    pub events: Receiver<Event>,
+    /// Where commands go that it does not carry out itself.
+    pub commands: Sender<Command>,
+    /// What is written down.
+    pub journal: Journal,
+    /// Who watches it.
+    pub notify: Option<Notify>,
+    /// The only reader of time.
+    pub clock: fn() -> Time,
+}
+
+impl Driver {
+    /// Runs until it is stopped.
+    pub fn run(mut self) {
+        if let Err(error) = regent_adapters::clock::real_time(PRIORITY) {
+            log::warning(&format!("failed to {error}; going on without"));
+        }
+        // A third of what systemd allows leaves room for one that comes late.
+        let feed = self.notify.as_ref().and_then(Notify::watchdog_interval).map(|i| Span(i.0 / 3));
+        let mut fed = (self.clock)();
+        loop {
+            let wake = self.node.next_wake((self.clock)());
+            let wake = feed.map_or(wake, |feed| wake.min(feed));
+            let event = self.events.recv_timeout(Duration::from_nanos(wake.0));
+            // C2: read after the input arrived, never before.
+            let now = (self.clock)();
+            match event {
+                Ok(Event::Input(input)) => self.feed(input, now),
+                Err(RecvTimeoutError::Timeout) => self.feed(Input::Tick, now),
+                Ok(Event::Look(answer)) => {
+                    // Who does not wait any more is not answered.
+                    answer.try_send(Box::new(self.node.status(now))).ok();
+                }
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.drain();
+            if let (Some(feed), Some(notify)) = (feed, &self.notify)
+                && now.elapsed_most(fed) >= feed
+            {
+                notify.watchdog();
+                fed = now;
+            }
+        }
+    }
+
+    fn feed(&mut self, input: Input, now: Time) {
+        self.journal.input(now, &input);
+        self.node.handle(input, now);
+    }
+
+    /// Carries out in order: what stands behind a reading of the clock or a change of the gate sees its outcome.
+    fn drain(&mut self) {
+        while let Some(command) = self.node.poll_command() {
+            self.journal.command((self.clock)(), &command);
+            let id = command.id;
+            match command.action {
+                Action::ReadClock => {
+                    let now = (self.clock)();
+                    self.feed(Input::Outcome { id, outcome: Outcome::Clock(now) }, now);
+                }
+                Action::Gate(step) => {
+                    let outcome = match self.gate.step(step) {
+                        Ok(()) => Outcome::Done,
+                        Err(why) => Outcome::Failed(why),
+                    };
+                    let now = (self.clock)();
+                    self.feed(Input::Outcome { id, outcome }, now);
+                }
+                Action::Address(_)
+                | Action::Propose { .. }
+                | Action::Read
+                | Action::Database(_)
+                | Action::Service { .. }
+                | Action::ProbePeer { .. }
+                | Action::Send(_)
+                | Action::Tell(_)
+                | Action::Answer { .. } => {
+                    // Without a dispatcher the process is ending.
+                    self.commands.send(command).ok();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What carries out commands on this host, and the seam where a test puts another.
+
+use crate::driver::{Gate, Inputs};
+use crate::events::Events;
+use crate::transport::{Stream, Transport};
+use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
+use regent_core::command::{AddressStep, DatabaseStep, ServiceStep};
+use regent_core::id::{CommandId, Incarnation, NodeId};
+use regent_core::observe::ServiceId;
+use regent_core::time::Span;
+use std::pin::Pin;
+
+/// A future that owns what it needs.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The hands of the agent. No method blocks: each hands its work on, and the outcome comes to [`Inputs`].
+pub trait Host: Send + Sync + 'static {
+    /// The kernel's filter for the lease thread, and what an earlier run left in its slots.
+    fn gate(&self) -> Result<(Box<dyn Gate>, [Option<Span>; 2]), String>;
+
+    /// From now on observations and outcomes go there. Called once, within the runtime.
+    fn begin(&self, inputs: Inputs, transport: Transport, events: Events);
+
+    /// Changes the virtual IP on this host; one after another.
+    fn address(&self, id: CommandId, step: AddressStep);
+
+    /// One step of the local database.
+    fn database(&self, id: CommandId, step: DatabaseStep);
+
+    /// Starts or kills a service.
+    fn service(&self, id: CommandId, service: ServiceId, step: ServiceStep);
+
+    /// Asks whether a silent peer's host lives.
+    fn probe(&self, id: CommandId, node: NodeId);
+
+    /// For `init`: the database runs, is under control, and its data are this incarnation.
+    fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>>;
+
+    /// Answers a peer's question to the database.
+    fn serve(&self, request: PeerRequest) -> Later<PeerAnswer>;
+
+    /// Sends a copy of the database.
+    fn send_backup(&self, stream: Stream) -> Later<Result<(), String>>;
+}

@@ -1,0 +1,274 @@
+//! Every input and command of core as a line of JSON, bounded: what an incident is replayed from.
+//!
+//! The lease thread only hands over; a thread of its own writes. What does not fit is lost, and the next line
+//! says how many were.
+
+use crate::log;
+use regent_core::command::Command;
+use regent_core::node::Input;
+use regent_core::time::Time;
+use serde::Serialize;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// What may wait for the disk: some seconds of a busy node.
+const QUEUE: usize = 4096;
+
+/// How long one file gets, and how many there are: together about an hour of a busy node.
+const LENGTH_MAX: u64 = 16 << 20;
+const FILES_MAX: usize = 4;
+
+/// The way into the journal.
+pub struct Journal {
+    queue: Option<SyncSender<Line>>,
+    lost: u64,
+}
+
+enum What {
+    Began(String),
+    Input(Input),
+    Command(Command),
+}
+
+struct Line {
+    at: Time,
+    lost: u64,
+    what: What,
+}
+
+impl Journal {
+    /// Starts the thread; without a directory that can be written there is no journal, and that is told.
+    pub fn start(dir: &Path) -> Journal {
+        let (queue, lines) = sync_channel(QUEUE);
+        let dir = dir.to_path_buf();
+        let begun = fs::create_dir_all(&dir).and_then(|()| {
+            std::thread::Builder::new().name("journal".into()).spawn(move || run(&dir, &lines))
+        });
+        if let Err(error) = begun {
+            log::warning(&format!("failed to keep a journal: {error}"));
+            return Journal { queue: None, lost: 0 };
+        }
+        Journal { queue: Some(queue), lost: 0 }
+    }
+
+    /// The first line of a run: all that a replay needs beside the inputs.
+    pub fn begin(&mut self, at: Time, head: String) {
+        self.write(at, What::Began(head));
+    }
+
+    /// An input, before core takes it. Deadlines that nothing follows from are left out.
+    pub fn input(&mut self, at: Time, input: &Input) {
+        if self.queue.is_some() && *input != Input::Tick {
+            self.write(at, What::Input(input.clone()));
+        }
+    }
+
+    /// A command, before it is carried out.
+    pub fn command(&mut self, at: Time, command: &Command) {
+        if self.queue.is_some() {
+            self.write(at, What::Command(command.clone()));
+        }
+    }
+
+    fn write(&mut self, at: Time, what: What) {
+        let Some(queue) = &self.queue else { return };
+        match queue.try_send(Line { at, lost: self.lost, what }) {
+            Ok(()) => self.lost = 0,
+            Err(_) => self.lost += 1,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    boot: u64,
+    raw: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    lost: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    began: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<Read<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<&'a Command>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// An input as it stands in a line; the bytes of a view as the text that they are.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Read<'a> {
+    Tick,
+    View {
+        version: u64,
+        state: std::borrow::Cow<'a, str>,
+        recent: &'a [regent_core::id::AttemptId],
+    },
+    Outcome {
+        id: regent_core::id::CommandId,
+        outcome: &'a regent_core::command::Outcome,
+    },
+    Report(&'a regent_core::observe::Report),
+    DatabaseUnit(regent_core::observe::UnitState),
+    ServiceUnit {
+        service: regent_core::observe::ServiceId,
+        state: regent_core::observe::UnitState,
+    },
+    GateLost,
+    Stranger {
+        mac: [u8; 6],
+    },
+    Operator {
+        request: regent_core::id::RequestId,
+        what: &'a regent_core::command::Request,
+    },
+}
+
+impl<'a> Read<'a> {
+    fn of(input: &'a Input) -> Read<'a> {
+        match input {
+            Input::Tick => Read::Tick,
+            Input::View { version, bytes, recent } => {
+                Read::View { version: version.0, state: String::from_utf8_lossy(bytes), recent }
+            }
+            Input::Outcome { id, outcome } => Read::Outcome { id: *id, outcome },
+            Input::Report(report) => Read::Report(report),
+            Input::DatabaseUnit(state) => Read::DatabaseUnit(*state),
+            Input::ServiceUnit { service, state } => {
+                Read::ServiceUnit { service: *service, state: *state }
+            }
+            Input::GateLost => Read::GateLost,
+            Input::Stranger { mac } => Read::Stranger { mac: *mac },
+            Input::Operator { request, what } => Read::Operator { request: *request, what },
+        }
+    }
+}
+
+fn encode(line: &Line) -> serde_json::Result<Vec<u8>> {
+    let mut written = Written {
+        boot: line.at.boot,
+        raw: line.at.raw,
+        lost: line.lost,
+        began: None,
+        input: None,
+        command: None,
+    };
+    match &line.what {
+        What::Began(head) => written.began = Some(head),
+        What::Input(input) => written.input = Some(Read::of(input)),
+        What::Command(command) => written.command = Some(command),
+    }
+    let mut bytes = serde_json::to_vec(&written)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn run(dir: &Path, lines: &Receiver<Line>) {
+    let mut files = match Files::open(dir) {
+        Ok(files) => files,
+        Err(error) => {
+            log::warning(&format!("failed to open the journal in {}: {error}", dir.display()));
+            return;
+        }
+    };
+    loop {
+        let done = match lines.recv_timeout(Duration::from_millis(200)) {
+            Ok(line) => encode(&line).map_err(io::Error::from).and_then(|b| files.append(&b)),
+            Err(RecvTimeoutError::Timeout) => files.file.flush(),
+            Err(RecvTimeoutError::Disconnected) => {
+                files.file.flush().ok();
+                return;
+            }
+        };
+        if let Err(error) = done {
+            log::warning(&format!("failed to write the journal, it ends here: {error}"));
+            return;
+        }
+    }
+}
+
+struct Files {
+    dir: PathBuf,
+    file: BufWriter<File>,
+    length: u64,
+}
+
+impl Files {
+    /// Each run has files of its own, so that a run's first line is the first of a file.
+    fn open(dir: &Path) -> io::Result<Files> {
+        rotate(dir)?;
+        let file = BufWriter::new(File::create(name(dir, 0))?);
+        Ok(Files { dir: dir.into(), file, length: 0 })
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.length > LENGTH_MAX {
+            self.file.flush()?;
+            *self = Files::open(&self.dir)?;
+        }
+        self.length += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+}
+
+fn name(dir: &Path, age: usize) -> PathBuf {
+    dir.join(format!("{age}.jsonl"))
+}
+
+/// `0.jsonl` is the newest; each becomes one older, and the oldest goes.
+fn rotate(dir: &Path) -> io::Result<()> {
+    for age in (0..FILES_MAX - 1).rev() {
+        if name(dir, age).exists() {
+            fs::rename(name(dir, age), name(dir, age + 1))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+    use regent_core::id::Version;
+
+    #[test]
+    fn inputs_and_commands_become_lines_in_order() {
+        let dir = Scratch::new("journal");
+        let mut journal = Journal::start(dir.path());
+        let at = Time { boot: 5, raw: 6 };
+        journal.begin(at, "{\"node\":1}".into());
+        let bytes = br#"{"format":1}"#.to_vec();
+        journal.input(at, &Input::View { version: Version(3), bytes, recent: vec![] });
+        journal.input(at, &Input::Tick);
+        drop(journal);
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        let text = loop {
+            let text = fs::read_to_string(name(dir.path(), 0)).unwrap_or_default();
+            if text.lines().count() == 2 {
+                break text;
+            }
+            assert!(std::time::Instant::now() < deadline, "{text}");
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines[0]["began"], "{\"node\":1}");
+        assert_eq!(lines[1]["input"]["view"]["state"], "{\"format\":1}");
+        assert_eq!((lines[1]["boot"].as_u64(), lines[1]["raw"].as_u64()), (Some(5), Some(6)));
+    }
+
+    #[test]
+    fn old_files_go() {
+        let dir = Scratch::new("journal-old");
+        for _ in 0..FILES_MAX + 3 {
+            Files::open(dir.path()).unwrap();
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), FILES_MAX);
+    }
+}

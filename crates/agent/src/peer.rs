@@ -1,0 +1,151 @@
+//! What agents ask each other, one question to a connection.
+
+use crate::host::Host;
+use crate::serve::{self, Answerer};
+use crate::transport::{Incoming, Purpose, Transport, frame};
+use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
+use regent_core::id::{ClusterId, Incarnation, NodeId};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// How long an answer may take: the longest look-up in a peer's binary logs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A question.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// `init`: under which id would you vote? With the asker's settings in one word, so that two configurations
+    /// do not become one cluster.
+    OfferVoter {
+        /// [`crate::init::fingerprint`].
+        settings: String,
+    },
+    /// `init`: here is the whole plan; store your part of it.
+    Install(Box<Plan>),
+    /// To the database's worker.
+    Database(PeerRequest),
+}
+
+/// An answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Under this one.
+    Voter(Hex),
+    /// I vote already.
+    Belongs {
+        /// In this cluster.
+        cluster: ClusterId,
+        /// Under this id.
+        voter: Hex,
+    },
+    /// It is stored, and durable.
+    Installed,
+    /// From the database's worker.
+    Database(PeerAnswer),
+    /// No, and why.
+    Refused(String),
+}
+
+/// Sixty-four bits as text: JSON numbers end at 2^53.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hex(pub u64);
+
+impl Serialize for Hex {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:016x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Hex, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u64::from_str_radix(&text, 16).map(Hex).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A cluster to be: every voter derives its own first record from it, so all start with the same value.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// Drawn once.
+    pub cluster: ClusterId,
+    /// The data that shall be served, drawn once.
+    pub incarnation: Incarnation,
+    /// Who votes where; each voter drew its own id.
+    pub seats: Vec<Seat>,
+    /// The first State, encoded.
+    pub state: String,
+}
+
+/// A voter of the plan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Seat {
+    /// Where.
+    pub node: NodeId,
+    /// Under which id.
+    pub voter: Hex,
+}
+
+/// Asks one member one question.
+pub async fn ask(
+    transport: &Transport,
+    node: NodeId,
+    question: &Question,
+) -> Result<Answer, String> {
+    let exchange = async {
+        let mut stream = transport.open(node, Purpose::Request).await.map_err(|e| e.to_string())?;
+        frame::write_json(&mut stream, question).await.map_err(|e| e.to_string())?;
+        frame::read_json(&mut stream).await.map_err(|e| e.to_string())
+    };
+    timeout(PATIENCE, exchange).await.map_err(|_| "no answer in time".to_string())?
+}
+
+/// What answers a peer here.
+pub trait Peers: Send + Sync + 'static {
+    /// Answers about voters and plans.
+    fn answer(&self, from: NodeId, question: Question) -> crate::host::Later<Answer>;
+}
+
+/// Takes what other agents and operators dialled for, until the runtime ends.
+pub async fn run(
+    mut incoming: mpsc::Receiver<Incoming>,
+    peers: Arc<dyn Peers>,
+    host: Option<Arc<dyn Host>>,
+    answerer: Answerer,
+) {
+    while let Some(Incoming { from, purpose, mut stream }) = incoming.recv().await {
+        let (peers, host, answerer) = (Arc::clone(&peers), host.clone(), Arc::clone(&answerer));
+        tokio::spawn(async move {
+            match (purpose, from, host) {
+                (Purpose::Operator, _, _) => serve::converse(stream, true, answerer).await,
+                (Purpose::Request, Some(from), host) => {
+                    let question = timeout(PATIENCE, frame::read_json(&mut stream)).await;
+                    let Ok(Ok(question)) = question else { return };
+                    let answer = match (question, host) {
+                        (Question::Database(request), Some(host)) => {
+                            Answer::Database(host.serve(request).await)
+                        }
+                        (Question::Database(_), None) => {
+                            Answer::Refused("there is no database here".into())
+                        }
+                        (question, _) => peers.answer(from, question).await,
+                    };
+                    // A peer that went away asks again.
+                    frame::write_json(&mut stream, &answer).await.ok();
+                }
+                (Purpose::Bulk, Some(_), Some(host)) => {
+                    if let Err(error) = host.send_backup(stream).await {
+                        crate::log::warning(&format!("failed to send a copy: {error}"));
+                    }
+                }
+                (Purpose::Register | Purpose::Report, _, _)
+                | (Purpose::Request | Purpose::Bulk, None, _)
+                | (Purpose::Bulk, Some(_), None) => {}
+            }
+        });
+    }
+}

@@ -1,0 +1,171 @@
+//! The register as the agent sees it: swaps go in, views and answers come out.
+
+use crate::driver::Inputs;
+use crate::events::Events;
+use crate::transport::{Lane, Transport};
+use regent_api::history::Severity;
+use regent_core::command::{Outcome, SwapOutcome};
+use regent_core::id::{AttemptId, BootId, ClusterId, CommandId, NodeId, RunId, Version};
+use regent_core::node::Input;
+use regent_core::state::State;
+use regent_store::cell::{Answer, Attempt, Message, NodeId as StoreNode, Swap, Value};
+use regent_store::{Fault, Outbox, RequestId, Storing};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{oneshot, watch};
+
+/// Requests of the agent's own, beside core's commands, are numbered from here.
+const OWN: u64 = 1 << 63;
+
+/// What the threads of the register say, passed on.
+pub struct Bridge {
+    transport: Transport,
+    inputs: Option<Inputs>,
+    events: Events,
+    latest: watch::Sender<Option<Arc<Value>>>,
+    own: Mutex<Own>,
+}
+
+#[derive(Default)]
+struct Own {
+    next: u64,
+    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+}
+
+impl Bridge {
+    /// Answers to core's commands go to `inputs`; there is none before there is a core.
+    pub fn new(transport: Transport, inputs: Option<Inputs>, events: Events) -> Arc<Bridge> {
+        let (latest, _) = watch::channel(None);
+        Arc::new(Bridge { transport, inputs, events, latest, own: Mutex::default() })
+    }
+
+    /// The newest decided value that is known here, and every newer one.
+    pub fn latest(&self) -> watch::Receiver<Option<Arc<Value>>> {
+        self.latest.subscribe()
+    }
+
+    /// A number for a request of the agent's own, and where its answer comes.
+    pub fn own_request(&self) -> (RequestId, oneshot::Receiver<Answer>) {
+        let (answer, waiting) = oneshot::channel();
+        let mut own = self.own.lock().expect("nothing panics while it holds this");
+        let id = OWN | own.next;
+        own.next += 1;
+        own.waiting.insert(id, answer);
+        (RequestId(id), waiting)
+    }
+
+    fn outcome(&self, id: RequestId, outcome: Outcome) {
+        if let Some(inputs) = &self.inputs {
+            inputs.put(Input::Outcome { id: CommandId(id.0), outcome });
+        }
+    }
+
+    fn view(&self, value: &Value) {
+        if let Some(inputs) = &self.inputs {
+            // Lost when there is no room: the next renewal is a newer one.
+            inputs.offer(Input::View {
+                version: Version(value.version),
+                bytes: value.bytes.clone(),
+                recent: value.recent.iter().map(from_attempt).collect(),
+            });
+        }
+    }
+}
+
+impl Outbox for Bridge {
+    fn send(&self, to: StoreNode, message: Message) {
+        self.transport.send(NodeId(to.0), Lane::Register, regent_store::encode_message(&message));
+    }
+
+    fn answer(&self, id: RequestId, answer: Answer) {
+        if id.0 >= OWN {
+            let mut own = self.own.lock().expect("nothing panics while it holds this");
+            if let Some(waiting) = own.waiting.remove(&id.0) {
+                // Who asked may have given up.
+                waiting.send(answer).ok();
+            }
+            return;
+        }
+        let decided = |v: Value| (Version(v.version), v.bytes);
+        let outcome = match answer {
+            Answer::View(value) => {
+                self.view(&value);
+                Outcome::Done
+            }
+            Answer::Won(value) => {
+                let (version, bytes) = decided(value);
+                Outcome::Swap(SwapOutcome::Won { version, bytes })
+            }
+            Answer::Lost(value) => {
+                let (version, bytes) = decided(value);
+                Outcome::Swap(SwapOutcome::Lost { version, bytes })
+            }
+            Answer::Unknown => Outcome::Swap(SwapOutcome::Unknown),
+            Answer::WentBack { found, high } => {
+                let text =
+                    format!("a majority holds version {found}, and {high} was decided before [R2]");
+                self.events.write(Severity::Alarm, 0, "register.went-back", &text);
+                Outcome::Swap(SwapOutcome::WentBack)
+            }
+            Answer::Refused(why) => Outcome::Failed(why.to_string()),
+        };
+        self.outcome(id, outcome);
+    }
+
+    fn watch(&self, value: &Value) {
+        self.latest.send_if_modified(|latest| {
+            let newer = latest.as_ref().is_none_or(|l| l.version < value.version);
+            if newer {
+                *latest = Some(Arc::new(value.clone()));
+            }
+            newer
+        });
+        self.view(value);
+    }
+
+    fn report(&self, fault: Fault) {
+        self.events.write(Severity::Alarm, 0, "register.not-stored", &fault.to_string());
+    }
+}
+
+/// A swap as the register takes it. Whether it is the holder's, and a plain renewal, is read off the value that it
+/// expects; when that is not known here, it is treated as anybody's.
+pub fn swap(
+    me: NodeId,
+    attempt: AttemptId,
+    expect: Version,
+    bytes: Vec<u8>,
+    latest: Option<&Value>,
+) -> (Swap, Storing) {
+    let before =
+        latest.filter(|v| v.version == expect.0).and_then(|v| State::decode(&v.bytes).ok());
+    let after = State::decode(&bytes).ok();
+    let holder = before.as_ref().is_some_and(|s| s.lease.holder == me);
+    let renewal = match (&before, &after) {
+        (Some(before), Some(after)) => {
+            holder && after.lease.epoch == before.lease.epoch && after.sync == before.sync
+        }
+        (None, _) | (_, None) => false,
+    };
+    let storing = if renewal { Storing::Behind } else { Storing::Before };
+    (Swap { attempt: attempt_of(&attempt), expect: expect.0, bytes, holder }, storing)
+}
+
+/// Core's name of a proposal, for the register.
+pub fn attempt_of(attempt: &AttemptId) -> Attempt {
+    Attempt { node: attempt.node.0, boot: attempt.boot.0, run: attempt.run.0, n: attempt.n }
+}
+
+fn from_attempt(attempt: &Attempt) -> AttemptId {
+    AttemptId {
+        node: NodeId(attempt.node),
+        boot: BootId(attempt.boot),
+        run: RunId(attempt.run),
+        n: attempt.n,
+    }
+}
+
+/// The register's name of a cluster.
+pub fn cluster_of(cluster: ClusterId) -> regent_store::cell::ClusterId {
+    regent_store::cell::ClusterId(cluster.0)
+}

@@ -1,0 +1,284 @@
+//! What core knows, in the words of the API.
+
+use crate::config::Settings;
+use regent_api::VERSION;
+use regent_api::status as api;
+use regent_core::id::{NodeId, Version};
+use regent_core::node::NodeStatus;
+use regent_core::observe::{DatabaseFacts, DatabaseReport, Thread, UnitState};
+use regent_core::role::Role;
+use regent_core::state::{Phase, State};
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// When each member was last heard on any lane: the only sign of a witness.
+#[derive(Default)]
+pub struct Heard {
+    at: Mutex<HashMap<NodeId, Instant>>,
+}
+
+impl Heard {
+    /// It was heard just now.
+    pub fn note(&self, node: NodeId) {
+        self.at.lock().expect("nothing panics while it holds this").insert(node, Instant::now());
+    }
+
+    /// How long ago that was.
+    pub fn age(&self, node: NodeId) -> Option<Duration> {
+        let at = self.at.lock().expect("nothing panics while it holds this");
+        at.get(&node).map(Instant::elapsed)
+    }
+}
+
+/// Who asks for a status to be written, and what it is written from beside core.
+pub struct Frame<'a> {
+    /// The configuration.
+    pub settings: &'a Settings,
+    /// This node.
+    pub me: NodeId,
+    /// Signs of life.
+    pub heard: &'a Heard,
+}
+
+impl Frame<'_> {
+    /// A node that belongs to no cluster yet.
+    pub fn uninitialised(&self, reason: &str) -> api::Status {
+        let mut status = self.of_state(None);
+        status.initialised = false;
+        status.reason = reason.into();
+        status.nodes = self.settings.members.iter().map(|m| self.stranger(m.id)).collect();
+        status
+    }
+
+    /// A witness: it knows the register and hears the nodes' lanes, and has no core.
+    pub fn of_witness(
+        &self,
+        state: Option<&State>,
+        reports: &HashMap<NodeId, regent_core::observe::Report>,
+    ) -> api::Status {
+        let mut status = self.of_state(state);
+        for member in &self.settings.members {
+            let node = match reports.get(&member.id) {
+                Some(report) if !member.witness => self.peer(member.id, report),
+                Some(_) | None => self.stranger(member.id),
+            };
+            status.nodes.push(node);
+        }
+        status
+    }
+
+    /// A node with a core.
+    pub fn of_node(&self, core: &NodeStatus, alarm: Option<String>) -> api::Status {
+        let state = core.view.as_ref().map(|(_, state)| state);
+        let mut status = self.of_state(state);
+        status.alarm = alarm;
+        if core.view.is_none() {
+            status.reason = core.reasons.first().cloned().unwrap_or_default();
+        }
+        status.blocked =
+            core.blocked.as_ref().map(|(row, text)| api::Blocked { row: *row, text: text.clone() });
+        for member in &self.settings.members {
+            let known = core.peers.iter().find(|p| p.node == member.id);
+            let node = if member.id == self.me {
+                self.here(core)
+            } else if let Some((peer, report)) =
+                known.and_then(|p| p.report.as_ref().map(|r| (p, r)))
+            {
+                let mut node = self.peer(member.id, report);
+                node.reachable = peer.reachable;
+                node.age_ms = Some(peer.age.as_millis());
+                if !peer.reachable {
+                    self.forget(&mut node);
+                }
+                node
+            } else {
+                self.stranger(member.id)
+            };
+            status.nodes.push(node);
+        }
+        status
+    }
+
+    /// What the register says.
+    fn of_state(&self, state: Option<&State>) -> api::Status {
+        let name = |id| self.settings.name(id);
+        api::Status {
+            version: VERSION,
+            cluster: self.settings.cluster.clone(),
+            now_node: name(self.me),
+            initialised: true,
+            reason: String::new(),
+            epoch: state.map(|s| s.lease.epoch.0),
+            holder: state.map(|s| name(s.lease.holder)),
+            phase: state.map(|s| match s.lease.phase {
+                Phase::Free => api::Phase::Free,
+                Phase::Heir => api::Phase::Heir,
+                Phase::Ruling => api::Phase::Ruling,
+            }),
+            vip: Some(self.settings.vip_text()),
+            sync: state.map(|s| api::Sync {
+                state: match s.sync.with {
+                    Some(_) => api::SyncState::InSync,
+                    None => api::SyncState::Solo,
+                },
+                writer: name(s.sync.writer.node),
+                with: s.sync.with.map(|c| name(c.node)),
+            }),
+            switchover: state
+                .and_then(|s| s.intent.switchover.filter(|i| i.epoch == s.lease.epoch))
+                .map(|i| name(i.to)),
+            nodes: Vec::new(),
+            blocked: None,
+            alarm: None,
+        }
+    }
+
+    fn here(&self, core: &NodeStatus) -> api::NodeStatus {
+        api::NodeStatus {
+            name: self.settings.name(self.me),
+            role: role(core.role),
+            reachable: true,
+            serving: core.serving,
+            reason: core.reasons.last().cloned().unwrap_or_default(),
+            age_ms: Some(0),
+            database: Some(core.database.as_ref().map_or_else(down, facts)),
+            services: self.services(&core.services),
+        }
+    }
+
+    fn peer(&self, id: NodeId, report: &regent_core::observe::Report) -> api::NodeStatus {
+        let age = self.heard.age(id);
+        api::NodeStatus {
+            name: self.settings.name(id),
+            role: role(report.role),
+            reachable: self.is_fresh(age),
+            serving: report.serving,
+            reason: report.unable.clone().unwrap_or_default(),
+            age_ms: age.map(|a| a.as_millis() as u64),
+            database: Some(report.database.as_ref().map_or_else(down, reported)),
+            services: self.services(&report.services),
+        }
+    }
+
+    /// Somebody who has not told anything but, perhaps, that it lives.
+    fn stranger(&self, id: NodeId) -> api::NodeStatus {
+        let witness = self.settings.member_by_id(id).is_some_and(|m| m.witness);
+        let age = if id == self.me { Some(Duration::ZERO) } else { self.heard.age(id) };
+        api::NodeStatus {
+            name: self.settings.name(id),
+            role: if witness { api::Role::Witness } else { api::Role::Unknown },
+            reachable: self.is_fresh(age),
+            serving: false,
+            reason: String::new(),
+            age_ms: age.map(|a| a.as_millis() as u64),
+            database: None,
+            services: Vec::new(),
+        }
+    }
+
+    /// What a node said before it fell silent is no knowledge of where it is now.
+    fn forget(&self, node: &mut api::NodeStatus) {
+        node.reason = match node.role {
+            api::Role::Unknown => String::new(),
+            other => format!("was {} when last heard", other.word()),
+        };
+        node.role = api::Role::Unknown;
+        node.serving = false;
+        node.database = node.database.take().map(|_| unknown());
+        for service in &mut node.services {
+            service.state = api::Up::Unknown;
+        }
+    }
+
+    fn is_fresh(&self, age: Option<Duration>) -> bool {
+        age.is_some_and(|age| age.as_nanos() as u64 <= self.settings.pace.suspicion.0)
+    }
+
+    fn services(&self, states: &[UnitState]) -> Vec<api::Service> {
+        let all = self.settings.services.iter().enumerate();
+        all.map(|(i, service)| api::Service {
+            name: service.name.clone(),
+            state: match states.get(i) {
+                Some(UnitState::Up { .. }) => api::Up::Up,
+                Some(UnitState::Down) => api::Up::Down,
+                Some(UnitState::Unknown) | None => api::Up::Unknown,
+            },
+        })
+        .collect()
+    }
+}
+
+fn role(role: Role) -> api::Role {
+    match role {
+        Role::Standby => api::Role::Standby,
+        Role::Activating => api::Role::Activating,
+        Role::Active => api::Role::Active,
+        Role::Deactivating => api::Role::Deactivating,
+        Role::Isolated => api::Role::Isolated,
+        Role::Failed => api::Role::Failed,
+        Role::Maintenance => api::Role::Maintenance,
+    }
+}
+
+fn facts(facts: &DatabaseFacts) -> api::Database {
+    api::Database {
+        state: api::Up::Up,
+        read_only: facts.read_only,
+        strict: facts.strict,
+        incarnation: facts.incarnation.map(|i| i.to_string()),
+        receiver: thread(&facts.receiver),
+        applier: thread(&facts.applier),
+        error: error(&facts.receiver).or_else(|| error(&facts.applier)),
+    }
+}
+
+fn reported(report: &DatabaseReport) -> api::Database {
+    api::Database {
+        state: api::Up::Up,
+        read_only: report.read_only,
+        strict: report.strict,
+        incarnation: report.incarnation.map(|i| i.to_string()),
+        receiver: thread(&report.receiver),
+        applier: thread(&report.applier),
+        error: error(&report.receiver).or_else(|| error(&report.applier)),
+    }
+}
+
+fn down() -> api::Database {
+    api::Database { state: api::Up::Down, ..unknown() }
+}
+
+fn unknown() -> api::Database {
+    api::Database {
+        state: api::Up::Unknown,
+        read_only: true,
+        strict: true,
+        incarnation: None,
+        receiver: api::Thread::Unknown,
+        applier: api::Thread::Unknown,
+        error: None,
+    }
+}
+
+fn thread(thread: &Thread) -> api::Thread {
+    match thread {
+        Thread::Stopped => api::Thread::Stopped,
+        Thread::Connecting => api::Thread::Connecting,
+        Thread::Running => api::Thread::Running,
+        Thread::Failed(_) => api::Thread::Failed,
+    }
+}
+
+fn error(thread: &Thread) -> Option<String> {
+    match thread {
+        Thread::Failed(why) => Some(why.clone()),
+        Thread::Stopped | Thread::Connecting | Thread::Running => None,
+    }
+}
+
+/// The state in the newest value of the register.
+pub fn decode(value: Option<&regent_store::cell::Value>) -> Option<(Version, State)> {
+    let value = value?;
+    State::decode(&value.bytes).ok().map(|state| (Version(value.version), state))
+}

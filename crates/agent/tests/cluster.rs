@@ -1,0 +1,349 @@
+//! Three agents in one process, on loopback, with the kernel and the database replaced: how a cluster comes to be,
+//! renews, answers, and is found again after a restart.
+
+use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
+use regent_agent::agent::{Ending, Life, live};
+use regent_agent::driver::{Gate, Inputs};
+use regent_agent::events::Events;
+use regent_agent::host::{Host, Later};
+use regent_agent::place::Place;
+use regent_agent::transport::{Pace, Stream, Transport};
+use regent_agent::{ca, config, tls};
+use regent_api::call::{Ask, Call, RefusalKind, Reply};
+use regent_api::frame;
+use regent_api::status::{Role, Status};
+use regent_core::command::{
+    AddressStep, DatabaseStep, GateStep, Outcome, PortAnswer, ServiceStep, StepResult,
+};
+use regent_core::id::{CommandId, Incarnation, NodeId};
+use regent_core::node::Input;
+use regent_core::observe::{DatabaseFacts, Position, ServiceId, Thread, UnitState};
+use regent_core::time::Span;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// A gate that lets nothing pass, and says it is done.
+struct NoGate;
+
+impl Gate for NoGate {
+    fn step(&mut self, _: GateStep) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A host whose database is a handful of settings.
+struct ToyHost {
+    inputs: OnceLock<Inputs>,
+    facts: Mutex<DatabaseFacts>,
+}
+
+impl ToyHost {
+    fn new(start: u64) -> ToyHost {
+        let facts = DatabaseFacts {
+            start,
+            read_only: true,
+            strict: true,
+            waiting: 0,
+            confirming: 0,
+            receiver: Thread::Stopped,
+            applier: Thread::Stopped,
+            source: None,
+            drained: true,
+            end: Position("0-1-1".into()),
+            applied: Position("0-1-1".into()),
+            shows: None,
+            unconfirmed: 0,
+            incarnation: None,
+            mark: false,
+            broken: false,
+        };
+        ToyHost { inputs: OnceLock::new(), facts: Mutex::new(facts) }
+    }
+
+    fn say(&self, input: Input) {
+        if let Some(inputs) = self.inputs.get() {
+            inputs.put(input);
+        }
+    }
+
+    fn done(&self, id: CommandId) {
+        self.say(Input::Outcome { id, outcome: Outcome::Done });
+    }
+}
+
+impl Host for ToyHost {
+    fn gate(&self) -> Result<(Box<dyn Gate>, [Option<Span>; 2]), String> {
+        Ok((Box::new(NoGate), [None, None]))
+    }
+
+    fn begin(&self, inputs: Inputs, _: Transport, _: Events) {
+        inputs.put(Input::DatabaseUnit(UnitState::Up { start: 1 }));
+        for service in 0..2 {
+            let state = UnitState::Up { start: 1 };
+            inputs.put(Input::ServiceUnit { service: ServiceId(service), state });
+        }
+        self.inputs.set(inputs).ok();
+    }
+
+    fn address(&self, id: CommandId, _: AddressStep) {
+        self.done(id);
+    }
+
+    fn database(&self, id: CommandId, step: DatabaseStep) {
+        let mut facts = self.facts.lock().unwrap();
+        let mut result = StepResult::Done;
+        match step {
+            DatabaseStep::TakeControl | DatabaseStep::Observe { .. } => {}
+            DatabaseStep::Keep { incarnation, mark } => {
+                facts.incarnation = Some(incarnation);
+                facts.mark = mark;
+            }
+            DatabaseStep::Strict => facts.strict = true,
+            DatabaseStep::Loose => facts.strict = false,
+            DatabaseStep::ReadOnly => facts.read_only = true,
+            DatabaseStep::Writable => facts.read_only = false,
+            DatabaseStep::Start
+            | DatabaseStep::Kill
+            | DatabaseStep::Marker { .. }
+            | DatabaseStep::StopReceiver
+            | DatabaseStep::StartReceiver
+            | DatabaseStep::EndFollowing => {}
+            DatabaseStep::Compare { .. }
+            | DatabaseStep::SaveTail { .. }
+            | DatabaseStep::Rewind { .. }
+            | DatabaseStep::Reclone { .. }
+            | DatabaseStep::Follow { .. } => {
+                result = StepResult::Failed("this database is a toy".into());
+            }
+        }
+        let outcome = Outcome::Database { result, facts: Some(facts.clone()) };
+        drop(facts);
+        self.say(Input::Outcome { id, outcome });
+    }
+
+    fn service(&self, id: CommandId, _: ServiceId, _: ServiceStep) {
+        self.done(id);
+    }
+
+    fn probe(&self, id: CommandId, _: NodeId) {
+        let outcome = Outcome::Peer { arp: false, port: PortAnswer::Silent };
+        self.say(Input::Outcome { id, outcome });
+    }
+
+    fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>> {
+        self.facts.lock().unwrap().incarnation = Some(incarnation);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn serve(&self, _: PeerRequest) -> Later<PeerAnswer> {
+        Box::pin(async { PeerAnswer::Refused { reason: "this database is a toy".into() } })
+    }
+
+    fn send_backup(&self, _: Stream) -> Later<Result<(), String>> {
+        Box::pin(async { Err("this database is a toy".into()) })
+    }
+}
+
+/// One member, begun again whenever its life ends with that wish, as the process does.
+struct Running {
+    place: Place,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Lab {
+    root: PathBuf,
+    settings: config::Settings,
+    facts: [DatabaseFacts; 2],
+}
+
+impl Lab {
+    fn new(name: &str) -> Lab {
+        let root = std::env::temp_dir().join(format!("regent-{name}-{}", std::process::id()));
+        std::fs::remove_dir_all(&root).ok();
+        // Held together, so that they differ; free again when this returns.
+        let listeners: Vec<std::net::TcpListener> =
+            (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports: Vec<u16> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
+        let text = std::fs::read_to_string(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/good.toml"),
+        )
+        .unwrap()
+        .replace("10.77.0.11\"", &format!("127.0.0.1:{}\"", ports[0]))
+        .replace("10.77.0.12\"", &format!("127.0.0.1:{}\"", ports[1]))
+        .replace("10.77.0.13\"", &format!("127.0.0.1:{}\"", ports[2]));
+        let settings = config::parse("lab", &text).unwrap();
+        ca::init(&root.join("ca")).unwrap();
+        for member in &settings.members {
+            let out = Place::under(&root.join(&member.name)).tls;
+            ca::issue(&member.name, &root.join("ca"), &out).unwrap();
+        }
+        let facts = [1, 2].map(|n| ToyHost::new(n).facts.into_inner().unwrap());
+        Lab { root, settings, facts }
+    }
+
+    fn start(&self, name: &str) -> Running {
+        let place = Place::under(&self.root.join(name));
+        let (stop, stopped) = watch::channel(false);
+        let settings = self.settings.clone();
+        let (name, its_place) = (name.to_string(), place.clone());
+        let toy = settings.member(&name).filter(|m| !m.witness).map(|m| {
+            let host = ToyHost::new(1);
+            *host.facts.lock().unwrap() = self.facts[usize::from(m.id.0) - 1].clone();
+            host
+        });
+        let facts = toy.map(|t| t.facts.into_inner().unwrap());
+        let thread = std::thread::spawn(move || {
+            let kept = facts.map(|f| Arc::new(Mutex::new(f)));
+            let mut hosts: Vec<Arc<ToyHost>> = Vec::new();
+            loop {
+                if let (Some(kept), Some(last)) = (&kept, hosts.last()) {
+                    // The database outlives the agent.
+                    *kept.lock().unwrap() = last.facts.lock().unwrap().clone();
+                }
+                let host = kept.as_ref().map(|kept| {
+                    let host = ToyHost::new(1);
+                    *host.facts.lock().unwrap() = kept.lock().unwrap().clone();
+                    let host = Arc::new(host);
+                    hosts.push(Arc::clone(&host));
+                    host as Arc<dyn Host>
+                });
+                let known = settings.members.iter().map(|m| m.name.as_str());
+                let life = Life {
+                    settings: settings.clone(),
+                    identity: tls::load(&its_place.tls, known).unwrap(),
+                    place: its_place.clone(),
+                    host,
+                    stop: stopped.clone(),
+                    pace: Pace::default(),
+                    owns_process: false,
+                };
+                match live(life).unwrap_or_else(|e| panic!("{name}: {e}")) {
+                    Ending::Stop => return,
+                    Ending::Again => {}
+                }
+            }
+        });
+        Running { place, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.root).ok();
+    }
+}
+
+impl Running {
+    fn ask(&self, ask: Ask) -> Option<Reply> {
+        let mut stream = UnixStream::connect(self.place.socket()).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        frame::write(&mut stream, &serde_json::to_vec(&Call::new(ask)).unwrap()).ok()?;
+        loop {
+            match serde_json::from_slice(&frame::read(&mut stream).ok()?).unwrap() {
+                Reply::Progress(_) => {}
+                reply => return Some(reply),
+            }
+        }
+    }
+
+    fn status(&self) -> Option<Status> {
+        match self.ask(Ask::Status)? {
+            Reply::Status(status) => Some(*status),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn expect(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        loop {
+            let status = self.status();
+            if let Some(status) = status.clone().filter(|s| wanted(s)) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{what}: {status:#?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn stop(mut self) {
+        self.stop.send(true).unwrap();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn node<'s>(status: &'s Status, name: &str) -> &'s regent_api::status::NodeStatus {
+    status.nodes.iter().find(|n| n.name == name).unwrap()
+}
+
+#[test]
+fn a_cluster_is_founded_renews_and_outlives_a_restart() {
+    let lab = Lab::new("founded");
+    let [mn1, mn2, w1] = ["mn1", "mn2", "w1"].map(|name| lab.start(name));
+    for running in [&mn1, &mn2, &w1] {
+        running.expect("nobody invents a cluster", |s| !s.initialised && s.epoch.is_none());
+    }
+    mn1.expect("links", |s| {
+        s.nodes.iter().all(|n| n.name == "mn1" || n.reachable || n.age_ms.is_some())
+    });
+    match mn1.ask(Ask::Init) {
+        Some(Reply::Done(text)) => assert!(text.contains("mn1 holds"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    let active = mn1.expect("mn1 serves", |s| node(s, "mn1").role == Role::Active);
+    assert_eq!((active.epoch, active.holder.as_deref()), (Some(1), Some("mn1")));
+    mn2.expect("mn2 hears it", |s| {
+        s.holder.as_deref() == Some("mn1") && node(s, "mn1").reachable && node(s, "w1").reachable
+    });
+    w1.expect("the witness hears it", |s| s.initialised && s.holder.as_deref() == Some("mn1"));
+
+    match mn2.ask(Ask::Init) {
+        Some(Reply::Refused(refusal)) => assert_eq!(refusal.kind, RefusalKind::Guard),
+        other => panic!("{other:?}"),
+    }
+    match mn1.ask(Ask::Switchover { to: Some("mn9".into()) }) {
+        Some(Reply::Refused(refusal)) => assert_eq!(refusal.kind, RefusalKind::Usage),
+        other => panic!("{other:?}"),
+    }
+
+    w1.stop();
+    mn1.expect("the witness is missed, nothing else", |s| {
+        !node(s, "w1").reachable && node(s, "mn1").role == Role::Active && s.epoch == Some(1)
+    });
+    let w1 = lab.start("w1");
+    w1.expect("a witness that restarts votes on", |s| s.initialised);
+    mn1.expect("and is heard", |s| node(s, "w1").reachable);
+    for running in [mn1, mn2, w1] {
+        running.stop();
+    }
+}
+
+#[test]
+fn init_without_a_voter_says_whom_it_misses_and_goes_on_later() {
+    let lab = Lab::new("missing");
+    let [mn1, mn2] = ["mn1", "mn2"].map(|name| lab.start(name));
+    mn1.expect("it listens", |s| !s.initialised);
+    match mn1.ask(Ask::Init) {
+        Some(Reply::Refused(refusal)) => {
+            assert_eq!(refusal.kind, RefusalKind::Unreachable);
+            assert!(refusal.reason.starts_with("w1 is needed"), "{refusal:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let planned = std::fs::read_to_string(mn1.place.plan()).unwrap();
+    let w1 = lab.start("w1");
+    w1.expect("it listens", |s| !s.initialised);
+    assert!(matches!(mn1.ask(Ask::Init), Some(Reply::Done(_))));
+    mn1.expect("mn1 serves", |s| node(s, "mn1").role == Role::Active);
+    let plan: serde_json::Value = serde_json::from_str(&planned).unwrap();
+    let cluster = plan["cluster"].as_str().unwrap().to_string();
+    let explained = format!("{:?}", mn1.ask(Ask::History { last: 100 }));
+    assert!(explained.contains(&cluster), "the first plan was carried out: {explained}");
+    for running in [mn1, mn2, w1] {
+        running.stop();
+    }
+}
