@@ -17,6 +17,16 @@ pub struct WriteSet {
 }
 
 impl WriteSet {
+    /// Adds all of another.
+    pub fn add(&mut self, other: &WriteSet) {
+        if self.words.len() < other.words.len() {
+            self.words.resize(other.words.len(), 0);
+        }
+        for (word, more) in self.words.iter_mut().zip(&other.words) {
+            *word |= more;
+        }
+    }
+
     /// Adds a write.
     pub fn insert(&mut self, id: u32) {
         let word = (id / 64) as usize;
@@ -71,7 +81,7 @@ pub struct Cluster<'a> {
     pub before: Option<&'a State>,
     /// What swaps that expect the newest value would make of it, if they won.
     pub pending: &'a [State],
-    /// Every write that any database ever answered with OK.
+    /// Every write that any database ever answered with OK, or showed while its node served (D9).
     pub acknowledged: &'a WriteSet,
     /// The nodes that run resources.
     pub nodes: &'a [NodeView<'a>],
@@ -292,7 +302,8 @@ pub fn v7(cluster: &Cluster<'_>) -> Verdict {
     let stray = cluster.nodes.iter().find(|n| n.rules && !n.thawed && !rightful(n));
     holds("V7", stray.is_none(), || {
         let phase = lease.phase;
-        format!("a right runs beside the record, {phase:?} of {}: {stray:?}", lease.holder)
+        let who = stray.map(|node| node.node).unwrap_or_default();
+        format!("a right of {who} runs beside the record, {phase:?} of {}", lease.holder)
     })
 }
 
@@ -492,6 +503,8 @@ mod tests {
         assert_eq!((writes.len(), other.contains(3), other.contains(70)), (2, true, false));
         other.remove(3);
         assert!(other.is_empty());
+        other.add(&writes);
+        assert_eq!(other, writes);
     }
 
     #[test]

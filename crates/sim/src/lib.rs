@@ -1,1 +1,41 @@
-//! (empty)
+//! The deterministic simulator: one seed draws everything, and the same seed gives the same run for ever.
+//!
+//! It drives the very [`regent_core::node::Node`] and the very voter and proposer of [`regent_store::cell`] that the
+//! agent runs. Around them stand models: clocks at their own rates, links, disks, the kernel's gate, systemd, and a
+//! database per host that loses what MariaDB loses. After every step [`regent_core::invariant::check`] judges a
+//! picture of the whole cluster; at the end of a run, faults over, it must serve and be in sync again.
+//!
+//! How to read it: [`world`] is the queue of events, [`host`] what a host is, [`agent`] the driver loop around the
+//! core, [`worker`] the database worker, [`register`] the threads around voter and proposer, [`database`] the
+//! database, [`truth`] and [`clients`] the judges' memory, [`fault`] what goes wrong, [`scenario`] the golden files.
+
+pub mod agent;
+pub mod clients;
+pub mod clock;
+pub mod database;
+pub mod fault;
+pub mod gate;
+pub mod host;
+pub mod log;
+pub mod net;
+pub mod register;
+pub mod replication;
+pub mod rng;
+pub mod run;
+pub mod scenario;
+pub mod truth;
+pub mod worker;
+pub mod world;
+
+/// The mistakes that can be planted, by name.
+#[cfg(feature = "planted")]
+pub const PLANTS: [(&str, regent_core::planted::Planted); 5] = {
+    use regent_core::planted::Planted;
+    [
+        ("slot-for-earlier-win", Planted::SlotForEarlierWin),
+        ("right-from-read", Planted::RightFromRead),
+        ("out-of-sync-succeeds", Planted::OutOfSyncSucceeds),
+        ("inherited-sync", Planted::InheritedSync),
+        ("loose-while-join", Planted::LooseWhileJoin),
+    ]
+};

@@ -1,0 +1,410 @@
+//! The agent's process: the driver loop around the core, exactly as the real lease thread runs it.
+//!
+//! ```text
+//!  dequeue an input ─► read both clocks ─► handle ─► command ─► (stall?) ─► command ─► ... ─► wait
+//! ```
+//! Clock and gate commands are carried out inline and answered at once; all others are handed on. Between any two
+//! steps the thread may stall: inputs queue, clocks go on, tickets end.
+
+use crate::host::{MEMBERS, NAMES};
+use crate::worker::Worker;
+use crate::world::{Event, World};
+use regent_core::command::{
+    Action, AddressStep, Command, Outcome, PortAnswer, RunRecord, ServiceStep,
+};
+use regent_core::id::{CommandId, NodeId, RunId};
+use regent_core::invariant::Violation;
+use regent_core::node::{Identity, Input, Node};
+use regent_core::observe::{Report, UnitState};
+use regent_core::role::Role;
+use regent_core::spec::Spec;
+use regent_core::time::{Span, Time};
+use std::collections::VecDeque;
+
+/// What decides: the core, or something simpler that the simulator is tried on.
+pub trait Brain {
+    /// Takes one input.
+    fn handle(&mut self, input: Input, now: Time);
+    /// The next command.
+    fn poll_command(&mut self) -> Option<Command>;
+    /// In how long a tick is due.
+    fn next_wake(&self, now: Time) -> Span;
+    /// By its own account, a right of its own runs and has started.
+    fn rules(&self, now: Time) -> bool;
+    /// Why it is where it is.
+    fn explain(&self, now: Time) -> Vec<String>;
+}
+
+impl Brain for Node {
+    fn handle(&mut self, input: Input, now: Time) {
+        Node::handle(self, input, now);
+    }
+
+    fn poll_command(&mut self) -> Option<Command> {
+        Node::poll_command(self)
+    }
+
+    fn next_wake(&self, now: Time) -> Span {
+        Node::next_wake(self, now)
+    }
+
+    fn rules(&self, now: Time) -> bool {
+        Node::rules(self, now)
+    }
+
+    fn explain(&self, now: Time) -> Vec<String> {
+        Node::explain(self, now)
+    }
+}
+
+/// Makes what decides.
+pub type Maker = fn(Identity, Spec, RunRecord, Time) -> Box<dyn Brain>;
+
+/// The core itself.
+pub fn core(identity: Identity, spec: Spec, record: RunRecord, now: Time) -> Box<dyn Brain> {
+    Box::new(Node::new(identity, spec, record, now))
+}
+
+/// One run of the agent.
+pub struct Agent {
+    /// Which run, as a growing number; [`RunId`] is drawn.
+    pub run: u64,
+    /// What decides.
+    pub brain: Box<dyn Brain>,
+    /// The database worker, its child.
+    pub worker: Worker,
+    /// The lease thread does not run until then.
+    pub stalled: u64,
+    /// The newest word on its role.
+    pub role: Role,
+    inbox: VecDeque<Input>,
+    /// The step that is due: an older one is void.
+    turn: u64,
+    idle: bool,
+}
+
+/// systemd kills an agent that did not feed its watchdog for so long.
+pub const WATCHDOG: u64 = 3_000_000_000;
+/// And starts it again after this.
+const RESTART: (u64, u64) = (100_000_000, 140_000_000);
+
+impl World {
+    /// systemd starts the agent.
+    pub fn start_agent(&mut self, host: usize) {
+        let run = self.next_run();
+        let id = RunId(self.rng.draw());
+        let seed = self.rng.draw();
+        let now = self.now;
+        let h = &mut self.hosts[host];
+        h.runs.push(id);
+        let record = RunRecord {
+            runs: h.runs.clone(),
+            high: regent_core::id::Version(h.high),
+            lock_held: true,
+            gate: h.gate.found(&h.clock, now),
+        };
+        let identity =
+            Identity { cluster: self.cluster, node: h.node, boot: h.boot, run: id, seed };
+        let time = h.clock.read(now);
+        let brain = (self.maker)(identity, self.spec.clone(), record, time);
+        h.agent = Some(Agent {
+            run,
+            brain,
+            worker: Worker::default(),
+            stalled: 0,
+            role: Role::Standby,
+            inbox: VecDeque::new(),
+            turn: 0,
+            idle: true,
+        });
+        let database = h.database_unit();
+        self.start_seat(host, id.0, true);
+        self.tell(host, "agent", || String::from("started"));
+        self.input(host, Input::DatabaseUnit(database));
+        for service in 0..self.hosts[host].services.len() {
+            let state = self.service_state(host, service);
+            let service = regent_core::observe::ServiceId(service as u16);
+            self.input(host, Input::ServiceUnit { service, state });
+        }
+        self.schedule_step(host, 0);
+    }
+
+    /// SIGKILL, or the watchdog: everything in the process is gone, what it had sent is not.
+    pub fn kill_agent(&mut self, host: usize, why: &str) {
+        if host == crate::host::WITNESS {
+            if self.hosts[host].seat.voter.is_some() {
+                self.stop_seat(host);
+                self.tell(host, "agent", || why.to_string());
+                self.plan_restart(host);
+            }
+            return;
+        }
+        if self.hosts[host].agent.take().is_none() {
+            return;
+        }
+        self.stop_seat(host);
+        self.tell(host, "agent", || why.to_string());
+        self.plan_restart(host);
+    }
+
+    fn plan_restart(&mut self, host: usize) {
+        let boot = self.hosts[host].boots;
+        let after = self.rng.range(RESTART.0, RESTART.1);
+        self.after(after, Event::AgentStart { host, boot });
+    }
+
+    /// The lease thread stops running for a while; past its watchdog systemd kills it.
+    pub fn stall_agent(&mut self, host: usize, length: u64) {
+        let until = self.now + length;
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        agent.stalled = agent.stalled.max(until);
+        let run = agent.run;
+        if length > WATCHDOG {
+            self.after(WATCHDOG, Event::Watchdog { host, run });
+        }
+    }
+
+    /// The watchdog's time is over.
+    pub fn watchdog(&mut self, host: usize, run: u64) {
+        let late =
+            self.hosts[host].agent.as_ref().is_some_and(|a| a.run == run && a.stalled > self.now);
+        if late {
+            self.kill_agent(host, "killed by its watchdog");
+        }
+    }
+
+    /// The number of the present run; 0 if there is none.
+    pub fn session(&self, host: usize) -> u64 {
+        self.hosts[host].agent.as_ref().map_or(0, |agent| agent.run)
+    }
+
+    /// An input is put into the queue of the lease thread.
+    pub fn input(&mut self, host: usize, input: Input) {
+        let wake = self.rng.range(15_000, 80_000);
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        agent.inbox.push_back(input);
+        if agent.idle {
+            agent.idle = false;
+            self.schedule_step(host, wake);
+        }
+    }
+
+    fn schedule_step(&mut self, host: usize, after: u64) {
+        let at = self.now + after;
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        agent.turn += 1;
+        let (run, turn) = (agent.run, agent.turn);
+        let at = at.max(agent.stalled);
+        self.at(at, Event::Step { host, run, turn });
+    }
+
+    /// The lease thread does one thing: a command, or an input, or a tick.
+    pub fn step_agent(&mut self, host: usize, run: u64, turn: u64) {
+        let now = self.now;
+        let Some(agent) =
+            self.hosts[host].agent.as_mut().filter(|a| (a.run, a.turn) == (run, turn))
+        else {
+            return;
+        };
+        if agent.stalled > now {
+            let at = agent.stalled;
+            return self.at(at, Event::Step { host, run, turn });
+        }
+        if let Some(command) = agent.brain.poll_command() {
+            agent.idle = false;
+            self.log.mix(command.id.0);
+            self.carry_out(host, command);
+            return self.next_step(host);
+        }
+        let time = self.hosts[host].clock.read(now);
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        match agent.inbox.pop_front() {
+            Some(input) => {
+                agent.idle = false;
+                self.log
+                    .detail(now, NAMES[host], "input", || format!("{:.400}", format!("{input:?}")));
+                agent.brain.handle(input, time);
+                self.next_step(host);
+            }
+            None if agent.idle => {
+                agent.idle = false;
+                agent.brain.handle(Input::Tick, time);
+                self.next_step(host);
+            }
+            None => {
+                agent.idle = true;
+                let wake = agent.brain.next_wake(time);
+                let sleep = self.hosts[host].clock.sleep(wake).max(200_000);
+                let late = self.rng.range(20_000, 150_000);
+                self.schedule_step(host, sleep + late);
+            }
+        }
+    }
+
+    /// The thread goes on, unless it is stopped here for a while.
+    fn next_step(&mut self, host: usize) {
+        if self.rng.chance(self.chaos.stall_ppm) {
+            let length = match self.rng.below(10) {
+                0..=4 => self.rng.range(1_000_000, 50_000_000),
+                5..=8 => self.rng.range(50_000_000, 1_200_000_000),
+                9.. => self.rng.range(1_200_000_000, 4_000_000_000),
+            };
+            self.tell(host, "fault", || format!("the agent stalls for {} ms", length / 1_000_000));
+            self.stall_agent(host, length);
+        }
+        let after = self.rng.range(3_000, 30_000);
+        self.schedule_step(host, after);
+    }
+
+    fn carry_out(&mut self, host: usize, command: Command) {
+        let now = self.now;
+        self.log.detail(now, NAMES[host], "command", || {
+            format!("{:.400}", format!("{} {:?}", command.id, command.action))
+        });
+        let Command { id, epoch: _, action } = command;
+        let run = self.session(host);
+        match action {
+            Action::ReadClock => {
+                let time = self.hosts[host].clock.read(now);
+                self.answer_inline(host, id, Outcome::Clock(time));
+            }
+            Action::Gate(step) => {
+                let h = &mut self.hosts[host];
+                h.gate.apply(step, &h.clock, h.count, &mut self.rng, now);
+                self.answer_inline(host, id, Outcome::Done);
+            }
+            Action::Address(step) => {
+                let after = self.rng.range(100_000, 1_000_000);
+                self.after(after, Event::Address { host, run, id, step });
+            }
+            Action::Propose { attempt, expect, bytes } => {
+                self.hosts[host].count.sent += 1;
+                self.sent.insert(attempt, self.hosts[host].count.sent);
+                self.truth.proposed(attempt, expect, &bytes);
+                let after = self.rng.range(5_000, 40_000);
+                self.after(after, Event::Swap { host, run, id, attempt, expect: expect.0, bytes });
+            }
+            Action::Read => {
+                let after = self.rng.range(5_000, 40_000);
+                self.after(after, Event::Read { host, run, id });
+            }
+            Action::Database(step) => self.queue_database(host, id, step),
+            Action::Service { service, step } => {
+                let service = usize::from(service.0);
+                self.act_on_service(host, service, step, id);
+            }
+            Action::ProbePeer { node } => {
+                let after = self.rng.range(20_000_000, 80_000_000);
+                self.after(after, Event::Probe { host, run, id, node });
+            }
+            Action::Send(report) => self.send_report(host, &report),
+            Action::Tell(event) => {
+                if event.text.contains("[T??]") {
+                    let text = format!("an edge that is in no table: {}", event.text);
+                    self.violated(Violation { id: "role", text });
+                }
+                self.tell(host, &event.code, || event.text.clone());
+            }
+            Action::Answer { request, answer } => {
+                self.tell(host, "answer", || format!("{request}: {answer:?}"));
+            }
+        }
+    }
+
+    fn answer_inline(&mut self, host: usize, id: CommandId, outcome: Outcome) {
+        let time = self.hosts[host].clock.read(self.now);
+        if let Some(agent) = &mut self.hosts[host].agent {
+            agent.brain.handle(Input::Outcome { id, outcome }, time);
+        }
+    }
+
+    /// Answers a command of this run; a later run does not hear it.
+    pub fn outcome(&mut self, host: usize, run: u64, id: CommandId, outcome: Outcome) {
+        if self.session(host) == run {
+            self.input(host, Input::Outcome { id, outcome });
+        }
+    }
+
+    /// A change of the VIP on this host.
+    pub fn change_address(&mut self, host: usize, run: u64, id: CommandId, step: AddressStep) {
+        let now = self.now;
+        let h = &mut self.hosts[host];
+        match step {
+            AddressStep::Add { lifetime } => h.address = Some(h.clock.timer(now) + lifetime.0),
+            AddressStep::Remove => h.address = None,
+            AddressStep::DestroySockets => self.reset_clients(host),
+            AddressStep::Announce => {}
+        }
+        self.outcome(host, run, id, Outcome::Done);
+    }
+
+    fn send_report(&mut self, host: usize, report: &Report) {
+        if let Some(agent) = self.hosts[host].agent.as_mut().filter(|a| a.role != report.role) {
+            agent.role = report.role;
+            self.tell(host, "role", || report.role.to_string());
+        }
+        for to in MEMBERS.into_iter().filter(|to| *to != host) {
+            for delay in self.net.fate(host, to, &mut self.rng).into_iter().flatten() {
+                let report = Box::new(report.clone());
+                self.after(delay, Event::Report { to, report });
+            }
+        }
+    }
+
+    /// Asks the segment and the port of a silent peer.
+    pub fn probe(&mut self, host: usize, run: u64, id: CommandId, node: NodeId) {
+        let peer = usize::from(node.0) - 1;
+        let lives = self.hosts[peer].powered
+            && self.hosts[peer].paused.is_none()
+            && self.net.is_whole(host, peer);
+        let port = match (lives, &self.hosts[peer].agent) {
+            (false, _) => PortAnswer::Silent,
+            (true, Some(_)) => PortAnswer::Open,
+            (true, None) => PortAnswer::Reset,
+        };
+        self.outcome(host, run, id, Outcome::Peer { arp: lives, port });
+    }
+
+    /// systemd's word on a service.
+    pub fn service_state(&self, host: usize, service: usize) -> UnitState {
+        match self.hosts[host].services[service] {
+            Some(start) => UnitState::Up { start },
+            None => UnitState::Down,
+        }
+    }
+
+    fn act_on_service(&mut self, host: usize, service: usize, step: ServiceStep, id: CommandId) {
+        if step == ServiceStep::Restart {
+            self.kill_service(host, service);
+        }
+        let (run, boot) = (self.session(host), self.hosts[host].boots);
+        let after = self.rng.range(50_000_000, 300_000_000);
+        self.after(after, Event::ServiceUp { host, boot, service, run, id });
+    }
+
+    /// A service is up.
+    pub fn service_up(&mut self, host: usize, service: usize, run: u64, id: CommandId) {
+        let h = &mut self.hosts[host];
+        if h.services[service].is_none() {
+            h.service_starts += 1;
+            h.services[service] = Some(h.service_starts);
+            self.tell_service(host, service);
+        }
+        self.outcome(host, run, id, Outcome::Done);
+    }
+
+    /// A service dies.
+    pub fn kill_service(&mut self, host: usize, service: usize) {
+        if self.hosts[host].services[service].take().is_some() {
+            self.tell_service(host, service);
+        }
+    }
+
+    fn tell_service(&mut self, host: usize, service: usize) {
+        let (run, state) = (self.session(host), self.service_state(host, service));
+        let service = regent_core::observe::ServiceId(service as u16);
+        let after = self.rng.range(1_000_000, 8_000_000);
+        let input = Input::ServiceUnit { service, state };
+        self.after(after, Event::Inbox { host, run, input });
+    }
+}

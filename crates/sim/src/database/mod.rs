@@ -1,0 +1,165 @@
+//! A database that is honest: it keeps what MariaDB keeps, loses what MariaDB loses, and answers when MariaDB answers
+//! (design notes "MariaDB 10.11, as measured"; section numbers below are theirs).
+//!
+//! ```text
+//!  client ─► commit ─► binary log ─(disk)─► synced ─► strict: wait for a confirmation ─► visible, OK
+//!                                             └─► streams to replicas ─► relay log ─► applier ─► their binary log
+//! ```
+//! [`Files`] outlive the server, [`Server`] is one start of it. Nothing here knows what the nodes want.
+
+mod replication;
+mod server;
+mod sql;
+
+pub use replication::{Dump, Stream};
+pub use server::{Commit, Database, DbEvent, Effect, Open, Server, Who};
+pub use sql::{Op, OpRef, Reply};
+
+use regent_core::id::{AttemptId, Incarnation, NodeId};
+use regent_core::invariant::WriteSet;
+use std::collections::BTreeMap;
+
+/// A transaction, numbered as the judge numbers all of them.
+pub type TxId = u32;
+
+/// The name that databases know a transaction by: the server that made it, and its number there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Gtid {
+    /// Drawn with the incarnation.
+    pub server: u64,
+    /// Grows within a log.
+    pub seq: u64,
+}
+
+impl std::fmt::Display for Gtid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "0-{}-{}", self.server, self.seq)
+    }
+}
+
+/// Every transaction that was ever made anywhere, and which of them was answered with OK.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    gtids: Vec<Gtid>,
+    tokens: BTreeMap<AttemptId, TxId>,
+    /// What some database answered with OK.
+    pub acknowledged: WriteSet,
+}
+
+impl Ledger {
+    /// Writes down a new transaction.
+    pub fn record(&mut self, gtid: Gtid, token: Option<AttemptId>) -> TxId {
+        let id = self.gtids.len() as TxId;
+        self.gtids.push(gtid);
+        if let Some(token) = token {
+            self.tokens.insert(token, id);
+        }
+        id
+    }
+
+    /// The name of a transaction.
+    pub fn gtid(&self, id: TxId) -> Gtid {
+        self.gtids[id as usize]
+    }
+
+    /// Which transaction inserted this row.
+    pub fn of_token(&self, token: AttemptId) -> Option<TxId> {
+        self.tokens.get(&token).copied()
+    }
+
+    /// How many were made.
+    pub fn count(&self) -> usize {
+        self.gtids.len()
+    }
+}
+
+/// What is kept beside the data, synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// The present stay of the data.
+    pub incarnation: Incarnation,
+    /// Drawn with it.
+    pub server: u64,
+    /// These are a follower's data.
+    pub mark: bool,
+    /// How often the server was started on these data.
+    pub starts: u64,
+    /// The start of the server, and how often both threads had been stopped, when the stay began; none if that is
+    /// not known.
+    pub since: Option<(u64, u64)>,
+    /// It was never attached in this stay: the first attach is its begin.
+    pub fresh: bool,
+}
+
+/// The copy outside the data directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outside {
+    /// The same as inside, unless somebody put other data there.
+    pub incarnation: Incarnation,
+    /// The same.
+    pub starts: u64,
+}
+
+/// The data directory.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// The binary log, in order.
+    pub binlog: Vec<TxId>,
+    /// The same as a set.
+    pub logged: WriteSet,
+    /// How much of the binary log is on disk.
+    pub synced: usize,
+    /// The relay log, in order.
+    pub relay: Vec<TxId>,
+    /// How much of it would survive the loss of power.
+    pub relay_synced: usize,
+    /// How much of it is applied.
+    pub relay_applied: usize,
+    /// What of it is not applied, as a set.
+    pub received: WriteSet,
+    /// Both threads were stopped: the next START of either deletes the relay log (section 7).
+    pub relay_stale: bool,
+    /// gtid_slave_pos.
+    pub slave_pos: Option<Gtid>,
+    /// CHANGE MASTER TO.
+    pub source: Option<NodeId>,
+    /// Incarnation, mark, server id.
+    pub kept: Option<Kept>,
+    /// A rewind was begun and not ended.
+    pub undoing: bool,
+}
+
+impl Files {
+    /// gtid_binlog_pos.
+    pub fn end(&self, ledger: &Ledger) -> Option<Gtid> {
+        self.binlog.last().map(|id| ledger.gtid(*id))
+    }
+
+    /// Where in the log this name stands: looked up, never compared (D4).
+    pub fn find(&self, gtid: Gtid, ledger: &Ledger) -> Option<usize> {
+        self.binlog.iter().rposition(|id| ledger.gtid(*id) == gtid)
+    }
+
+    /// How many of the last transactions another log does not have; none if there is no common point.
+    pub fn tail_beyond(&self, other: &Files, ledger: &Ledger) -> Option<usize> {
+        let known = |id: &TxId| other.find(ledger.gtid(*id), ledger).is_some();
+        self.binlog.iter().rev().position(known)
+    }
+
+    /// Cuts the log to its first `len` transactions; tells what went.
+    pub fn truncate(&mut self, len: usize) -> Vec<TxId> {
+        let gone = self.binlog.split_off(len.min(self.binlog.len()));
+        for id in &gone {
+            self.logged.remove(*id);
+        }
+        self.synced = self.synced.min(self.binlog.len());
+        gone
+    }
+
+    /// START SLAVE after both threads were stopped.
+    pub fn drop_relay(&mut self) {
+        self.relay.clear();
+        (self.relay_synced, self.relay_applied, self.relay_stale) = (0, 0, false);
+        self.received = WriteSet::default();
+    }
+}

@@ -1,0 +1,435 @@
+//! One start of the server: commits, waits, modes, death.
+
+use super::{Dump, Files, Gtid, Kept, Ledger, OpRef, Outside, Reply, Stream, TxId};
+use crate::rng::Rng;
+use regent_core::id::{AttemptId, Incarnation};
+use regent_core::invariant::WriteSet;
+use regent_core::observe::Thread;
+
+/// Read-only is withdrawn after this long without an answer.
+const READ_ONLY_BOUND: u64 = 500_000_000;
+
+/// The database of one host.
+#[derive(Clone, Debug, Default)]
+pub struct Database {
+    /// The data directory.
+    pub files: Files,
+    /// The copy of the incarnation outside it.
+    pub outside: Option<Outside>,
+    /// Tails that were saved and counted.
+    pub saved: WriteSet,
+    /// The server, while it runs.
+    pub server: Option<Server>,
+    /// Starts of the server of this host, ever.
+    pub starts: u64,
+    /// Connects of the receiver, ever: an older one's event is void.
+    pub tries: u64,
+}
+
+/// One start of the server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Which start.
+    pub start: u64,
+    /// Set from outside: it does not react until then.
+    pub stalled: u64,
+    /// @@read_only.
+    pub read_only: bool,
+    /// Rpl_semi_sync_master_status.
+    pub strict: bool,
+    /// @@server_id.
+    pub server_id: u64,
+    /// Rows that are shown.
+    pub visible: WriteSet,
+    /// Commits that are begun and not done, in the order of the log.
+    pub open: Vec<Open>,
+    /// read_only=1 that waits for open commits.
+    pub closing: Option<OpRef>,
+    /// New commits that wait behind it.
+    pub behind: Vec<Commit>,
+    /// The highest place in the log that a replica confirmed since strict was turned on.
+    pub acked: Option<usize>,
+    /// Commits that ended their wait otherwise.
+    pub unconfirmed: u64,
+    /// The connection that holds the lock; older ones are gone.
+    pub control: (u64, u64),
+    /// STOP SLAVE IO_THREAD under way.
+    pub stopping: Option<OpRef>,
+    /// The receiver.
+    pub receiver: Thread,
+    /// Its connection, while it runs.
+    pub connection: Option<u64>,
+    /// The applier.
+    pub applier: Thread,
+    /// It is in the middle of a transaction.
+    pub applying: bool,
+    /// Both threads were found stopped so often.
+    pub both_stopped: u64,
+    /// Threads that stream to replicas.
+    pub dumps: Vec<Dump>,
+}
+
+/// A commit that is begun and not done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Open {
+    /// The transaction.
+    pub id: TxId,
+    /// Its place in the log.
+    pub index: usize,
+    /// Whose it is.
+    pub who: Who,
+    /// It is on disk, and waits for a confirmation.
+    pub waiting: bool,
+}
+
+/// Whose commit it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Who {
+    /// A client's, named by its write.
+    Client(u64),
+    /// A row of our own.
+    Marker(OpRef),
+    /// The applier's.
+    Applier,
+}
+
+/// A commit that has not begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Commit {
+    /// A client's.
+    Client(u64),
+    /// A row of our own.
+    Marker(OpRef, AttemptId),
+}
+
+/// Something that happens inside the server later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DbEvent {
+    /// The commit at this place of the log is on disk.
+    Synced(TxId),
+    /// The applier takes the next transaction.
+    Apply,
+    /// The receiver looks for its source.
+    Connect(u64),
+    /// read_only=1 reaches its bound.
+    Bound(OpRef),
+    /// STOP SLAVE IO_THREAD comes to its end.
+    StopReceiver(OpRef),
+}
+
+/// What the server does to the world.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// A statement is answered.
+    Reply {
+        /// Whom.
+        at: OpRef,
+        /// What.
+        reply: Reply,
+    },
+    /// A client is answered, true for OK.
+    Client(u64, bool),
+    /// The server says something on a replication connection.
+    Send(u64, Stream),
+    /// The receiver wants to connect to its source.
+    Seek,
+    /// Something happens later.
+    Later(u64, DbEvent),
+    /// The server drops a connection.
+    Hangup(u64),
+}
+
+impl Database {
+    /// The unit is started: at rest strict and read-only, both threads stopped (D1).
+    pub fn start(&mut self) -> u64 {
+        self.starts += 1;
+        if let Some(kept) = &mut self.files.kept {
+            kept.starts += 1;
+        }
+        if let Some(outside) = &mut self.outside {
+            outside.starts += 1;
+        }
+        self.files.relay_stale = true;
+        self.files.synced = self.files.binlog.len();
+        self.server = Some(Server {
+            start: self.starts,
+            stalled: 0,
+            read_only: true,
+            strict: true,
+            server_id: self.files.kept.map_or(1, |kept| kept.server),
+            visible: self.files.logged.clone(),
+            open: Vec::new(),
+            closing: None,
+            behind: Vec::new(),
+            acked: None,
+            unconfirmed: 0,
+            control: (0, 0),
+            stopping: None,
+            receiver: Thread::Stopped,
+            connection: None,
+            applier: Thread::Stopped,
+            applying: false,
+            both_stopped: 0,
+            dumps: Vec::new(),
+        });
+        self.starts
+    }
+
+    /// SIGKILL. What was waiting stays in the log; what was being written may.
+    pub fn kill(&mut self, ledger: &Ledger, rng: &mut Rng, out: &mut Vec<Effect>) {
+        let Some(server) = self.server.take() else { return };
+        for open in &server.open {
+            match open.who {
+                Who::Client(write) => out.push(Effect::Client(write, false)),
+                Who::Marker(at) => out.push(Effect::Reply { at, reply: Reply::Down }),
+                Who::Applier => {}
+            }
+        }
+        let pending = server.closing.into_iter().chain(server.stopping);
+        out.extend(pending.map(|at| Effect::Reply { at, reply: Reply::Down }));
+        let connections = server.dumps.iter().map(|dump| dump.connection).chain(server.connection);
+        out.extend(connections.map(Effect::Hangup));
+        let synced = self.files.synced;
+        let len = self.files.binlog.len();
+        let kept = synced + rng.below((len - synced) as u64 + 1) as usize;
+        self.files.truncate(kept);
+        // What the applier committed it also counts as applied: one transaction of the engine.
+        let applied = server.open.iter().find(|o| o.who == Who::Applier && o.index < kept);
+        if let Some(open) = applied {
+            self.files.note_applied(open.id, ledger);
+        }
+    }
+
+    /// The host loses power, after its server was killed.
+    pub fn lose_unsynced(&mut self) {
+        let len = self.files.relay_synced.max(self.files.relay_applied);
+        for id in self.files.relay.split_off(len.min(self.files.relay.len())) {
+            self.files.received.remove(id);
+        }
+    }
+
+    /// The incarnation kept with the data, if both copies agree.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        let (kept, outside) = (self.files.kept?, self.outside?);
+        let agree = kept.incarnation == outside.incarnation && kept.starts == outside.starts;
+        agree.then_some(kept.incarnation)
+    }
+
+    /// Under a mark: may relay logs be gone since the stay began?
+    pub fn is_broken(&self) -> bool {
+        let Some(kept) = self.files.kept.filter(|kept| kept.mark) else { return false };
+        let now = self.server.as_ref().map(|server| (server.start, server.both_stopped));
+        kept.since.is_none() || kept.since != now
+    }
+
+    /// The incarnation, if that stay is unbroken: a follower's ends with its server.
+    pub fn living(&self) -> Option<Incarnation> {
+        self.incarnation().filter(|_| !self.is_broken() && !self.files.undoing)
+    }
+
+    /// Incarnation and mark are written inside and outside, synced.
+    pub fn keep(&mut self, incarnation: Incarnation, mark: bool) {
+        let same = |kept: &Kept| (kept.incarnation, kept.mark) == (incarnation, mark);
+        if self.incarnation().is_some() && self.files.kept.as_ref().is_some_and(same) {
+            return;
+        }
+        let is_new = self.incarnation() != Some(incarnation);
+        let begin = self.server.as_ref().map(|server| (server.start, server.both_stopped));
+        let starts = self.files.kept.map_or(0, |kept| kept.starts);
+        let old = self.files.kept.filter(|_| !is_new);
+        let kept = Kept {
+            incarnation,
+            server: incarnation.0,
+            mark,
+            starts,
+            since: old.map_or(begin, |old| if mark && !old.mark { begin } else { old.since }),
+            fresh: old.is_none_or(|old| old.fresh || !old.mark),
+        };
+        self.files.kept = Some(kept);
+        self.outside = Some(Outside { incarnation, starts });
+        if let Some(server) = &mut self.server {
+            server.server_id = kept.server;
+        }
+    }
+
+    /// A client's write arrives.
+    pub fn write(&mut self, write: u64, ledger: &mut Ledger, rng: &mut Rng, out: &mut Vec<Effect>) {
+        let Some(server) = &mut self.server else { return out.push(Effect::Client(write, false)) };
+        if server.closing.is_some() {
+            server.behind.push(Commit::Client(write));
+        } else if server.read_only {
+            out.push(Effect::Client(write, false));
+        } else {
+            self.begin(Who::Client(write), None, ledger, rng, out);
+        }
+    }
+
+    /// A row of our own: it takes part in replication as any other.
+    pub(super) fn insert_marker(
+        &mut self,
+        at: OpRef,
+        token: AttemptId,
+        ledger: &mut Ledger,
+        rng: &mut Rng,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(server) = &mut self.server else { return };
+        if server.closing.is_some() {
+            server.behind.push(Commit::Marker(at, token));
+        } else if server.read_only {
+            let reply = Reply::Failed(String::from("read-only"));
+            out.push(Effect::Reply { at, reply });
+        } else {
+            self.begin(Who::Marker(at), Some(token), ledger, rng, out);
+        }
+    }
+
+    fn begin(
+        &mut self,
+        who: Who,
+        token: Option<AttemptId>,
+        ledger: &mut Ledger,
+        rng: &mut Rng,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(server) = &self.server else { return };
+        let seq = self.files.end(ledger).map_or(0, |gtid| gtid.seq) + 1;
+        let id = ledger.record(Gtid { server: server.server_id, seq }, token);
+        self.append(id, who, rng, out);
+    }
+
+    /// Into the binary log; on disk a little later, in order.
+    pub(super) fn append(&mut self, id: TxId, who: Who, rng: &mut Rng, out: &mut Vec<Effect>) {
+        let Some(server) = &mut self.server else { return };
+        let index = self.files.binlog.len();
+        self.files.binlog.push(id);
+        self.files.logged.insert(id);
+        server.open.push(Open { id, index, who, waiting: false });
+        out.push(Effect::Later(rng.range(50_000, 400_000), DbEvent::Synced(id)));
+    }
+
+    /// The disk has a commit, and with it everything before: it goes to replicas, waits if strict, or is done.
+    pub fn synced(&mut self, id: TxId, ledger: &mut Ledger, rng: &mut Rng, out: &mut Vec<Effect>) {
+        let Some(server) = &mut self.server else { return };
+        let Some(index) = server.open.iter().find(|o| o.id == id).map(|o| o.index) else { return };
+        if index < self.files.synced {
+            return;
+        }
+        self.files.synced = index + 1;
+        self.stream(out);
+        let Some(server) = &mut self.server else { return };
+        let acked = server.acked;
+        let strict = server.strict;
+        for open in server.open.iter_mut().filter(|o| o.index <= index && !o.waiting) {
+            open.waiting = strict && acked.is_none_or(|acked| acked < open.index);
+        }
+        self.finish(ledger, rng, out);
+    }
+
+    /// A replica confirmed everything up to `index`.
+    pub(super) fn confirmed(
+        &mut self,
+        index: usize,
+        ledger: &mut Ledger,
+        rng: &mut Rng,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(server) = self.server.as_mut().filter(|server| server.strict) else { return };
+        server.acked = server.acked.max(Some(index));
+        for open in server.open.iter_mut().filter(|open| open.index <= index) {
+            open.waiting = false;
+        }
+        self.finish(ledger, rng, out);
+    }
+
+    /// Turning the master side off answers OK to everybody who waits (section 2).
+    pub(super) fn go_loose(&mut self, ledger: &mut Ledger, rng: &mut Rng, out: &mut Vec<Effect>) {
+        let Some(server) = &mut self.server else { return };
+        server.strict = false;
+        for open in server.open.iter_mut().filter(|open| open.waiting) {
+            open.waiting = false;
+            server.unconfirmed += u64::from(open.who != Who::Applier);
+        }
+        self.finish(ledger, rng, out);
+    }
+
+    /// Everything on disk that waits no more is visible and answered.
+    fn finish(&mut self, ledger: &mut Ledger, rng: &mut Rng, out: &mut Vec<Effect>) {
+        let Some(server) = &mut self.server else { return };
+        let synced = self.files.synced;
+        let (open, done) = server.open.iter().partition(|o| o.waiting || o.index >= synced);
+        server.open = open;
+        let done: Vec<Open> = done;
+        for commit in &done {
+            server.visible.insert(commit.id);
+            match commit.who {
+                Who::Client(write) => {
+                    ledger.acknowledged.insert(commit.id);
+                    out.push(Effect::Client(write, true));
+                }
+                Who::Marker(at) => {
+                    ledger.acknowledged.insert(commit.id);
+                    out.push(Effect::Reply { at, reply: Reply::Ok });
+                }
+                Who::Applier => {
+                    self.files.note_applied(commit.id, ledger);
+                    server.applying = false;
+                    out.push(Effect::Later(rng.range(100_000, 1_000_000), DbEvent::Apply));
+                }
+            }
+        }
+        self.settle_read_only(out);
+    }
+
+    /// read_only=1 waits for commits under way, and stops new ones meanwhile (section 5).
+    pub(super) fn ask_read_only(&mut self, at: OpRef, out: &mut Vec<Effect>) {
+        let Some(server) = &mut self.server else { return };
+        server.closing = Some(at);
+        out.push(Effect::Later(READ_ONLY_BOUND, DbEvent::Bound(at)));
+        self.settle_read_only(out);
+    }
+
+    fn settle_read_only(&mut self, out: &mut Vec<Effect>) {
+        let Some(server) = &mut self.server else { return };
+        if server.open_commits() > 0 {
+            return;
+        }
+        let Some(at) = server.closing.take() else { return };
+        server.read_only = true;
+        out.push(Effect::Reply { at, reply: Reply::Ok });
+        for commit in std::mem::take(&mut server.behind) {
+            out.push(match commit {
+                Commit::Client(write) => Effect::Client(write, false),
+                Commit::Marker(at, _) => {
+                    Effect::Reply { at, reply: Reply::Failed(String::from("read-only")) }
+                }
+            });
+        }
+    }
+
+    /// Past its bound read_only=1 is withdrawn, and everything goes on.
+    pub fn bound(&mut self, at: OpRef, ledger: &mut Ledger, rng: &mut Rng, out: &mut Vec<Effect>) {
+        let Some(server) = self.server.as_mut().filter(|s| s.closing == Some(at)) else { return };
+        server.closing = None;
+        out.push(Effect::Reply { at, reply: Reply::Blocked });
+        self.let_go_on(ledger, rng, out);
+    }
+
+    pub(super) fn let_go_on(&mut self, ledger: &mut Ledger, rng: &mut Rng, out: &mut Vec<Effect>) {
+        let Some(server) = &mut self.server else { return };
+        for commit in std::mem::take(&mut server.behind) {
+            match commit {
+                Commit::Client(write) => self.write(write, ledger, rng, out),
+                Commit::Marker(at, token) => self.insert_marker(at, token, ledger, rng, out),
+            }
+        }
+    }
+}
+
+impl Files {
+    pub(super) fn note_applied(&mut self, id: TxId, ledger: &Ledger) {
+        self.relay_applied += 1;
+        self.received.remove(id);
+        self.slave_pos = Some(ledger.gtid(id));
+    }
+}

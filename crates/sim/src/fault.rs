@@ -1,0 +1,387 @@
+//! What goes wrong: killed, hung, cut, frozen are four faults, and four words.
+
+use crate::clock::Rates;
+use crate::database::Files;
+use crate::gate::Gate;
+use crate::host::{HOSTS, MEMBERS, NAMES, WITNESS};
+use crate::net::{CLIENTS, PLACES};
+use crate::rng::Rng;
+use crate::world::{Event, World};
+use regent_core::command::Request;
+use regent_core::id::{BootId, NodeId, RequestId};
+use regent_core::node::Input;
+
+const MS: u64 = 1_000_000;
+
+/// What goes wrong by itself, as long as faults are on.
+#[derive(Clone, Debug, Default)]
+pub struct Chaos {
+    /// The lease thread stalls between two steps, so often in a million.
+    pub stall_ppm: u64,
+    /// An older copy of each data directory, for [`Fault::Restore`].
+    pub copies: [Option<Files>; 2],
+    /// Requests of operators so far.
+    pub requests: u64,
+}
+
+/// One fault, or the end of one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// SIGKILL of the agent (of the voter, on the witness); systemd has it back in 0.1 s.
+    KillAgent(usize),
+    /// The lease thread stops for so long.
+    StallAgent(usize, u64),
+    /// Voter and proposer stop for so long: a disk that hangs, a thread that starves.
+    StallRegister(usize, u64),
+    /// SIGKILL of the database's server.
+    KillDatabase(usize),
+    /// The server hangs for so long.
+    StallDatabase(usize, u64),
+    /// SIGKILL of a service.
+    KillService(usize, usize),
+    /// The host loses power.
+    PowerOff(usize),
+    /// It gets power again.
+    Boot(usize),
+    /// The host is paused from outside for so long: its clocks stand still.
+    Pause(usize, u64),
+    /// It goes on.
+    GoOn(usize),
+    /// Messages from the first do not reach the second.
+    Cut(usize, usize),
+    /// They do again.
+    Mend(usize, usize),
+    /// Loss, doubles and delays, in a million, for as long as it lasts.
+    Weather {
+        /// Lost.
+        loss: u64,
+        /// Doubled.
+        double: u64,
+        /// Late by up to a second.
+        late: u64,
+    },
+    /// Every clock gets new rates.
+    Slew(usize),
+    /// A voter's disk is slow: a sync takes up to so long.
+    SlowDisk(usize, u64),
+    /// A copy of the data directory is put aside, for a restore.
+    CopyData(usize),
+    /// The data directory is put back to that copy, its server killed.
+    Restore(usize),
+    /// An operator asks for a move to another node, wherever the holder is.
+    Switchover(Option<usize>),
+}
+
+/// Which faults a run may have, and how often.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What happens, and when.
+    pub faults: Vec<(u64, Fault)>,
+    /// When all of it is over.
+    pub end: u64,
+}
+
+impl Plan {
+    /// Draws what will go wrong in a run, between its warm-up and its healing.
+    pub fn draw(rng: &mut Rng, start: u64) -> Plan {
+        let count = rng.range(1, 9);
+        let spread = rng.pick(&[600 * MS, 2_000 * MS, 4_000 * MS]);
+        let favourite = rng.below(KINDS);
+        let mut faults = Vec::new();
+        let mut at = start;
+        for _ in 0..count {
+            at += rng.below(spread);
+            let kind = if rng.chance(300_000) { favourite } else { rng.below(KINDS) };
+            draw_fault(kind, at, rng, &mut faults);
+        }
+        faults.sort_by_key(|(at, _)| *at);
+        let last = faults.last().map_or(start, |(at, _)| *at);
+        Plan { end: last + rng.range(100 * MS, 3_000 * MS), faults }
+    }
+}
+
+const KINDS: u64 = 18;
+
+fn length(rng: &mut Rng) -> u64 {
+    match rng.below(4) {
+        0 => rng.range(5 * MS, 150 * MS),
+        1 => rng.range(150 * MS, 700 * MS),
+        2 => rng.range(600 * MS, 2_500 * MS),
+        3.. => rng.range(2_500 * MS, 6_000 * MS),
+    }
+}
+
+fn draw_fault(kind: u64, at: u64, rng: &mut Rng, out: &mut Vec<(u64, Fault)>) {
+    let member = rng.pick(&MEMBERS);
+    let any = rng.pick(&HOSTS);
+    let long = length(rng);
+    match kind {
+        0 => out.push((at, Fault::KillAgent(any))),
+        1 => out.push((at, Fault::StallAgent(member, long))),
+        2 => out.push((at, Fault::StallRegister(any, long))),
+        3 => out.push((at, Fault::KillDatabase(member))),
+        4 => out.push((at, Fault::StallDatabase(member, long))),
+        5 => out.push((at, Fault::KillService(member, rng.below(2) as usize))),
+        6 | 7 => {
+            let host = if rng.chance(200_000) { WITNESS } else { member };
+            out.push((at, Fault::PowerOff(host)));
+            out.push((at + rng.range(300 * MS, 5_000 * MS), Fault::Boot(host)));
+        }
+        8 => out.push((at, Fault::Pause(any, long))),
+        9..=11 => {
+            let both = rng.coin();
+            let whole = rng.coin();
+            let mut others: Vec<usize> = HOSTS.into_iter().filter(|host| *host != any).collect();
+            if !whole {
+                others.truncate(1 + usize::from(rng.chance(200_000)));
+                if rng.coin() && others.len() == 1 {
+                    others = vec![HOSTS.into_iter().rfind(|host| *host != any).unwrap_or(any)];
+                }
+            }
+            if whole && rng.coin() {
+                others.push(CLIENTS);
+            }
+            let outward = rng.coin();
+            for other in others {
+                for (from, to) in [(any, other), (other, any)] {
+                    if both || (from == any) == outward {
+                        out.push((at, Fault::Cut(from, to)));
+                        out.push((at + long, Fault::Mend(from, to)));
+                    }
+                }
+            }
+        }
+        12 => {
+            let (loss, double, late) = (rng.below(150_000), rng.below(100_000), rng.below(100_000));
+            out.push((at, Fault::Weather { loss, double, late }));
+            out.push((at + long, Fault::Weather { loss: 0, double: 0, late: 0 }));
+        }
+        13 => out.push((at, Fault::Slew(any))),
+        14 => {
+            out.push((at, Fault::SlowDisk(any, rng.range(20 * MS, 800 * MS))));
+            out.push((at + long, Fault::SlowDisk(any, 2 * MS)));
+        }
+        15 | 16 => {
+            let to = if rng.coin() { None } else { Some(member) };
+            out.push((at, Fault::Switchover(to)));
+        }
+        _ => {
+            // A restore is rare, and of a copy that is a little older.
+            if rng.chance(250_000) {
+                out.push((at, Fault::CopyData(member)));
+                out.push((at + long, Fault::Restore(member)));
+            } else {
+                out.push((at, Fault::KillDatabase(member)));
+                out.push((at + rng.below(400 * MS), Fault::KillAgent(member)));
+            }
+        }
+    }
+}
+
+impl World {
+    /// A fault happens.
+    pub fn strike(&mut self, fault: &Fault) {
+        self.tell_fault(fault);
+        match *fault {
+            Fault::KillAgent(host) => self.kill_agent(host, "killed"),
+            Fault::StallAgent(host, length) => self.stall_agent(host, length),
+            Fault::StallRegister(host, length) => {
+                let until = self.now + length;
+                let stalled = &mut self.hosts[host].seat.stalled;
+                *stalled = (*stalled).max(until);
+            }
+            Fault::KillDatabase(host) => self.kill_database(host),
+            Fault::StallDatabase(host, length) => {
+                let until = self.now + length;
+                if let Some(server) = &mut self.hosts[host].database.server {
+                    server.stalled = server.stalled.max(until);
+                }
+            }
+            Fault::KillService(host, service) => self.kill_service(host, service),
+            Fault::PowerOff(host) => self.power_off(host),
+            Fault::Boot(host) => self.boot(host),
+            Fault::Pause(host, length) => self.pause(host, length),
+            Fault::GoOn(host) => self.go_on(host),
+            Fault::Cut(from, to) => self.net.set_cut(from, to, true),
+            Fault::Mend(from, to) => self.net.set_cut(from, to, false),
+            Fault::Weather { loss, double, late } => {
+                (self.net.loss, self.net.double, self.net.late) = (loss, double, late);
+                self.net.late_max = 1_000 * MS;
+            }
+            Fault::Slew(host) => {
+                let rates = Rates::draw(&mut self.rng);
+                let now = self.now;
+                self.hosts[host].clock.set_rates(rates, now);
+            }
+            Fault::SlowDisk(host, most) => self.hosts[host].seat.sync = (200_000, most),
+            Fault::CopyData(host) => {
+                let h = &self.hosts[host];
+                let quiet = h.database.server.as_ref().is_none_or(|s| s.open.is_empty());
+                if quiet {
+                    self.chaos.copies[host] = Some(h.database.files.clone());
+                }
+            }
+            Fault::Restore(host) => self.restore(host),
+            Fault::Switchover(to) => self.ask_switchover(to),
+        }
+    }
+
+    fn tell_fault(&mut self, fault: &Fault) {
+        let (host, text) = match fault {
+            Fault::KillAgent(host) => (*host, String::from("the agent is killed")),
+            Fault::StallAgent(host, l) => (*host, format!("the agent stalls for {} ms", l / MS)),
+            Fault::StallRegister(host, l) => {
+                (*host, format!("voter and proposer stall for {} ms", l / MS))
+            }
+            Fault::KillDatabase(host) => (*host, String::from("the database is killed")),
+            Fault::StallDatabase(host, l) => {
+                (*host, format!("the database stalls for {} ms", l / MS))
+            }
+            Fault::KillService(host, service) => (*host, format!("service {service} is killed")),
+            Fault::PowerOff(host) => (*host, String::from("power off")),
+            Fault::Boot(host) => (*host, String::from("power on")),
+            Fault::Pause(host, l) => (*host, format!("paused for {} ms", l / MS)),
+            Fault::GoOn(host) => (*host, String::from("goes on")),
+            Fault::Cut(from, to) => (*from, format!("cut towards {}", NAMES[*to])),
+            Fault::Mend(from, to) => (*from, format!("reaches {} again", NAMES[*to])),
+            Fault::Weather { loss, double, late } => {
+                (CLIENTS, format!("links lose {loss}, double {double}, delay {late} ppm"))
+            }
+            Fault::Slew(host) => (*host, String::from("its clocks get new rates")),
+            Fault::SlowDisk(host, most) => {
+                (*host, format!("the voter's disk takes up to {} ms", most / MS))
+            }
+            Fault::CopyData(host) => (*host, String::from("a copy of the data is put aside")),
+            Fault::Restore(host) => (*host, String::from("the data are put back to that copy")),
+            Fault::Switchover(to) => {
+                let to = to.map_or("the other", |to| NAMES[to]);
+                (CLIENTS, format!("an operator asks for a switchover to {to}"))
+            }
+        };
+        self.tell(host, "fault", || text);
+    }
+
+    fn power_off(&mut self, host: usize) {
+        if !self.hosts[host].powered {
+            return;
+        }
+        if self.hosts[host].paused.is_some() {
+            self.go_on(host);
+        }
+        self.silence_connections(host);
+        if self.hosts[host].agent.take().is_some() || self.hosts[host].seat.voter.is_some() {
+            self.stop_seat(host);
+        }
+        if host != WITNESS {
+            self.with_database(host, |database, ledger, rng, out| {
+                let mut lost = Vec::new();
+                database.kill(ledger, rng, &mut lost);
+                database.lose_unsynced();
+                // Nobody hears anything from a host without power.
+                out.extend(
+                    lost.into_iter()
+                        .filter(|effect| matches!(effect, crate::database::Effect::Client(..))),
+                );
+            });
+        }
+        let h = &mut self.hosts[host];
+        h.powered = false;
+        h.starting = false;
+        h.boots += 1;
+        h.gate = Gate::default();
+        h.address = None;
+        h.services.fill(None);
+    }
+
+    fn boot(&mut self, host: usize) {
+        if self.hosts[host].powered {
+            return;
+        }
+        let boot = BootId(self.rng.draw());
+        let now = self.now;
+        let h = &mut self.hosts[host];
+        h.powered = true;
+        h.boot = boot;
+        h.boots += 1;
+        h.thawing = 0;
+        h.clock = crate::clock::Clock::new(Rates::draw(&mut self.rng), &mut self.rng, now);
+        for service in 0..h.services.len() {
+            h.service_starts += 1;
+            h.services[service] = Some(h.service_starts);
+        }
+        let boots = h.boots;
+        let after = self.rng.range(300 * MS, 1_200 * MS);
+        self.after(after, Event::AgentStart { host, boot: boots });
+    }
+
+    fn pause(&mut self, host: usize, length: u64) {
+        let now = self.now;
+        let h = &mut self.hosts[host];
+        if !h.powered || h.paused.is_some() {
+            return;
+        }
+        h.clock.stop(now);
+        h.paused = Some(now + length);
+        self.after(length, Event::Fault(Fault::GoOn(host)));
+    }
+
+    fn go_on(&mut self, host: usize) {
+        let now = self.now;
+        let h = &mut self.hosts[host];
+        if h.paused.take().is_some() {
+            h.clock.go_on(now);
+            h.thawing = now + 800 * MS;
+        }
+    }
+
+    fn restore(&mut self, host: usize) {
+        let Some(copy) = self.chaos.copies[host].take() else { return };
+        // Only a copy of another life of the data shows; one of the same start is the same data, cut.
+        let starts = |files: &Files| files.kept.map(|kept| kept.starts);
+        self.kill_database(host);
+        let database = &mut self.hosts[host].database;
+        if starts(&copy) == starts(&database.files) {
+            if let Some(kept) = &mut database.files.kept {
+                kept.starts += 1;
+            }
+            if let Some(outside) = &mut database.outside {
+                outside.starts += 1;
+            }
+        }
+        database.files = copy;
+        self.restored = true;
+    }
+
+    fn ask_switchover(&mut self, to: Option<usize>) {
+        self.chaos.requests += 1;
+        let request = RequestId(self.chaos.requests);
+        let holder = usize::from(self.truth.state.lease.holder.0) - 1;
+        let to = to.map(|to| NodeId(to as u16 + 1));
+        let what = Request::Switchover { to };
+        let host = if self.rng.chance(800_000) { holder } else { 1 - holder };
+        self.input(host, Input::Operator { request, what });
+    }
+
+    /// All faults end; hosts without power get it.
+    pub fn heal(&mut self) {
+        self.tell(CLIENTS, "fault", || String::from("all faults are over"));
+        self.net.heal();
+        self.chaos.stall_ppm = 0;
+        self.chaos.copies = [None, None];
+        let now = self.now;
+        for host in HOSTS {
+            self.go_on(host);
+            self.boot(host);
+            let h = &mut self.hosts[host];
+            h.seat.sync = (200_000, 2 * MS);
+            h.seat.stalled = h.seat.stalled.min(now);
+            if let Some(server) = &mut h.database.server {
+                server.stalled = server.stalled.min(now);
+            }
+            if let Some(agent) = &mut h.agent {
+                agent.stalled = agent.stalled.min(now);
+            }
+        }
+        debug_assert!((0..PLACES).all(|place| self.net.is_whole(0, place)));
+    }
+}

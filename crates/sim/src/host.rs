@@ -1,0 +1,110 @@
+//! What a host is: hardware, kernel, systemd, files. What runs on it forgets; what stands here is what it finds again.
+
+use crate::agent::Agent;
+use crate::clock::{Clock, Rates};
+use crate::database::Database;
+use crate::gate::{Count, Gate};
+use crate::register::Seat;
+use crate::rng::Rng;
+use regent_core::id::{BootId, NodeId, RunId};
+use regent_core::observe::UnitState;
+
+/// Names in the log, by place.
+pub const NAMES: [&str; 4] = ["a", "b", "w", "c"];
+/// The hosts that run resources.
+pub const MEMBERS: [usize; 2] = [0, 1];
+/// The witness.
+pub const WITNESS: usize = 2;
+/// Every host.
+pub const HOSTS: [usize; 3] = [0, 1, 2];
+
+/// One host.
+pub struct Host {
+    /// Its member number.
+    pub node: NodeId,
+    /// It has power.
+    pub powered: bool,
+    /// This boot of its kernel.
+    pub boot: BootId,
+    /// Boots so far: what belongs to an older one is void.
+    pub boots: u64,
+    /// Paused from outside until then: its clocks stand still.
+    pub paused: Option<u64>,
+    /// The judge forgives what its gate does until then (C7).
+    pub thawing: u64,
+    /// Its clocks.
+    pub clock: Clock,
+    /// Its kernel's filter.
+    pub gate: Gate,
+    /// Proposals sent and won, by which slots are judged.
+    pub count: Count,
+    /// The VIP is on the interface until then, by its timers.
+    pub address: Option<u64>,
+    /// Its database.
+    pub database: Database,
+    /// systemd has its start job under way.
+    pub starting: bool,
+    /// Its services: the start, if it is up.
+    pub services: Vec<Option<u64>>,
+    /// Starts of services so far.
+    pub service_starts: u64,
+    /// The agent, while it runs.
+    pub agent: Option<Agent>,
+    /// Voter and proposer, and what their disk holds.
+    pub seat: Seat,
+    /// Every run of the agent (C6), synced.
+    pub runs: Vec<RunId>,
+    /// The highest version stored (R2), synced.
+    pub high: u64,
+    /// The gate was open after the last step, for the log.
+    pub was_open: bool,
+}
+
+impl Host {
+    /// A host that was just switched on.
+    pub fn new(node: NodeId, seat: Seat, services: usize, rates: Rates, rng: &mut Rng) -> Host {
+        Host {
+            node,
+            powered: true,
+            boot: BootId(rng.draw()),
+            boots: 1,
+            paused: None,
+            thawing: 0,
+            clock: Clock::new(rates, rng, 0),
+            gate: Gate::default(),
+            count: Count::default(),
+            address: None,
+            database: Database::default(),
+            starting: false,
+            services: vec![Some(1); services],
+            service_starts: 1,
+            agent: None,
+            seat,
+            runs: Vec::new(),
+            high: 0,
+            was_open: false,
+        }
+    }
+
+    /// The VIP is on its interface.
+    pub fn has_address(&self, now: u64) -> bool {
+        self.address.is_some_and(|end| self.clock.timer(now) < end)
+    }
+
+    /// It answers for the VIP.
+    pub fn answers(&self, now: u64) -> bool {
+        self.powered
+            && self.paused.is_none()
+            && self.has_address(now)
+            && self.gate.is_open(&self.clock, now)
+    }
+
+    /// The database's unit as systemd sees it.
+    pub fn database_unit(&self) -> UnitState {
+        match &self.database.server {
+            Some(server) => UnitState::Up { start: server.start },
+            None if self.starting => UnitState::Unknown,
+            None => UnitState::Down,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The one source of chance: everything a run does follows from its seed.
+
+/// SplitMix64.
+#[derive(Clone, Debug)]
+pub struct Rng {
+    state: u64,
+}
+
+impl Rng {
+    /// The same seed gives the same numbers for ever.
+    pub fn new(seed: u64) -> Rng {
+        let mut rng = Rng { state: seed ^ 0x5851_f42d_4c95_7f2d };
+        rng.draw();
+        rng
+    }
+
+    /// Any number.
+    pub fn draw(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `end`, which is not 0.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.draw() % end
+    }
+
+    /// A number from `low` to `high`, both included.
+    pub fn range(&mut self, low: u64, high: u64) -> u64 {
+        low + self.below(high - low + 1)
+    }
+
+    /// A number from `-most` to `most`.
+    pub fn swing(&mut self, most: i64) -> i64 {
+        self.below(2 * most as u64 + 1) as i64 - most
+    }
+
+    /// True this often in a million.
+    pub fn chance(&mut self, ppm: u64) -> bool {
+        ppm > 0 && self.below(1_000_000) < ppm
+    }
+
+    /// True half of the time.
+    pub fn coin(&mut self) -> bool {
+        self.draw() & 1 == 1
+    }
+
+    /// One of several.
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_seed_gives_one_sequence() {
+        let draw = |seed| {
+            let mut rng = Rng::new(seed);
+            [rng.draw(), rng.below(10), rng.range(5, 7), rng.swing(3) as u64]
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+}

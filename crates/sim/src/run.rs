@@ -1,0 +1,220 @@
+//! One seed from its first event to its verdict, and many seeds at once.
+
+use crate::agent::Maker;
+use crate::clock::Rates;
+use crate::fault::Plan;
+use crate::host::HOSTS;
+use crate::log::Log;
+use crate::world::{Event, World};
+use regent_core::invariant::{self, Violation};
+use regent_core::spec::Spec;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+const SECOND: u64 = 1_000_000_000;
+/// A new cluster is in sync after this at the latest.
+const WARM_UP: u64 = 12 * SECOND;
+/// After the last fault everything is well again within this.
+const HEALING: u64 = 40 * SECOND;
+/// And stays well for this long.
+const CALM: u64 = SECOND;
+
+/// What came of a seed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Which.
+    pub seed: u64,
+    /// What did not hold, if something did not.
+    pub violation: Option<Violation>,
+    /// The fingerprint.
+    pub hash: u64,
+    /// Events.
+    pub events: u64,
+    /// Transactions made.
+    pub transactions: usize,
+    /// Writes that clients heard OK for.
+    pub acknowledged: u64,
+    /// Grants of the lease.
+    pub epochs: u64,
+    /// Row 2 of section 9: no copy that is recorded lives, so nobody may serve.
+    pub blocked: bool,
+    /// The whole run, in virtual nanoseconds.
+    pub length: u64,
+    /// From the end of faults until served and in sync.
+    pub healed_in: u64,
+    /// The story, if it was wanted.
+    pub log: Log,
+}
+
+/// Runs one seed: warm-up, faults, healing.
+pub fn run_seed(seed: u64, maker: Maker, spec: &Spec, log: Log) -> Outcome {
+    let mut world = World::new(seed, maker, spec.clone(), log);
+    prepare(&mut world);
+    let (mut blocked, mut healed_in) = (false, 0);
+    until_well(&mut world, WARM_UP, "the new cluster is not in sync");
+    if world.violation.is_none() {
+        let start = world.now;
+        let plan = Plan::draw(&mut world.rng, start);
+        if world.rng.chance(400_000) {
+            world.chaos.stall_ppm = world.rng.pick(&[200, 1_000, 3_000]);
+        }
+        for (at, fault) in plan.faults {
+            world.at(at, Event::Fault(fault));
+        }
+        world.run_until(plan.end);
+        world.heal();
+        let healing = world.now;
+        blocked = until_well_or_blocked(&mut world);
+        healed_in = world.now - healing;
+        let end = world.now + CALM;
+        world.run_until(end);
+    }
+    Outcome {
+        seed,
+        hash: world.log.hash(),
+        events: world.events,
+        transactions: world.ledger.count(),
+        acknowledged: world.clients.acknowledged,
+        epochs: world.truth.state.lease.epoch.0,
+        blocked,
+        length: world.now,
+        healed_in,
+        violation: world.violation,
+        log: world.log,
+    }
+}
+
+/// Every host's clocks, and the links, as the seed has them.
+fn prepare(world: &mut World) {
+    for host in HOSTS {
+        let rates = Rates::draw(&mut world.rng);
+        world.hosts[host].clock.set_rates(rates, 0);
+        let slow = world.rng.pick(&[1_000_000, 2_000_000, 8_000_000]);
+        world.hosts[host].seat.sync = (100_000, slow);
+    }
+    world.net.delay =
+        world.rng.pick(&[(80_000, 300_000), (150_000, 400_000), (500_000, 3_000_000)]);
+}
+
+fn until_well_or_blocked(world: &mut World) -> bool {
+    let end = world.now + HEALING;
+    loop {
+        if world.violation.is_some() || world.picture(invariant::v11).is_ok() {
+            return false;
+        }
+        if world.now >= end {
+            break;
+        }
+        let next = world.now + SECOND / 10;
+        world.run_until(next);
+    }
+    if world.restored && !has_living_copy(world) {
+        return true;
+    }
+    if let Err(violation) = world.picture(invariant::v11) {
+        world.violated(violation);
+    }
+    false
+}
+
+fn until_well(world: &mut World, bound: u64, what: &str) {
+    let end = world.now + bound;
+    while world.violation.is_none() && world.picture(invariant::v11).is_err() {
+        if world.now >= end {
+            let text = match world.picture(invariant::v11) {
+                Ok(()) => what.to_string(),
+                Err(violation) => format!("{what}: {}", violation.text),
+            };
+            return world.violated(Violation { id: "V11", text });
+        }
+        let next = world.now + SECOND / 20;
+        world.run_until(next);
+    }
+}
+
+/// Does some copy that the register records still live?
+fn has_living_copy(world: &World) -> bool {
+    let sync = world.truth.state.sync;
+    crate::host::MEMBERS.iter().any(|host| {
+        let h = &world.hosts[*host];
+        h.database.living().is_some_and(|incarnation| {
+            sync.names(regent_core::state::DataCopy { node: h.node, incarnation })
+        })
+    })
+}
+
+/// What came of many seeds.
+#[derive(Clone, Debug, Default)]
+pub struct Sweep {
+    /// Seeds run.
+    pub seeds: u64,
+    /// Those that failed, lowest seed first.
+    pub failures: Vec<(u64, Violation)>,
+    /// Those that row 2 blocks.
+    pub blocked: u64,
+    /// Events in all.
+    pub events: u64,
+    /// Transactions in all.
+    pub transactions: u64,
+    /// Writes acknowledged to clients in all.
+    pub acknowledged: u64,
+    /// Grants in all.
+    pub epochs: u64,
+    /// The longest healing.
+    pub healed_in: u64,
+    /// Virtual time in all.
+    pub length: u64,
+}
+
+/// Runs seeds on several threads; `stop_at` failures end it early.
+pub fn sweep(
+    from: u64,
+    seeds: u64,
+    threads: usize,
+    maker: Maker,
+    spec: &Spec,
+    stop_at: usize,
+) -> Sweep {
+    let next = AtomicU64::new(from);
+    let enough = AtomicBool::new(false);
+    let total = Mutex::new(Sweep::default());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds || enough.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let outcome = run_seed(seed, maker, spec, Log::quiet());
+                    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+                    total.count(outcome);
+                    if total.failures.len() >= stop_at {
+                        enough.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let mut total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    total.failures.sort_by_key(|(seed, _)| *seed);
+    total
+}
+
+impl Sweep {
+    fn count(&mut self, outcome: Outcome) {
+        self.seeds += 1;
+        self.events += outcome.events;
+        self.transactions += outcome.transactions as u64;
+        self.acknowledged += outcome.acknowledged;
+        self.epochs += outcome.epochs;
+        self.blocked += u64::from(outcome.blocked);
+        self.length += outcome.length;
+        if !outcome.blocked {
+            self.healed_in = self.healed_in.max(outcome.healed_in);
+        }
+        if let Some(violation) = outcome.violation {
+            self.failures.push((outcome.seed, violation));
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Golden stories: what is done stands above the bar, what the cluster tells below it.
+//!
+//! ```text
+//! # The active node loses power: the standby serves within its lease.
+//! power off a at 3.000
+//! run 2s
+//! ----
+//!     3.000 a  fault                power off
+//! ```
+//! A story starts with a cluster that is in sync and served by a, at 2.000. Verbs:
+//! `run TIME`, `wait in-sync`, `wait served-by HOST`, `kill agent|database|management|ui HOST`,
+//! `stall agent|database|register HOST for TIME`, `pause HOST for TIME`, `cut HOST from LIST`, `cut HOST to LIST`
+//! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
+//! `switchover [to HOST]`, `copy data HOST`, `restore data HOST`, `seed N` (first of all); each but the waits may
+//! end with `at SECONDS`.
+
+use crate::agent::core;
+use crate::fault::Fault;
+use crate::host::NAMES;
+use crate::log::{Line, Log};
+use crate::world::{World, default_spec};
+use regent_core::invariant;
+use std::path::Path;
+
+const SECOND: u64 = 1_000_000_000;
+/// No wait of a story is longer.
+const WAIT_MAX: u64 = 60 * SECOND;
+/// When the story begins.
+const BEGIN: u64 = 2 * SECOND;
+
+/// Why a story failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The file cannot be read or written.
+    File(std::io::Error),
+    /// A line is none of the verbs.
+    Line(String),
+    /// A property did not hold, or a wait was in vain; with the story so far.
+    Broken(String, Vec<String>),
+    /// The story differs from the one expected.
+    Differs(String),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::File(error) => write!(f, "{error}"),
+            Failure::Line(line) => write!(f, "not understood: {line}"),
+            Failure::Broken(what, story) => write!(f, "{what}\n{}", story.join("\n")),
+            Failure::Differs(difference) => write!(f, "{difference}"),
+        }
+    }
+}
+
+/// Runs a file; with `bless` the story becomes the expected one.
+pub fn run_file(path: &Path, bless: bool) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(path).map_err(Failure::File)?;
+    let (input, expected) = match text.split_once("----\n") {
+        Some((input, expected)) => (input, Some(expected)),
+        None => (text.as_str(), None),
+    };
+    let story = play(input)?;
+    if bless {
+        let whole = format!("{input}----\n{story}");
+        return std::fs::write(path, whole).map_err(Failure::File);
+    }
+    match expected {
+        None => Err(Failure::Differs(String::from("no expectation: read the story and bless it"))),
+        Some(expected) if expected == story => Ok(()),
+        Some(expected) => Err(Failure::Differs(difference(expected, &story))),
+    }
+}
+
+/// Plays what stands above the bar; answers the story.
+pub fn play(input: &str) -> Result<String, Failure> {
+    let lines: Vec<&str> = input
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .filter(|line| !line.is_empty())
+        .collect();
+    let seed = lines
+        .first()
+        .and_then(|line| line.strip_prefix("seed "))
+        .map_or(Ok(1), |seed| seed.parse().map_err(|_| Failure::Line(lines[0].to_string())))?;
+    let mut world = World::new(seed, core, default_spec(), Log::story());
+    wait(&mut world, BEGIN - SECOND, in_sync)?;
+    world.run_until(BEGIN);
+    world.log.lines.clear();
+    world.clients.gap = 0;
+    for line in lines.iter().filter(|line| !line.starts_with("seed ")) {
+        act(&mut world, line)?;
+        broken(&world)?;
+    }
+    let (count, gap) = (world.clients.acknowledged, world.clients.gap / 1_000_000);
+    let now = world.now;
+    world.log.tell(now, "c", "summary", || {
+        format!("{count} writes acknowledged, none lost; longest gap {gap} ms")
+    });
+    Ok(world.log.lines.iter().map(|line| format!("{line}\n")).collect())
+}
+
+fn act(world: &mut World, line: &str) -> Result<(), Failure> {
+    let unknown = || Failure::Line(line.to_string());
+    let (verb, at) = match line.rsplit_once(" at ") {
+        Some((verb, at)) => (verb, Some(at)),
+        None => (line, None),
+    };
+    if let Some(at) = at {
+        let seconds: f64 = at.trim().parse().map_err(|_| unknown())?;
+        world.run_until((seconds * 1e9) as u64);
+    }
+    let words: Vec<&str> = verb.split_whitespace().collect();
+    match words.as_slice() {
+        ["run", time] => {
+            let end = world.now + parse_time(time).ok_or_else(unknown)?;
+            world.run_until(end);
+        }
+        ["wait", "in-sync"] => wait(world, WAIT_MAX, in_sync)?,
+        ["wait", "served-by", host] => {
+            let host = parse_host(host).ok_or_else(unknown)?;
+            wait(world, WAIT_MAX, move |world| world.hosts[host].answers(world.now))?;
+        }
+        _ => {
+            for fault in parse_faults(&words).ok_or_else(unknown)? {
+                world.strike(&fault);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
+    let one = |fault| Some(vec![fault]);
+    match *words {
+        ["kill", "agent", host] => one(Fault::KillAgent(parse_host(host)?)),
+        ["kill", "database", host] => one(Fault::KillDatabase(parse_host(host)?)),
+        ["kill", "management", host] => one(Fault::KillService(parse_host(host)?, 0)),
+        ["kill", "ui", host] => one(Fault::KillService(parse_host(host)?, 1)),
+        ["stall", "agent", host, "for", t] => {
+            one(Fault::StallAgent(parse_host(host)?, parse_time(t)?))
+        }
+        ["stall", "database", host, "for", t] => {
+            one(Fault::StallDatabase(parse_host(host)?, parse_time(t)?))
+        }
+        ["stall", "register", host, "for", t] => {
+            one(Fault::StallRegister(parse_host(host)?, parse_time(t)?))
+        }
+        ["pause", host, "for", t] => one(Fault::Pause(parse_host(host)?, parse_time(t)?)),
+        ["power", "off", host] => one(Fault::PowerOff(parse_host(host)?)),
+        ["power", "on", host] => one(Fault::Boot(parse_host(host)?)),
+        ["slow", "disk", host, t] => one(Fault::SlowDisk(parse_host(host)?, parse_time(t)?)),
+        ["switchover"] => one(Fault::Switchover(None)),
+        ["switchover", "to", host] => one(Fault::Switchover(Some(parse_host(host)?))),
+        ["copy", "data", host] => one(Fault::CopyData(parse_host(host)?)),
+        ["restore", "data", host] => one(Fault::Restore(parse_host(host)?)),
+        ["cut", host, "from", list] => links(host, list, true, Fault::Cut),
+        ["cut", host, "to", list] => links(host, list, false, Fault::Cut),
+        ["mend", host, "from", list] => links(host, list, true, Fault::Mend),
+        _ => None,
+    }
+}
+
+fn links(
+    host: &str,
+    list: &str,
+    both: bool,
+    make: impl Fn(usize, usize) -> Fault,
+) -> Option<Vec<Fault>> {
+    let host = parse_host(host)?;
+    let mut faults = Vec::new();
+    for other in list.split(',') {
+        let other = parse_host(other)?;
+        faults.push(make(host, other));
+        if both {
+            faults.push(make(other, host));
+        }
+    }
+    Some(faults)
+}
+
+fn parse_host(name: &str) -> Option<usize> {
+    NAMES.iter().position(|known| *known == name)
+}
+
+fn parse_time(text: &str) -> Option<u64> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1_000_000),
+        None => (text.strip_suffix('s')?, SECOND),
+    };
+    Some(number.parse::<u64>().ok()? * unit)
+}
+
+fn in_sync(world: &World) -> bool {
+    world.picture(invariant::v11).is_ok()
+}
+
+fn wait(world: &mut World, most: u64, over: impl Fn(&World) -> bool) -> Result<(), Failure> {
+    let end = world.now + most;
+    while !over(world) {
+        broken(world)?;
+        if world.now >= end {
+            let text = String::from("waited in vain");
+            return Err(Failure::Broken(text, story(&world.log.lines)));
+        }
+        let next = world.now + 10_000_000;
+        world.run_until(next);
+    }
+    Ok(())
+}
+
+fn broken(world: &World) -> Result<(), Failure> {
+    match &world.violation {
+        Some(violation) => Err(Failure::Broken(violation.to_string(), story(&world.log.lines))),
+        None => Ok(()),
+    }
+}
+
+fn story(lines: &[Line]) -> Vec<String> {
+    lines.iter().map(Line::to_string).collect()
+}
+
+/// The first line that differs, with what stands around it.
+fn difference(expected: &str, story: &str) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), story.lines().collect());
+    let place = old.iter().zip(&new).position(|(old, new)| old != new);
+    let place = place.unwrap_or(old.len().min(new.len()));
+    let mut text = String::new();
+    for line in &old[place.saturating_sub(3)..place] {
+        text.push_str(&format!("  {line}\n"));
+    }
+    for line in old.iter().skip(place).take(3) {
+        text.push_str(&format!("- {line}\n"));
+    }
+    for line in new.iter().skip(place).take(3) {
+        text.push_str(&format!("+ {line}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_no_verb_is_refused() {
+        assert!(matches!(play("reboot a\n"), Err(Failure::Line(_))));
+        assert_eq!(
+            parse_faults(&["cut", "a", "to", "b,w"]),
+            Some(vec![Fault::Cut(0, 1), Fault::Cut(0, 2),])
+        );
+        assert_eq!(parse_time("300ms"), Some(300_000_000));
+        assert_eq!(parse_time("3"), None);
+    }
+
+    #[test]
+    fn a_missing_expectation_fails() {
+        let path = std::env::temp_dir().join(format!("regent-sim-{}.scn", std::process::id()));
+        std::fs::write(&path, "# Nothing happens.\nrun 1s\n").expect("a temporary file");
+        let missing = run_file(&path, false);
+        let blessed = run_file(&path, true).and_then(|()| run_file(&path, false));
+        let mut text = std::fs::read_to_string(&path).expect("the blessed file");
+        text.push_str("    9.000 a  never                happened\n");
+        std::fs::write(&path, text).expect("the changed file");
+        let changed = run_file(&path, false);
+        std::fs::remove_file(&path).expect("the file is there");
+        assert!(matches!(missing, Err(Failure::Differs(_))));
+        assert!(blessed.is_ok());
+        assert!(matches!(changed, Err(Failure::Differs(_))));
+    }
+}

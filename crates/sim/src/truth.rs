@@ -1,0 +1,132 @@
+//! What is decided, as only somebody sees who watches every voter's disk.
+
+use regent_core::id::{AttemptId, NodeId, RunId, Version};
+use regent_core::invariant::Violation;
+use regent_core::state::State;
+use regent_store::cell::{Attempt, Ballot, Value, VoterId};
+use std::collections::BTreeMap;
+
+/// The register from outside.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    /// The newest decided version.
+    pub version: u64,
+    /// Its content.
+    pub state: State,
+    /// The content before it.
+    pub before: Option<State>,
+    /// What swaps that expect the newest version would make of it.
+    pub pending: Vec<State>,
+    proposed: Vec<Proposed>,
+    accepted: BTreeMap<Ballot, Accepted>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct Proposed {
+    attempt: AttemptId,
+    expect: u64,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+struct Accepted {
+    value: Value,
+    by: Vec<VoterId>,
+}
+
+impl Truth {
+    /// The first value of a cluster.
+    pub fn new(state: State) -> Truth {
+        let bytes = state.encode();
+        Truth {
+            version: 1,
+            state,
+            before: None,
+            pending: Vec::new(),
+            proposed: Vec::new(),
+            accepted: BTreeMap::new(),
+            bytes,
+        }
+    }
+
+    /// A node proposed a swap: from now on it may win.
+    pub fn proposed(&mut self, attempt: AttemptId, expect: Version, bytes: &[u8]) {
+        if let Ok(state) = State::decode(bytes) {
+            self.proposed.push(Proposed { attempt, expect: expect.0, state });
+            self.refresh();
+        }
+    }
+
+    /// It never left its host, and can win no more.
+    pub fn dropped(&mut self, attempt: AttemptId) {
+        self.proposed.retain(|proposed| proposed.attempt != attempt);
+        self.refresh();
+    }
+
+    /// A voter's disk has accepted a value. Answers the newly decided State, if this decided one.
+    pub fn accepted(
+        &mut self,
+        voter: VoterId,
+        ballot: Ballot,
+        value: &Value,
+    ) -> Result<bool, Violation> {
+        let entry = self
+            .accepted
+            .entry(ballot)
+            .or_insert_with(|| Accepted { value: value.clone(), by: Vec::new() });
+        if entry.value != *value {
+            let text = format!("two values were proposed in one ballot {ballot:?}");
+            return Err(Violation { id: "R1", text });
+        }
+        if !entry.by.contains(&voter) {
+            entry.by.push(voter);
+        }
+        if entry.by.iter().filter(|id| value.has_voter(**id)).count() < value.majority() {
+            return Ok(false);
+        }
+        let floor = ballot.n.saturating_sub(10_000);
+        self.accepted.retain(|ballot, _| ballot.n >= floor);
+        self.decided(value)
+    }
+
+    fn decided(&mut self, value: &Value) -> Result<bool, Violation> {
+        if value.version < self.version {
+            return Ok(false);
+        }
+        if value.version == self.version {
+            let text = format!("version {} was decided twice", value.version);
+            let same = value.bytes == self.bytes;
+            return if same { Ok(false) } else { Err(Violation { id: "R1", text }) };
+        }
+        let text = format!("version {} is no State", value.version);
+        let state = State::decode(&value.bytes).map_err(|_| Violation { id: "R7", text })?;
+        self.before = Some(std::mem::replace(&mut self.state, state));
+        self.version = value.version;
+        self.bytes.clone_from(&value.bytes);
+        self.refresh();
+        Ok(true)
+    }
+
+    fn refresh(&mut self) {
+        let version = self.version;
+        self.proposed.retain(|proposed| proposed.expect >= version);
+        let now = self.proposed.iter().filter(|proposed| proposed.expect == version);
+        self.pending = now.map(|proposed| proposed.state.clone()).collect();
+    }
+}
+
+/// The store's name for an attempt.
+pub fn to_store(attempt: AttemptId) -> Attempt {
+    Attempt { node: attempt.node.0, boot: attempt.boot.0, run: attempt.run.0, n: attempt.n }
+}
+
+/// Core's name for an attempt.
+pub fn from_store(attempt: Attempt) -> AttemptId {
+    AttemptId {
+        node: NodeId(attempt.node),
+        boot: regent_core::id::BootId(attempt.boot),
+        run: RunId(attempt.run),
+        n: attempt.n,
+    }
+}

@@ -1,0 +1,593 @@
+//! The world of one run: time, the queue of events, and the judge after every one of them.
+
+use crate::agent::Maker;
+use crate::clients::Clients;
+use crate::clock::Rates;
+use crate::database::{Database, DbEvent, Effect, Ledger, Op, OpRef, Reply};
+use crate::fault::{Chaos, Fault};
+use crate::host::{HOSTS, Host, MEMBERS, NAMES, WITNESS};
+use crate::log::Log;
+use crate::net::Net;
+use crate::register::Seat;
+use crate::replication::Connection;
+use crate::rng::Rng;
+use crate::truth::Truth;
+use crate::worker::Part;
+use regent_core::command::AddressStep;
+use regent_core::id::{AttemptId, ClusterId, CommandId, Epoch, Incarnation, NodeId};
+use regent_core::invariant::{self, Cluster, DatabaseView, NodeView, Removal, Violation};
+use regent_core::node::Input;
+use regent_core::observe::Report;
+use regent_core::spec::{Pace, Spec};
+use regent_core::state::{
+    Data, DataCopy, FORMAT, Intent, Lease, Member, MemberRole, Phase, State, Sync, Timing,
+};
+use regent_core::time::Span;
+use regent_store::cell::{self, Message, Standing, VoterId};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// What can happen.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each is one call in World::happen, which says what it is")]
+pub enum Event {
+    AgentStart { host: usize, boot: u64 },
+    Watchdog { host: usize, run: u64 },
+    Step { host: usize, run: u64, turn: u64 },
+    Inbox { host: usize, run: u64, input: Input },
+    Address { host: usize, run: u64, id: CommandId, step: AddressStep },
+    Swap { host: usize, run: u64, id: CommandId, attempt: AttemptId, expect: u64, bytes: Vec<u8> },
+    Read { host: usize, run: u64, id: CommandId },
+    High { host: usize, run: u64, version: u64 },
+    SeatWake { host: usize, wake: u64 },
+    Cell { to: usize, from: usize, message: Message },
+    Stored { host: usize, life: u64 },
+    Report { to: usize, report: Box<Report> },
+    Probe { host: usize, run: u64, id: CommandId, node: NodeId },
+    Sql { host: usize, start: u64, at: OpRef, op: Op },
+    SqlReply { host: usize, at: OpRef, reply: Reply },
+    Part { host: usize, run: u64, n: u64, part: Part },
+    Patience { host: usize, run: u64, id: CommandId },
+    KillDatabase { host: usize, run: u64, id: CommandId },
+    Database { host: usize, start: u64, event: DbEvent },
+    Pump { connection: u64, to: usize },
+    Lost { connection: u64 },
+    ServiceUp { host: usize, boot: u64, service: usize, run: u64, id: CommandId },
+    ClientTurn { client: usize },
+    ClientWrite { write: u64, host: usize },
+    ClientAnswer { write: u64, good: bool, host: usize },
+    ClientPatience { client: usize, write: u64 },
+    Stray,
+    Fault(Fault),
+}
+
+struct Entry {
+    at: u64,
+    n: u64,
+    event: Event,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        (self.at, self.n) == (other.at, other.n)
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
+        (self.at, self.n).cmp(&(other.at, other.n))
+    }
+}
+
+/// Everything.
+pub struct World {
+    /// The time that no host knows, in nanoseconds.
+    pub now: u64,
+    /// The one source of chance.
+    pub rng: Rng,
+    /// The links.
+    pub net: Net,
+    /// a, b and w.
+    pub hosts: Vec<Host>,
+    /// Every transaction.
+    pub ledger: Ledger,
+    /// The register as it is.
+    pub truth: Truth,
+    /// The clients.
+    pub clients: Clients,
+    /// What goes wrong by itself.
+    pub chaos: Chaos,
+    /// The story.
+    pub log: Log,
+    /// The first property that did not hold.
+    pub violation: Option<Violation>,
+    /// What was cut from logs in this step.
+    pub removals: Vec<Removal>,
+    /// Replication connections.
+    pub connections: BTreeMap<u64, Connection>,
+    /// How many there were.
+    pub connections_made: u64,
+    /// When each proposal was sent, in proposals of its host.
+    pub sent: BTreeMap<AttemptId, u64>,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// What every node is configured with.
+    pub spec: Spec,
+    /// Makes what decides.
+    pub maker: Maker,
+    /// Events so far.
+    pub events: u64,
+    /// Some data directory was put back to an older copy: row 2 of section 9 may block.
+    pub restored: bool,
+    queue: BinaryHeap<Reverse<Entry>>,
+    queued: u64,
+    runs: u64,
+}
+
+/// The lease of the default profile.
+pub const TIMING: Timing =
+    Timing { ttl: Span::millis(700), margin: Span::millis(90), drift_ppm: 10_000 };
+
+/// The first content of the register: a is the writer, alone, and named.
+fn first_state(cluster: ClusterId, writer: Incarnation) -> State {
+    let member = |name: &str, role| Member { name: name.into(), speaks: FORMAT, role, by: None };
+    State {
+        format: FORMAT,
+        cluster,
+        lease: Lease {
+            epoch: Epoch(1),
+            holder: NodeId(1),
+            phase: Phase::Free,
+            ttl: TIMING.ttl,
+            by: AttemptId::default(),
+        },
+        sync: Sync { writer: DataCopy { node: NodeId(1), incarnation: writer }, with: None },
+        data: Data::Clear,
+        intent: Intent::default(),
+        members: BTreeMap::from([
+            (NodeId(1), member("a", MemberRole::Node)),
+            (NodeId(2), member("b", MemberRole::Node)),
+            (NodeId(3), member("w", MemberRole::Witness)),
+        ]),
+        timing: TIMING,
+        history: Vec::new(),
+    }
+}
+
+/// What every node's file says.
+pub fn default_spec() -> Spec {
+    Spec {
+        nodes: vec![(NodeId(1), "a".into()), (NodeId(2), "b".into())],
+        services: vec!["management".into(), "ui".into()],
+        pace: Pace::default(),
+        #[cfg(feature = "planted")]
+        planted: None,
+    }
+}
+
+impl World {
+    /// A cluster that was just initialised on a; b has the same data and is not recorded.
+    pub fn new(seed: u64, maker: Maker, spec: Spec, log: Log) -> World {
+        let mut rng = Rng::new(seed);
+        let cluster = ClusterId((u128::from(rng.draw()) << 64) | u128::from(rng.draw()));
+        let writer = Incarnation(rng.draw());
+        let state = first_state(cluster, writer);
+        let seats: Vec<cell::Seat> = HOSTS
+            .iter()
+            .map(|host| cell::Seat {
+                voter: VoterId(rng.draw()),
+                node: cell::NodeId(*host as u16 + 1),
+            })
+            .collect();
+        let records = cell::initial_records(cell::ClusterId(cluster.0), &seats, &state.encode());
+        let hosts = records
+            .into_iter()
+            .map(|(node, record)| {
+                let seat = Seat::new(Standing::Seated(record));
+                let services = spec.services.len();
+                Host::new(NodeId(node.0), seat, services, Rates::TRUE, &mut rng)
+            })
+            .collect();
+        let mut world = World {
+            now: 0,
+            rng,
+            net: Net::new(),
+            hosts,
+            ledger: Ledger::default(),
+            truth: Truth::new(state),
+            clients: Clients::new(2, (15_000_000, 60_000_000)),
+            chaos: Chaos::default(),
+            log,
+            violation: None,
+            removals: Vec::new(),
+            connections: BTreeMap::new(),
+            connections_made: 0,
+            sent: BTreeMap::new(),
+            cluster,
+            spec,
+            maker,
+            events: 0,
+            restored: false,
+            queue: BinaryHeap::new(),
+            queued: 0,
+            runs: 0,
+        };
+        world.lay_out(writer);
+        world
+    }
+
+    /// The first rows, on both hosts; a's server runs, everything else is started.
+    fn lay_out(&mut self, writer: Incarnation) {
+        let gtid = |seq| crate::database::Gtid { server: writer.0, seq };
+        let first: Vec<u32> = (1..4).map(|seq| self.ledger.record(gtid(seq), None)).collect();
+        for id in &first {
+            self.ledger.acknowledged.insert(*id);
+            for host in MEMBERS {
+                let files = &mut self.hosts[host].database.files;
+                files.binlog.push(*id);
+                files.logged.insert(*id);
+                files.synced = files.binlog.len();
+            }
+        }
+        for host in MEMBERS {
+            self.hosts[host].database.start();
+        }
+        self.hosts[0].database.keep(writer, false);
+        for host in MEMBERS {
+            self.start_agent(host);
+        }
+        self.start_seat(WITNESS, 0, false);
+        for client in 0..self.clients.count() {
+            let after = self.rng.below(20_000_000);
+            self.after(after, Event::ClientTurn { client });
+        }
+        self.after(500_000_000, Event::Stray);
+    }
+
+    /// Something happens so much later.
+    pub fn after(&mut self, after: u64, event: Event) {
+        self.at(self.now + after, event);
+    }
+
+    /// Something happens at this time.
+    pub fn at(&mut self, at: u64, event: Event) {
+        self.queued += 1;
+        let entry = Entry { at: at.max(self.now), n: self.queued, event };
+        self.queue.push(Reverse(entry));
+    }
+
+    /// The number of the next run of an agent.
+    pub fn next_run(&mut self) -> u64 {
+        self.runs += 1;
+        self.runs
+    }
+
+    /// Writes a line of the story about a host.
+    pub fn tell(&mut self, host: usize, area: &str, text: impl FnOnce() -> String) {
+        self.log.tell(self.now, NAMES[host], area, text);
+    }
+
+    /// Runs until this time, or until something does not hold.
+    pub fn run_until(&mut self, end: u64) {
+        while self.violation.is_none() {
+            match self.queue.peek() {
+                Some(Reverse(entry)) if entry.at <= end => {}
+                _ => break,
+            }
+            self.step();
+        }
+        if self.violation.is_none() {
+            self.now = self.now.max(end);
+        }
+    }
+
+    /// One event, and the judge.
+    pub fn step(&mut self) {
+        let Some(Reverse(Entry { at, event, .. })) = self.queue.pop() else { return };
+        self.now = at;
+        self.events += 1;
+        if let Some(until) = self.frozen(&event) {
+            let later = until + self.rng.below(2_000_000);
+            return self.at(later, event);
+        }
+        self.log.mix(at ^ kind(&event));
+        self.happen(event);
+        self.judge();
+    }
+
+    /// Until when the host that this event is on stands still, if it does.
+    fn frozen(&self, event: &Event) -> Option<u64> {
+        let host = match event {
+            Event::AgentStart { host, .. }
+            | Event::Watchdog { host, .. }
+            | Event::Step { host, .. }
+            | Event::Inbox { host, .. }
+            | Event::Address { host, .. }
+            | Event::Swap { host, .. }
+            | Event::Read { host, .. }
+            | Event::High { host, .. }
+            | Event::SeatWake { host, .. }
+            | Event::Cell { to: host, .. }
+            | Event::Stored { host, .. }
+            | Event::Report { to: host, .. }
+            | Event::Sql { host, .. }
+            | Event::SqlReply { host, .. }
+            | Event::Part { host, .. }
+            | Event::Patience { host, .. }
+            | Event::KillDatabase { host, .. }
+            | Event::Database { host, .. }
+            | Event::ServiceUp { host, .. }
+            | Event::Probe { host, .. } => *host,
+            Event::Pump { .. }
+            | Event::Lost { .. }
+            | Event::ClientTurn { .. }
+            | Event::ClientWrite { .. }
+            | Event::ClientAnswer { .. }
+            | Event::ClientPatience { .. }
+            | Event::Stray
+            | Event::Fault(_) => return None,
+        };
+        if let Some(until) = self.hosts[host].paused {
+            return Some(until);
+        }
+        let stalled = match event {
+            Event::Sql { host, .. } | Event::Database { host, .. } => {
+                self.hosts[*host].database.server.as_ref().map_or(0, |server| server.stalled)
+            }
+            _ => 0,
+        };
+        (stalled > self.now).then_some(stalled)
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::AgentStart { host, boot } => self.agent_start(host, boot),
+            Event::Watchdog { host, run } => self.watchdog(host, run),
+            Event::Step { host, run, turn } => self.step_agent(host, run, turn),
+            Event::Inbox { host, run, input } => {
+                if self.session(host) == run {
+                    self.input(host, input);
+                }
+            }
+            Event::Address { host, run, id, step } => self.change_address(host, run, id, step),
+            Event::Swap { host, run, id, attempt, expect, bytes } => {
+                if self.session(host) == run {
+                    self.seat_swap(host, id, attempt, expect, bytes);
+                } else {
+                    self.truth.dropped(attempt);
+                }
+            }
+            Event::Read { host, run, id } => {
+                if self.session(host) == run {
+                    self.seat_read(host, id);
+                }
+            }
+            Event::High { host, run, version } => {
+                if self.session(host) == run {
+                    self.seat_high(host, version);
+                }
+            }
+            Event::SeatWake { host, wake } => self.seat_wake(host, wake),
+            Event::Cell { to, from, message } => self.seat_message(to, from, message),
+            Event::Stored { host, life } => self.seat_stored(host, life),
+            Event::Report { to, report } => self.input(to, Input::Report(*report)),
+            Event::Probe { host, run, id, node } => self.probe(host, run, id, node),
+            Event::Sql { host, start, at, op } => self.sql(host, start, at, op),
+            Event::SqlReply { host, at, reply } => self.sql_reply(host, at, reply),
+            Event::Part { host, run, n, part } => self.end_part(host, run, n, part),
+            Event::Patience { host, run, id } => self.patience_over(host, run, id),
+            Event::KillDatabase { host, run, id } => self.kill_database_for(host, run, id),
+            Event::Database { host, start, event } => {
+                let server = self.hosts[host].database.server.as_ref();
+                if server.is_some_and(|server| server.start == start) {
+                    self.database_event(host, event);
+                }
+            }
+            Event::Pump { connection, to } => self.pump(connection, to),
+            Event::Lost { connection } => self.lost(connection),
+            Event::ServiceUp { host, boot, service, run, id } => {
+                if self.hosts[host].boots == boot && self.hosts[host].powered {
+                    self.service_up(host, service, run, id);
+                }
+            }
+            Event::ClientTurn { client } => self.client_turn(client),
+            Event::ClientWrite { write, host } => self.client_write(write, host),
+            Event::ClientAnswer { write, good, host } => self.client_answer(write, good, host),
+            Event::ClientPatience { client, write } => self.client_patience(client, write),
+            Event::Stray => self.stray_write(),
+            Event::Fault(fault) => self.strike(&fault),
+        }
+    }
+
+    fn agent_start(&mut self, host: usize, boot: u64) {
+        let h = &self.hosts[host];
+        if !h.powered || h.boots != boot || h.agent.is_some() || h.seat.voter.is_some() {
+            return;
+        }
+        if host == WITNESS {
+            self.start_seat(host, 0, false);
+            return self.tell(host, "agent", || String::from("started"));
+        }
+        self.start_agent(host);
+    }
+
+    fn sql(&mut self, host: usize, start: u64, at: OpRef, op: Op) {
+        let here = self.hosts[host].database.server.as_ref().map(|server| server.start);
+        // A connection to an earlier start is broken; only taking control opens a new one.
+        if here != Some(start) && !(here.is_some() && op == Op::TakeControl) {
+            return self.after(30_000, Event::SqlReply { host, at, reply: Reply::Down });
+        }
+        self.with_database(host, |database, ledger, rng, out| {
+            database.sql(at, op, ledger, rng, out);
+        });
+    }
+
+    /// Lets a database act, and carries out what it does to the world.
+    pub fn with_database(
+        &mut self,
+        host: usize,
+        act: impl FnOnce(&mut Database, &mut Ledger, &mut Rng, &mut Vec<Effect>),
+    ) {
+        let mut effects = Vec::new();
+        let database = &mut self.hosts[host].database;
+        let start = database.server.as_ref().map_or(0, |server| server.start);
+        act(database, &mut self.ledger, &mut self.rng, &mut effects);
+        self.take_effects(host, start, effects);
+    }
+
+    /// A new value of the register is decided.
+    pub fn note_decided(&mut self) {
+        let lease = self.truth.state.lease;
+        let version = self.truth.version;
+        self.log.mix(version);
+        if let Some(sent) = self.sent.get(&lease.by).copied() {
+            let host = usize::from(lease.by.node.0) - 1;
+            if lease.holder == lease.by.node {
+                let decided = &mut self.hosts[host].count.decided;
+                *decided = (*decided).max(sent);
+            }
+        }
+        let sync = self.truth.state.sync;
+        self.log.detail(self.now, "-", "register", || {
+            format!(
+                "version {version}: epoch {}, {} {:?}, {sync:?}",
+                lease.epoch, lease.holder, lease.phase
+            )
+        });
+        let before = self.truth.before.as_ref();
+        if before.is_some_and(|b| b.lease.epoch != lease.epoch || b.sync != sync) {
+            let with = sync.with.map_or("alone", |with| NAMES[usize::from(with.node.0) - 1]);
+            let text = format!(
+                "epoch {} of {}, {:?}; writer {} with {with}",
+                lease.epoch,
+                NAMES[usize::from(lease.holder.0) - 1],
+                lease.phase,
+                NAMES[usize::from(sync.writer.node.0) - 1],
+            );
+            self.log.tell(self.now, "-", "register", || text);
+        }
+    }
+
+    /// Something does not hold.
+    pub fn violated(&mut self, violation: Violation) {
+        if self.violation.is_none() {
+            self.log.tell(self.now, "-", "VIOLATION", || violation.to_string());
+            self.violation = Some(violation);
+        }
+    }
+
+    fn judge(&mut self) {
+        for host in MEMBERS {
+            let open = self.hosts[host].powered && {
+                let h = &self.hosts[host];
+                h.gate.is_open(&h.clock, self.now)
+            };
+            if open != self.hosts[host].was_open {
+                self.hosts[host].was_open = open;
+                self.tell(host, "gate", || String::from(if open { "open" } else { "closed" }));
+            }
+        }
+        let verdict = self.picture(invariant::check);
+        self.note_shown();
+        self.removals.clear();
+        if let Err(violation) = verdict {
+            self.violated(violation);
+        }
+    }
+
+    /// D9: what a node showed while it served counts as acknowledged, for somebody may have read it.
+    fn note_shown(&mut self) {
+        for host in MEMBERS {
+            let h = &self.hosts[host];
+            if h.was_open && h.paused.is_none() && h.thawing <= self.now {
+                if let Some(server) = &h.database.server {
+                    self.ledger.acknowledged.add(&server.visible);
+                }
+            }
+        }
+    }
+
+    /// Asks a predicate about this very instant.
+    pub fn picture<T>(&self, ask: impl FnOnce(&Cluster<'_>) -> T) -> T {
+        let nodes = [self.node_view(0), self.node_view(1)];
+        ask(&Cluster {
+            now: self.now,
+            register: &self.truth.state,
+            before: self.truth.before.as_ref(),
+            pending: &self.truth.pending,
+            acknowledged: &self.ledger.acknowledged,
+            nodes: &nodes,
+            removals: &self.removals,
+        })
+    }
+
+    fn node_view(&self, host: usize) -> NodeView<'_> {
+        let h = &self.hosts[host];
+        let server = h.database.server.as_ref();
+        let time = h.clock.read(self.now);
+        NodeView {
+            node: h.node,
+            thawed: h.paused.is_some() || h.thawing > self.now,
+            gate: if h.powered {
+                h.gate.view(&h.clock, h.count, self.now)
+            } else {
+                Default::default()
+            },
+            rules: h.agent.as_ref().is_some_and(|agent| agent.brain.rules(time)),
+            database: DatabaseView {
+                up: server.is_some(),
+                writable: server.is_some_and(|server| !server.read_only),
+                open: server.map_or(0, |server| server.open_commits()),
+                loose: server.is_some_and(|server| !server.strict),
+                confirmed_by: self.confirming_replica(host).map(|host| self.hosts[host].node),
+                living: h.database.living(),
+                logged: &h.database.files.logged,
+                received: &h.database.files.received,
+                visible: server.map_or(&h.database.files.logged, |server| &server.visible),
+            },
+            shared: false,
+        }
+    }
+}
+
+/// A number for the fingerprint.
+fn kind(event: &Event) -> u64 {
+    match event {
+        Event::AgentStart { host, .. } => 100 + *host as u64,
+        Event::Watchdog { host, .. } => 200 + *host as u64,
+        Event::Step { host, turn, .. } => 300 + *host as u64 + (turn << 16),
+        Event::Inbox { host, .. } => 400 + *host as u64,
+        Event::Address { host, .. } => 500 + *host as u64,
+        Event::Swap { host, expect, .. } => 600 + *host as u64 + (expect << 16),
+        Event::Read { host, .. } => 700 + *host as u64,
+        Event::High { host, version, .. } => 800 + *host as u64 + (version << 16),
+        Event::SeatWake { host, .. } => 900 + *host as u64,
+        Event::Cell { to, from, .. } => 1000 + *to as u64 + 10 * *from as u64,
+        Event::Stored { host, .. } => 1100 + *host as u64,
+        Event::Report { to, report } => 1200 + *to as u64 + (report.n << 16),
+        Event::Probe { host, .. } => 1300 + *host as u64,
+        Event::Sql { host, at, .. } => 1400 + *host as u64 + (at.n << 16),
+        Event::SqlReply { host, at, .. } => 1500 + *host as u64 + (at.n << 16),
+        Event::Part { host, .. } => 1600 + *host as u64,
+        Event::Patience { host, .. } => 1700 + *host as u64,
+        Event::KillDatabase { host, .. } => 1800 + *host as u64,
+        Event::Database { host, .. } => 1900 + *host as u64,
+        Event::Pump { connection, .. } => 2000 + (connection << 16),
+        Event::Lost { connection } => 2100 + (connection << 16),
+        Event::ServiceUp { host, .. } => 2200 + *host as u64,
+        Event::ClientTurn { client } => 2300 + *client as u64,
+        Event::ClientWrite { write, .. } => 2400 + (write << 16),
+        Event::ClientAnswer { write, .. } => 2500 + (write << 16),
+        Event::ClientPatience { write, .. } => 2600 + (write << 16),
+        Event::Stray => 2700,
+        Event::Fault(_) => 2800,
+    }
+}
