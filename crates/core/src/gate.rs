@@ -55,6 +55,12 @@ impl Gate {
         })
     }
 
+    /// The slot is being armed: from the moment the kernel is asked, no win that is known counts for it.
+    pub fn arming(&mut self, slot: Slot) {
+        self.slots[slot.index()] = Image::default();
+        self.dirty = true;
+    }
+
     /// The slot is armed; proposals from `first` on are sent after it.
     pub fn armed(&mut self, slot: Slot, ticket: Span, first: u64, at: Time) {
         self.slots[slot.index()] =
@@ -153,6 +159,17 @@ mod tests {
             assert_ne!(next, slot);
             slot = next;
         }
+    }
+
+    #[test]
+    fn a_slot_that_is_being_armed_cannot_be_enabled_for_the_win_it_had() {
+        let mut gate = Gate::default();
+        gate.armed(Slot::One, TICKET, 1, at(0));
+        gate.won(1);
+        gate.arming(Slot::One);
+        assert_eq!(gate.enableable(), None);
+        gate.won(1);
+        assert_eq!(gate.enableable(), None);
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl Database {
         self.unit == UnitState::Down
     }
 
+    /// This run has read its facts at least once.
+    pub fn was_seen(&self) -> bool {
+        self.seen_once
+    }
+
     /// It hung and is to be killed, or is being killed.
     pub fn is_being_killed(&self) -> bool {
         self.must_kill || matches!(&self.busy, Some((_, DatabaseStep::Kill, _)))

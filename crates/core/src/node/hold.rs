@@ -62,9 +62,9 @@ impl Node {
         if self.is_release_unanswered() {
             self.close();
         }
-        self.close_unserved();
         self.consider_moves(now);
         self.advance_move(now);
+        self.close_unserved();
         self.keep_address(now);
         self.prepare_database(now);
         self.watch_follower(now);
@@ -74,11 +74,15 @@ impl Node {
         self.open(now);
     }
 
-    /// D10: a database that came back with a tail that nobody confirmed is not shown to anybody.
+    /// D10: a database that comes back may have a tail that nobody confirmed, or older data: from its death on the
+    /// gate stays closed until this run is licensed for the new start.
     fn close_unserved(&mut self) {
-        let Some(facts) = &self.database.facts else { return };
-        let mine = self.is_licensed(facts) || self.keeps(facts);
-        if self.gate.is_held() && self.moving.is_none() && !mine {
+        let served = match &self.database.facts {
+            Some(facts) => self.is_licensed(facts) || self.keeps(facts),
+            // A new run has not looked yet: what its predecessor opened stays.
+            None => !self.database.is_down() && !self.database.was_seen(),
+        };
+        if self.gate.is_held() && self.moving.is_none() && !served {
             self.close();
         }
     }
@@ -470,7 +474,8 @@ impl Node {
         if !self.rules(now) || self.closing || giving_up || self.is_release_unanswered() {
             return;
         }
-        if !self.is_writable() || !self.address.on_or_asked() {
+        let kept_open = self.moving.as_ref().is_some_and(super::moves::Move::keeps_open);
+        if !(self.is_writable() || kept_open) || !self.address.on_or_asked() {
             return;
         }
         if self.in_flight(|f| matches!(f, Flight::Enable { .. })) {

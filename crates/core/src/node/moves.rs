@@ -67,6 +67,14 @@ impl Move {
         }
     }
 
+    /// Read-only with the gate open: an error is the undo, nobody noticed (section 5, switchover).
+    pub fn keeps_open(&self) -> bool {
+        match self.stage {
+            Stage::Marker | Stage::ReadOnly | Stage::Applied(_) => true,
+            Stage::Cut | Stage::Kill | Stage::Close | Stage::Release => false,
+        }
+    }
+
     pub fn marker_confirmed(&mut self, token: AttemptId) {
         self.marked |= self.token == Some(token);
     }
@@ -246,6 +254,9 @@ impl Node {
                 );
                 self.ask(Action::Gate(GateStep::Refuse), Some(Flight::Refuse));
                 self.set_stage(Stage::Cut, now);
+            }
+            Stage::Applied(_) if self.can_take(moving.to, now).is_err() => {
+                self.undo_move("the successor fell silent, or cannot serve any more", now);
             }
             Stage::Applied(_) if late(APPLY_MAX) => {
                 self.undo_move("the successor did not apply the last write in time", now);

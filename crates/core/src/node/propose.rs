@@ -170,6 +170,7 @@ impl Node {
             return self.send_attempt();
         }
         let slot = self.gate.next(self.record.gate);
+        self.gate.arming(slot);
         let flight = Flight::Arm { n, slot, ticket };
         self.ask(Action::Gate(GateStep::Arm { slot, ticket }), Some(flight));
     }
