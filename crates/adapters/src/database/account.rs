@@ -21,10 +21,7 @@ pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), St
     let there = client.one(look, QUICK).await.map_err(text)?;
     if there.scalar() != Some("1") {
         expect_writable(client).await?;
-        let make = "CREATE DATABASE IF NOT EXISTS regent; CREATE TABLE IF NOT EXISTS regent.marker \
-            (token VARCHAR(128) CHARACTER SET ascii NOT NULL PRIMARY KEY, \
-            at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, KEY (at)) ENGINE=InnoDB";
-        client.query(make, BOUND).await.map_err(text)?;
+        make_table(client).await.map_err(text)?;
     }
     let password = secret(state_dir).map_err(|fault| fault.to_string())?;
     // The password comes last: who can sign in also has the privilege.
@@ -40,6 +37,14 @@ pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), St
     Ok(())
 }
 
+/// The marker's table (D4).
+pub(crate) async fn make_table(client: &mut Client) -> Result<(), SqlError> {
+    let make = "CREATE DATABASE IF NOT EXISTS regent; CREATE TABLE IF NOT EXISTS regent.marker \
+        (token VARCHAR(128) CHARACTER SET ascii NOT NULL PRIMARY KEY, \
+        at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, KEY (at)) ENGINE=InnoDB";
+    client.query(make, BOUND).await.map(|_| ())
+}
+
 /// Does the account exist, with this password?
 pub(crate) async fn is_there(client: &mut Client, password: &str) -> Result<bool, SqlError> {
     let look = format!(
@@ -50,8 +55,16 @@ pub(crate) async fn is_there(client: &mut Client, password: &str) -> Result<bool
 }
 
 async fn expect_writable(client: &mut Client) -> Result<(), String> {
-    let answer = client.one("SELECT @@global.read_only", QUICK).await.map_err(|f| f.to_string())?;
-    if answer.scalar() == Some("0") { Ok(()) } else { Err("the database is read-only".into()) }
+    match is_writable(client).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("the database is read-only".into()),
+        Err(fault) => Err(fault.to_string()),
+    }
+}
+
+/// May clients write?
+pub(crate) async fn is_writable(client: &mut Client) -> Result<bool, SqlError> {
+    Ok(client.one("SELECT @@global.read_only", QUICK).await?.scalar() == Some("0"))
 }
 
 /// The account's password: the one kept here, or a new one.

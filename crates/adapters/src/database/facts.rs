@@ -1,7 +1,6 @@
 //! All facts of the database in one question and one answer, and what they mean for core.
 //!
-//! One text of three statements (four with a marker to look for) travels at once: about a millisecond. Whoever
-//! reads it holds the control connection (D11); the reading itself changes nothing.
+//! One text of four statements (five with a marker to look for) travels at once: about a millisecond. Whoever reads it holds the control connection (D11); the reading itself changes nothing.
 
 use crate::database::gtid;
 use crate::database::keep::{Counts, Keep, Kept};
@@ -19,9 +18,10 @@ const MODES: &str = "SELECT @@global.read_only AS read_only, @@global.server_id 
     @@global.rpl_semi_sync_master_wait_no_slave AS no_slave, \
     @@global.rpl_semi_sync_master_wait_point AS point, \
     @@global.gtid_slave_pos AS applied, @@global.gtid_binlog_pos AS end";
-const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Rpl_semi_sync_master_status', \
-    'Rpl_semi_sync_master_wait_sessions', 'Rpl_semi_sync_master_clients', \
-    'Rpl_semi_sync_master_no_tx', 'Com_start_slave', 'Com_stop_slave')";
+/// By `LIKE`: with `WHERE` the server works out every status first, and one of them waits for a CREATE USER that waits
+/// for the replica.
+const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_%'; \
+    SHOW GLOBAL STATUS LIKE 'Com_st%_slave%'";
 
 /// What one question brought.
 #[derive(Clone, Debug)]
@@ -111,7 +111,7 @@ pub(crate) async fn read(
 fn understand(answers: Vec<Rows>, look_for: Option<AttemptId>) -> Result<Reading, SqlError> {
     let empty = Rows::default();
     let set = |i: usize| answers.get(i).unwrap_or(&empty);
-    let (modes, status) = (set(0), set(1));
+    let (modes, status, counts) = (set(0), set(1), set(2));
     let place = |text: Option<&str>| gtid::list(text.unwrap_or_default()).map_err(strange);
     Ok(Reading {
         read_only: number::<u8>(modes.first("read_only"), "read_only")? != 0,
@@ -123,12 +123,12 @@ fn understand(answers: Vec<Rows>, look_for: Option<AttemptId>) -> Result<Reading
         waiting: number(status.value("Rpl_semi_sync_master_wait_sessions"), "wait_sessions")?,
         confirming: number(status.value("Rpl_semi_sync_master_clients"), "clients")?,
         unconfirmed: number(status.value("Rpl_semi_sync_master_no_tx"), "no_tx")?,
-        starts: number(status.value("Com_start_slave"), "Com_start_slave")?,
-        stops: number(status.value("Com_stop_slave"), "Com_stop_slave")?,
+        starts: sum(counts, ["Com_start_slave", "Com_start_all_slaves"])?,
+        stops: sum(counts, ["Com_stop_slave", "Com_stop_all_slaves"])?,
         end: place(modes.first("end"))?,
         applied: place(modes.first("applied"))?,
-        source: source(set(2))?,
-        shows: look_for.filter(|_| set(3).scalar().is_some_and(|count| count != "0")),
+        source: source(set(3))?,
+        shows: look_for.filter(|_| set(4).scalar().is_some_and(|count| count != "0")),
     })
 }
 
@@ -163,6 +163,10 @@ fn stopped(rows: &Rows, code: &str, text: &str) -> Thread {
         return Thread::Stopped;
     }
     Thread::Failed(format!("error {code}: {}", rows.first(text).unwrap_or_default()))
+}
+
+fn sum(counts: &Rows, names: [&str; 2]) -> Result<u64, SqlError> {
+    names.into_iter().map(|name| number::<u64>(counts.value(name), name)).sum()
 }
 
 fn number<T: std::str::FromStr>(text: Option<&str>, what: &str) -> Result<T, SqlError> {

@@ -10,7 +10,7 @@ use crate::database::lineage::{self, Parties, Relation};
 use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside, log_index};
 use crate::database::rejoin;
 use crate::database::sql::{Client, SqlError};
-use crate::database::worker::{Link, is_there, take, unpack};
+use crate::database::worker::{Link, is_there, unpack};
 use regent_core::command::{DatabaseStep, SavedTail, StepResult};
 use regent_core::id::{AttemptId, Incarnation, NodeId};
 use regent_core::observe::DatabaseFacts;
@@ -52,6 +52,8 @@ pub(crate) struct Steps {
 enum After {
     /// The source of a finished follower.
     Forget,
+    /// A connection for the next marker.
+    Spare,
 }
 
 impl Steps {
@@ -118,6 +120,7 @@ impl Steps {
     pub(crate) async fn afterwards(&mut self) {
         match self.after.take() {
             None => {}
+            Some(After::Spare) => self.link.prepare_marker().await,
             Some(After::Forget) => {
                 if let Err(fault) = self.forget_source().await {
                     self.link.tell(format!("the old source is not forgotten yet: {fault:?}"));
@@ -189,7 +192,7 @@ impl Steps {
     /// is set again, because a restart forgets it.
     async fn take_control(&mut self, patience: Duration) -> Result<(), Fault> {
         self.control = None;
-        let control = take(&self.link.settings, patience).await?;
+        let control = Control::take(&self.link.settings, patience).await?;
         let start = control.start;
         self.control = Some(control);
         let reading = self.read(None).await?;
@@ -197,6 +200,7 @@ impl Steps {
             self.set_server_id(&keep, &reading).await?;
             self.settle(&keep, start, &reading)?;
         }
+        self.after = Some(After::Spare);
         Ok(())
     }
 

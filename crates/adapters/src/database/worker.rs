@@ -10,7 +10,7 @@
 //! It decides nothing, remembers nothing that it could read again, and may be killed at any moment.
 
 use crate::database::account;
-use crate::database::control::{Control, Fault};
+use crate::database::control::{Fault, SIMPLE, start_of};
 use crate::database::facts;
 use crate::database::keep::{self, KeepFiles};
 use crate::database::line::{FromWorker, Reply, ToWorker, UnitVerb};
@@ -82,7 +82,8 @@ where
     std::fs::create_dir_all(&settings.run_dir)?;
     let (out, lines) = mpsc::channel(QUEUE);
     spawn_local(write_lines(lines, output));
-    let link = Rc::new(Link { settings, out, asks: RefCell::default(), next: Cell::new(0) });
+    let (asks, next, spare) = (RefCell::default(), Cell::new(0), Cell::new(None));
+    let link = Rc::new(Link { settings, out, asks, next, spare });
     let (queue, steps) = mpsc::channel(QUEUE);
     spawn_local(do_steps(Rc::clone(&link), steps));
     let markers = Rc::new(Cell::new(0));
@@ -162,36 +163,53 @@ async fn do_marker(link: Rc<Link>, markers: Rc<Cell<usize>>, id: u64, token: Att
 }
 
 /// D4: a new row whose token is the attempt. It is inserted only while clients may write (D9), which the statement itself
-/// looks at.
+/// looks at. A connection is kept ready: while a CREATE USER waits for the replica the server lets nobody in, and only
+/// this row may free it.
 async fn mark(link: &Link, token: AttemptId) -> Result<Option<DatabaseFacts>, Fault> {
+    let spare = link.spare.take();
+    let had_spare = spare.is_some();
+    let mut client = match spare {
+        Some(client) => client,
+        None => Client::connect(&link.settings.socket, SIMPLE).await?,
+    };
+    let mut answer = insert(&mut client, token).await;
+    if had_spare && matches!(answer, Err(SqlError::Lost(_))) {
+        // The spare one was from before a restart. The same token twice is one row.
+        client = Client::connect(&link.settings.socket, SIMPLE).await?;
+        answer = insert(&mut client, token).await;
+    }
+    if answer? == 0 {
+        return Err(Fault::failed("the database is read-only"));
+    }
+    let facts = read_aside(&mut client, &link.settings).await;
+    link.spare.set(Some(client));
+    Ok(facts)
+}
+
+/// How many rows are there by this: 0 if clients may not write.
+async fn insert(client: &mut Client, token: AttemptId) -> Result<u64, SqlError> {
     const DUPLICATE: u16 = 1062;
     const NOT_MADE: [u16; 2] = [1146, 1049];
-    let settings = &link.settings;
-    let quick = crate::database::control::SIMPLE;
-    let mut client = Client::connect(&settings.socket, quick).await?;
     let insert = format!(
         "INSERT INTO regent.marker (token) SELECT '{token}' FROM DUAL WHERE @@global.read_only=0"
     );
-    let mut answer = client.one(&insert, MARKER_MAX).await;
-    if answer.as_ref().err().and_then(SqlError::code).is_some_and(|code| NOT_MADE.contains(&code)) {
-        account::make(&mut client, &settings.state_dir).await.map_err(Fault::Failed)?;
-        answer = client.one(&insert, MARKER_MAX).await;
-    }
-    match answer {
-        Ok(rows) if rows.affected == 0 => return Err(Fault::failed("the database is read-only")),
-        Err(fault) if fault.code() == Some(DUPLICATE) => {}
-        answer => {
-            answer?;
+    match client.one(&insert, MARKER_MAX).await {
+        Err(fault) if fault.code() == Some(DUPLICATE) => Ok(1),
+        Err(fault) if fault.code().is_some_and(|code| NOT_MADE.contains(&code)) => {
+            if !account::is_writable(client).await? {
+                return Ok(0);
+            }
+            account::make_table(client).await?;
+            Ok(client.one(&insert, MARKER_MAX).await?.affected)
         }
+        answer => Ok(answer?.affected),
     }
-    Ok(read_aside(&mut client, settings).await)
 }
 
 /// The facts by another connection than the control's, which holds the lock meanwhile.
 async fn read_aside(client: &mut Client, settings: &WorkerSettings) -> Option<DatabaseFacts> {
-    let bound = crate::database::control::SIMPLE;
-    let reading = facts::read(client, None, bound).await.ok()?;
-    let start = crate::database::control::start_of(client, settings).await.ok()?;
+    let reading = facts::read(client, None, SIMPLE).await.ok()?;
+    let start = start_of(client, settings).await.ok()?;
     let kept = KeepFiles::new(&settings.datadir, &settings.state_dir).read();
     let counts = keep::read_counts(&settings.state_dir);
     Some(facts::facts(&reading, start, &kept, counts.as_ref(), settings))
@@ -213,6 +231,8 @@ pub(crate) struct Link {
     out: mpsc::Sender<FromWorker>,
     asks: RefCell<HashMap<u64, oneshot::Sender<Result<Reply, String>>>>,
     next: Cell<u64>,
+    /// Ready for the next marker.
+    spare: Cell<Option<Client>>,
 }
 
 impl Link {
@@ -251,6 +271,11 @@ impl Link {
         }
     }
 
+    /// Opens the connection that the next marker will take.
+    pub(crate) async fn prepare_marker(&self) {
+        self.spare.set(Client::connect(&self.settings.socket, SIMPLE).await.ok());
+    }
+
     /// Asks the agent to act on the unit.
     pub(crate) async fn unit(&self, unit: UnitVerb) -> Result<(), String> {
         self.question(|ask| FromWorker::AskUnit { ask, unit }, ASK_MAX).await.map(|_| ())
@@ -287,9 +312,4 @@ pub(crate) fn unpack(result: Result<StepResult, Fault>) -> StepResult {
 pub(crate) async fn is_there(settings: &WorkerSettings) -> bool {
     let connecting = tokio::net::UnixStream::connect(&settings.socket);
     tokio::time::timeout(Duration::from_millis(200), connecting).await.is_ok_and(|c| c.is_ok())
-}
-
-/// Takes control, for the steps.
-pub(crate) async fn take(settings: &WorkerSettings, patience: Duration) -> Result<Control, Fault> {
-    Control::take(settings, patience).await
 }

@@ -1,0 +1,233 @@
+//! The modes of a real server, as the worker sets and reads them (D1 to D7, D9, D11).
+
+mod mariadb_lab;
+
+use mariadb_lab::{pair, ready, token, wait_until};
+use regent_core::command::{DatabaseStep, StepResult};
+use regent_core::id::{Incarnation, NodeId};
+use regent_core::observe::Thread;
+use std::time::{Duration, Instant};
+
+#[test]
+#[ignore = "not a test: the worker's process"]
+fn worker_process() {
+    mariadb_lab::worker_process();
+}
+
+#[test]
+fn strict_waits_for_the_replica_and_a_marker_proves_its_stream() {
+    if !ready("strict_waits_for_the_replica_and_a_marker_proves_its_stream") {
+        return;
+    }
+    let [a, b] = pair("strict");
+    let rest = a.expect(DatabaseStep::TakeControl);
+    assert!(rest.read_only && rest.strict && rest.incarnation.is_none() && !rest.mark);
+    a.found(11);
+    a.sql("CREATE DATABASE app; CREATE TABLE app.t (a INT PRIMARY KEY, b TEXT)");
+    a.sql("INSERT INTO app.t VALUES (1, 'before')");
+    b.join(&a, 21);
+    let facts = b.await_facts("receiving", |f| f.receiver == Thread::Running);
+    assert_eq!((facts.source, facts.incarnation), (Some(a.id()), Some(Incarnation(21))));
+    assert!(facts.mark && !facts.broken && facts.read_only && !facts.strict);
+
+    let facts = a.expect(DatabaseStep::Strict);
+    assert!(facts.strict && !facts.read_only && facts.confirming == 1);
+    a.expect(DatabaseStep::Marker { token: token(1) });
+    let facts = b.await_facts("drained of the marker", |f| f.applied == a.facts().end);
+    assert_eq!(facts.shows, None);
+    let facts = b.expect(DatabaseStep::Observe { look_for: Some(token(1)) });
+    assert_eq!(facts.shows, Some(token(1)));
+    let facts = b.expect(DatabaseStep::Observe { look_for: Some(token(2)) });
+    assert_eq!(facts.shows, None);
+
+    // Without the replica a commit waits, and read-only is withdrawn.
+    let facts = b.expect(DatabaseStep::StopReceiver);
+    assert!(!facts.broken && facts.receiver == Thread::Stopped);
+    let mut writer = a.sql_in_background("INSERT INTO app.t VALUES (2, 'waits')");
+    a.await_facts("waiting", |f| f.waiting == 1);
+    assert_eq!(a.sql("SELECT COUNT(*) FROM app.t"), "1");
+    let (result, facts) = a.step(DatabaseStep::ReadOnly);
+    assert_eq!(result, StepResult::Blocked);
+    assert!(!facts.expect("facts").read_only);
+    assert!(writer.try_wait().expect("asked").is_none());
+
+    // The receiver again, and a marker: everything is confirmed, nothing was released.
+    assert!(!b.expect(DatabaseStep::StartReceiver).broken);
+    a.expect(DatabaseStep::Marker { token: token(3) });
+    assert!(writer.wait().expect("ended").success());
+    // A new account that waits for the replica locks all new connections out: facts and marker need none.
+    b.expect(DatabaseStep::StopReceiver);
+    let mut maker = a.sql_in_background("CREATE USER late@localhost");
+    a.await_facts("waiting", |f| f.waiting == 1);
+    b.expect(DatabaseStep::StartReceiver);
+    a.expect(DatabaseStep::Marker { token: token(5) });
+    assert!(maker.wait().expect("ended").success());
+
+    let facts = a.expect(DatabaseStep::ReadOnly);
+    assert!(facts.read_only && facts.waiting == 0 && facts.unconfirmed == 0);
+    let (result, _) = a.step(DatabaseStep::Marker { token: token(4) });
+    assert!(matches!(result, StepResult::Failed(_)), "{result:?}");
+    b.await_facts("at the end", |f| f.applied == facts.end);
+
+    // Loose: nobody is waited for.
+    b.expect(DatabaseStep::StopReceiver);
+    a.expect(DatabaseStep::Writable);
+    assert!(!a.expect(DatabaseStep::Loose).strict);
+    a.sql("INSERT INTO app.t VALUES (3, 'alone')");
+    // Strict is refused nowhere, and read back.
+    assert!(a.expect(DatabaseStep::Strict).strict);
+}
+
+#[test]
+fn an_observation_takes_one_question() {
+    if !ready("an_observation_takes_one_question") {
+        return;
+    }
+    let [a, _b] = pair("observe");
+    a.found(11);
+    let mut times: Vec<_> = (0..101)
+        .map(|n| {
+            let begun = Instant::now();
+            a.expect(DatabaseStep::Observe { look_for: Some(token(n)) });
+            begun.elapsed()
+        })
+        .collect();
+    times.sort();
+    eprintln!("observe: median {:?}, most {:?}", times[50], times[100]);
+    assert!(times[50] < Duration::from_millis(20), "{:?}", times[50]);
+}
+
+#[test]
+fn a_receiver_stops_in_no_time_towards_a_silent_writer() {
+    if !ready("a_receiver_stops_in_no_time_towards_a_silent_writer") {
+        return;
+    }
+    let [a, b] = pair("silent");
+    a.found(11);
+    b.join(&a, 21);
+    a.expect(DatabaseStep::Strict);
+    a.expect(DatabaseStep::Marker { token: token(1) });
+    a.signal("-STOP");
+    let begun = Instant::now();
+    let facts = b.expect(DatabaseStep::StopReceiver);
+    let stopped = begun.elapsed();
+    assert_eq!((facts.receiver, facts.broken), (Thread::Stopped, false));
+    b.await_facts("drained", |f| f.drained);
+    let facts = b.expect(DatabaseStep::EndFollowing);
+    assert!(facts.drained && facts.strict && facts.read_only && facts.source.is_none());
+    assert!(!facts.broken);
+    let facts = b.expect(DatabaseStep::Keep { incarnation: Incarnation(21), mark: false });
+    assert!(!facts.mark && !facts.broken && facts.drained);
+    b.expect(DatabaseStep::Loose);
+    b.expect(DatabaseStep::Writable);
+    let promoted = begun.elapsed();
+    eprintln!("receiver stopped after {stopped:?}, writable after {promoted:?}");
+    assert!(stopped < Duration::from_millis(100), "{stopped:?}");
+    b.expect(DatabaseStep::Marker { token: token(2) });
+    assert_eq!(b.sql("SELECT COUNT(*) FROM regent.marker"), "2");
+    // Its own server id, not the writer's and not the file's.
+    let id = b.sql("SELECT @@global.server_id");
+    assert!(b.sql("SELECT @@global.gtid_binlog_pos").contains(&format!("-{id}-")));
+    wait_until("the source forgotten", || b.sql("SHOW SLAVE STATUS").is_empty());
+    a.signal("-CONT");
+}
+
+#[test]
+fn whatever_else_touches_the_threads_ends_the_incarnation() {
+    if !ready("whatever_else_touches_the_threads_ends_the_incarnation") {
+        return;
+    }
+    let [a, b] = pair("touch");
+    a.found(11);
+    b.join(&a, 21);
+    // Our own stops and starts do not, over any number of workers.
+    b.expect(DatabaseStep::StopReceiver);
+    b.kill_worker();
+    b.start_worker();
+    assert!(!b.expect(DatabaseStep::TakeControl).broken);
+    assert!(!b.expect(DatabaseStep::StartReceiver).broken);
+    // Somebody else's do.
+    b.sql("STOP SLAVE IO_THREAD; START SLAVE IO_THREAD");
+    assert!(b.facts().broken);
+    let (result, _) = b.step(DatabaseStep::Follow { writer: a.id() });
+    assert!(matches!(result, StepResult::Failed(_)), "{result:?}");
+    // The same name again forgives nothing; a new one begins anew.
+    assert!(b.expect(DatabaseStep::Keep { incarnation: Incarnation(21), mark: true }).broken);
+    assert!(!b.expect(DatabaseStep::Keep { incarnation: Incarnation(22), mark: true }).broken);
+    b.expect(DatabaseStep::Follow { writer: a.id() });
+    assert!(!b.facts().broken);
+    // Another start of the server does, too; and its receiver is not started by itself.
+    b.crash();
+    let (result, facts) = b.step(DatabaseStep::Observe { look_for: None });
+    assert_eq!((result, facts), (StepResult::Down, None));
+    let facts = b.expect(DatabaseStep::TakeControl);
+    assert!(facts.broken && facts.mark && facts.read_only && facts.strict && !facts.drained);
+    assert_eq!(facts.receiver, Thread::Stopped);
+    let (result, _) = b.step(DatabaseStep::StartReceiver);
+    assert!(matches!(result, StepResult::Failed(_)), "{result:?}");
+    // A data directory put back to an older copy has no name at all.
+    let keep = b.settings().datadir.join("regent.keep");
+    let old = std::fs::read(&keep).expect("kept");
+    b.expect(DatabaseStep::Keep { incarnation: Incarnation(23), mark: true });
+    std::fs::write(&keep, old).expect("restored");
+    let facts = b.facts();
+    assert_eq!((facts.incarnation, facts.mark), (None, true));
+}
+
+#[test]
+fn a_dead_workers_statement_is_ended_before_modes_are_read() {
+    if !ready("a_dead_workers_statement_is_ended_before_modes_are_read") {
+        return;
+    }
+    let [a, _b] = pair("handover");
+    a.found(11);
+    a.sql("CREATE DATABASE app; CREATE TABLE app.t (a INT PRIMARY KEY)");
+    a.expect(DatabaseStep::Strict);
+    // A commit that waits holds read-only up; the worker dies with that statement under way.
+    let mut writer = a.sql_in_background("INSERT INTO app.t VALUES (1)");
+    a.await_facts("waiting", |f| f.waiting == 1);
+    let lost = a.send(DatabaseStep::ReadOnly);
+    let blocked =
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SET STATEMENT max%'";
+    wait_until("under way", || a.sql(blocked) == "1");
+    a.kill_worker();
+    assert!(lost.recv().is_err());
+    assert_eq!(a.sql(blocked), "1", "a statement outlives its client");
+    a.start_worker();
+    let facts = a.expect(DatabaseStep::TakeControl);
+    assert_eq!(a.sql(blocked), "0");
+    assert!(!facts.read_only && facts.strict && facts.waiting == 1 && facts.unconfirmed == 0);
+    assert!(writer.try_wait().expect("asked").is_none(), "no wait was ended");
+    // The lock is this worker's now, and its alone.
+    assert_eq!(a.sql("SELECT GET_LOCK('regent', 0)"), "0");
+    a.expect(DatabaseStep::Loose);
+    assert!(writer.wait().expect("ended").success());
+}
+
+#[test]
+fn a_server_that_hangs_gives_no_answer_and_one_that_is_dead_is_down() {
+    if !ready("a_server_that_hangs_gives_no_answer_and_one_that_is_dead_is_down") {
+        return;
+    }
+    let [a, _b] = pair("hang");
+    a.found(11);
+    a.signal("-STOP");
+    let begun = Instant::now();
+    assert_eq!(a.step(DatabaseStep::Writable), (StepResult::NoAnswer, None));
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    // What was sent may still act: nothing is read before control is taken anew.
+    assert_eq!(a.step(DatabaseStep::Observe { look_for: None }).0, StepResult::Down);
+    a.signal("-CONT");
+    let facts = a.expect(DatabaseStep::TakeControl);
+    assert!(!facts.read_only);
+    let start = facts.start;
+    a.kill();
+    assert_eq!(a.step(DatabaseStep::Observe { look_for: None }), (StepResult::Down, None));
+    a.start();
+    let facts = a.expect(DatabaseStep::TakeControl);
+    assert!(facts.read_only && facts.strict && facts.start != start);
+    assert_eq!((facts.incarnation, facts.broken), (Some(Incarnation(11)), false));
+    // The server id of the incarnation again, not the file's.
+    assert_ne!(a.sql("SELECT @@global.server_id"), "1");
+    assert_eq!(a.id(), NodeId(1));
+}
