@@ -1,8 +1,11 @@
-//! The only file with `unsafe`: two structures that the safe libraries do not offer. Nothing is kept, nothing decided.
-#![expect(unsafe_code, reason = "sockaddr_ll and sched_setscheduler have no safe wrapper")]
+//! The only file with `unsafe`: what the safe libraries do not offer. Nothing is kept, nothing decided.
+#![expect(unsafe_code, reason = "sockaddr_ll, sched_setscheduler and AsyncFd have no safe wrapper")]
 
 use socket2::{SockAddr, SockAddrStorage};
 use std::io;
+use std::os::fd::OwnedFd;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The address of every frame of this protocol (an ethertype) on one interface, for a packet socket (packet(7)).
 pub(crate) fn link_address(interface_index: u32, ethertype: u16) -> SockAddr {
@@ -25,4 +28,11 @@ pub(crate) fn schedule_fifo(priority: u8) -> io::Result<()> {
         libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &parameter)
     };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A descriptor of which a task can wait until it is readable.
+pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the AsyncFd owns the descriptor, so it stays open and the same as long as it is registered.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    registered.map_err(io::Error::from)
 }

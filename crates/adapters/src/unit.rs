@@ -188,11 +188,13 @@ impl Units {
 
     /// Kills every process of the unit at once (SIGKILL of its cgroup); returns when none is left.
     pub async fn kill(&self, unit: &str, bound: Span) -> Result<Applied, UnitError> {
-        let cgroup = match self.facts(unit).await {
-            Ok(facts) if !facts.cgroup.is_empty() => facts.cgroup,
-            // Nothing ran yet, or systemd is silent: where its services are.
-            Ok(_) | Err(_) => format!("/system.slice/{unit}"),
+        let cgroup = match cgroup::usual(unit)? {
+            Some(cgroup) => cgroup,
+            None => self.facts(unit).await?.cgroup,
         };
+        if cgroup.is_empty() {
+            return Ok(Applied::AlreadySo);
+        }
         let unit = unit.to_owned();
         blocking(move || cgroup::kill(&unit, &cgroup, bound)).await
     }

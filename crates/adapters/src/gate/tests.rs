@@ -4,7 +4,8 @@ use super::*;
 use crate::Applied;
 use crate::testing::{INTERFACE, Knock, Segment, knock, pings, segment, serve, until};
 use crate::vip::{Mac, Vip, probe::who_has};
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -165,6 +166,57 @@ fn ipv4_refusing_resets_new_connections_while_the_ticket_lasts() {
 #[test]
 fn ipv6_refusing_resets_new_connections_while_the_ticket_lasts() {
     refusing_resets(vip6());
+}
+
+/// G4, as planned: the clients' resets leave before the gate refuses, and nothing after it is closed.
+#[test]
+fn a_planned_close_resets_everybody() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    for vip in [vip4(), vip6()] {
+        let mut gate = segment.on(HERE, || Gate::open(vip, INTERFACE).unwrap());
+        let address = Vip::new(vip, 24, INTERFACE);
+        let port = if vip.is_ipv4() { 81 } else { 82 };
+        segment.on(HERE, || serve(port));
+        segment.on(HERE, || address.add(LONG).unwrap());
+        gate.arm(Slot::Zero, LONG).unwrap();
+        gate.enable(Slot::Zero).unwrap();
+        let connect = || segment.on(PEER, || TcpStream::connect((vip, port)).unwrap());
+        let reset = |mut client: TcpStream, within: Duration| {
+            client.set_read_timeout(Some(within)).unwrap();
+            client.read(&mut [0; 1]).unwrap_err().kind() == ErrorKind::ConnectionReset
+        };
+        let (idle, late) = (connect(), connect());
+        let destroyed = segment.on(HERE, || address.destroy_sockets().unwrap());
+        assert_eq!(destroyed, 2);
+        assert!(reset(idle, Duration::from_secs(2)));
+        gate.refuse().unwrap();
+        assert!(reset(late, Duration::from_secs(2)));
+        assert_eq!(segment.on(PEER, || knock((vip, port))), Knock::Reset);
+        gate.close().unwrap();
+        assert_eq!(segment.on(PEER, || knock((vip, port))), Knock::Silent);
+        gate.arm(Slot::Zero, LONG).unwrap();
+        gate.enable(Slot::Zero).unwrap();
+        let cut = connect();
+        gate.close().unwrap();
+        segment.on(HERE, || address.destroy_sockets().unwrap());
+        assert!(!reset(cut, Duration::from_millis(300)), "a reset does not leave a closed gate");
+    }
+}
+
+/// A connection that outlived its reset is reset by the gate itself, at its next packet.
+#[test]
+fn refusing_resets_old_connections_too() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let vip = vip4();
+    let mut gate = host(&segment, vip);
+    gate.arm(Slot::Zero, LONG).unwrap();
+    gate.enable(Slot::Zero).unwrap();
+    let mut client = segment.on(PEER, || TcpStream::connect((vip, PORT)).unwrap());
+    gate.refuse().unwrap();
+    client.write_all(b"x").unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let error = client.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]

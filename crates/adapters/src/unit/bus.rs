@@ -15,6 +15,8 @@ const SERVICE: &str = "org.freedesktop.systemd1.Service";
 /// systemd answers in a millisecond, but not while it reloads.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// A start or an end passes through three or four states, some milliseconds apart.
+const READS_MAX: usize = 20;
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 #[proxy(
@@ -88,24 +90,41 @@ async fn connect() -> zbus::Result<Connections> {
     Ok(connections)
 }
 
+/// Its properties are read one by one; so again until nothing moved in between, or systemd is too busy to tell.
 pub(super) async fn facts(connections: &Connections, unit: &str) -> zbus::Result<Facts> {
     let manager = ManagerProxy::new(&connections.calls).await?;
     let path = manager.load_unit(unit).await?;
     let properties = properties(&connections.calls, &path).await?;
+    let mut facts = read(&properties, unit).await?;
+    for _ in 0..READS_MAX {
+        let again = read(&properties, unit).await?;
+        if again == facts {
+            return Ok(facts);
+        }
+        facts = again;
+    }
+    Err(zbus::Error::Failure(format!("{unit} changes faster than it can be read")))
+}
+
+async fn read(properties: &PropertiesProxy<'_>, unit: &str) -> zbus::Result<Facts> {
     let get = async |interface: &'static str, name: &'static str| {
         let interface = zbus::names::InterfaceName::from_static_str(interface)?;
         Ok::<_, zbus::Error>(properties.get(interface, name).await?)
     };
-    let mut facts = Facts {
-        active: get(UNIT, "ActiveState").await?.try_into()?,
-        entered: get(UNIT, "ActiveEnterTimestampMonotonic").await?.try_into()?,
-        ..Facts::default()
-    };
+    let (active, entered) =
+        tokio::try_join!(get(UNIT, "ActiveState"), get(UNIT, "ActiveEnterTimestampMonotonic"))?;
+    let mut facts =
+        Facts { active: active.try_into()?, entered: entered.try_into()?, ..Facts::default() };
     // Sockets and targets have no process.
     if unit.ends_with(".service") {
-        facts.main_pid = get(SERVICE, "MainPID").await?.try_into()?;
-        facts.main_started = get(SERVICE, "ExecMainStartTimestampMonotonic").await?.try_into()?;
-        facts.cgroup = get(SERVICE, "ControlGroup").await?.try_into()?;
+        let (pid, started, cgroup) = tokio::try_join!(
+            get(SERVICE, "MainPID"),
+            get(SERVICE, "ExecMainStartTimestampMonotonic"),
+            get(SERVICE, "ControlGroup")
+        )?;
+        facts.main_pid = pid.try_into()?;
+        facts.main_started = started.try_into()?;
+        facts.cgroup = cgroup.try_into()?;
     }
     Ok(facts)
 }

@@ -11,11 +11,21 @@ use std::time::{Duration, Instant};
 /// Between two looks: the end of the processes takes some milliseconds, mostly to give back their memory.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-pub(super) fn kill(unit: &str, cgroup: &str, bound: Span) -> Result<Applied, UnitError> {
-    let deadline = Instant::now() + Duration::from_nanos(bound.0);
+/// Where a service is, unless its file says otherwise. If it is there, systemd need not be asked.
+pub(super) fn usual(unit: &str) -> Result<Option<String>, UnitError> {
+    let cgroup = format!("/system.slice/{unit}");
+    Ok(directory(&cgroup)?.is_dir().then_some(cgroup))
+}
+
+fn directory(cgroup: &str) -> Result<PathBuf, UnitError> {
     let path = PathBuf::from("/proc/self/mountinfo");
     let mounts = std::fs::read_to_string(&path).map_err(UnitError::file(&path))?;
-    let directory = root(&mounts).join(cgroup.trim_start_matches('/'));
+    Ok(root(&mounts).join(cgroup.trim_start_matches('/')))
+}
+
+pub(super) fn kill(unit: &str, cgroup: &str, bound: Span) -> Result<Applied, UnitError> {
+    let deadline = Instant::now() + Duration::from_nanos(bound.0);
+    let directory = directory(cgroup)?;
     let mut applied = Applied::AlreadySo;
     loop {
         if !populated(&directory)? {

@@ -3,11 +3,11 @@
 
 use super::bus::Changes;
 use super::{Facts, Units};
+use crate::sys;
 use regent_core::observe::UnitState;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
@@ -32,8 +32,9 @@ pub(super) fn watch(
     unit: &str,
     on: impl Fn(UnitState) + Send + 'static,
 ) -> UnitWatch {
-    let watcher = Watcher { units, unit: unit.to_owned(), process: None, changes: None };
-    UnitWatch { task: tokio::spawn(watcher.run(on)) }
+    let unit = unit.to_owned();
+    let watcher = Watcher { units, unit, process: None, changes: None, told: None, on };
+    UnitWatch { task: tokio::spawn(watcher.run()) }
 }
 
 /// The main process, held by its pidfd.
@@ -45,32 +46,32 @@ struct Process {
     dead: bool,
 }
 
-struct Watcher {
+struct Watcher<F> {
     units: Units,
     unit: String,
     process: Option<Process>,
     changes: Option<Changes>,
+    told: Option<UnitState>,
+    on: F,
 }
 
-impl Watcher {
-    async fn run(mut self, on: impl Fn(UnitState)) {
-        let mut told = None;
+impl<F: Fn(UnitState)> Watcher<F> {
+    async fn run(mut self) {
         loop {
             // Subscribed before looking: a change in between is then told.
             self.subscribe().await;
-            let state = self.look().await;
-            if let Some(state) = state
-                && told != Some(state)
-            {
-                told = Some(state);
-                on(state);
-            }
-            if self.wait().await {
-                // Down at once; what systemd makes of it comes after.
-                if told != Some(UnitState::Down) {
-                    told = Some(UnitState::Down);
-                    on(UnitState::Down);
+            let (units, unit) = (self.units.clone(), self.unit.clone());
+            let looked = tokio::select! {
+                biased;
+                () = died(self.process.as_ref()) => None,
+                facts = units.facts(&unit) => Some(facts),
+            };
+            match looked {
+                Some(facts) => {
+                    self.learn(facts.ok());
+                    self.wait().await;
                 }
+                None => self.bury(),
             }
         }
     }
@@ -84,15 +85,16 @@ impl Watcher {
         }
     }
 
-    /// The state, or none if systemd does not answer while the process is known to live: then nothing changed.
-    async fn look(&mut self) -> Option<UnitState> {
-        match self.units.facts(&self.unit).await {
-            Ok(facts) => {
+    fn learn(&mut self, facts: Option<Facts>) {
+        match facts {
+            Some(facts) => {
                 self.hold(&facts);
-                Some(facts.state(self.process.as_ref().is_some_and(|p| p.dead)))
+                let dead = self.process.as_ref().is_some_and(|p| p.dead);
+                self.tell(facts.state(dead));
             }
-            Err(_) if self.process.as_ref().is_some_and(|p| !p.dead) => None,
-            Err(_) => Some(UnitState::Unknown),
+            // systemd does not answer, but the process is known to live: nothing changed.
+            None if self.process.as_ref().is_some_and(|p| !p.dead) => {}
+            None => self.tell(UnitState::Unknown),
         }
     }
 
@@ -103,45 +105,52 @@ impl Watcher {
         }
         let pid = i32::try_from(facts.main_pid).ok().and_then(Pid::from_raw);
         self.process = pid.map(|pid| {
-            let fd = pidfd_open(pid, PidfdFlags::NONBLOCK)
-                .ok()
-                .and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE).ok());
+            let fd = pidfd_open(pid, PidfdFlags::NONBLOCK).ok();
+            let fd = fd.and_then(|fd| sys::readable(fd).ok());
             Process { pid: named.0, started: named.1, dead: fd.is_none(), fd }
         });
     }
 
-    /// Waits until a look is due; true if the main process has died.
-    async fn wait(&mut self) -> bool {
+    fn tell(&mut self, state: UnitState) {
+        if self.told != Some(state) {
+            self.told = Some(state);
+            (self.on)(state);
+        }
+    }
+
+    /// Down at once; what systemd makes of it comes after.
+    fn bury(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.dead = true;
+        }
+        self.tell(UnitState::Down);
+    }
+
+    /// Waits until a look is due.
+    async fn wait(&mut self) {
         let pace = if self.changes.is_some() { LOOK_EVERY } else { LOOK_WITHOUT_BUS };
-        let process = self.process.as_mut().filter(|p| !p.dead);
-        let fd = process.as_ref().and_then(|p| p.fd.as_ref());
-        let died = async {
-            match fd {
-                Some(fd) => drop(fd.readable().await),
-                None => std::future::pending().await,
-            }
-        };
         let changed = async {
             match &mut self.changes {
                 Some(changes) => changes.next().await,
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let bus_is_there = tokio::select! {
             biased;
-            () = died => {
-                if let Some(process) = process {
-                    process.dead = true;
-                }
-                return true;
-            }
-            alive = changed => {
-                if !alive {
-                    self.changes = None;
-                }
-            }
-            () = tokio::time::sleep(pace) => {}
+            () = died(self.process.as_ref()) => return self.bury(),
+            alive = changed => alive,
+            () = tokio::time::sleep(pace) => true,
+        };
+        if !bus_is_there {
+            self.changes = None;
         }
-        false
+    }
+}
+
+/// Ends when a process that was alive is not; never otherwise.
+async fn died(process: Option<&Process>) {
+    match process.filter(|process| !process.dead).and_then(|process| process.fd.as_ref()) {
+        Some(fd) => drop(fd.readable().await),
+        None => std::future::pending().await,
     }
 }

@@ -11,7 +11,7 @@ use crate::Applied;
 use crate::netlink::{ACK, CREATE, DUMP, Messages, REPLACE, REQUEST, Socket, attribute};
 use regent_core::time::Span;
 use rustix::io::Errno;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
@@ -78,14 +78,17 @@ pub(super) fn places(address: IpAddr) -> Result<Vec<Place>, VipError> {
     Ok(all)
 }
 
-/// The address with which this host speaks on the interface: in the same subnet as `peer` if there is one.
-pub(super) fn own_address(interface: &str, peer: IpAddr) -> Result<Option<IpAddr>, VipError> {
+/// The IPv6 address with which this host speaks on the interface to this peer. Never the VIP: a host address covers
+/// nobody else.
+pub(super) fn own_address(interface: &str, peer: Ipv6Addr) -> Result<Option<Ipv6Addr>, VipError> {
     let doing = VipError::kernel("list addresses");
     let index = index_of(interface)?;
     let mut socket = Socket::route().map_err(&doing)?;
     let all = list(&mut socket).map_err(&doing)?;
-    let mut of_interface = all.iter().filter(|p| p.index == index && same_family(p.address, peer));
-    Ok(of_interface.find(|p| covers(p, peer)).map(|p| p.address))
+    Ok(all.iter().find_map(|place| match place.address {
+        IpAddr::V6(own) if place.index == index && covers(place, peer.into()) => Some(own),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }))
 }
 
 fn prefix_for(address: IpAddr, wanted: u8, index: u32, all: &[Place]) -> u8 {
@@ -109,10 +112,6 @@ fn covers(place: &Place, address: IpAddr) -> bool {
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
-}
-
-fn same_family(a: IpAddr, b: IpAddr) -> bool {
-    a.is_ipv4() == b.is_ipv4()
 }
 
 fn change(

@@ -35,15 +35,17 @@ pub(super) fn announcements(vip: IpAddr, mac: Mac) -> Vec<Vec<u8>> {
     }
 }
 
-/// The frame that asks whose this address is, in our own name.
-pub(super) fn question(whom: IpAddr, own: IpAddr, mac: Mac) -> Option<Vec<u8>> {
-    match (whom, own) {
-        (IpAddr::V4(whom), IpAddr::V4(own)) => {
-            Some(arp(BROADCAST, mac, REQUEST, (mac, own), (NOBODY, whom)))
-        }
-        (IpAddr::V6(whom), IpAddr::V6(own)) => Some(solicitation(whom, own, mac)),
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
-    }
+/// The frame that asks whose this IPv4 address is, in nobody's name (RFC 5227 2.1.1): it claims nothing and changes no entry.
+pub(super) fn question4(whom: Ipv4Addr, mac: Mac) -> Vec<u8> {
+    arp(BROADCAST, mac, REQUEST, (mac, Ipv4Addr::UNSPECIFIED), (NOBODY, whom))
+}
+
+/// The same for IPv6, in our own name (RFC 4861 7.2.2).
+pub(super) fn question6(whom: Ipv6Addr, own: Ipv6Addr, mac: Mac) -> Vec<u8> {
+    let [.., a, b, c] = whom.octets();
+    let low = u16::from_be_bytes([b, c]);
+    let to = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), low);
+    neighbour(SOLICITATION, 0, (mac, own), to, whom, 1)
 }
 
 /// Who claims which address in this frame: the sender of any ARP, the target of an advertisement.
@@ -117,14 +119,6 @@ fn advertisement(vip: Ipv6Addr, mac: Mac) -> Vec<u8> {
     neighbour(ADVERTISEMENT, 0x20, (mac, vip), all_nodes, vip, 2)
 }
 
-/// To the solicited-node address (RFC 4861 7.2.2).
-fn solicitation(whom: Ipv6Addr, own: Ipv6Addr, mac: Mac) -> Vec<u8> {
-    let [.., a, b, c] = whom.octets();
-    let low = u16::from_be_bytes([b, c]);
-    let to = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), low);
-    neighbour(SOLICITATION, 0, (mac, own), to, whom, 1)
-}
-
 fn neighbour(
     kind: u8,
     flags: u8,
@@ -186,11 +180,9 @@ mod tests {
     }
 
     #[test]
-    fn a_question_claims_only_our_own_address() {
-        let own: IpAddr = "10.77.0.11".parse().unwrap();
-        let frame = question("10.77.0.12".parse().unwrap(), own, MINE).unwrap();
-        assert_eq!(claim(&frame), Some((own, MINE)));
-        let frame = question("fd00::2".parse().unwrap(), "fd00::1".parse().unwrap(), MINE).unwrap();
+    fn a_question_claims_nothing() {
+        assert_eq!(claim(&question4("10.77.0.12".parse().unwrap(), MINE)), None);
+        let frame = question6("fd00::2".parse().unwrap(), "fd00::1".parse().unwrap(), MINE);
         assert_eq!(claim(&frame), None);
     }
 

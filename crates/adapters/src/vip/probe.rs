@@ -1,7 +1,7 @@
 //! Is a silent peer's host alive? Asked of the segment (its own address, by ARP) and of its agent's port, at the same time.
 
 use super::address::own_address;
-use super::frame::{Mac, claim, question};
+use super::frame::{Mac, claim, question4, question6};
 use super::link::{Packets, link_mac};
 use regent_core::command::PortAnswer;
 use socket2::{Domain, SockAddr, Type};
@@ -38,13 +38,13 @@ pub fn probe_peer(interface: &str, peer: IpAddr, port: u16) -> Peer {
 /// The hardware address that answers for this address until the deadline.
 pub(crate) fn who_has(interface: &str, whom: IpAddr, deadline: Instant) -> Option<Mac> {
     let mac = link_mac(interface).ok()?;
-    let own = own_address(interface, whom).ok()??;
-    let frame = question(whom, own, mac)?;
-    let packets = match whom {
-        IpAddr::V4(_) => Packets::arp(interface),
-        IpAddr::V6(v6) => Packets::advertisements(interface, v6),
+    let (packets, frame) = match whom {
+        IpAddr::V4(v4) => (Packets::arp(interface).ok()?, question4(v4, mac)),
+        IpAddr::V6(v6) => {
+            let own = own_address(interface, v6).ok()??;
+            (Packets::advertisements(interface, v6).ok()?, question6(v6, own, mac))
+        }
     };
-    let packets = packets.ok()?;
     let mut buffer = [0; 128];
     for n in 1..=QUESTIONS {
         // A frame that cannot be sent is one that is not answered.

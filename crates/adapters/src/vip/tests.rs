@@ -133,7 +133,8 @@ fn an_announcement_moves_a_peers_entry() {
         let entry = || segment.sh(PEER, &format!("ip neigh show {}", vip.address()));
         let mac = |host| segment.on(host, || link_mac(INTERFACE).unwrap().to_string());
         segment.on(THIRD, || vip.add(LONG).unwrap());
-        segment.on(PEER, || assert!(pings(vip.address())));
+        let reached = || segment.on(PEER, || pings(vip.address()));
+        until("the old owner", Duration::from_secs(3), reached);
         assert!(entry().contains(&mac(THIRD)), "{}", entry());
         segment.on(THIRD, || vip.remove().unwrap());
         segment.on(HERE, || {
