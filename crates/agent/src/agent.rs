@@ -290,7 +290,7 @@ async fn wait_or_witness(
     });
     if let Some(host) = &life.host {
         let (inputs, _) = driver::queue();
-        host.begin(inputs, transport.clone(), events.clone());
+        host.begin(false, inputs, transport.clone(), events.clone());
     }
     let quiet = Arc::new(Quiet {
         founding,
@@ -513,7 +513,7 @@ async fn serve_as_node(
         .spawn(move || dispatcher.run(&carried))?;
     // What this node voted for last is a view too, and it is here at once.
     regent_store::Register::watch(register.as_ref());
-    host.begin(inputs.clone(), transport.clone(), events.clone());
+    host.begin(true, inputs.clone(), transport.clone(), events.clone());
     events.write(
         Severity::Info,
         0,

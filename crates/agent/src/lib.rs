@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod ca;
+pub mod command;
 pub mod config;
 pub mod dispatch;
 pub mod driver;
@@ -26,6 +27,7 @@ pub mod peer;
 pub mod place;
 mod random;
 pub mod register;
+pub mod remote;
 pub mod runs;
 #[cfg(test)]
 mod scratch;

@@ -80,7 +80,7 @@ impl Host for ToyHost {
         Ok((Box::new(NoGate), [None, None]))
     }
 
-    fn begin(&self, inputs: Inputs, _: Transport, _: Events) {
+    fn begin(&self, _: bool, inputs: Inputs, _: Transport, _: Events) {
         inputs.put(Input::DatabaseUnit(UnitState::Up { start: 1 }));
         for service in 0..2 {
             let state = UnitState::Up { start: 1 };

@@ -11,3 +11,4 @@ pub mod error;
 mod render;
 
 pub use args::{Task, parse};
+pub use regent_api::exit::Exit;

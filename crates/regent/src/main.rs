@@ -1,2 +1,23 @@
-//! (empty)
-fn main() {}
+//! `regent`: one binary. What runs on a host goes to the agent's library, what asks an agent to the command line's.
+#![forbid(unsafe_code)]
+
+use regent_agent::{command, remote};
+use regent_cli::{Exit, Task, ask};
+
+fn main() -> Exit {
+    match regent_cli::parse() {
+        Err(exit) => exit,
+        Ok(Task::Ask(question)) => ask::put(&question, |question, patience| {
+            let node = question.node.as_deref().unwrap_or_default();
+            let stream = remote::open(node, &question.config, &question.tls, patience)?;
+            Ok(Box::new(stream))
+        }),
+        Ok(Task::Agent(config)) => command::agent(&config),
+        Ok(Task::Witness(config)) => command::witness(&config),
+        Ok(Task::CaInit(dir)) => command::ca_init(&dir),
+        Ok(Task::CaIssue { node, authority, out }) => command::ca_issue(&node, &authority, &out),
+        Ok(Task::ConfigCheck { file, json }) => command::config_check(&file, json),
+        Ok(Task::GateLoad(config)) => command::gate_load(&config),
+        Ok(Task::DatabaseWorker) => command::database_worker(),
+    }
+}

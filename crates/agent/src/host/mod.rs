@@ -1,5 +1,8 @@
 //! What carries out commands on this host, and the seam where a test puts another.
 
+pub mod real;
+mod worker;
+
 use crate::driver::{Gate, Inputs};
 use crate::events::Events;
 use crate::transport::{Stream, Transport};
@@ -18,8 +21,9 @@ pub trait Host: Send + Sync + 'static {
     /// The kernel's filter for the lease thread, and what an earlier run left in its slots.
     fn gate(&self) -> Result<(Box<dyn Gate>, [Option<Span>; 2]), String>;
 
-    /// From now on observations and outcomes go there. Called once, within the runtime.
-    fn begin(&self, inputs: Inputs, transport: Transport, events: Events);
+    /// From now on observations and outcomes go there. Called once, within the runtime. Without a cluster
+    /// (`serves` is false) nothing of the host is taken over or watched.
+    fn begin(&self, serves: bool, inputs: Inputs, transport: Transport, events: Events);
 
     /// Changes the virtual IP on this host; one after another.
     fn address(&self, id: CommandId, step: AddressStep);

@@ -1,0 +1,241 @@
+//! The subcommands that run on a host, each from its arguments to its exit code.
+
+use crate::agent::{Ending, Life, LifeError, live};
+use crate::config::{self, Settings};
+use crate::host::Host;
+use crate::host::real::RealHost;
+use crate::place::Place;
+use crate::tls::{self, Identity};
+use crate::transport::Pace;
+use crate::{ca, log};
+use regent_api::call::Result as ApiResult;
+use regent_api::exit::Exit;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// `regent agent`.
+pub fn agent(config: &Path) -> Exit {
+    run(config, |settings, identity, place| {
+        let me = settings.member(&identity.name)?;
+        Some(Arc::new(RealHost::new(settings, me, place)) as Arc<dyn Host>)
+    })
+}
+
+/// `regent witness`.
+pub fn witness(config: &Path) -> Exit {
+    run(config, |_, _, _| None)
+}
+
+fn run(
+    config: &Path,
+    host: impl FnOnce(&Settings, &Identity, &Place) -> Option<Arc<dyn Host>>,
+) -> Exit {
+    abort_on_panic();
+    let settings = match config::load(config) {
+        Ok(settings) => settings,
+        Err(problems) => return fail(Exit::Configuration, &problems.to_string()),
+    };
+    let place = Place::default();
+    let known = settings.members.iter().map(|m| m.name.as_str());
+    let identity = match tls::load(&place.tls, known) {
+        Ok(identity) => identity,
+        Err(error) => {
+            let text = format!("{error}\n  what to do: {}", error.remedy());
+            return fail(Exit::Configuration, &text);
+        }
+    };
+    let host = host(&settings, &identity, &place);
+    let (stopper, stop) = watch::channel(false);
+    if let Err(error) = stop_on_signals(stopper) {
+        return fail(Exit::Internal, &format!("failed to wait for signals: {error}"));
+    }
+    let pace = Pace::default();
+    match live(Life { settings, identity, place, host, stop, pace, owns_process: true }) {
+        Ok(Ending::Stop) => Exit::Ok,
+        Ok(Ending::Again) => again(),
+        Err(error @ (LifeError::Nobody(_) | LifeError::Wrong { .. })) => {
+            fail(Exit::Configuration, &error.to_string())
+        }
+        Err(
+            error @ (LifeError::File(..)
+            | LifeError::Record(_)
+            | LifeError::Gate(_)
+            | LifeError::Machine(_)),
+        ) => fail(Exit::Internal, &error.to_string()),
+    }
+}
+
+/// The same process, with the same arguments, from the beginning: systemd sees no restart.
+fn again() -> Exit {
+    reap();
+    let error = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+    fail(Exit::Internal, &format!("failed to begin again: {error}"))
+}
+
+/// The children of this life were killed with its runtime; the next life must not find them as its own.
+fn reap() {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(500) {
+        match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+            Err(_) => return,
+        }
+    }
+}
+
+/// A half-dead agent is worse than a dead one: the kernel closes the gate, and systemd starts anew.
+fn abort_on_panic() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        log::alarm("a mistake of regent ends this agent; the gate closes with its ticket");
+        told(panic);
+        std::process::abort();
+    }));
+}
+
+/// A thread of its own waits: SIGTERM or SIGINT ends the agent and closes nothing. On the active node the right then
+/// ends by itself, or the next run finds it still running (C6).
+fn stop_on_signals(stopper: watch::Sender<bool>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let thread = std::thread::Builder::new().name("signals".into());
+    thread.spawn(move || {
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+            let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return };
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stopper.send(true).ok();
+            // Nobody may be waiting for it any more; then only the process is left.
+            std::future::pending::<()>().await;
+        });
+    })?;
+    Ok(())
+}
+
+/// `regent ca init`.
+pub fn ca_init(dir: &Path) -> Exit {
+    ended(
+        ca::init(dir),
+        &format!("the authority is in {}; keep its key off the nodes", dir.display()),
+    )
+}
+
+/// `regent ca issue`.
+pub fn ca_issue(node: &str, authority: &Path, out: &Path) -> Exit {
+    let text = format!("the certificate of {node} is in {}", out.display());
+    ended(ca::issue(node, authority, out), &text)
+}
+
+fn ended(result: Result<(), ca::CaError>, text: &str) -> Exit {
+    match result {
+        Ok(()) => {
+            say(&format!("{text}\n"));
+            Exit::Ok
+        }
+        Err(error) => {
+            fail(Exit::Configuration, &format!("{error}\n  what to do: {}", error.remedy()))
+        }
+    }
+}
+
+/// `regent config check`.
+pub fn config_check(file: &Path, json: bool) -> Exit {
+    let (exit, text) = match config::load(file) {
+        Ok(settings) => (Exit::Ok, summary(&settings)),
+        Err(problems) => (Exit::Configuration, problems.to_string()),
+    };
+    if json {
+        let result = ApiResult {
+            version: regent_api::VERSION,
+            result: if exit == Exit::Ok { "done" } else { "configuration" }.into(),
+            text,
+            remedy: None,
+            exit: exit.number(),
+        };
+        say(&(serde_json::to_string(&result).unwrap_or_default() + "\n"));
+        return exit;
+    }
+    if exit == Exit::Ok {
+        say(&text);
+        return exit;
+    }
+    fail(exit, text.trim_end())
+}
+
+fn summary(settings: &Settings) -> String {
+    let members: Vec<String> = settings
+        .members
+        .iter()
+        .map(|m| format!("{}{}", m.name, if m.witness { " (witness)" } else { "" }))
+        .collect();
+    let ms = |span: regent_core::time::Span| span.as_millis();
+    format!(
+        "cluster {}: {}\nvirtual IP {}, database unit {}, services {}\n\
+         profile {}: ttl {} ms, margin {} ms, renewal {} ms, suspicion {} ms; both sums hold\n",
+        settings.cluster,
+        members.join(", "),
+        settings.vip_text(),
+        settings.database.unit,
+        settings.services.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
+        settings.profile,
+        ms(settings.timing.ttl),
+        ms(settings.timing.margin),
+        ms(settings.pace.renewal),
+        ms(settings.pace.suspicion),
+    )
+}
+
+/// `regent gate load`.
+pub fn gate_load(config: &Path) -> Exit {
+    let settings = match config::load(config) {
+        Ok(settings) => settings,
+        Err(problems) => return fail(Exit::Configuration, &problems.to_string()),
+    };
+    let known = settings.members.iter().map(|m| m.name.as_str());
+    let identity = match tls::load(&Place::default().tls, known) {
+        Ok(identity) => identity,
+        Err(error) => {
+            let text = format!("{error}\n  what to do: {}", error.remedy());
+            return fail(Exit::Configuration, &text);
+        }
+    };
+    let interface =
+        settings.member(&identity.name).map(|m| m.interface.clone()).unwrap_or_default();
+    match regent_adapters::gate::load(settings.vip.address, &interface) {
+        Ok(loaded) => {
+            log::info(&format!(
+                "the gate in front of {} is loaded: {loaded:?}",
+                settings.vip.address
+            ));
+            Exit::Ok
+        }
+        Err(error) => fail(Exit::Internal, &format!("failed to load the gate: {error}")),
+    }
+}
+
+/// `regent database-worker`.
+pub fn database_worker() -> Exit {
+    match regent_adapters::database::worker::main() {
+        Ok(()) => Exit::Ok,
+        Err(error) => fail(Exit::Internal, &format!("failed to go on: {error}")),
+    }
+}
+
+fn say(text: &str) {
+    // A reader that went away is no error.
+    std::io::stdout().write_all(text.as_bytes()).ok();
+}
+
+fn fail(exit: Exit, text: &str) -> Exit {
+    std::io::stderr().write_all(format!("error: {text}\n").as_bytes()).ok();
+    exit
+}

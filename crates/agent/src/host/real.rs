@@ -1,0 +1,343 @@
+//! The host that the agent runs on: kernel, systemd, MariaDB.
+
+use super::worker::{Work, Worker};
+use super::{Host, Later};
+use crate::config::Settings;
+use crate::config::settings::Member;
+use crate::driver::{Gate, Inputs};
+use crate::events::Events;
+use crate::log;
+use crate::place::Place;
+use crate::transport::{Stream, Transport};
+use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
+use regent_adapters::database::{DatabaseNode, WorkerSettings, backup};
+use regent_adapters::gate::{self, GateEvent};
+use regent_adapters::unit::{Managed, UnitWatch, Units};
+use regent_adapters::vip::{Vip, probe, stranger};
+use regent_api::history::Severity;
+use regent_core::command::{AddressStep, DatabaseStep, GateStep, Outcome, ServiceStep, StepResult};
+use regent_core::id::{CommandId, Incarnation, NodeId};
+use regent_core::node::Input;
+use regent_core::observe::ServiceId;
+use regent_core::time::Span;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use tokio::sync::watch;
+
+/// How long a service may take to come up; core has its own patience, and this only ends a job that never ends.
+const SERVICE_START: Span = Span::millis(60_000);
+
+/// How long the kernel may take to empty a cgroup after SIGKILL.
+const KILL: Span = Span::millis(10_000);
+
+/// This host.
+pub struct RealHost {
+    settings: Settings,
+    interface: String,
+    vip: Vip,
+    egress: Arc<AtomicBool>,
+    worker_settings: WorkerSettings,
+    begun: OnceLock<Begun>,
+}
+
+/// What exists once the runtime does.
+struct Begun {
+    inputs: Inputs,
+    addresses: mpsc::Sender<(CommandId, AddressStep)>,
+    worker: Worker,
+    units: watch::Receiver<Option<Units>>,
+    runtime: tokio::runtime::Handle,
+    _watches: Watches,
+}
+
+/// Kept for as long as the host is; each ends when it is dropped.
+#[derive(Default)]
+struct Watches {
+    _gate: Option<gate::Watch>,
+    _stranger: Option<stranger::StrangerWatch>,
+    _units: Arc<Mutex<Vec<UnitWatch>>>,
+}
+
+impl RealHost {
+    /// The host of this member.
+    pub fn new(settings: &Settings, me: &Member, place: &Place) -> RealHost {
+        let node = |m: &Member| DatabaseNode {
+            node: m.id,
+            address: m.address.ip(),
+            port: settings.database.port,
+        };
+        let nodes = settings.members.iter().filter(|m| !m.witness).map(node).collect();
+        let mut worker_settings = WorkerSettings::new(me.id, nodes);
+        worker_settings.socket = settings.database.socket.clone();
+        worker_settings.state_dir = place.state.clone();
+        worker_settings.run_dir = place.run.clone();
+        RealHost {
+            settings: settings.clone(),
+            interface: me.interface.clone(),
+            vip: Vip::new(settings.vip.address, settings.vip.prefix, &me.interface),
+            egress: Arc::default(),
+            worker_settings,
+            begun: OnceLock::new(),
+        }
+    }
+
+    fn begun(&self) -> &Begun {
+        self.begun.get().expect("begin comes before the first command")
+    }
+
+    fn watch_network(&self, inputs: &Inputs, events: &Events) -> Watches {
+        let gate_watch = {
+            let (inputs, events) = (inputs.clone(), events.clone());
+            gate::watch(self.vip.address(), &self.interface, move |event| match event {
+                GateEvent::Broken { what } => {
+                    inputs.put(Input::GateLost);
+                    events.write(Severity::Alarm, 0, "gate.broken", &what);
+                }
+                GateEvent::Repaired { took } => {
+                    let text = format!("whole and closed again after {} ms", took.as_millis());
+                    events.write(Severity::Warning, 0, "gate.repaired", &text);
+                }
+                GateEvent::Failed { reason } => {
+                    events.write(Severity::Alarm, 0, "gate.not-repaired", &reason);
+                }
+            })
+        };
+        let members: Vec<IpAddr> = self.settings.members.iter().map(|m| m.address.ip()).collect();
+        let strangers = {
+            let inputs = inputs.clone();
+            stranger::watch(&self.vip, members, move |mac| {
+                inputs.offer(Input::Stranger { mac: mac.0 });
+            })
+        };
+        if let Err(error) = &gate_watch {
+            events.write(Severity::Alarm, 0, "gate.unwatched", &format!("failed to {error}"));
+        }
+        if let Err(error) = &strangers {
+            events.write(Severity::Warning, 0, "vip.unwatched", &format!("failed to {error}"));
+        }
+        Watches { _gate: gate_watch.ok(), _stranger: strangers.ok(), _units: Arc::default() }
+    }
+
+    /// Takes the units over and tells their states; D-Bus may come late, and nothing waits for it.
+    fn watch_units(
+        &self,
+        serves: bool,
+        inputs: Inputs,
+        events: Events,
+        keep: Arc<Mutex<Vec<UnitWatch>>>,
+    ) -> watch::Receiver<Option<Units>> {
+        let (found, units) = watch::channel(None);
+        let (database, services) =
+            (self.settings.database.unit.clone(), self.settings.services.clone());
+        tokio::spawn(async move {
+            let units = Units::connect().await;
+            found.send(Some(units.clone())).ok();
+            if !serves {
+                // Kept open for those who wait for it.
+                found.closed().await;
+                return;
+            }
+            let mut watches = Vec::new();
+            {
+                let inputs = inputs.clone();
+                watches.push(units.watch(&database, move |s| inputs.put(Input::DatabaseUnit(s))));
+            }
+            for (service, place) in services.iter().zip(0..) {
+                let (inputs, service_id) = (inputs.clone(), ServiceId(place));
+                watches.push(units.watch(&service.unit, move |state| {
+                    inputs.put(Input::ServiceUnit { service: service_id, state });
+                }));
+            }
+            keep.lock().expect("nothing panics while it holds this").extend(watches);
+            let mut managed = vec![Managed::mariadb(&database)];
+            managed.extend(services.iter().map(|s| Managed::service(&s.unit)));
+            if let Err(error) = units.manage(&managed).await {
+                let text =
+                    format!("failed to take the units over, systemd restarts them too: {error}");
+                events.write(Severity::Alarm, 0, "units.unmanaged", &text);
+            }
+            found.closed().await;
+        });
+        units
+    }
+
+    /// One thread, so that changes of the address keep their order.
+    fn carry_addresses(&self, inputs: Inputs) -> mpsc::Sender<(CommandId, AddressStep)> {
+        let (queue, steps) = mpsc::channel::<(CommandId, AddressStep)>();
+        let (vip, egress) = (self.vip.clone(), Arc::clone(&self.egress));
+        let carried = std::thread::Builder::new().name("address".into()).spawn(move || {
+            for (id, step) in steps {
+                let outcome = match change_address(&vip, step, egress.load(Ordering::Relaxed)) {
+                    Ok(()) => Outcome::Done,
+                    Err(why) => Outcome::Failed(why),
+                };
+                inputs.put(Input::Outcome { id, outcome });
+            }
+        });
+        if let Err(error) = carried {
+            log::alarm(&format!("failed to start the thread for addresses: {error}"));
+        }
+        queue
+    }
+}
+
+fn change_address(vip: &Vip, step: AddressStep, egress: bool) -> Result<(), String> {
+    let fail = |error: regent_adapters::vip::VipError| format!("failed to {error}");
+    match step {
+        AddressStep::Add { lifetime } => vip.add(lifetime).map(drop).map_err(fail),
+        AddressStep::Remove => vip.remove().map(drop).map_err(fail),
+        AddressStep::DestroySockets => vip.destroy_sockets().map(drop).map_err(fail),
+        AddressStep::Announce => {
+            let mut reader =
+                gate::Reader::new(vip.address()).map_err(|e| format!("failed to {e}"))?;
+            vip.announce(egress, move || reader.is_open()).map_err(fail)
+        }
+    }
+}
+
+/// The kernel's filter, for the lease thread.
+struct RealGate(gate::Gate);
+
+impl Gate for RealGate {
+    fn step(&mut self, step: GateStep) -> Result<(), String> {
+        self.0.step(step).map_err(|e| format!("failed to {e}"))
+    }
+}
+
+impl Host for RealHost {
+    fn gate(&self) -> Result<(Box<dyn Gate>, [Option<Span>; 2]), String> {
+        let mut gate = gate::Gate::open(self.vip.address(), &self.interface)
+            .map_err(|e| format!("failed to {e}"))?;
+        let slots = gate.slots().map_err(|e| format!("failed to {e}"))?;
+        self.egress.store(gate.egress(), Ordering::Relaxed);
+        Ok((Box::new(RealGate(gate)), slots))
+    }
+
+    fn begin(&self, serves: bool, inputs: Inputs, transport: Transport, events: Events) {
+        let watches =
+            if serves { self.watch_network(&inputs, &events) } else { Watches::default() };
+        let keep = Arc::clone(&watches._units);
+        let units = self.watch_units(serves, inputs.clone(), events.clone(), keep);
+        let worker = Worker::start(
+            self.worker_settings.clone(),
+            self.settings.database.unit.clone(),
+            inputs.clone(),
+            transport,
+            events,
+            units.clone(),
+        );
+        let begun = Begun {
+            addresses: self.carry_addresses(inputs.clone()),
+            inputs,
+            worker,
+            units,
+            runtime: tokio::runtime::Handle::current(),
+            _watches: watches,
+        };
+        if self.begun.set(begun).is_err() {
+            log::warning("the host was begun twice");
+        }
+    }
+
+    fn address(&self, id: CommandId, step: AddressStep) {
+        if self.begun().addresses.send((id, step)).is_err() {
+            let outcome = Outcome::Failed("the thread for addresses is gone".into());
+            self.begun().inputs.put(Input::Outcome { id, outcome });
+        }
+    }
+
+    fn database(&self, id: CommandId, step: DatabaseStep) {
+        self.begun().worker.step(id, step);
+    }
+
+    fn service(&self, id: CommandId, service: ServiceId, step: ServiceStep) {
+        let (inputs, units) = (self.begun().inputs.clone(), self.begun().units.clone());
+        let unit = self.settings.services.get(usize::from(service.0)).map(|s| s.unit.clone());
+        self.begun().runtime.spawn(async move {
+            let done = async {
+                let unit = unit.ok_or("there is no such service")?;
+                let units = connected(units).await?;
+                if step == ServiceStep::Restart {
+                    units.kill(&unit, KILL).await.map_err(|e| e.to_string())?;
+                }
+                units.start(&unit, SERVICE_START).await.map_err(|e| e.to_string())
+            };
+            let outcome = match done.await {
+                Ok(_) => Outcome::Done,
+                Err(why) => Outcome::Failed(why),
+            };
+            inputs.put(Input::Outcome { id, outcome });
+        });
+    }
+
+    fn probe(&self, id: CommandId, node: NodeId) {
+        let inputs = self.begun().inputs.clone();
+        let peer = self.settings.member_by_id(node).map(|m| m.address);
+        let interface = self.interface.clone();
+        self.begun().runtime.spawn_blocking(move || {
+            let outcome = match peer {
+                Some(peer) => {
+                    let found = probe::probe_peer(&interface, peer.ip(), peer.port());
+                    Outcome::Peer { arp: found.arp, port: found.port }
+                }
+                None => Outcome::Failed(format!("{node} is not in the configuration")),
+            };
+            inputs.put(Input::Outcome { id, outcome });
+        });
+    }
+
+    fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>> {
+        let worker = self.begun().worker.clone();
+        Box::pin(async move {
+            let started = worker.ask(DatabaseStep::Start).await?;
+            let facts = expect_done("take control of it", started)?;
+            if !facts.as_ref().is_some_and(|f| f.strict) {
+                expect_done("make it strict", worker.ask(DatabaseStep::Strict).await?)?;
+            }
+            if !facts.as_ref().is_some_and(|f| f.read_only) {
+                expect_done("make it read-only", worker.ask(DatabaseStep::ReadOnly).await?)?;
+            }
+            let keep = DatabaseStep::Keep { incarnation, mark: false };
+            expect_done("name its data", worker.ask(keep).await?).map(drop)
+        })
+    }
+
+    fn serve(&self, request: PeerRequest) -> Later<PeerAnswer> {
+        let worker = self.begun().worker.clone();
+        Box::pin(async move { worker.serve(request).await })
+    }
+
+    fn send_backup(&self, mut stream: Stream) -> Later<Result<(), String>> {
+        let settings = self.worker_settings.clone();
+        Box::pin(async move {
+            backup::send(&settings, &mut stream).await.map(drop).map_err(|e| e.to_string())
+        })
+    }
+}
+
+fn expect_done(
+    doing: &str,
+    outcome: Outcome,
+) -> Result<Option<regent_core::observe::DatabaseFacts>, String> {
+    match outcome {
+        Outcome::Database { result: StepResult::Done, facts } => Ok(facts),
+        Outcome::Database { result, .. } => Err(format!("failed to {doing}: {result:?}")),
+        other => Err(format!("failed to {doing}: {other:?}")),
+    }
+}
+
+/// The way to systemd, once it is there.
+pub(super) async fn connected(mut units: watch::Receiver<Option<Units>>) -> Result<Units, String> {
+    let found = units.wait_for(Option::is_some).await.map_err(|_| "the agent is ending")?;
+    found.clone().ok_or_else(|| "systemd cannot be asked".into())
+}
+
+pub(super) type UnitsLater = watch::Receiver<Option<Units>>;
+
+impl Work {
+    /// What a step answers that could not even be handed on.
+    pub(super) fn lost() -> Outcome {
+        Outcome::Database { result: StepResult::NoAnswer, facts: None }
+    }
+}

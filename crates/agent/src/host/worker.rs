@@ -1,0 +1,351 @@
+//! The child process that speaks to the database: started, fed, and started again when it dies.
+//!
+//! What was in flight when it died is answered `NoAnswer`: its statement may still be under way in the server
+//! (D11). The unit is started and killed from here, never by the child.
+
+use super::real::{UnitsLater, connected};
+use crate::driver::Inputs;
+use crate::events::Events;
+use crate::log;
+use crate::peer::{self, Answer, Question};
+use crate::transport::{Purpose, Transport};
+use regent_adapters::database::line::{Done, FromWorker, Reply, ToWorker, UnitVerb};
+use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
+use regent_adapters::database::{WorkerSettings, backup};
+use regent_api::history::Severity;
+use regent_core::command::{DatabaseStep, Outcome, StepResult};
+use regent_core::id::{CommandId, NodeId};
+use regent_core::node::Input;
+use regent_core::time::Span;
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many steps and questions wait for the child: core has one step and a few markers under way.
+const QUEUE: usize = 256;
+
+/// How long the unit may take to start: recovery after a crash reads the whole redo log.
+const START: Span = Span::millis(600_000);
+
+/// How long the unit may take to stop in order.
+const STOP: Span = Span::millis(60_000);
+
+/// How long the kernel may take to empty the unit's cgroup.
+const KILL: Span = Span::millis(10_000);
+
+/// How long control is tried for after a start.
+const CONTROL_MS: u64 = 10_000;
+
+/// Between the death of a child and the next one.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// What the child is to do, and who waits for it.
+pub(super) enum Work {
+    Step { step: DatabaseStep, patience_ms: Option<u64>, to: Waiter },
+    Serve { request: PeerRequest, to: oneshot::Sender<PeerAnswer> },
+}
+
+/// Who waits for a step.
+pub(super) enum Waiter {
+    Core(CommandId),
+    Here(oneshot::Sender<Outcome>),
+}
+
+/// The way to the child.
+#[derive(Clone)]
+pub(super) struct Worker {
+    work: mpsc::Sender<Work>,
+    inputs: Inputs,
+    unit: String,
+    units: UnitsLater,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Worker {
+    pub(super) fn start(
+        settings: WorkerSettings,
+        unit: String,
+        inputs: Inputs,
+        transport: Transport,
+        events: Events,
+        units: UnitsLater,
+    ) -> Worker {
+        let (work, queue) = mpsc::channel(QUEUE);
+        let keeper = Keeper {
+            settings,
+            unit: unit.clone(),
+            inputs: inputs.clone(),
+            transport,
+            events,
+            units: units.clone(),
+        };
+        tokio::spawn(keeper.keep(queue));
+        Worker { work, inputs, unit, units, runtime: tokio::runtime::Handle::current() }
+    }
+
+    /// A step of core's; its outcome goes to the lease thread.
+    pub(super) fn step(&self, id: CommandId, step: DatabaseStep) {
+        let worker = self.clone();
+        self.runtime.spawn(async move { worker.carry(step, Waiter::Core(id)).await });
+    }
+
+    /// A step of the agent's own.
+    pub(super) async fn ask(&self, step: DatabaseStep) -> Result<Outcome, String> {
+        let (to, outcome) = oneshot::channel();
+        self.carry(step, Waiter::Here(to)).await;
+        outcome.await.map_err(|_| "the database's worker ended".into())
+    }
+
+    /// A peer's question.
+    pub(super) async fn serve(&self, request: PeerRequest) -> PeerAnswer {
+        let (to, answer) = oneshot::channel();
+        let refused = || PeerAnswer::Refused { reason: "the database's worker ended".into() };
+        if self.work.send(Work::Serve { request, to }).await.is_err() {
+            return refused();
+        }
+        answer.await.unwrap_or_else(|_| refused())
+    }
+
+    async fn carry(&self, step: DatabaseStep, to: Waiter) {
+        match step {
+            DatabaseStep::Kill => {
+                let outcome = match self.kill().await {
+                    Ok(()) => Outcome::Database { result: StepResult::Done, facts: None },
+                    Err(why) => Outcome::Database { result: StepResult::Failed(why), facts: None },
+                };
+                answer(&self.inputs, to, outcome);
+            }
+            DatabaseStep::Start => {
+                if let Err(why) = self.start_unit().await {
+                    let result = StepResult::Failed(why);
+                    return answer(&self.inputs, to, Outcome::Database { result, facts: None });
+                }
+                self.hand(DatabaseStep::TakeControl, Some(CONTROL_MS), to).await;
+            }
+            other => self.hand(other, None, to).await,
+        }
+    }
+
+    async fn hand(&self, step: DatabaseStep, patience_ms: Option<u64>, to: Waiter) {
+        if let Err(lost) = self.work.send(Work::Step { step, patience_ms, to }).await
+            && let Work::Step { to, .. } = lost.0
+        {
+            answer(&self.inputs, to, Work::lost());
+        }
+    }
+
+    async fn kill(&self) -> Result<(), String> {
+        let units = connected(self.units.clone()).await?;
+        units.kill(&self.unit, KILL).await.map(drop).map_err(|e| e.to_string())
+    }
+
+    async fn start_unit(&self) -> Result<(), String> {
+        let units = connected(self.units.clone()).await?;
+        units.start(&self.unit, START).await.map(drop).map_err(|e| e.to_string())
+    }
+}
+
+fn answer(inputs: &Inputs, to: Waiter, outcome: Outcome) {
+    match to {
+        Waiter::Core(id) => inputs.put(Input::Outcome { id, outcome }),
+        Waiter::Here(to) => {
+            // Who asked may have gone.
+            to.send(outcome).ok();
+        }
+    }
+}
+
+/// Keeps a child alive.
+struct Keeper {
+    settings: WorkerSettings,
+    unit: String,
+    inputs: Inputs,
+    transport: Transport,
+    events: Events,
+    units: UnitsLater,
+}
+
+/// What one child was given.
+#[derive(Default)]
+struct Flights {
+    next: u64,
+    steps: HashMap<u64, Waiter>,
+    questions: HashMap<u64, oneshot::Sender<PeerAnswer>>,
+}
+
+impl Keeper {
+    async fn keep(self, mut work: mpsc::Receiver<Work>) {
+        loop {
+            let mut flights = Flights::default();
+            let ended = self.one_child(&mut work, &mut flights).await;
+            for (_, to) in flights.steps.drain() {
+                answer(&self.inputs, to, Work::lost());
+            }
+            match ended {
+                Ok(()) => return,
+                Err(error) => log::warning(&format!("the database's worker ended: {error}")),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Serves one child until it ends; `Ok` when nobody has work for it any more.
+    async fn one_child(
+        &self,
+        work: &mut mpsc::Receiver<Work>,
+        flights: &mut Flights,
+    ) -> io::Result<()> {
+        let (mut child, stdin, mut lines) = spawn()?;
+        let (to_child, queue) = mpsc::channel(QUEUE);
+        let first = serde_json::to_string(&self.settings)?;
+        let writer = tokio::spawn(feed(stdin, first, queue));
+        let ended = loop {
+            tokio::select! {
+                next = work.recv() => match next {
+                    Some(work) => flights.hand(work, &to_child).await,
+                    None => break Ok(()),
+                },
+                line = lines.next_line() => match line {
+                    Ok(Some(line)) => self.take(&line, flights, &to_child),
+                    Ok(None) => break Err(io::ErrorKind::UnexpectedEof.into()),
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        writer.abort();
+        child.kill().await.ok();
+        ended
+    }
+
+    fn take(&self, line: &str, flights: &mut Flights, to_child: &mpsc::Sender<ToWorker>) {
+        match serde_json::from_str(line) {
+            Ok(FromWorker::Outcome { id, outcome }) => {
+                if let Some(to) = flights.steps.remove(&id) {
+                    answer(&self.inputs, to, outcome);
+                }
+            }
+            Ok(FromWorker::Served { id, served }) => {
+                if let Some(to) = flights.questions.remove(&id) {
+                    to.send(served).ok();
+                }
+            }
+            Ok(FromWorker::AskPeer { ask, peer, request }) => {
+                let (transport, to_child) = (self.transport.clone(), to_child.clone());
+                tokio::spawn(async move {
+                    let answer = ask_peer(&transport, peer, request).await.map(Reply::Peer);
+                    to_child.send(reply(ask, answer)).await.ok();
+                });
+            }
+            Ok(FromWorker::AskUnit { ask, unit: verb }) => {
+                let (units, unit, to_child) =
+                    (self.units.clone(), self.unit.clone(), to_child.clone());
+                tokio::spawn(async move {
+                    let done = act(units, &unit, verb).await.map(|()| Reply::Done(Done::Done));
+                    to_child.send(reply(ask, done)).await.ok();
+                });
+            }
+            Ok(FromWorker::AskBackup { ask, peer, backup_into }) => {
+                let (transport, to_child) = (self.transport.clone(), to_child.clone());
+                tokio::spawn(async move {
+                    let done = fetch(&transport, peer, backup_into).await;
+                    to_child.send(reply(ask, done.map(|()| Reply::Done(Done::Done)))).await.ok();
+                });
+            }
+            Ok(FromWorker::Event { event }) => {
+                self.events.write(Severity::Info, 0, "database.progress", &event);
+            }
+            Err(error) => log::warning(&format!("the worker's line says nothing: {error}: {line}")),
+        }
+    }
+}
+
+impl Flights {
+    async fn hand(&mut self, work: Work, to_child: &mpsc::Sender<ToWorker>) {
+        self.next += 1;
+        let id = self.next;
+        let line = match work {
+            Work::Step { step, patience_ms, to } => {
+                self.steps.insert(id, to);
+                ToWorker::Step { id, step, patience_ms }
+            }
+            Work::Serve { request, to } => {
+                self.questions.insert(id, to);
+                ToWorker::Serve { id, serve: request }
+            }
+        };
+        // A writer that ended means a child that ended; what is in flight is then answered.
+        to_child.send(line).await.ok();
+    }
+}
+
+fn spawn() -> io::Result<(Child, ChildStdin, Lines<BufReader<ChildStdout>>)> {
+    let mut child = Command::new("/proc/self/exe")
+        .arg("database-worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let missing = || io::Error::other("the child has no pipe");
+    let stdin = child.stdin.take().ok_or_else(missing)?;
+    let stdout = child.stdout.take().ok_or_else(missing)?;
+    Ok((child, stdin, BufReader::new(stdout).lines()))
+}
+
+async fn feed(mut stdin: ChildStdin, first: String, mut lines: mpsc::Receiver<ToWorker>) {
+    let mut text = first;
+    loop {
+        text.push('\n');
+        if stdin.write_all(text.as_bytes()).await.is_err() {
+            return;
+        }
+        let Some(line) = lines.recv().await else { return };
+        match serde_json::to_string(&line) {
+            Ok(line) => text = line,
+            Err(error) => {
+                log::warning(&format!("failed to write a line to the worker: {error}"));
+                return;
+            }
+        }
+    }
+}
+
+fn reply(ask: u64, answer: Result<Reply, String>) -> ToWorker {
+    match answer {
+        Ok(answer) => ToWorker::Reply { reply: ask, answer },
+        Err(error) => ToWorker::NoReply { reply: ask, error },
+    }
+}
+
+async fn ask_peer(
+    transport: &Transport,
+    node: NodeId,
+    request: PeerRequest,
+) -> Result<PeerAnswer, String> {
+    match peer::ask(transport, node, &Question::Database(request)).await? {
+        Answer::Database(answer) => Ok(answer),
+        Answer::Refused(why) => Err(why),
+        Answer::Voter(_) | Answer::Belongs { .. } | Answer::Installed => {
+            Err("the answer is to another question".into())
+        }
+    }
+}
+
+async fn act(units: UnitsLater, unit: &str, verb: UnitVerb) -> Result<(), String> {
+    let units = connected(units).await?;
+    let done = match verb {
+        UnitVerb::Start => units.start(unit, START).await,
+        UnitVerb::Stop => units.stop(unit, STOP).await,
+        UnitVerb::Kill => units.kill(unit, KILL).await,
+    };
+    done.map(drop).map_err(|e| e.to_string())
+}
+
+async fn fetch(transport: &Transport, node: NodeId, into: PathBuf) -> Result<(), String> {
+    let mut stream = transport.open(node, Purpose::Bulk).await.map_err(|e| e.to_string())?;
+    backup::receive(&mut stream, &into).await.map(drop).map_err(|e| e.to_string())
+}
