@@ -281,6 +281,20 @@ impl Cluster {
     }
 }
 
+/// What this machine lacks to run a lab, tried rather than guessed.
+pub fn lacking() -> Vec<String> {
+    let tries = [
+        ("overlay file systems", "grep -qw overlay /proc/filesystems"),
+        ("mount namespaces", "unshare --mount --propagation private true"),
+        ("network namespaces with veth", "unshare --net ip link add a type veth peer name b"),
+        ("bridges", "unshare --net ip link add a type bridge"),
+        ("nftables", "unshare --net nft add table inet probe"),
+        ("cgroup v2", "grep -qw cgroup2 /proc/filesystems"),
+    ];
+    let fails = tries.iter().filter(|(_, line)| crate::run::sh(line).is_err());
+    fails.map(|(what, line)| format!("this kernel has no {what} for us ({line} failed)")).collect()
+}
+
 /// How a person gets into the lab, for `--keep` and `lab up`.
 pub fn how_to_enter(name: &str) -> String {
     format!(

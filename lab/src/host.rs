@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::run::{output, run, run_within, sh, wait_for};
+use crate::run::{output, run, run_within, sh, wait_for, wait_through};
 
 /// Boot of systemd until its last job; about one second on an idle machine.
 const BOOT: Duration = Duration::from_secs(60);
@@ -273,14 +273,14 @@ impl Host {
     /// Waits until no process is left, by force if PID 1's death alone did not do it.
     fn reap(&mut self) -> Result<()> {
         let gone = |host: &Host| !host.cgroup.exists() || host.has_event("populated 0");
-        let died = wait_for("death", Duration::from_secs(3), || Ok(gone(self).then_some(())));
+        let died = wait_through("death", Duration::from_secs(3), || Ok(gone(self).then_some(())));
         if died.is_err() {
             fs::write(self.cgroup.join("cgroup.kill"), "1").ok();
         }
         if let Some(mut child) = self.supervisor.take() {
-            wait_for("end of nspawn", DEATH, || Ok(child.try_wait()?.map(drop)))?;
+            wait_through("end of nspawn", DEATH, || Ok(child.try_wait()?.map(drop)))?;
         }
-        wait_for("empty host", DEATH, || Ok(gone(self).then_some(())))
+        wait_through("empty host", DEATH, || Ok(gone(self).then_some(())))
     }
 }
 

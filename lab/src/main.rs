@@ -90,6 +90,8 @@ enum Command {
     },
     /// Make the image of the hosts
     Image,
+    /// Say what this machine lacks to run the lab; silent if nothing
+    Check,
     /// The clients, inside a namespace
     #[command(hide = true)]
     Client {
@@ -155,6 +157,11 @@ fn dispatch(command: Command) -> Result<bool> {
             say::plain(&image.root.display().to_string());
             Ok(true)
         }
+        Command::Check => {
+            let lacking = cluster::lacking();
+            lacking.iter().for_each(|what| say::plain(what));
+            Ok(lacking.is_empty())
+        }
         Command::Client { vip } => client::main(vip).map(|()| true),
         Command::Direct { node, address } => direct::main(node, address).map(|()| true),
         Command::Capture { vip } => capture::main(vip).map(|()| true),
@@ -162,6 +169,7 @@ fn dispatch(command: Command) -> Result<bool> {
 }
 
 fn up(name: Option<String>, bare: bool, fresh: bool) -> Result<bool> {
+    sweep::sweep()?;
     let image = Image::ensure(&base_dir()?, &mut |text| say::progress(text))?;
     let name = name.unwrap_or_else(regent_lab::lab::fresh_name);
     if bare {

@@ -47,13 +47,25 @@ pub fn wait_for<T>(
     bound: Duration,
     mut look: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
+    wait_through(what, bound, || {
+        let found = look()?;
+        if found.is_none() && is_interrupted() {
+            bail!("interrupted while waiting for {what}");
+        }
+        Ok(found)
+    })
+}
+
+/// `wait_for` that Ctrl-C does not end: for clean-up.
+pub fn wait_through<T>(
+    what: &str,
+    bound: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         if let Some(value) = look()? {
             return Ok(value);
-        }
-        if is_interrupted() {
-            bail!("interrupted while waiting for {what}");
         }
         if start.elapsed() > bound {
             bail!("{what}: not so after {:.1} s", bound.as_secs_f64());

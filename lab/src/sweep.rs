@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::lab::base_dir;
-use crate::run::{sh, wait_for, words};
+use crate::run::{sh, wait_through, words};
 
 const OWNER: &str = "owner";
 const KEPT: &str = "kept";
@@ -57,7 +57,22 @@ pub fn sweep() -> Result<Vec<String>> {
             swept.push(name);
         }
     }
+    sweep_groups()?;
     Ok(swept)
+}
+
+/// Removes control groups without a process whose run is gone.
+fn sweep_groups() -> Result<()> {
+    for entry in fs::read_dir(cgroup_root()?)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let run = name.rsplit_once('-').map_or(name.as_str(), |(run, _)| run);
+        let events = fs::read_to_string(entry.path().join("cgroup.events")).unwrap_or_default();
+        let is_known = base_dir()?.join("run").join(run).exists();
+        if events.contains("populated 0") && !is_known {
+            remove_cgroup(&entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// Names of all runs that left a directory.
@@ -75,7 +90,7 @@ pub fn remove(name: &str) -> Result<()> {
         if entry.file_name().to_string_lossy().starts_with(&format!("{name}-")) {
             let group = entry.path();
             fs::write(group.join("cgroup.kill"), "1").ok();
-            wait_for("end of a run's processes", Duration::from_secs(20), || {
+            wait_through("end of a run's processes", Duration::from_secs(20), || {
                 let events = fs::read_to_string(group.join("cgroup.events")).unwrap_or_default();
                 Ok((!events.contains("populated 1")).then_some(()))
             })?;

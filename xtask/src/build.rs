@@ -25,6 +25,12 @@ pub fn lab(dev: bool, arguments: &[&str]) -> Result<u8> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
 }
 
+/// What a command of the lab prints, whatever its exit code.
+pub fn lab_reads(dev: bool, arguments: &[&str]) -> Result<String> {
+    let output = sh::as_root(&program(dev).display().to_string()).args(arguments).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Runs the simulator and returns its exit code.
 pub fn sim(arguments: &[String]) -> Result<u8> {
     let mut command =
@@ -45,9 +51,7 @@ fn build(dev: bool, packages: &[&str]) -> Result<()> {
 }
 
 fn program(dev: bool) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| sh::root().join("target"));
-    target.join(if dev { "debug" } else { "release" }).join("regent-lab")
+    sh::target().join(if dev { "debug" } else { "release" }).join("regent-lab")
 }
 
 fn profile_words(dev: bool) -> &'static str {

@@ -1,4 +1,170 @@
-//! (being written)
-pub fn run(_: bool) -> anyhow::Result<u8> {
-    Ok(0)
+//! All tests in one command: unit, property, scenario and model tests by cargo, a short sweep of
+//! the simulator, the cases of the lab. What this machine cannot run is named with the reason. The
+//! last line counts.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::{build, packages, sh};
+
+/// Enough to find a bug that is not rare, in well under a minute.
+const SEEDS: &str = "300";
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skipped: Vec<String>,
+}
+
+/// Runs everything; 0 if nothing failed.
+pub fn run(no_lab: bool) -> Result<u8> {
+    let mut count = Count::default();
+    units(&mut count)?;
+    sweep(&mut count)?;
+    if no_lab {
+        count.skipped.push("lab cases: left out by --no-lab".into());
+    } else {
+        lab(&mut count)?;
+    }
+    count.skipped.iter().for_each(|what| sh::say(&format!("SKIPPED {what}")));
+    sh::say(&format!(
+        "{} passed, {} failed, {} skipped",
+        count.passed,
+        count.failed,
+        count.skipped.len()
+    ));
+    Ok(u8::from(count.failed > 0))
+}
+
+/// Unit, property, scenario and model tests of the whole workspace.
+fn units(count: &mut Count) -> Result<()> {
+    sh::say("== unit, property, scenario and model tests");
+    let has_nextest = sh::has("cargo-nextest");
+    let mut command = if has_nextest {
+        sh::cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--color", "never"])
+    } else {
+        sh::say("cargo-nextest is not installed: cargo test instead");
+        sh::cargo(&["test", "--workspace", "--no-fail-fast"])
+    };
+    follow(&mut command, count)?;
+    if has_nextest {
+        follow(&mut sh::cargo(&["test", "--doc", "--workspace", "--no-fail-fast"]), count)?;
+    }
+    Ok(())
+}
+
+/// Runs a test command, shows its lines and counts what they say; a command that fails without a
+/// failed test (it did not build) counts as one failure.
+fn follow(command: &mut Command, count: &mut Count) -> Result<()> {
+    let mut child = Command::new("sh");
+    child.args(["-c", "exec \"$@\" 2>&1", "sh"]).arg(command.get_program());
+    child.args(command.get_args()).current_dir(sh::root()).stdout(Stdio::piped());
+    let mut child = child.spawn().context("cannot start the tests")?;
+    let before = count.failed;
+    for line in BufReader::new(child.stdout.take().context("no stdout")?).lines() {
+        let line = line?;
+        sh::say(&line);
+        read_summary(&line, count);
+    }
+    if !child.wait()?.success() && count.failed == before {
+        count.failed += 1;
+    }
+    Ok(())
+}
+
+/// Adds what a summary line of nextest or of the test harness says.
+fn read_summary(line: &str, count: &mut Count) {
+    let line = line.trim();
+    let is_nextest = line.starts_with("Summary [");
+    if !is_nextest && !line.starts_with("test result:") {
+        return;
+    }
+    let words: Vec<&str> = line.split([' ', ',', ';', ':', '(', ')']).collect();
+    let before = |word: &str| {
+        let at = words.iter().position(|one| *one == word)?;
+        words[..at].iter().rev().find_map(|one| one.parse::<u64>().ok())
+    };
+    count.passed += before("passed").unwrap_or(0);
+    count.failed += before("failed").unwrap_or(0);
+    let ignored = before(if is_nextest { "skipped" } else { "ignored" }).unwrap_or(0);
+    for _ in 0..ignored {
+        count.skipped.push("a test that says #[ignore] with its reason".into());
+    }
+}
+
+fn sweep(count: &mut Count) -> Result<()> {
+    sh::say(&format!("== simulator, {SEEDS} seeds"));
+    let arguments = ["sweep", "--seeds", SEEDS].map(str::to_owned);
+    match build::sim(&arguments)? {
+        0 => count.passed += 1,
+        _ => count.failed += 1,
+    }
+    Ok(())
+}
+
+/// Each case of the lab is a test.
+fn lab(count: &mut Count) -> Result<()> {
+    sh::say("== lab");
+    build::lab_only(false)?;
+    let listed = build::lab_reads(false, &["case", "--list"])?;
+    let cases: Vec<&str> = listed.lines().filter_map(|line| line.split(':').next()).collect();
+    if let Some(reason) = obstacle()? {
+        for case in cases {
+            count.skipped.push(format!("lab case {case}: {reason}"));
+        }
+        return Ok(());
+    }
+    build::everything(false)?;
+    for case in cases {
+        match build::lab(false, &["case", case])? {
+            0 => count.passed += 1,
+            _ => count.failed += 1,
+        }
+    }
+    Ok(())
+}
+
+/// Why this machine cannot run the lab, if it cannot.
+fn obstacle() -> Result<Option<String>> {
+    if !sh::is_root() {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", "true"]).stderr(Stdio::null());
+        if !sh::has("sudo") || !sh::passes(&mut sudo)? {
+            return Ok(Some("needs root, or sudo without a password".into()));
+        }
+    }
+    if let Err(error) = packages::ensure() {
+        return Ok(Some(format!("{error:#}")));
+    }
+    let said = build::lab_reads(false, &["check"])?;
+    Ok(said.lines().next().map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(line: &str) -> (u64, u64, usize) {
+        let mut count = Count::default();
+        read_summary(line, &mut count);
+        (count.passed, count.failed, count.skipped.len())
+    }
+
+    #[test]
+    fn summaries_of_both_runners_are_read() {
+        let nextest =
+            "     Summary [   1.234s] 31 tests run: 29 passed (1 slow), 2 failed, 3 skipped";
+        assert_eq!(counted(nextest), (29, 2, 3));
+        let harness = "test result: FAILED. 30 passed; 1 failed; 4 ignored; 0 measured; 0 filtered";
+        assert_eq!(counted(harness), (30, 1, 4));
+    }
+
+    #[test]
+    fn other_lines_count_nothing() {
+        assert_eq!(counted("test passed ... ok"), (0, 0, 0));
+        assert_eq!(counted("PASS [ 0.1s] a failed_thing"), (0, 0, 0));
+    }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::demo::stage;
 use crate::fault::Watched;
 use crate::run::now_us;
-use crate::{diagnose, say};
+use crate::{diagnose, say, sweep};
 
 mod agent_kill;
 mod agent_stop;
@@ -54,6 +54,9 @@ pub fn run(name: Option<&str>) -> Result<bool> {
     let chosen: Vec<&Case> =
         ALL.iter().filter(|case| name.is_none_or(|n| n == case.name)).collect();
     ensure!(!chosen.is_empty(), "no case of that name; `lab case --list` shows them");
+    for swept in sweep::sweep()? {
+        say::line(&format!("lab     removed what the run {swept} left behind"));
+    }
     let mut failed = 0;
     for case in &chosen {
         say::line(&format!("case    {}: {}", case.name, case.about));
