@@ -251,13 +251,11 @@ impl Log {
     }
 }
 
-/// The state after some more transactions.
+/// The state after some more transactions. The newest stands last: the server takes the last of a domain as its end.
 pub(crate) fn advance(mut state: Vec<Gtid>, more: impl Iterator<Item = Gtid>) -> Vec<Gtid> {
     for gtid in more {
-        match state.iter_mut().find(|s| (s.domain, s.server) == (gtid.domain, gtid.server)) {
-            Some(place) => *place = gtid,
-            None => state.push(gtid),
-        }
+        state.retain(|s| (s.domain, s.server) != (gtid.domain, gtid.server));
+        state.push(gtid);
     }
     state
 }

@@ -54,9 +54,12 @@ pub(crate) async fn undo(
     ended.and(fed.map_err(|fault| fault.to_string()))
 }
 
-/// Sets the log to the common point: empty, with the state the writer's log had there.
+/// Sets the log to this place: empty, with the state the writer's log had there. The place itself must stand last in
+/// it: the server takes the last of a domain as the end of the log, whatever its number.
 pub(crate) fn reset_to(state: &[Gtid], place: Gtid) -> String {
-    let state = gtid::text(state);
+    let mut ordered: Vec<Gtid> = state.iter().filter(|gtid| **gtid != place).copied().collect();
+    ordered.push(place);
+    let state = gtid::text(&ordered);
     format!(
         "RESET MASTER; SET GLOBAL gtid_binlog_state='{state}'; SET GLOBAL gtid_slave_pos='{place}'"
     )
@@ -190,4 +193,20 @@ pub(crate) fn surplus(settings: &WorkerSettings) -> io::Result<Vec<PathBuf>> {
     kept.sort();
     kept.truncate(kept.len().saturating_sub(KEPT_MAX));
     Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_stands_last_in_the_state() {
+        let state = gtid::list("0-7-9,0-8-4").expect("a list");
+        let nine = state[0];
+        assert_eq!(
+            reset_to(&state, nine),
+            "RESET MASTER; SET GLOBAL gtid_binlog_state='0-8-4,0-7-9'; \
+             SET GLOBAL gtid_slave_pos='0-7-9'"
+        );
+    }
 }
