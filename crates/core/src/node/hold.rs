@@ -54,6 +54,7 @@ enum Stage {
 
 impl Node {
     pub(super) fn hold(&mut self, now: Time) {
+        self.told_foreign &= self.eligibility() == Some(false);
         self.succession = None;
         self.following = Following::default();
         if self.eligibility() == Some(false) {
@@ -70,6 +71,9 @@ impl Node {
         self.watch_follower(now);
         self.advance_join(now);
         self.free_stranded(now);
+        if self.is_writable() {
+            self.tenure_since = Some(now);
+        }
         self.propose_next(now);
         self.open(now);
     }
@@ -104,6 +108,10 @@ impl Node {
         self.close();
         self.moving = None;
         self.quiesce_database(now);
+        if !self.told_foreign {
+            self.told_foreign = true;
+            self.tell("data.not-recorded", Severity::Alarm, "this node holds the lease, but its data is not the recorded copy: it closes, renews no more, and waits for an eligible node [section 9, row 2]".into());
+        }
     }
 
     /// D2: this run found its database writable, under a record that it inherits without a wait, and keeps it.
@@ -156,7 +164,8 @@ impl Node {
         }
         #[cfg(feature = "planted")]
         if self.planted(crate::planted::Planted::InheritedSync) && self.rules(now) {
-            return self.step(DatabaseStep::Writable, now);
+            let step = if facts.strict { DatabaseStep::Loose } else { DatabaseStep::Writable };
+            return self.step(step, now);
         }
         if !self.is_licensed(&facts) {
             return;
@@ -189,7 +198,7 @@ impl Node {
         let Some(view) = &self.view else { return };
         let unanswered = self.is_join_unanswered();
         #[cfg(feature = "planted")]
-        let unanswered = unanswered && !self.planted(crate::planted::Planted::LooseWhileJoin);
+        let unanswered = unanswered && !self.takes_join_for_lost();
         if sync::may_be_loose(&view.state.sync, copy, unanswered, facts) {
             self.step(DatabaseStep::Loose, now);
         }
@@ -201,10 +210,18 @@ impl Node {
         let solo = view.state.sync.writer == copy && view.state.sync.with.is_none();
         let joining = self.joining.as_ref().is_some_and(|j| j.stage != Stage::CatchUp);
         #[cfg(feature = "planted")]
-        if self.planted(crate::planted::Planted::LooseWhileJoin) {
+        if self.takes_join_for_lost() {
             return solo;
         }
         solo && !joining && !self.is_join_unanswered()
+    }
+
+    /// The planted mistake: a join without an answer is taken for lost.
+    #[cfg(feature = "planted")]
+    fn takes_join_for_lost(&self) -> bool {
+        self.planted(crate::planted::Planted::LooseWhileJoin)
+            && self.is_join_unanswered()
+            && self.attempt.as_ref().is_none_or(|a| !matches!(a.kind, Kind::Join { .. }))
     }
 
     /// The VIP goes on the interface behind the closed gate, and its lifetime is refreshed while a right runs.
@@ -446,7 +463,10 @@ impl Node {
         let facts = self.database.facts.as_ref()?;
         let view = self.view.as_ref()?;
         let copy = self.my_copy(facts)?;
-        if !sync::may_record_myself(&view.state, self.me(), facts) || facts.source.is_some() {
+        let may = sync::may_record_myself(&view.state, self.me(), facts);
+        #[cfg(feature = "planted")]
+        let may = may || (self.planted(crate::planted::Planted::OutOfSyncSucceeds) && !facts.mark);
+        if !may || facts.source.is_some() {
             return None;
         }
         let start = facts.start;
@@ -461,7 +481,7 @@ impl Node {
             return (alone && self.moving.is_none()).then_some(Kind::Solo { copy, start });
         }
         #[cfg(feature = "planted")]
-        if self.planted(crate::planted::Planted::InheritedSync) {
+        if self.planted(crate::planted::Planted::InheritedSync) && facts.read_only {
             return None;
         }
         let near = self.tenure.and_then(|t| t.wait).is_none_or(|w| w.left(now) <= SOLO_LEAD);
@@ -524,9 +544,7 @@ impl Node {
             Role::Active
         } else if self.eligibility() == Some(false) || self.database.is_down() {
             Role::Failed
-        } else if self.tenure.is_some_and(|tenure| tenure.right.is_none())
-            && self.proposed_at.is_some()
-        {
+        } else if self.lost_right {
             Role::Isolated
         } else {
             Role::Activating

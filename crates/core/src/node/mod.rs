@@ -193,6 +193,12 @@ pub struct Node {
     taken_from: Version,
 
     tenure: Option<Tenure>,
+    /// Since when this node has held the present epoch, or has not been able to serve in it.
+    tenure_since: Option<Time>,
+    /// The right of this tenure ended without a renewal; cleared when one is won.
+    lost_right: bool,
+    /// It was told that this holder's data is not the recorded copy.
+    told_foreign: bool,
     gate: Gate,
     closing: bool,
     address: Address,
@@ -256,6 +262,9 @@ impl Node {
             unresolved: Vec::new(),
             proposed_at: None,
             tenure: None,
+            tenure_since: None,
+            lost_right: false,
+            told_foreign: false,
             closing: false,
             address: Address::default(),
             database: Database::new(now),

@@ -13,6 +13,8 @@ use alloc::string::{String, ToString};
 
 /// Between two probes of a silent peer.
 const PROBE_EVERY: Span = Span::millis(100);
+/// How long a holder that never served may take to make its database ready, waiting included.
+const READY_MAX: Span = Span::millis(5_000);
 /// Between two reports, however much changes.
 pub(super) const REPORT_LEAST: Span = Span::millis(2);
 
@@ -129,13 +131,22 @@ impl Node {
         let Some(facts) = &self.database.facts else {
             return Some("its database is down".to_string());
         };
-        if facts.mark && matches!(facts.applier, crate::observe::Thread::Failed(_)) {
+        let follows = facts.mark || facts.source.is_some();
+        if follows && matches!(facts.applier, crate::observe::Thread::Failed(_)) {
             return Some("its database cannot apply what it received".to_string());
         }
         if self.holds() && self.eligibility() == Some(false) {
             return Some("its data is not the recorded copy".to_string());
         }
+        if self.holds() && !self.is_writable() && self.is_overdue(now) {
+            return Some("it could not make its database ready in time".to_string());
+        }
         None
+    }
+
+    /// An heir that cannot finish is succeeded in turn: the old writer still holds everything (section 4).
+    fn is_overdue(&self, now: Time) -> bool {
+        self.tenure_since.is_some_and(|at| now.elapsed_most(at) >= READY_MAX)
     }
 
     pub(super) fn report_when_due(&mut self, now: Time) {

@@ -304,6 +304,8 @@ impl Node {
             }
             Kind::Succeed { why } => {
                 self.tenure = Some(Tenure { epoch, wait: attempt.wait, right: None });
+                self.tenure_since = attempt.proposed;
+                self.lost_right = false;
                 self.licence = None;
                 self.inherited = false;
                 self.extend_right(attempt, epoch);
@@ -329,6 +331,7 @@ impl Node {
         if tenure.right.is_none_or(|right| right.proposed.raw <= proposed.raw) {
             let length = attempt.state.timing.ticket(attempt.state.lease.ttl);
             tenure.right = Some(Right { proposed, length });
+            self.lost_right = false;
         }
     }
 

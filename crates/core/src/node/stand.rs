@@ -18,6 +18,8 @@ use alloc::string::{String, ToString};
 const BACK_OFF: Span = Span::millis(60);
 /// Between two tries to follow.
 const FOLLOW_PAUSE: Span = Span::millis(500);
+/// A run that has not read the register for so long is cut off.
+const JUST_BORN: Span = Span::millis(1_000);
 /// After this many failures in a row the copy is taken anew.
 const FOLLOW_FAILURES: u32 = 3;
 
@@ -334,7 +336,10 @@ impl Node {
 
     /// Where a node that does not hold is, in the operator's words.
     pub(super) fn standby_role(&self, now: Time) -> Role {
-        let Some(view) = &self.view else { return Role::Isolated };
+        let Some(view) = &self.view else {
+            let fresh = now.elapsed_most(self.born) < JUST_BORN;
+            return if fresh { Role::Standby } else { Role::Isolated };
+        };
         if view.state.intent.maintenance.contains_key(&self.me()) {
             Role::Maintenance
         } else if now.elapsed_most(view.heard) > view.state.timing.ttl + view.state.timing.ttl {

@@ -90,6 +90,7 @@ impl Node {
                 // Superseded: the gate is closed whatever is left of the ticket (S2).
                 self.close();
             }
+            self.tenure_since = None;
             self.licence = None;
             self.inherited = false;
             self.joining = None;
@@ -106,8 +107,13 @@ impl Node {
         };
         self.inherited = wait.is_none() && lease.phase == Phase::Ruling;
         self.tenure = Some(Tenure { epoch: lease.epoch, wait, right: None });
+        self.tenure_since = Some(now);
+        self.lost_right = false;
         #[cfg(feature = "planted")]
-        if self.planted(crate::planted::Planted::RightFromRead) {
+        if self.planted(crate::planted::Planted::RightFromRead)
+            && lease.by.node == self.identity.node
+            && lease.by.run != self.identity.run
+        {
             let length = view.state.timing.ticket(lease.ttl);
             self.tenure = Some(Tenure {
                 epoch: lease.epoch,
@@ -164,6 +170,7 @@ impl Node {
         let Some(right) = tenure.right else { return };
         if !right.runs(now) {
             tenure.right = None;
+            self.lost_right = true;
             self.close();
             if self.moving.is_none() && self.was_serving {
                 self.tell(
