@@ -1,5 +1,6 @@
 //! Segments of network namespaces for tests: a bridge, and hosts on it. All are removed when the test ends.
 
+use crate::vip::probe::who_has;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::File;
@@ -52,6 +53,16 @@ impl Segment {
             ip(&namespace, &format!("addr add 10.99.0.{host}/24 dev {INTERFACE}"));
             ip(&namespace, &format!("addr add fd99::{host}/64 dev {INTERFACE} nodad"));
             ip(&namespace, &format!("link set {INTERFACE} up"));
+        }
+        // A port forwards only some time after its link came up, and what is lost before is asked again after a second.
+        let reaches = |from: u8, to: u8| {
+            let to = IpAddr::from([10, 99, 0, to]);
+            self.on(from, || who_has(INTERFACE, to, Instant::now() + Duration::from_millis(50)))
+        };
+        for pair in self.hosts.windows(2) {
+            until("the segment", Duration::from_secs(10), || {
+                reaches(pair[0], pair[1]).is_some() && reaches(pair[1], pair[0]).is_some()
+            });
         }
     }
 

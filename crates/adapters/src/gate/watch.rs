@@ -105,9 +105,8 @@ impl<F: Fn(GateEvent)> Watcher<F> {
                 PollFd::new(&self.stopped, PollFlags::IN),
                 PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
             ];
-            match poll(&mut fds, Some(&LOOK_EVERY)) {
-                Ok(0) => return false,
-                Ok(_) | Err(_) => {}
+            if let Ok(0) = poll(&mut fds, Some(&LOOK_EVERY)) {
+                return false;
             }
             if !fds[0].revents().is_empty() {
                 return true;
