@@ -195,8 +195,11 @@ pub(crate) fn facts(
     let explained = counts.is_some_and(|c| c.explain(start, reading.starts, reading.stops));
     let still = !reading.receives() && !reading.applies();
     let ended = explained && still && counts.is_some_and(|counts| counts.ended);
-    let source = reading.source.as_ref().filter(|_| !ended);
+    // The mark is taken off only when all is applied: what is left of a source then is a name without threads.
+    let left_over = still && keep.is_some_and(|keep| !keep.mark);
+    let source = reading.source.as_ref().filter(|_| !ended && !left_over);
     let nothing_received = source.is_none() && (ended || !mark);
+    let both_stopped = still && !ended && counts.is_some_and(|counts| counts.followed);
     let thread = |thread: fn(&Source) -> &Thread| {
         source.map_or(Thread::Stopped, |source| thread(source).clone())
     };
@@ -216,11 +219,12 @@ pub(crate) fn facts(
         unconfirmed: reading.unconfirmed,
         incarnation: keep.map(|keep| keep.incarnation),
         mark,
-        broken: is_broken(keep, start, explained),
+        broken: is_broken(keep, start, explained && !both_stopped),
     }
 }
 
-/// D4: under a mark, another start of the server, or a count beyond this agent's own steps, ends the incarnation.
-fn is_broken(keep: Option<&Keep>, start: u64, explained: bool) -> bool {
-    keep.is_some_and(|keep| keep.mark && (keep.start != start || !explained))
+/// D4: under a mark, another start of the server, a count beyond this agent's own steps, or both threads stopped (the
+/// next start of either deletes what was received) ends the incarnation.
+fn is_broken(keep: Option<&Keep>, start: u64, whole: bool) -> bool {
+    keep.is_some_and(|keep| keep.mark && (keep.start != start || !whole))
 }

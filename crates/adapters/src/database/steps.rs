@@ -737,7 +737,7 @@ impl Steps {
 
     /// A receiver that fails does so at once; one that connects may go on to.
     async fn await_receiver(&mut self) -> Result<(), Fault> {
-        let deadline = Instant::now() + Duration::from_secs(1);
+        let deadline = Instant::now() + Duration::from_millis(300);
         loop {
             let reading = self.read(None).await?;
             let Some(source) = reading.source else {

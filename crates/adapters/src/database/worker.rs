@@ -35,8 +35,10 @@ use tokio::task::{LocalSet, spawn_local};
 
 /// Lines that wait to be written, and steps that wait to be done: core has few commands under way at once.
 const QUEUE: usize = 256;
-/// A peer's answer may need a reading of its log; the unit may need crash recovery to stop.
-const ASK_MAX: Duration = Duration::from_secs(60);
+/// A peer's answer may need a reading of its log.
+const PEER_MAX: Duration = Duration::from_secs(10);
+/// An orderly stop writes out what is in memory.
+const UNIT_MAX: Duration = Duration::from_secs(120);
 /// A copy ends by its own stall.
 const BACKUP_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A marker waits for the replica at most this long for us; its row may wait on (D9).
@@ -278,7 +280,7 @@ impl Link {
 
     /// Asks the agent to act on the unit.
     pub(crate) async fn unit(&self, unit: UnitVerb) -> Result<(), String> {
-        self.question(|ask| FromWorker::AskUnit { ask, unit }, ASK_MAX).await.map(|_| ())
+        self.question(|ask| FromWorker::AskUnit { ask, unit }, UNIT_MAX).await.map(|_| ())
     }
 
     /// Asks the agent for a bulk stream into this socket; returns when it came to its end.
@@ -291,7 +293,7 @@ impl Link {
 impl Peer for Link {
     async fn ask(&self, node: NodeId, request: PeerRequest) -> Result<PeerAnswer, String> {
         let line = |ask| FromWorker::AskPeer { ask, peer: node, request };
-        match self.question(line, ASK_MAX).await? {
+        match self.question(line, PEER_MAX).await? {
             Reply::Peer(answer) => Ok(answer),
             Reply::Done(_) => Err("the agent answered a peer's question with done".into()),
         }
