@@ -272,7 +272,10 @@ impl Node {
 
     /// What a won swap gives (section 4, column "once known won").
     fn know_won(&mut self, attempt: &Attempt) {
-        self.gate.won(attempt.id.n);
+        // Only a renewal dates what others wait for: another swap's win opens nothing.
+        if attempt.proposed.is_some() {
+            self.gate.won(attempt.id.n);
+        }
         #[cfg(feature = "planted")]
         if self.planted(crate::planted::Planted::SlotForEarlierWin) {
             self.gate.won_for_any();
