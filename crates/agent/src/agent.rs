@@ -507,13 +507,14 @@ async fn serve_as_node(
     };
     let notify = life.owns_process.then(Notify::from_environment);
     let driver = Driver { node, gate, events: queue, commands, journal, notify, clock: clock::now };
+    // Before the first command, which may follow from the first input.
+    host.begin(true, inputs.clone(), transport.clone(), events.clone());
     let lease = std::thread::Builder::new().name("lease".into()).spawn(move || driver.run())?;
     let carrier = std::thread::Builder::new()
         .name("dispatch".into())
         .spawn(move || dispatcher.run(&carried))?;
     // What this node voted for last is a view too, and it is here at once.
     regent_store::Register::watch(register.as_ref());
-    host.begin(true, inputs.clone(), transport.clone(), events.clone());
     events.write(
         Severity::Info,
         0,

@@ -1,6 +1,6 @@
 //! The host that the agent runs on: kernel, systemd, MariaDB.
 
-use super::worker::{Work, Worker};
+use super::worker::{UnitNews, Work, Worker};
 use super::{Host, Later};
 use crate::config::Settings;
 use crate::config::settings::Member;
@@ -126,6 +126,7 @@ impl RealHost {
         inputs: Inputs,
         events: Events,
         keep: Arc<Mutex<Vec<UnitWatch>>>,
+        news: Arc<UnitNews>,
     ) -> watch::Receiver<Option<Units>> {
         let (found, units) = watch::channel(None);
         let (database, services) =
@@ -139,10 +140,7 @@ impl RealHost {
                 return;
             }
             let mut watches = Vec::new();
-            {
-                let inputs = inputs.clone();
-                watches.push(units.watch(&database, move |s| inputs.put(Input::DatabaseUnit(s))));
-            }
+            watches.push(units.watch(&database, move |state| news.tell(state)));
             for (service, place) in services.iter().zip(0..) {
                 let (inputs, service_id) = (inputs.clone(), ServiceId(place));
                 watches.push(units.watch(&service.unit, move |state| {
@@ -218,7 +216,9 @@ impl Host for RealHost {
         let watches =
             if serves { self.watch_network(&inputs, &events) } else { Watches::default() };
         let keep = Arc::clone(&watches._units);
-        let units = self.watch_units(serves, inputs.clone(), events.clone(), keep);
+        let news = UnitNews::new(inputs.clone());
+        let units =
+            self.watch_units(serves, inputs.clone(), events.clone(), keep, Arc::clone(&news));
         let worker = Worker::start(
             self.worker_settings.clone(),
             self.settings.database.unit.clone(),
@@ -226,6 +226,7 @@ impl Host for RealHost {
             transport,
             events,
             units.clone(),
+            news,
         );
         let begun = Begun {
             addresses: self.carry_addresses(inputs.clone()),

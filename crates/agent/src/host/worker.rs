@@ -16,11 +16,13 @@ use regent_api::history::Severity;
 use regent_core::command::{DatabaseStep, Outcome, StepResult};
 use regent_core::id::{CommandId, NodeId};
 use regent_core::node::Input;
+use regent_core::observe::UnitState;
 use regent_core::time::Span;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -74,9 +76,11 @@ impl Worker {
         transport: Transport,
         events: Events,
         units: UnitsLater,
+        news: Arc<UnitNews>,
     ) -> Worker {
         let (work, queue) = mpsc::channel(QUEUE);
         let keeper = Keeper {
+            news,
             settings,
             unit: unit.clone(),
             inputs: inputs.clone(),
@@ -160,8 +164,44 @@ fn answer(inputs: &Inputs, to: Waiter, outcome: Outcome) {
     }
 }
 
+/// What the unit does, for the lease thread. While a step exchanges the data, the unit goes down and up at our own
+/// word: that is no death, and only what it came to is told when the step ends.
+pub(super) struct UnitNews {
+    inputs: Inputs,
+    inner: Mutex<(bool, Option<UnitState>)>,
+}
+
+impl UnitNews {
+    pub(super) fn new(inputs: Inputs) -> Arc<UnitNews> {
+        Arc::new(UnitNews { inputs, inner: Mutex::default() })
+    }
+
+    /// systemd says so.
+    pub(super) fn tell(&self, state: UnitState) {
+        let mut inner = self.inner.lock().expect("nothing panics while it holds this");
+        inner.1 = Some(state);
+        if !inner.0 {
+            self.inputs.put(Input::DatabaseUnit(state));
+        }
+    }
+
+    fn hold(&self) {
+        self.inner.lock().expect("nothing panics while it holds this").0 = true;
+    }
+
+    fn release(&self) {
+        let mut inner = self.inner.lock().expect("nothing panics while it holds this");
+        if std::mem::take(&mut inner.0)
+            && let Some(state) = inner.1
+        {
+            self.inputs.put(Input::DatabaseUnit(state));
+        }
+    }
+}
+
 /// Keeps a child alive.
 struct Keeper {
+    news: Arc<UnitNews>,
     settings: WorkerSettings,
     unit: String,
     inputs: Inputs,
@@ -174,7 +214,7 @@ struct Keeper {
 #[derive(Default)]
 struct Flights {
     next: u64,
-    steps: HashMap<u64, Waiter>,
+    steps: HashMap<u64, (Waiter, bool)>,
     questions: HashMap<u64, oneshot::Sender<PeerAnswer>>,
 }
 
@@ -183,7 +223,8 @@ impl Keeper {
         loop {
             let mut flights = Flights::default();
             let ended = self.one_child(&mut work, &mut flights).await;
-            for (_, to) in flights.steps.drain() {
+            self.news.release();
+            for (_, (to, _)) in flights.steps.drain() {
                 answer(&self.inputs, to, Work::lost());
             }
             match ended {
@@ -225,7 +266,10 @@ impl Keeper {
     fn take(&self, line: &str, flights: &mut Flights, to_child: &mpsc::Sender<ToWorker>) {
         match serde_json::from_str(line) {
             Ok(FromWorker::Outcome { id, outcome }) => {
-                if let Some(to) = flights.steps.remove(&id) {
+                if let Some((to, rebuilds)) = flights.steps.remove(&id) {
+                    if rebuilds {
+                        self.news.release();
+                    }
                     answer(&self.inputs, to, outcome);
                 }
             }
@@ -242,6 +286,9 @@ impl Keeper {
                 });
             }
             Ok(FromWorker::AskUnit { ask, unit: verb }) => {
+                if flights.steps.values().any(|(_, rebuilds)| *rebuilds) {
+                    self.news.hold();
+                }
                 let (units, unit, to_child) =
                     (self.units.clone(), self.unit.clone(), to_child.clone());
                 tokio::spawn(async move {
@@ -270,7 +317,9 @@ impl Flights {
         let id = self.next;
         let line = match work {
             Work::Step { step, patience_ms, to } => {
-                self.steps.insert(id, to);
+                let rebuilds =
+                    matches!(step, DatabaseStep::Reclone { .. } | DatabaseStep::Rewind { .. });
+                self.steps.insert(id, (to, rebuilds));
                 ToWorker::Step { id, step, patience_ms }
             }
             Work::Serve { request, to } => {
