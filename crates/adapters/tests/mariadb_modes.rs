@@ -142,6 +142,48 @@ fn a_receiver_stops_in_no_time_towards_a_silent_writer() {
     a.signal("-CONT");
 }
 
+/// The writer's host is gone: no answer to a SYN. In a network namespace of its own, where packets can be dropped.
+#[test]
+fn a_receiver_stops_in_no_time_towards_a_host_that_is_gone() {
+    const NAME: &str = "a_receiver_stops_in_no_time_towards_a_host_that_is_gone";
+    const INSIDE: &str = "RGDB_NETNS";
+    if !ready(NAME) {
+        return;
+    }
+    let run = |program: &str, arguments: &[&str]| {
+        std::process::Command::new(program).args(arguments).status().is_ok_and(|s| s.success())
+    };
+    if std::env::var_os(INSIDE).is_none() {
+        if !run("unshare", &["-n", "nft", "list", "ruleset"]) {
+            return eprintln!("SKIPPED {NAME}: needs unshare and nft");
+        }
+        let again = std::process::Command::new("unshare")
+            .arg("-n")
+            .arg(std::env::current_exe().expect("this binary"))
+            .args(["--exact", NAME, "--nocapture"])
+            .env(INSIDE, "1")
+            .status();
+        return assert!(again.expect("unshare").success());
+    }
+    assert!(run("ip", &["link", "set", "lo", "up"]));
+    let [a, b] = pair("gone");
+    a.found(11);
+    b.join(&a, 21);
+    b.await_facts("receiving", |f| f.receiver == Thread::Running);
+    let port = a.settings().nodes[0].port;
+    let rules = format!(
+        "add table inet gone; add chain inet gone out {{ type filter hook output priority 0; }}; \
+         add rule inet gone out tcp dport {port} drop; add rule inet gone out tcp sport {port} drop"
+    );
+    assert!(run("nft", &[&rules]));
+    let begun = Instant::now();
+    let facts = b.expect(DatabaseStep::StopReceiver);
+    let stopped = begun.elapsed();
+    eprintln!("receiver stopped after {stopped:?}");
+    assert_eq!((facts.receiver, facts.broken), (Thread::Stopped, false));
+    assert!(stopped < Duration::from_millis(500), "{stopped:?}");
+}
+
 #[test]
 fn whatever_else_touches_the_threads_ends_the_incarnation() {
     if !ready("whatever_else_touches_the_threads_ends_the_incarnation") {

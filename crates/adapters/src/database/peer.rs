@@ -1,7 +1,7 @@
 //! What one node's database worker asks another's, through their agents; and how the questions are answered.
 //!
-//! Answers come from the log files and the kept files themselves, beside the steps, on connections of their own:
-//! they change nothing.
+//! Answers come from the log files and the kept files themselves, beside the steps, on connections of their own.
+//! They change nothing but a missing replication account, and that only while clients may write.
 
 use crate::database::account;
 use crate::database::binlog::Log;
@@ -138,7 +138,8 @@ async fn follow_info(settings: &WorkerSettings) -> Result<PeerAnswer, String> {
     let port = port.scalar().and_then(|p| p.parse().ok()).ok_or("the server has no port")?;
     let password = account::secret(&settings.state_dir).map_err(|fault| fault.to_string())?;
     if !account::is_there(&mut client, &password).await.map_err(|fault| fault.to_string())? {
-        return Err("the replication account is not made yet".into());
+        // The writer lost its own note of the password, or has just opened.
+        account::make(&mut client, &settings.state_dir).await?;
     }
     let user = account::USER.to_string();
     Ok(PeerAnswer::Follow(FollowInfo { port, user, password, incarnation: keep }))

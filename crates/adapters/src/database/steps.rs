@@ -56,6 +56,15 @@ enum After {
     Spare,
 }
 
+/// Which clients a follower sends away.
+#[derive(Clone, Copy, Debug)]
+enum Whom {
+    /// Every one: the rows are about to be undone under them.
+    All,
+    /// Those with a transaction open.
+    InTransaction,
+}
+
 impl Steps {
     pub(crate) fn new(link: Rc<Link>) -> Steps {
         let keep = KeepFiles::new(&link.settings.datadir, &link.settings.state_dir);
@@ -526,7 +535,8 @@ impl Steps {
         let parties = self.parties(writer, incarnation);
         let saved = lineage::find_saved(&tails, Some(common.gtid), &gtids, parties);
         let saved = saved.ok_or_else(|| Fault::failed("the tail is not saved"))?;
-        self.send_clients_away().await?;
+        self.stop_both().await?;
+        self.send_clients_away(Whom::All).await?;
         let keep = self.write_keep(Keep { unfinished: true, ..keep }).await?;
         rejoin::undo(common, &saved, &self.link.settings).await.map_err(Fault::Failed)?;
         let reset = rejoin::reset_to(&common.state, common.gtid);
@@ -536,14 +546,34 @@ impl Steps {
         Ok(())
     }
 
-    /// Only after read-only was answered and while no commit waits: then a KILL ends no wait (D9).
-    async fn send_clients_away(&mut self) -> Result<(), Fault> {
-        let reading = self.read(None).await?;
-        if !reading.read_only || reading.waiting > 0 || reading.receives() || reading.applies() {
-            return Err(Fault::failed("the database is at work"));
+    /// For data that begin anew: what was received and not applied is of no use to them.
+    async fn stop_both(&mut self) -> Result<(), Fault> {
+        self.stop_receiver().await?;
+        if self.read(None).await?.applies() {
+            self.touch(Touch::Stop, "STOP SLAVE SQL_THREAD", STOP_MAX).await?;
         }
-        let look = "SELECT id FROM information_schema.processlist WHERE id<>CONNECTION_ID() \
-            AND user NOT IN ('system user', 'event_scheduler', 'unauthenticated user')";
+        Ok(())
+    }
+
+    /// Only after read-only was answered and while no commit waits: then a KILL ends no wait (D9).
+    async fn send_clients_away(&mut self, whom: Whom) -> Result<(), Fault> {
+        let reading = self.read(None).await?;
+        if !reading.read_only || reading.waiting > 0 {
+            return Err(Fault::failed(
+                "commits may be open: the database is not read-only at rest",
+            ));
+        }
+        let look = match whom {
+            Whom::All => {
+                "SELECT id FROM information_schema.processlist WHERE id<>CONNECTION_ID() \
+                AND user NOT IN ('system user', 'event_scheduler', 'unauthenticated user')"
+            }
+            Whom::InTransaction => {
+                "SELECT p.id FROM information_schema.innodb_trx t \
+                JOIN information_schema.processlist p ON p.id=t.trx_mysql_thread_id \
+                WHERE p.id<>CONNECTION_ID() AND p.user<>'system user'"
+            }
+        };
         let clients = self.control()?.run(look).await?;
         for id in clients.column() {
             match self.control()?.client.one(&format!("KILL CONNECTION {id}"), SIMPLE).await {
@@ -703,17 +733,13 @@ impl Steps {
                 "what was received would be deleted: a new name comes first",
             ));
         }
-        self.stop_receiver().await?;
+        // An open transaction can no longer commit, but its locks would hold up the applier.
+        self.send_clients_away(Whom::InTransaction).await?;
+        self.loose().await?;
+        self.stop_both().await?;
         let reading = self.read(None).await?;
-        if !reading.read_only || reading.waiting > 0 {
-            return Err(Fault::failed("commits may be open: only read-only data follow"));
-        }
         if reading.end.is_empty() {
             return Err(Fault::failed("an empty log follows nobody: a copy comes first"));
-        }
-        self.loose().await?;
-        if reading.applies() {
-            self.touch(Touch::Stop, "STOP SLAVE SQL_THREAD", STOP_MAX).await?;
         }
         self.set_server_id(&keep, &reading).await?;
         account::adopt_secret(&self.link.settings.state_dir, &info.password)
