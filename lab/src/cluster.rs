@@ -207,13 +207,15 @@ impl Cluster {
     /// The answer of the node that serves, by its own word, or else of any that answers.
     pub fn status(&self) -> Option<Status> {
         let answers: Vec<Status> = NODES.iter().filter_map(|node| self.status_of(node)).collect();
-        let best = answers.iter().find(|status| status.now_node.is_some());
+        let best = answers.iter().find(|status| status.is_active_itself());
         best.or(answers.first()).cloned()
     }
 
     /// The node that serves.
     pub fn active(&self) -> Result<String> {
-        self.status().and_then(|status| status.now_node).context("no node is active")
+        self.status()
+            .and_then(|status| status.active().map(str::to_owned))
+            .context("no node is active")
     }
 
     /// Waits until one serves and the other is in sync; tells each change on the way.

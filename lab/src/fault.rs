@@ -287,7 +287,7 @@ impl Watched {
     fn wait_served_by(&self, node: &str) -> Result<()> {
         wait_for(&format!("{node} to serve"), TAKEOVER, || {
             let status = self.cluster.status_of(node);
-            let serves = status.is_some_and(|status| status.now_node.as_deref() == Some(node));
+            let serves = status.is_some_and(|status| status.is_active_itself());
             Ok(serves.then_some(()))
         })
     }

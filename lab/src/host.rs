@@ -109,7 +109,7 @@ impl Host {
         self.put_off("etc/hostname", format!("{}\n", self.spec.name).as_bytes())?;
         fs::create_dir_all(&self.cgroup)?;
         let overlay = format!(
-            "lowerdir={},upperdir={1}/upper,workdir={1}/work",
+            "redirect_dir=on,lowerdir={},upperdir={1}/upper,workdir={1}/work",
             self.lower,
             self.disk.display()
         );

@@ -17,7 +17,7 @@ use crate::run::{now_us, wait_for};
 use crate::{gap, say};
 
 /// A gap shorter than this is the noise of a busy machine and is not told.
-const TELL_US: u64 = 80_000;
+const TELL_US: u64 = 120_000;
 
 /// Who wrote a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

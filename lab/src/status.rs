@@ -9,8 +9,8 @@ use serde::Deserialize;
 pub struct Status {
     /// The format's version.
     pub version: u32,
-    /// The node that serves.
-    pub now_node: Option<String>,
+    /// The node that answers.
+    pub now_node: String,
     /// Number of the present grant.
     pub epoch: u64,
     /// Whom the record names.
@@ -75,12 +75,24 @@ impl Status {
         found.map_or("", |one| one.role.as_str())
     }
 
+    /// The node that serves.
+    pub fn active(&self) -> Option<&str> {
+        let mut active = self.nodes.iter().filter(|node| node.role == "active" && node.serving);
+        active.next().map(|node| node.name.as_str())
+    }
+
+    /// Whether the node that answers is the one that serves.
+    pub fn is_active_itself(&self) -> bool {
+        self.active() == Some(&self.now_node)
+    }
+
     /// A node serves, the other stands by, and the register says that it holds everything.
     pub fn is_in_sync(&self) -> bool {
-        let active = self.now_node.as_deref().is_some_and(|node| self.role(node) == "active");
+        let active = self.active();
         let with = self.sync.with.as_deref();
         let standby = with.is_some_and(|node| self.role(node) == "standby");
-        active && standby && self.sync.state == "in-sync" && self.sync.writer == self.now_node
+        let writer = self.sync.writer.as_deref();
+        active.is_some() && standby && self.sync.state == "in-sync" && writer == active
     }
 
     /// One line for a person.
@@ -116,6 +128,8 @@ mod tests {
         assert!(status.is_in_sync());
         let solo = IN_SYNC.replace("in-sync", "solo");
         assert!(!Status::parse(&solo).unwrap().is_in_sync());
+        assert_eq!(status.active(), Some("mn1"));
+        assert!(status.is_active_itself());
         let waking = IN_SYNC.replace("standby", "unknown");
         assert!(!Status::parse(&waking).unwrap().is_in_sync());
         let other = IN_SYNC.replace("\"writer\":\"mn1\"", "\"writer\":\"mn2\"");

@@ -21,16 +21,16 @@ const WATCH: Duration = Duration::from_millis(2500);
 
 fn run(watched: &mut Watched) -> Result<()> {
     let before = watched.cluster.status().context("no status")?;
-    let active = before.now_node.clone().context("nobody active")?;
+    let active = before.active().context("nobody active")?.to_owned();
     let from = now_us();
     watched.cluster.kill_unit(&active, "regent.service")?;
     wait_for("the agent to be back", BACK, || {
         let status = watched.cluster.status_of(&active);
-        Ok(status.is_some_and(|status| status.now_node.as_deref() == Some(&active)).then_some(()))
+        Ok(status.is_some_and(|status| status.is_active_itself()).then_some(()))
     })?;
     watched.recorder.wait_steady(WATCH, BACK + WATCH)?;
     let after = watched.cluster.wait_in_sync(BACK)?;
-    ensure!(after.now_node == before.now_node, "the VIP moved to {:?}", after.now_node);
+    ensure!(after.active() == before.active(), "the VIP moved to {:?}", after.active());
     ensure!(after.epoch == before.epoch, "epoch {} became {}", before.epoch, after.epoch);
     let macs = watched.speakers_since(from);
     ensure!(macs.len() == 1, "the VIP was answered by {macs:?}");

@@ -48,7 +48,7 @@ fn long(watched: &mut Watched) -> Result<()> {
 fn served_by(watched: &Watched, node: &str) -> Result<()> {
     wait_for(&format!("{node} to serve"), TAKEOVER, || {
         let status = watched.cluster.status_of(node);
-        Ok(status.is_some_and(|status| status.now_node.as_deref() == Some(node)).then_some(()))
+        Ok(status.is_some_and(|status| status.is_active_itself()).then_some(()))
     })
 }
 

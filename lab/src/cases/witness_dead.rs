@@ -23,7 +23,7 @@ fn run(watched: &mut Watched) -> Result<()> {
     watched.cluster.lab.host_mut("w1")?.power_off()?;
     watched.recorder.wait_steady(WATCH, WATCH * 3).context("the client noticed")?;
     let after = watched.cluster.status().context("no status")?;
-    ensure!(after.now_node == before.now_node, "the VIP moved to {:?}", after.now_node);
+    ensure!(after.active() == before.active(), "the VIP moved to {:?}", after.active());
     ensure!(after.epoch == before.epoch, "epoch {} became {}", before.epoch, after.epoch);
     ensure!(after.sync.state == "in-sync", "{}", after.brief());
     let macs = watched.speakers_since(from);
