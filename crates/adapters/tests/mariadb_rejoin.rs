@@ -64,10 +64,9 @@ fn compare(node: &Node, writer: &Node, incarnation: u64) -> StepResult {
 }
 
 fn save(node: &Node, writer: &Node) -> SavedTail {
-    match node.step(DatabaseStep::SaveTail { writer: writer.id() }).0 {
-        StepResult::Saved(saved) => saved,
-        other => panic!("not saved: {other:?}"),
-    }
+    let result = node.step(DatabaseStep::SaveTail { writer: writer.id() }).0;
+    let StepResult::Saved(saved) = result else { panic!("not saved: {result:?}") };
+    saved
 }
 
 /// Follows, receives what the writer writes, and has the same content.
@@ -99,9 +98,9 @@ fn a_tail_of_rows_is_saved_counted_and_undone() {
     ];
     diverge(&a, &b, &tail);
     // Before the new name nothing is undone; not saved, nothing either.
-    let count = match compare(&a, &b, 21) {
-        StepResult::Lineage(Lineage::Tail { count, rewindable: true }) => count,
-        other => panic!("no tail: {other:?}"),
+    let found = compare(&a, &b, 21);
+    let StepResult::Lineage(Lineage::Tail { count, rewindable: true }) = found else {
+        panic!("no tail: {found:?}")
     };
     assert!((1..=3).contains(&count), "{count}");
     assert_eq!(a.sql("SELECT COUNT(*) FROM app.t WHERE a>3"), ghosts(&a), "recovered as committed");
@@ -124,10 +123,8 @@ fn a_tail_of_rows_is_saved_counted_and_undone() {
     a.expect(DatabaseStep::Keep { incarnation: Incarnation(12), mark: true });
     assert_ne!(a.sql("SELECT @@global.server_id"), server_id);
     // With its tail it is not let in, and the threads that this leaves behind are no hindrance.
-    match a.step(DatabaseStep::Follow { writer: b.id() }).0 {
-        StepResult::Failed(reason) => assert!(reason.contains("1236"), "{reason}"),
-        other => panic!("a diverged copy attached: {other:?}"),
-    }
+    let follow = a.step(DatabaseStep::Follow { writer: b.id() }).0;
+    assert!(matches!(&follow, StepResult::Failed(why) if why.contains("1236")), "{follow:?}");
     a.expect(DatabaseStep::Keep { incarnation: Incarnation(13), mark: true });
     let begun = Instant::now();
     let facts = a.expect(rewind);

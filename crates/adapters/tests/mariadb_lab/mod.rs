@@ -288,10 +288,11 @@ impl Node {
     /// Does a step: what became of it, and the facts after it.
     pub fn step(&self, step: DatabaseStep) -> (StepResult, Option<DatabaseFacts>) {
         let outcome = self.send(step.clone()).recv_timeout(PATIENCE);
-        match outcome.unwrap_or_else(|_| panic!("no outcome of {step:?}")) {
-            Outcome::Database { result, facts } => (result, facts),
-            other => panic!("not a database outcome: {other:?}"),
-        }
+        let outcome = outcome.unwrap_or_else(|_| panic!("no outcome of {step:?}"));
+        let Outcome::Database { result, facts } = outcome else {
+            panic!("not a database outcome: {outcome:?}")
+        };
+        (result, facts)
     }
 
     /// Does a step that must end well; the facts after it.
