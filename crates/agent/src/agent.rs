@@ -43,10 +43,21 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// Two for everything that is not the lease: one may be in a slow system call.
+/// Two for everything that may take its time: one may be in a slow system call.
 const WORKERS: usize = 2;
+
+/// One for the links and their messages: they need microseconds each.
+const LINKS: usize = 1;
+
+/// What the tasks of either need; all of it is locked in memory.
+const STACK: usize = 512 << 10;
+
+/// How the links, the register and whoever changes the address are placed among ordinary threads, so that load
+/// delays no renewal. Children and copies of the database keep the ordinary place.
+const NICE: i32 = -15;
 
 /// How long the record may be locked by the agent before this one, which systemd has just killed.
 const LOCKED: Duration = Duration::from_secs(2);
@@ -134,27 +145,51 @@ pub fn live(life: Life) -> Result<Ending, LifeError> {
         seed: random::draw_half()?,
         offer: random::draw_half()?,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .thread_name("links")
-        .enable_all()
-        .build()?;
+    let runtime = runtime("tasks", WORKERS)?;
+    // Threads inherit their place from the one that starts them: from here on, all that a renewal needs.
+    let place = rustix::process::getpriority_process(None).unwrap_or(0);
+    if life.owns_process
+        && let Err(error) = rustix::process::setpriority_process(None, NICE.min(place))
+    {
+        log::warning(&format!("failed to go before ordinary threads, going on without: {error}"));
+    }
+    let links = self::runtime("links", LINKS)?;
     let ending = match (&kept.standing, &life.host) {
         (Standing::Seated(record), Some(host)) => {
             let cluster = ClusterId(record.cluster.0);
             let host = Arc::clone(host);
-            runtime.block_on(serve_as_node(&life, &me, &born, cluster, kept.high, host))
+            runtime.block_on(serve_as_node(
+                &life,
+                &me,
+                &born,
+                cluster,
+                kept.high,
+                host,
+                links.handle(),
+            ))
         }
         (standing, _) => {
             let cluster = match standing {
                 Standing::Seated(record) => Some(ClusterId(record.cluster.0)),
                 Standing::Newcomer { .. } | Standing::Vacant => None,
             };
-            runtime.block_on(wait_or_witness(&life, &me, &born, cluster))
+            runtime.block_on(wait_or_witness(&life, &me, &born, cluster, links.handle()))
         }
     };
+    links.shutdown_background();
     runtime.shutdown_background();
+    // The next life of this process begins where this one did; to go back is always allowed.
+    rustix::process::setpriority_process(None, place).ok();
     ending
+}
+
+fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build()
 }
 
 /// What is drawn once per life.
@@ -208,6 +243,7 @@ fn begin(
     born: &Born,
     cluster: Option<ClusterId>,
     inputs: Option<Inputs>,
+    links: &tokio::runtime::Handle,
 ) -> Result<Common, LifeError> {
     let events = Events::open(&life.place.events());
     let heard = Arc::new(Heard::default());
@@ -240,7 +276,7 @@ fn begin(
         members: life.settings.members.clone(),
         pace: life.pace,
     };
-    let (transport, incoming) = Transport::start(setup, Arc::new(inbox));
+    let (transport, incoming) = Transport::start(setup, Arc::new(inbox), links);
     let bridge = Bridge::new(transport.clone(), inputs, events.clone());
     let renewal = life.settings.pace.renewal.0;
     let config = Config {
@@ -274,8 +310,9 @@ async fn wait_or_witness(
     me: &Member,
     born: &Born,
     cluster: Option<ClusterId>,
+    links: &tokio::runtime::Handle,
 ) -> Result<Ending, LifeError> {
-    let common = begin(life, me, born, cluster, None)?;
+    let common = begin(life, me, born, cluster, None, links)?;
     let Common { transport, incoming, register, bridge, heard, reports, events } = common;
     let founding = Arc::new(Founding {
         settings: life.settings.clone(),
@@ -466,6 +503,7 @@ async fn serve_as_node(
     cluster: ClusterId,
     high: u64,
     host: Arc<dyn Host>,
+    links: &tokio::runtime::Handle,
 ) -> Result<Ending, LifeError> {
     let runs_file = life.place.runs();
     let runs = runs::add(&runs_file, me.id, born.run).map_err(|e| LifeError::File(runs_file, e))?;
@@ -479,7 +517,7 @@ async fn serve_as_node(
     }
     let (gate, slots) = host.gate().map_err(LifeError::Gate)?;
     let (inputs, queue) = driver::queue();
-    let common = begin(life, me, born, Some(cluster), Some(inputs.clone()))?;
+    let common = begin(life, me, born, Some(cluster), Some(inputs.clone()), links)?;
     let Common { transport, incoming, register, bridge, heard, events, .. } = common;
 
     let record = RunRecord { runs, high: Version(high), lock_held: true, gate: slots };
@@ -550,6 +588,9 @@ async fn serve_as_node(
 
     // It ends only with its process.
     life.stop.clone().wait_for(|stop| *stop).await.ok();
+    if life.owns_process {
+        Notify::from_environment().stopping();
+    }
     inputs.stop();
     for thread in [lease, carrier] {
         thread.join().ok();
@@ -603,7 +644,7 @@ impl Speaking {
     fn status(&self) -> Reply {
         let Some(core) = self.inputs.look(LOOK) else { return stalled() };
         let frame = Frame { settings: &self.settings, me: self.me, heard: &self.heard };
-        Reply::Status(Box::new(frame.of_node(&core, None)))
+        Reply::Status(Box::new(frame.of_node(&core, self.events.alarm())))
     }
 
     async fn switchover(&self, to: Option<String>) -> Reply {

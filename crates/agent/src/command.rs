@@ -38,7 +38,7 @@ fn run(
     abort_on_panic();
     let settings = match config::load(config) {
         Ok(settings) => settings,
-        Err(problems) => return fail(Exit::Configuration, &problems.to_string()),
+        Err(problems) => return fail_slowly(Exit::Configuration, &problems.to_string()),
     };
     let place = Place::default();
     let known = settings.members.iter().map(|m| m.name.as_str());
@@ -46,7 +46,7 @@ fn run(
         Ok(identity) => identity,
         Err(error) => {
             let text = format!("{error}\n  what to do: {}", error.remedy());
-            return fail(Exit::Configuration, &text);
+            return fail_slowly(Exit::Configuration, &text);
         }
     };
     let host = host(&settings, &identity, &place);
@@ -59,15 +59,22 @@ fn run(
         Ok(Ending::Stop) => Exit::Ok,
         Ok(Ending::Again) => again(),
         Err(error @ (LifeError::Nobody(_) | LifeError::Wrong { .. })) => {
-            fail(Exit::Configuration, &error.to_string())
+            fail_slowly(Exit::Configuration, &error.to_string())
         }
         Err(
             error @ (LifeError::File(..)
             | LifeError::Record(_)
             | LifeError::Gate(_)
             | LifeError::Machine(_)),
-        ) => fail(Exit::Internal, &error.to_string()),
+        ) => fail_slowly(Exit::Internal, &error.to_string()),
     }
+}
+
+/// systemd starts the agent again at once, which is right after a death and a hot loop after a mistake.
+fn fail_slowly(exit: Exit, text: &str) -> Exit {
+    let exit = fail(exit, text);
+    std::thread::sleep(Duration::from_millis(500));
+    exit
 }
 
 /// The same process, with the same arguments, from the beginning: systemd sees no restart.

@@ -18,7 +18,12 @@ pub struct Events {
     inner: Arc<Mutex<Inner>>,
 }
 
+/// What must not go on without an operator: said until the agent is started again.
+const STANDING: [&str; 4] =
+    ["identity.twice", "register.went-back", "register.foreign", "register.broken"];
+
 struct Inner {
+    alarm: Option<String>,
     path: PathBuf,
     file: Option<File>,
     length: u64,
@@ -27,7 +32,7 @@ struct Inner {
 impl Events {
     /// Opens the log; one that cannot be written is told, and costs nothing but history.
     pub fn open(path: &Path) -> Events {
-        let mut inner = Inner { path: path.into(), file: None, length: 0 };
+        let mut inner = Inner { alarm: None, path: path.into(), file: None, length: 0 };
         if let Err(error) = inner.open() {
             log::warning(&format!("failed to open {}: {error}", path.display()));
         }
@@ -55,9 +60,17 @@ impl Events {
         let entry =
             Entry { at_ms: Moment::now(), epoch, code: code.into(), severity, text: text.into() };
         let mut inner = self.inner.lock().expect("nothing panics while it holds this");
+        if STANDING.contains(&code) {
+            inner.alarm = Some(text.into());
+        }
         if let Err(error) = inner.append(&entry) {
             log::warning(&format!("failed to write {}: {error}", inner.path.display()));
         }
+    }
+
+    /// What an operator must look at before anything goes on here.
+    pub fn alarm(&self) -> Option<String> {
+        self.inner.lock().expect("nothing panics while it holds this").alarm.clone()
     }
 
     /// The last events, oldest first.
@@ -127,6 +140,16 @@ mod tests {
             .unwrap();
         let epochs: Vec<u64> = Events::open(&path).last(3).iter().map(|e| e.epoch).collect();
         assert_eq!(epochs, [2, 3, 4]);
+    }
+
+    #[test]
+    fn an_identity_that_exists_twice_stands_until_the_next_start() {
+        let dir = Scratch::new("events-alarm");
+        let events = Events::open(&dir.path().join("events.jsonl"));
+        events.write(Severity::Alarm, 3, "gate.lost", "flushed");
+        assert_eq!(events.alarm(), None);
+        events.write(Severity::Alarm, 3, "identity.twice", "twice");
+        assert_eq!(events.alarm().as_deref(), Some("twice"));
     }
 
     #[test]

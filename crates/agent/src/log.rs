@@ -2,6 +2,9 @@
 
 use std::io::Write;
 
+/// A line longer than this is cut: it quotes somebody else.
+const LENGTH_MAX: usize = 2000;
+
 /// What an operator would tell a colleague.
 pub fn info(text: &str) {
     line(6, text);
@@ -20,6 +23,7 @@ pub fn alarm(text: &str) {
 fn line(priority: u8, text: &str) {
     let mut out = String::new();
     for part in text.lines() {
+        let part: String = part.chars().take(LENGTH_MAX).collect();
         out.push_str(&format!("<{priority}>{part}\n"));
     }
     // A log that cannot be written is no reason to stop.

@@ -2,6 +2,7 @@
 
 use crate::driver::Inputs;
 use crate::events::Events;
+use crate::log;
 use crate::transport::{Lane, Transport};
 use regent_api::history::Severity;
 use regent_core::command::{Outcome, SwapOutcome};
@@ -102,9 +103,7 @@ impl Outbox for Bridge {
             }
             Answer::Unknown => Outcome::Swap(SwapOutcome::Unknown),
             Answer::WentBack { found, high } => {
-                let text =
-                    format!("a majority holds version {found}, and {high} was decided before [R2]");
-                self.events.write(Severity::Alarm, 0, "register.went-back", &text);
+                log::alarm(&format!("a majority holds version {found}, {high} was decided [R2]"));
                 Outcome::Swap(SwapOutcome::WentBack)
             }
             Answer::Refused(why) => Outcome::Failed(why.to_string()),

@@ -158,6 +158,7 @@ struct Running {
 struct Lab {
     root: PathBuf,
     settings: config::Settings,
+    text: String,
     facts: [DatabaseFacts; 2],
 }
 
@@ -183,7 +184,7 @@ impl Lab {
             ca::issue(&member.name, &root.join("ca"), &out).unwrap();
         }
         let facts = [1, 2].map(|n| ToyHost::new(n).facts.into_inner().unwrap());
-        Lab { root, settings, facts }
+        Lab { root, settings, text, facts }
     }
 
     fn start(&self, name: &str) -> Running {
@@ -320,6 +321,77 @@ fn a_cluster_is_founded_renews_and_outlives_a_restart() {
     for running in [mn1, mn2, w1] {
         running.stop();
     }
+}
+
+#[test]
+fn a_voter_that_lost_its_disk_votes_only_once_admitted() {
+    let lab = Lab::new("admit");
+    let [mn1, mn2, w1] = ["mn1", "mn2", "w1"].map(|name| lab.start(name));
+    for running in [&mn1, &mn2, &w1] {
+        running.expect("it listens", |s| !s.initialised);
+    }
+    assert!(matches!(mn1.ask(Ask::Init), Some(Reply::Done(_))));
+    mn1.expect("mn1 serves", |s| node(s, "mn1").role == Role::Active);
+    mn2.expect("mn2 stands by", |s| node(s, "mn2").role == Role::Standby);
+    match mn1.ask(Ask::AdmitVoter { node: "w1".into() }) {
+        Some(Reply::Done(text)) => assert!(text.contains("votes already"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    let record = w1.place.record();
+    w1.stop();
+    std::fs::remove_file(&record).unwrap();
+    let w1 = lab.start("w1");
+    w1.expect("it says nothing as a voter", |s| !s.initialised && s.reason.contains("admit w1"));
+    match mn1.ask(Ask::AdmitVoter { node: "w1".into() }) {
+        Some(Reply::Done(text)) => assert!(text.contains("votes again"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    w1.expect("it votes", |s| s.initialised && s.holder.as_deref() == Some("mn1"));
+    // The proof: with the other node gone, its vote is the second of two.
+    mn2.stop();
+    std::thread::sleep(Duration::from_millis(1500));
+    mn1.expect("mn1 still serves", |s| {
+        node(s, "mn1").role == Role::Active && !node(s, "mn2").reachable
+    });
+    for running in [mn1, w1] {
+        running.stop();
+    }
+}
+
+#[test]
+fn another_node_is_asked_over_mutual_tls_and_a_stranger_is_not_answered() {
+    let lab = Lab::new("remote");
+    let w1 = lab.start("w1");
+    w1.expect("it listens", |s| !s.initialised);
+    let config = lab.root.join("regent.toml");
+    std::fs::write(&config, &lab.text).unwrap();
+    let patience = Duration::from_secs(1);
+    let tls = Place::under(&lab.root.join("mn1")).tls;
+    let mut stream = regent_agent::remote::open("w1", &config, &tls, patience).unwrap();
+    frame::write(&mut stream, &serde_json::to_vec(&Call::new(Ask::Status)).unwrap()).unwrap();
+    match serde_json::from_slice(&frame::read(&mut stream).unwrap()).unwrap() {
+        Reply::Status(status) => {
+            assert_eq!((status.now_node.as_str(), status.initialised), ("w1", false))
+        }
+        other => panic!("{other:?}"),
+    }
+
+    let operator = lab.root.join("operator");
+    ca::issue("operator", &lab.root.join("ca"), &operator).unwrap();
+    assert!(regent_agent::remote::open("w1", &config, &operator, patience).is_ok());
+
+    let stranger = lab.root.join("stranger");
+    ca::init(&lab.root.join("other-ca")).unwrap();
+    ca::issue("mn1", &lab.root.join("other-ca"), &stranger).unwrap();
+    let refusal = regent_agent::remote::open("w1", &config, &stranger, patience).err().unwrap();
+    assert_eq!(refusal.kind, RefusalKind::Unreachable, "{refusal:?}");
+    assert!(refusal.remedy.contains("one authority"), "{refusal:?}");
+
+    let unknown = regent_agent::remote::open("w9", &config, &tls, patience).err().unwrap();
+    assert_eq!(unknown.kind, RefusalKind::Usage);
+    let nobody = regent_agent::remote::open("mn2", &config, &tls, patience).err().unwrap();
+    assert_eq!(nobody.kind, RefusalKind::Unreachable);
+    w1.stop();
 }
 
 #[test]

@@ -94,8 +94,16 @@ impl Worker {
 
     /// A step of core's; its outcome goes to the lease thread.
     pub(super) fn step(&self, id: CommandId, step: DatabaseStep) {
-        let worker = self.clone();
-        self.runtime.spawn(async move { worker.carry(step, Waiter::Core(id)).await });
+        if matches!(step, DatabaseStep::Start | DatabaseStep::Kill) {
+            let worker = self.clone();
+            self.runtime.spawn(async move { worker.carry(step, Waiter::Core(id)).await });
+            return;
+        }
+        // At once, so that steps keep their order.
+        let work = Work::Step { step, patience_ms: None, to: Waiter::Core(id) };
+        if self.work.try_send(work).is_err() {
+            answer(&self.inputs, Waiter::Core(id), Work::lost());
+        }
     }
 
     /// A step of the agent's own.

@@ -97,9 +97,13 @@ pub struct Setup {
 }
 
 impl Transport {
-    /// Listens, and dials every other member for both lanes, until the runtime ends. Connections for another
+    /// Listens, and dials every other member for both lanes, until the runtime `links` ends. Connections for another
     /// purpose come out of the returned queue.
-    pub fn start(setup: Setup, inbox: Inbox) -> (Transport, mpsc::Receiver<Incoming>) {
+    pub fn start(
+        setup: Setup,
+        inbox: Inbox,
+        links: &tokio::runtime::Handle,
+    ) -> (Transport, mpsc::Receiver<Incoming>) {
         let Setup { identity, cluster, cluster_id, me, run, members, pace } = setup;
         let cluster_id = Mutex::new(cluster_id);
         let here = Arc::new(Here { identity, cluster, cluster_id, me, run, members, pace });
@@ -107,11 +111,11 @@ impl Transport {
         let transport = Transport { here: Arc::clone(&here), lanes: Arc::clone(&lanes) };
         // A member asks one thing at a time; an operator a few.
         let (incoming, queue) = mpsc::channel(16);
-        tokio::spawn(listen::run(Arc::clone(&here), Arc::clone(&lanes), incoming));
+        links.spawn(listen::run(Arc::clone(&here), Arc::clone(&lanes), incoming));
         for member in here.members.iter().filter(|m| m.id != here.me) {
             for lane in Lane::ALL {
                 let (here, lanes, member) = (Arc::clone(&here), Arc::clone(&lanes), member.clone());
-                tokio::spawn(async move { dial::keep(&here, &lanes, &member, lane).await });
+                links.spawn(async move { dial::keep(&here, &lanes, &member, lane).await });
             }
         }
         (transport, queue)
