@@ -299,7 +299,7 @@ impl World {
             | Action::Send(_)
             | Action::Tell(_)
             | Action::Answer { .. } => {
-                if how % 16 == 0 {
+                if how.is_multiple_of(16) {
                     Outcome::Failed("by chance".into())
                 } else {
                     Outcome::Done
@@ -309,7 +309,7 @@ impl World {
     }
 
     fn swap(&mut self, attempt: AttemptId, expect: Version, bytes: &[u8], how: u8) -> Outcome {
-        if how % 8 == 0 {
+        if how.is_multiple_of(8) {
             return Outcome::Swap(SwapOutcome::Unknown);
         }
         if expect == Version(self.version) {
@@ -348,7 +348,7 @@ impl World {
             DatabaseStep::Strict => facts.strict = true,
             DatabaseStep::Loose => facts.strict = false,
             DatabaseStep::Writable => facts.read_only = false,
-            DatabaseStep::ReadOnly if how % 4 == 0 => {
+            DatabaseStep::ReadOnly if how.is_multiple_of(4) => {
                 let facts = Some(facts.clone());
                 return Outcome::Database { result: StepResult::Blocked, facts };
             }
