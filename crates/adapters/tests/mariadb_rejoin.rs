@@ -158,6 +158,7 @@ fn a_tail_with_a_definition_needs_a_copy() {
     let rewind = a.step(DatabaseStep::Rewind { writer: b.id() }).0;
     assert!(matches!(rewind, StepResult::Failed(_)), "{rewind:?}");
     let incarnation = Incarnation(13);
+    std::fs::write(a.settings().datadir.join("mysql_upgrade_info"), "10.11").expect("a note");
     let begun = Instant::now();
     let facts = a.expect(DatabaseStep::Reclone { writer: b.id(), incarnation });
     eprintln!("copied in {:?}", begun.elapsed());
@@ -171,6 +172,7 @@ fn a_tail_with_a_definition_needs_a_copy() {
         .filter(|path| path.to_string_lossy().contains("data.kept-"))
         .collect();
     assert_eq!(kept.len(), 1);
+    assert!(datadir.join("mysql_upgrade_info").exists());
     assert!(kept[0].join("app/ghost.ibd").exists() && kept[0].join("binlog.000001").exists());
     assert_eq!(compare(&a, &b, 21), StepResult::Lineage(Lineage::Part));
     expect_in_sync(&a, &b);

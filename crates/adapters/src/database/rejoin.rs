@@ -141,14 +141,28 @@ pub(crate) fn make_staging(settings: &WorkerSettings) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Gives everything in the folder the owner and the folder the mode of the data directory, and syncs all of it.
+/// Gives everything in the folder the owner and the folder the mode of the data directory, and the package's notes;
+/// syncs all of it.
 pub(crate) fn adopt(folder: &Path, datadir: &Path) -> io::Result<()> {
     let like = std::fs::metadata(datadir)?;
+    for entry in std::fs::read_dir(datadir)? {
+        let entry = entry?;
+        if is_note(&entry.file_name().to_string_lossy()) {
+            std::fs::copy(entry.path(), folder.join(entry.file_name()))?;
+        }
+    }
     own(folder, like.uid(), like.gid())?;
     std::fs::set_permissions(folder, like.permissions())?;
     // One call for the whole file system: thousands of single ones take minutes.
     rustix::fs::syncfs(std::fs::File::open(folder)?)?;
     Ok(())
+}
+
+/// The package's notes beside the data. Without them its start script takes the copy for one of an older version, and
+/// upgrades it.
+fn is_note(name: &str) -> bool {
+    matches!(name, "mysql_upgrade_info" | "mariadb_upgrade_info")
+        || (name.starts_with("debian-") && name.ends_with(".flag"))
 }
 
 fn own(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
