@@ -6,9 +6,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(not(feature = "planted"), expect(dead_code, reason = "constructed by tests only"))]
 pub enum Mistake {
-    /// A newcomer starts with no value and no promise.
+    /// A newcomer votes as soon as it is asked, with no value and no promise.
     NewcomerStartsEmpty,
-    /// A newcomer starts with the promise, without the value.
+    /// A newcomer votes as soon as it sees that it shall be named, with the promise alone.
     NewcomerStartsWithPromiseAlone,
     /// A newcomer accepts the value that names it, and so counts towards its own naming.
     NewcomerCountedTooEarly,
@@ -16,7 +16,7 @@ pub enum Mistake {
     EmptiedVoterKeepsId,
     /// An id that left the list is named again, and its old record votes.
     IdNamedAgain,
-    /// Promises are counted by the list that was asked, not by the list in the value read.
+    /// Promises are counted by the nodes that were asked, not by the list in the value read.
     NotAskingAnew,
     /// A voter does not keep the promise of `next`.
     NextNotKept,

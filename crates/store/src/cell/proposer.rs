@@ -217,7 +217,7 @@ impl Proposer {
             setup,
             planted: Planted::default(),
             random,
-            top: 0,
+            top: Ballot::INITIAL.n,
             high: 0,
             known: None,
             is_news: false,
@@ -285,6 +285,15 @@ impl Proposer {
     /// True while an attempt or a read is outstanding.
     pub fn is_busy(&self) -> bool {
         self.work.is_some()
+    }
+
+    /// The ballot that is outstanding, and whether it is past its promises and being accepted.
+    pub fn outstanding(&self) -> Option<(Ballot, bool)> {
+        match &self.work.as_ref()?.phase {
+            Phase::Preparing { ballot, .. } => Some((*ballot, false)),
+            Phase::Accepting { ballot, .. } => Some((*ballot, true)),
+            Phase::Waiting { .. } => None,
+        }
     }
 
     /// The newest decided value known here; it may be old (rule R4).
@@ -422,7 +431,6 @@ impl Proposer {
         value: Value,
         now: u64,
     ) {
-        let known = self.known.clone();
         let Some(Work {
             phase: Phase::Preparing { ballot: own, since, asked, promises, .. }, ..
         }) = &mut self.work
@@ -437,18 +445,19 @@ impl Proposer {
             return;
         };
         // Counted by the list in the value read; if others are in it than were asked, ask those.
-        let list = match known {
-            Some(known) if self.planted.has(Mistake::NotAskingAnew) => known,
-            Some(_) | None => highest.clone(),
+        let count = promises.keys().filter(|id| highest.has_voter(**id)).count();
+        let is_enough = if self.planted.has(Mistake::NotAskingAnew) {
+            promises.len() > asked.len() / 2
+        } else {
+            count >= highest.majority()
         };
-        let count = promises.keys().filter(|id| list.has_voter(**id)).count();
-        if count >= list.majority() {
+        if is_enough {
             let highest = highest.clone();
             self.pace = now.saturating_sub(*since);
             return self.propose(ballot, highest, now);
         }
-        let anew: Vec<NodeId> =
-            list.voters.iter().map(|seat| seat.node).filter(|node| asked.insert(*node)).collect();
+        let named = highest.voters.iter().map(|seat| seat.node);
+        let anew: Vec<NodeId> = named.filter(|node| asked.insert(*node)).collect();
         for node in anew {
             self.sends.push_back((node, self.message(Body::Prepare { ballot })));
         }
@@ -570,10 +579,6 @@ impl Proposer {
     /// The holder tries again at once, above the ballot it was told; others, and a holder refused
     /// again, wait at random, longer each time: nobody is starved.
     fn handle_refuse(&mut self, ballot: Ballot, promised: Ballot, now: u64) {
-        self.top = self.top.max(promised.n);
-        if self.held.is_some_and(|held| held.ballot < promised) {
-            self.held = None;
-        }
         let Some(work) = &mut self.work else { return };
         let is_current = match &work.phase {
             Phase::Preparing { ballot: own, .. } | Phase::Accepting { ballot: own, .. } => {
@@ -584,6 +589,7 @@ impl Proposer {
         if !is_current {
             return;
         }
+        self.top = self.top.max(promised.n);
         work.refusals = (work.refusals + 1).min(8);
         let refusals = work.refusals;
         let is_holder = match &work.goal {

@@ -139,7 +139,7 @@ impl Voter {
         value: &Value,
         next: Ballot,
     ) -> Reaction {
-        self.plant_early_start(cluster, Some(value));
+        self.plant_early_start(cluster, Some((ballot, value)));
         let planted = self.planted;
         let Some(record) = self.seated(cluster) else { return Reaction::SILENT };
         let changed = ballot != record.accepted;
@@ -173,11 +173,8 @@ impl Voter {
         if own != cluster || !value.has_voter(voter) || count < value.majority() {
             return Reaction::SILENT;
         }
-        let mut record =
+        let record =
             Record { cluster, voter, promised: ballot, accepted: ballot, value: value.clone() };
-        if self.planted.has(Mistake::NewcomerStartsWithPromiseAlone) {
-            (record.accepted, record.value) = nothing_accepted();
-        }
         self.standing = Standing::Seated(record);
         Reaction { changed: true, reply: None }
     }
@@ -236,15 +233,22 @@ impl Voter {
     }
 
     /// Planted only: a newcomer that does not wait for its proof.
-    fn plant_early_start(&mut self, cluster: ClusterId, accept: Option<&Value>) {
+    fn plant_early_start(&mut self, cluster: ClusterId, naming: Option<(Ballot, &Value)>) {
         let Standing::Newcomer { cluster: own, voter, .. } = self.standing else { return };
-        let is_named = accept.is_some_and(|value| value.has_voter(voter));
-        let starts = self.planted.has(Mistake::NewcomerStartsEmpty)
-            || (self.planted.has(Mistake::NewcomerCountedTooEarly) && is_named);
-        if own == cluster && starts {
-            let (promised, value) = nothing_accepted();
-            self.standing =
-                Standing::Seated(Record { cluster, voter, promised, accepted: promised, value });
+        let naming = naming.filter(|(_, value)| value.has_voter(voter));
+        let (nothing, value) = nothing_accepted();
+        let promised = match naming {
+            Some(_) if self.planted.has(Mistake::NewcomerCountedTooEarly) => nothing,
+            // Above this ballot, so that it does not answer the naming swap itself.
+            Some((ballot, _)) if self.planted.has(Mistake::NewcomerStartsWithPromiseAlone) => {
+                Ballot { n: ballot.n + 1, ..nothing }
+            }
+            Some(_) | None if self.planted.has(Mistake::NewcomerStartsEmpty) => nothing,
+            Some(_) | None => return,
+        };
+        if own == cluster {
+            let record = Record { cluster, voter, promised, accepted: nothing, value };
+            self.standing = Standing::Seated(record);
         }
     }
 }
