@@ -10,14 +10,15 @@ use crate::host::{MEMBERS, NAMES};
 use crate::worker::Worker;
 use crate::world::{Event, World};
 use regent_core::command::{
-    Action, AddressStep, Command, Outcome, PortAnswer, RunRecord, ServiceStep,
+    Action, AddressStep, Command, Outcome, PortAnswer, RunRecord, ServiceStep, SwapOutcome,
 };
-use regent_core::id::{CommandId, NodeId, RunId};
+use regent_core::id::{CommandId, NodeId, RunId, Version};
 use regent_core::invariant::Violation;
 use regent_core::node::{Identity, Input, Node};
 use regent_core::observe::{Report, UnitState};
 use regent_core::role::Role;
 use regent_core::spec::Spec;
+use regent_core::state::State;
 use regent_core::time::{Span, Time};
 use std::collections::VecDeque;
 
@@ -221,8 +222,7 @@ impl World {
         match agent.inbox.pop_front() {
             Some(input) => {
                 agent.idle = false;
-                self.log
-                    .detail(now, NAMES[host], "input", || format!("{:.400}", format!("{input:?}")));
+                self.log.detail(now, NAMES[host], "input", || show_input(&input));
                 agent.brain.handle(input, time);
                 self.next_step(host);
             }
@@ -258,9 +258,7 @@ impl World {
 
     fn carry_out(&mut self, host: usize, command: Command) {
         let now = self.now;
-        self.log.detail(now, NAMES[host], "command", || {
-            format!("{:.400}", format!("{} {:?}", command.id, command.action))
-        });
+        self.log.detail(now, NAMES[host], "command", || show_command(&command));
         let Command { id, epoch: _, action } = command;
         let run = self.session(host);
         match action {
@@ -280,7 +278,9 @@ impl World {
             Action::Propose { attempt, expect, bytes } => {
                 self.hosts[host].count.sent += 1;
                 self.sent.insert(attempt, self.hosts[host].count.sent);
-                self.truth.proposed(attempt, expect, &bytes);
+                if self.truth.proposed(attempt, expect, &bytes) {
+                    self.strike_while_hot();
+                }
                 let after = self.rng.range(5_000, 40_000);
                 self.after(after, Event::Swap { host, run, id, attempt, expect: expect.0, bytes });
             }
@@ -406,5 +406,39 @@ impl World {
         let after = self.rng.range(1_000_000, 8_000_000);
         let input = Input::ServiceUnit { service, state };
         self.after(after, Event::Inbox { host, run, input });
+    }
+}
+
+/// An input in a line; a State by what matters of it.
+fn show_input(input: &Input) -> String {
+    match input {
+        Input::View { version, .. } => format!("view of version {version}"),
+        Input::Outcome { id, outcome: Outcome::Swap(swap) } => {
+            let (what, version) = match swap {
+                SwapOutcome::Won { version, .. } => ("won", *version),
+                SwapOutcome::Lost { version, .. } => ("lost", *version),
+                SwapOutcome::Unknown => ("unknown", Version(0)),
+                SwapOutcome::WentBack => ("went back", Version(0)),
+            };
+            format!("{id} swap {what}, version {version}")
+        }
+        Input::Report(report) => format!("report {} of {}: {}", report.n, report.node, report.role),
+        other => format!("{other:?}"),
+    }
+}
+
+/// A command in a line.
+fn show_command(command: &Command) -> String {
+    let id = command.id;
+    match &command.action {
+        Action::Propose { attempt, expect, bytes } => {
+            let Ok(state) = State::decode(bytes) else { return format!("{id} Propose nonsense") };
+            let State { lease, sync, .. } = state;
+            let renewal = if lease.by == *attempt { "renewal" } else { "no renewal" };
+            let n = attempt.n;
+            format!("{id} Propose {n}, expects {expect}, {renewal}: {lease:?} {sync:?}")
+        }
+        Action::Send(report) => format!("{id} Send report {}: {}", report.n, report.role),
+        other => format!("{id} {other:?}"),
     }
 }

@@ -18,10 +18,14 @@ const MS: u64 = 1_000_000;
 pub struct Chaos {
     /// The lease thread stalls between two steps, so often in a million.
     pub stall_ppm: u64,
+    /// Something goes wrong just after a grant, a solo or a join, so often in a million.
+    pub hot_ppm: u64,
     /// An older copy of each data directory, for [`Fault::Restore`].
     pub copies: [Option<Files>; 2],
     /// Requests of operators so far.
     pub requests: u64,
+    /// Faults are over: one that was still to come does not.
+    pub over: bool,
 }
 
 /// One fault, or the end of one.
@@ -64,6 +68,12 @@ pub enum Fault {
     Slew(usize),
     /// A voter's disk is slow: a sync takes up to so long.
     SlowDisk(usize, u64),
+    /// Somebody flushes the kernel's filter: the watch takes the address off and loads it closed.
+    FlushGate(usize),
+    /// A foreign host answers for the VIP.
+    Stranger(usize),
+    /// The applier stops with an error.
+    FailApplier(usize),
     /// A copy of the data directory is put aside, for a restore.
     CopyData(usize),
     /// The data directory is put back to that copy, its server killed.
@@ -84,15 +94,15 @@ pub struct Plan {
 impl Plan {
     /// Draws what will go wrong in a run, between its warm-up and its healing.
     pub fn draw(rng: &mut Rng, start: u64) -> Plan {
-        let count = rng.range(1, 9);
-        let spread = rng.pick(&[600 * MS, 2_000 * MS, 4_000 * MS]);
+        let count = if rng.chance(150_000) { rng.range(10, 40) } else { rng.range(1, 9) };
+        let spread = rng.pick(&[150 * MS, 600 * MS, 2_000 * MS, 4_000 * MS]);
         let favourite = rng.below(KINDS);
         let mut faults = Vec::new();
         let mut at = start;
         for _ in 0..count {
             at += rng.below(spread);
             let kind = if rng.chance(300_000) { favourite } else { rng.below(KINDS) };
-            draw_fault(kind, at, rng, &mut faults);
+            draw_fault(kind, None, at, rng, &mut faults);
         }
         faults.sort_by_key(|(at, _)| *at);
         let last = faults.last().map_or(start, |(at, _)| *at);
@@ -100,7 +110,7 @@ impl Plan {
     }
 }
 
-const KINDS: u64 = 18;
+const KINDS: u64 = 22;
 
 fn length(rng: &mut Rng) -> u64 {
     match rng.below(4) {
@@ -111,9 +121,9 @@ fn length(rng: &mut Rng) -> u64 {
     }
 }
 
-fn draw_fault(kind: u64, at: u64, rng: &mut Rng, out: &mut Vec<(u64, Fault)>) {
-    let member = rng.pick(&MEMBERS);
-    let any = rng.pick(&HOSTS);
+fn draw_fault(kind: u64, whom: Option<usize>, at: u64, rng: &mut Rng, out: &mut Vec<(u64, Fault)>) {
+    let member = whom.unwrap_or_else(|| rng.pick(&MEMBERS));
+    let any = whom.unwrap_or_else(|| rng.pick(&HOSTS));
     let long = length(rng);
     match kind {
         0 => out.push((at, Fault::KillAgent(any))),
@@ -165,6 +175,34 @@ fn draw_fault(kind: u64, at: u64, rng: &mut Rng, out: &mut Vec<(u64, Fault)>) {
             let to = if rng.coin() { None } else { Some(member) };
             out.push((at, Fault::Switchover(to)));
         }
+        17 => out.push((at, Fault::FlushGate(member))),
+        18 => out.push((
+            at,
+            if rng.coin() { Fault::FailApplier(member) } else { Fault::Stranger(member) },
+        )),
+        19 => {
+            // The agent is killed, and its next run is hit as soon as it looks around.
+            out.push((at, Fault::KillAgent(member)));
+            let then = at + rng.range(100 * MS, 260 * MS);
+            match rng.below(3) {
+                0 => out.push((then, Fault::StallAgent(member, long))),
+                1 => out.push((then, Fault::StallRegister(member, long))),
+                2.. => cut_off(member, then, long, rng.coin(), out),
+            }
+        }
+        20 => {
+            // Voters hang with messages in their queues, which they still answer later.
+            for host in HOSTS {
+                if rng.chance(300_000) {
+                    continue;
+                }
+                out.push((at + rng.below(3 * MS), Fault::StallRegister(host, long)));
+            }
+            if rng.coin() {
+                let other = MEMBERS[usize::from(member == MEMBERS[0])];
+                out.push((at + rng.below(400 * MS), Fault::KillDatabase(other)));
+            }
+        }
         _ => {
             // A restore is rare, and of a copy that is a little older.
             if rng.chance(250_000) {
@@ -178,9 +216,24 @@ fn draw_fault(kind: u64, at: u64, rng: &mut Rng, out: &mut Vec<(u64, Fault)>) {
     }
 }
 
+/// A host and everybody else hear nothing of each other, or only one way.
+fn cut_off(host: usize, at: u64, length: u64, both: bool, out: &mut Vec<(u64, Fault)>) {
+    for other in (0..PLACES).filter(|other| *other != host) {
+        out.push((at, Fault::Cut(host, other)));
+        out.push((at + length, Fault::Mend(host, other)));
+        if both {
+            out.push((at, Fault::Cut(other, host)));
+            out.push((at + length, Fault::Mend(other, host)));
+        }
+    }
+}
+
 impl World {
     /// A fault happens.
     pub fn strike(&mut self, fault: &Fault) {
+        if self.chaos.over {
+            return;
+        }
         self.tell_fault(fault);
         match *fault {
             Fault::KillAgent(host) => self.kill_agent(host, "killed"),
@@ -214,6 +267,15 @@ impl World {
                 self.hosts[host].clock.set_rates(rates, now);
             }
             Fault::SlowDisk(host, most) => self.hosts[host].seat.sync = (200_000, most),
+            Fault::FlushGate(host) => {
+                self.hosts[host].gate = Gate::default();
+                self.hosts[host].address = None;
+                self.input(host, Input::GateLost);
+            }
+            Fault::Stranger(host) => self.input(host, Input::Stranger { mac: [2, 0, 0, 0, 0, 9] }),
+            Fault::FailApplier(host) => {
+                self.hosts[host].database.fail_applier();
+            }
             Fault::CopyData(host) => {
                 let h = &self.hosts[host];
                 let quiet = h.database.server.as_ref().is_none_or(|s| s.open.is_empty());
@@ -251,6 +313,9 @@ impl World {
             Fault::SlowDisk(host, most) => {
                 (*host, format!("the voter's disk takes up to {} ms", most / MS))
             }
+            Fault::FlushGate(host) => (*host, String::from("somebody flushes the filter")),
+            Fault::Stranger(host) => (*host, String::from("a stranger answers for the VIP")),
+            Fault::FailApplier(host) => (*host, String::from("the applier meets an error")),
             Fault::CopyData(host) => (*host, String::from("a copy of the data is put aside")),
             Fault::Restore(host) => (*host, String::from("the data are put back to that copy")),
             Fault::Switchover(to) => {
@@ -362,11 +427,26 @@ impl World {
         self.input(host, Input::Operator { request, what });
     }
 
+    /// A grant, a solo or a join was proposed or decided: now is when a fault hurts most.
+    pub fn strike_while_hot(&mut self) {
+        if !self.rng.chance(self.chaos.hot_ppm) {
+            return;
+        }
+        let mut faults = Vec::new();
+        let (kind, whom) = (self.rng.below(KINDS), self.rng.pick(&MEMBERS));
+        let at = self.now + self.rng.pick(&[0, MS, 5 * MS, 60 * MS, 500 * MS]);
+        draw_fault(kind, Some(whom), at, &mut self.rng, &mut faults);
+        for (at, fault) in faults {
+            self.at(at, Event::Fault(fault));
+        }
+    }
+
     /// All faults end; hosts without power get it.
     pub fn heal(&mut self) {
         self.tell(CLIENTS, "fault", || String::from("all faults are over"));
         self.net.heal();
-        self.chaos.stall_ppm = 0;
+        (self.chaos.stall_ppm, self.chaos.hot_ppm) = (0, 0);
+        self.chaos.over = true;
         self.chaos.copies = [None, None];
         let now = self.now;
         for host in HOSTS {

@@ -5,6 +5,7 @@ use crate::clock::Rates;
 use crate::fault::Plan;
 use crate::host::HOSTS;
 use crate::log::Log;
+use crate::rng::Rng;
 use crate::world::{Event, World};
 use regent_core::invariant::{self, Violation};
 use regent_core::spec::Spec;
@@ -48,7 +49,7 @@ pub struct Outcome {
 
 /// Runs one seed: warm-up, faults, healing.
 pub fn run_seed(seed: u64, maker: Maker, spec: &Spec, log: Log) -> Outcome {
-    let mut world = World::new(seed, maker, spec.clone(), log);
+    let mut world = World::new(Rng::new(seed), maker, spec.clone(), log);
     prepare(&mut world);
     let (mut blocked, mut healed_in) = (false, 0);
     until_well(&mut world, WARM_UP, "the new cluster is not in sync");
@@ -57,6 +58,9 @@ pub fn run_seed(seed: u64, maker: Maker, spec: &Spec, log: Log) -> Outcome {
         let plan = Plan::draw(&mut world.rng, start);
         if world.rng.chance(400_000) {
             world.chaos.stall_ppm = world.rng.pick(&[200, 1_000, 3_000]);
+        }
+        if world.rng.chance(400_000) {
+            world.chaos.hot_ppm = world.rng.pick(&[100_000, 300_000, 600_000]);
         }
         for (at, fault) in plan.faults {
             world.at(at, Event::Fault(fault));

@@ -2,22 +2,24 @@
 //!
 //! ```text
 //! # The active node loses power: the standby serves within its lease.
-//! power off a at 3.000
+//! power off a at 1.000
 //! run 2s
 //! ----
-//!     3.000 a  fault                power off
+//!     1.000 a  fault                power off
 //! ```
-//! A story starts with a cluster that is in sync and served by a, at 2.000. Verbs:
+//! A story starts, at 0.000, with a cluster that is in sync and served by a. Verbs:
 //! `run TIME`, `wait in-sync`, `wait served-by HOST`, `kill agent|database|management|ui HOST`,
 //! `stall agent|database|register HOST for TIME`, `pause HOST for TIME`, `cut HOST from LIST`, `cut HOST to LIST`
 //! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
-//! `switchover [to HOST]`, `copy data HOST`, `restore data HOST`, `seed N` (first of all); each but the waits may
+//! `switchover [to HOST]`, `copy data HOST`, `restore data HOST`, `seed N` (first of all; without it every
+//! length is its middle one); each but the waits may
 //! end with `at SECONDS`.
 
 use crate::agent::core;
 use crate::fault::Fault;
 use crate::host::NAMES;
 use crate::log::{Line, Log};
+use crate::rng::Rng;
 use crate::world::{World, default_spec};
 use regent_core::invariant;
 use std::path::Path;
@@ -25,8 +27,8 @@ use std::path::Path;
 const SECOND: u64 = 1_000_000_000;
 /// No wait of a story is longer.
 const WAIT_MAX: u64 = 60 * SECOND;
-/// When the story begins.
-const BEGIN: u64 = 2 * SECOND;
+/// When the story begins: the cluster is then in sync.
+const BEGIN: u64 = 6 * SECOND;
 
 /// Why a story failed.
 #[derive(Debug)]
@@ -78,11 +80,11 @@ pub fn play(input: &str) -> Result<String, Failure> {
         .map(|line| line.split('#').next().unwrap_or_default().trim())
         .filter(|line| !line.is_empty())
         .collect();
-    let seed = lines
-        .first()
-        .and_then(|line| line.strip_prefix("seed "))
-        .map_or(Ok(1), |seed| seed.parse().map_err(|_| Failure::Line(lines[0].to_string())))?;
-    let mut world = World::new(seed, core, default_spec(), Log::story());
+    let rng = match lines.first().and_then(|line| line.strip_prefix("seed ")) {
+        Some(seed) => Rng::new(seed.parse().map_err(|_| Failure::Line(lines[0].to_string()))?),
+        None => Rng::calm(1),
+    };
+    let mut world = World::new(rng, core, default_spec(), Log::story());
     wait(&mut world, BEGIN - SECOND, in_sync)?;
     world.run_until(BEGIN);
     world.log.lines.clear();
@@ -96,7 +98,7 @@ pub fn play(input: &str) -> Result<String, Failure> {
     world.log.tell(now, "c", "summary", || {
         format!("{count} writes acknowledged, none lost; longest gap {gap} ms")
     });
-    Ok(world.log.lines.iter().map(|line| format!("{line}\n")).collect())
+    Ok(story(&world.log.lines).iter().map(|line| format!("{line}\n")).collect())
 }
 
 fn act(world: &mut World, line: &str) -> Result<(), Failure> {
@@ -107,7 +109,7 @@ fn act(world: &mut World, line: &str) -> Result<(), Failure> {
     };
     if let Some(at) = at {
         let seconds: f64 = at.trim().parse().map_err(|_| unknown())?;
-        world.run_until((seconds * 1e9) as u64);
+        world.run_until(BEGIN + (seconds * 1e9) as u64);
     }
     let words: Vec<&str> = verb.split_whitespace().collect();
     match words.as_slice() {
@@ -123,6 +125,7 @@ fn act(world: &mut World, line: &str) -> Result<(), Failure> {
         _ => {
             for fault in parse_faults(&words).ok_or_else(unknown)? {
                 world.strike(&fault);
+                world.judge();
             }
         }
     }
@@ -216,7 +219,8 @@ fn broken(world: &World) -> Result<(), Failure> {
 }
 
 fn story(lines: &[Line]) -> Vec<String> {
-    lines.iter().map(Line::to_string).collect()
+    let dated = |line: &Line| Line { at: line.at.saturating_sub(BEGIN), ..line.clone() };
+    lines.iter().map(|line| dated(line).to_string()).collect()
 }
 
 /// The first line that differs, with what stands around it.

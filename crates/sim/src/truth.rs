@@ -50,12 +50,13 @@ impl Truth {
         }
     }
 
-    /// A node proposed a swap: from now on it may win.
-    pub fn proposed(&mut self, attempt: AttemptId, expect: Version, bytes: &[u8]) {
-        if let Ok(state) = State::decode(bytes) {
-            self.proposed.push(Proposed { attempt, expect: expect.0, state });
-            self.refresh();
-        }
+    /// A node proposed a swap: from now on it may win. Answers whether it would change more than a date.
+    pub fn proposed(&mut self, attempt: AttemptId, expect: Version, bytes: &[u8]) -> bool {
+        let Ok(state) = State::decode(bytes) else { return false };
+        let changes = state.sync != self.state.sync || state.lease.epoch != self.state.lease.epoch;
+        self.proposed.push(Proposed { attempt, expect: expect.0, state });
+        self.refresh();
+        changes
     }
 
     /// It never left its host, and can win no more.

@@ -175,8 +175,7 @@ pub fn default_spec() -> Spec {
 
 impl World {
     /// A cluster that was just initialised on a; b has the same data and is not recorded.
-    pub fn new(seed: u64, maker: Maker, spec: Spec, log: Log) -> World {
-        let mut rng = Rng::new(seed);
+    pub fn new(mut rng: Rng, maker: Maker, spec: Spec, log: Log) -> World {
         let cluster = ClusterId((u128::from(rng.draw()) << 64) | u128::from(rng.draw()));
         let writer = Incarnation(rng.draw());
         let state = first_state(cluster, writer);
@@ -473,6 +472,7 @@ impl World {
                 NAMES[usize::from(sync.writer.node.0) - 1],
             );
             self.log.tell(self.now, "-", "register", || text);
+            self.strike_while_hot();
         }
     }
 
@@ -484,7 +484,8 @@ impl World {
         }
     }
 
-    fn judge(&mut self) {
+    /// Notes what opened and closed, and asks every predicate.
+    pub fn judge(&mut self) {
         for host in MEMBERS {
             let open = self.hosts[host].powered && {
                 let h = &self.hosts[host];

@@ -10,6 +10,8 @@
 mod replication;
 mod server;
 mod sql;
+#[cfg(test)]
+mod tests;
 
 pub use replication::{Dump, Stream};
 pub use server::{Commit, Database, DbEvent, Effect, Open, Server, Who};

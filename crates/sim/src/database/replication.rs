@@ -280,6 +280,15 @@ impl Database {
         Reply::Ok
     }
 
+    /// The applier meets an error and stops.
+    pub fn fail_applier(&mut self) {
+        let Some(server) = &mut self.server else { return };
+        if server.applier == Thread::Running && !server.applying {
+            server.applier = Thread::Failed(String::from("1062: an error made on purpose"));
+            self.note_both_stopped();
+        }
+    }
+
     fn note_both_stopped(&mut self) {
         let Some(server) = &mut self.server else { return };
         let runs = |thread: &Thread| matches!(thread, Thread::Running | Thread::Connecting);
