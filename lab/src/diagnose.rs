@@ -12,7 +12,7 @@ use crate::{record, say};
 
 const EACH: Duration = Duration::from_secs(10);
 
-const QUESTIONS: [(&str, &str); 9] = [
+const QUESTIONS: [(&str, &str); 10] = [
     ("journal", "journalctl --no-pager -o short-precise --no-hostname"),
     ("addresses", "ip -d a; ip neigh; ip route; ss -tanp"),
     ("gate", "nft list ruleset"),
@@ -23,6 +23,11 @@ const QUESTIONS: [(&str, &str); 9] = [
         "systemctl --no-pager --all list-units --type=service; systemctl --no-pager list-jobs",
     ),
     ("processes", "ps axo pid,ppid,stat,rtprio,ni,wchan:20,etime,args"),
+    (
+        "threads",
+        "for t in /proc/$(pidof mariadbd)/task/* /proc/$(pidof -s regent)/task/*; do \
+         echo \"$t $(cat $t/comm) $(cat $t/wchan)\"; cat $t/stack; done",
+    ),
     (
         "database",
         "mariadb -e \"SELECT @@global.read_only, @@global.server_id, @@global.gtid_binlog_pos, \
