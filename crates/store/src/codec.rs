@@ -385,11 +385,8 @@ mod tests {
         let attempt = Attempt { node: 2, boot: 3, run: 4, n: 5 };
         let seat = Seat { voter: VoterId(1), node: NodeId(1) };
         let (_, record) = crate::cell::initial_records(ClusterId(5), &[seat], b"x").remove(0);
-        let newcomer = Standing::Newcomer {
-            cluster: ClusterId(5),
-            voter: VoterId(77),
-            admission: attempt,
-        };
+        let newcomer =
+            Standing::Newcomer { cluster: ClusterId(5), voter: VoterId(77), admission: attempt };
         for standing in [Standing::Vacant, newcomer, Standing::Seated(record)] {
             assert_eq!(decode_kept(&encode_kept(&standing, 42)), Ok((standing, 42)));
         }

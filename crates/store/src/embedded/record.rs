@@ -179,3 +179,193 @@ fn checksum(head: &[u8], payload: &[u8]) -> u32 {
     hasher.update(payload);
     hasher.finalize()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::{ClusterId, NodeId, Record, Seat, VoterId, initial_records};
+
+    /// A directory of its own, gone at the end.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let name = format!("regent-record-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir_all(&path).expect("a directory for the test");
+            Place(path)
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.join("record")
+        }
+
+        fn open(&self) -> Result<(RecordFile, Kept), OpenError> {
+            RecordFile::open(&self.file())
+        }
+
+        /// Opens the file with other bytes; the file itself comes back as it was.
+        fn open_as(&self, bytes: &[u8]) -> Result<Kept, OpenError> {
+            let whole = std::fs::read(self.file()).expect("the file is there");
+            std::fs::write(self.file(), bytes).expect("the file can be written");
+            let opened = self.open().map(|(_, kept)| kept);
+            std::fs::write(self.file(), whole).expect("the file can be written");
+            opened
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn kept(version: u64) -> Kept {
+        let seat = Seat { voter: VoterId(1), node: NodeId(1) };
+        let (_, record) = initial_records(ClusterId(5), &[seat], &[version as u8; 3000]).remove(0);
+        let value = crate::cell::Value { version, ..record.value.clone() };
+        Kept { standing: Standing::Seated(Record { value, ..record }), high: version - 1 }
+    }
+
+    fn stored(place: &Place, versions: std::ops::RangeInclusive<u64>) {
+        let (mut file, _) = place.open().expect("it opens");
+        for version in versions {
+            file.store(&kept(version)).expect("it is stored");
+        }
+    }
+
+    fn copies(bytes: &[u8]) -> Vec<(usize, u64)> {
+        let whole = |(index, copy)| Some((index, whole_copy(copy)?.0));
+        bytes.chunks(COPY).enumerate().filter_map(whole).collect()
+    }
+
+    #[test]
+    fn a_new_file_keeps_a_vacant_seat() {
+        let place = Place::new("new");
+        let (_, kept) = place.open().expect("it opens");
+        assert_eq!(kept, Kept { standing: Standing::Vacant, high: 0 });
+        let names: Vec<_> = std::fs::read_dir(&place.0).expect("listed").flatten().collect();
+        assert_eq!(names.len(), 1, "nothing is left beside it: {names:?}");
+    }
+
+    #[test]
+    fn what_was_stored_last_is_read_back_after_any_number_of_writes() {
+        let place = Place::new("last");
+        for version in 2..8 {
+            stored(&place, 2..=version);
+            assert_eq!(place.open().expect("it opens").1, kept(version));
+        }
+    }
+
+    #[test]
+    fn a_write_cut_short_at_any_byte_leaves_the_record_before_it_or_the_new_one() {
+        let place = Place::new("torn");
+        stored(&place, 2..=3);
+        let (mut file, _) = place.open().expect("it opens");
+        let before = std::fs::read(place.file()).expect("read");
+        file.store(&kept(4)).expect("it is stored");
+        drop(file);
+        let after = std::fs::read(place.file()).expect("read");
+        // Each of the sectors that the write touched may have reached the disk, or not.
+        let pages: Vec<usize> = (0..FILE)
+            .step_by(512)
+            .filter(|at| before[*at..at + 512] != after[*at..at + 512])
+            .collect();
+        assert!(pages.len() >= 12, "two copies of six sectors at least: {pages:?}");
+        let mut random = 1u64;
+        for round in 0..300 {
+            let mut torn = before.clone();
+            for page in &pages {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                if random >> 60 < 2 + round % 13 {
+                    torn[*page..page + 512].copy_from_slice(&after[*page..page + 512]);
+                }
+            }
+            let opened = place.open_as(&torn).expect("one slot is whole");
+            assert!(opened == kept(3) || opened == kept(4), "neither of the two: {opened:?}");
+        }
+    }
+
+    #[test]
+    fn no_damaged_sector_puts_a_voter_back() {
+        let place = Place::new("sector");
+        stored(&place, 2..=5);
+        let whole = std::fs::read(place.file()).expect("read");
+        for start in (0..FILE).step_by(512) {
+            if whole[start..start + 512].iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            let mut damaged = whole.clone();
+            damaged[start..start + 512].fill(0xa5);
+            assert_eq!(place.open_as(&damaged).expect("a copy is whole"), kept(5), "at {start}");
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_is_believed() {
+        let place = Place::new("bit");
+        stored(&place, 2..=5);
+        let whole = std::fs::read(place.file()).expect("read");
+        let newest = copies(&whole).into_iter().map(|(_, seq)| seq).max().expect("copies");
+        for (index, _) in copies(&whole).into_iter().filter(|(_, seq)| *seq == newest) {
+            for byte in (0..HEADER + 200).chain(3000..3040) {
+                let mut copy = whole[index * COPY..(index + 1) * COPY].to_vec();
+                copy[byte] ^= 1 << (byte % 8);
+                assert_eq!(whole_copy(&copy), None, "byte {byte} of copy {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_by_name_and_never_taken_for_an_empty_one() {
+        let place = Place::new("damaged");
+        stored(&place, 2..=3);
+        let whole = std::fs::read(place.file()).expect("read");
+        for length in [0, 1, COPY, SLOT, FILE - 1] {
+            let opened = place.open_as(&whole[..length]);
+            assert!(
+                matches!(opened, Err(OpenError::Damaged { .. })),
+                "cut to {length}: {opened:?}"
+            );
+        }
+        let zeros = place.open_as(&vec![0; FILE]);
+        assert!(matches!(zeros, Err(OpenError::Damaged { .. })), "{zeros:?}");
+    }
+
+    #[test]
+    fn a_record_of_an_unknown_format_is_refused_by_name() {
+        let place = Place::new("format");
+        stored(&place, 2..=2);
+        let mut bytes = std::fs::read(place.file()).expect("read");
+        let mut payload = encode_kept(&Standing::Vacant, 0);
+        payload[0] = 9;
+        let copy = copy(1000, &payload).expect("it fits");
+        bytes[..copy.len()].copy_from_slice(&copy);
+        let opened = place.open_as(&bytes);
+        assert!(matches!(opened, Err(OpenError::Format { source: Malformed::Format(9), .. })));
+    }
+
+    #[test]
+    fn a_second_process_is_kept_out() {
+        let place = Place::new("lock");
+        let first = place.open().expect("it opens");
+        assert!(matches!(place.open(), Err(OpenError::InUse { .. })));
+        drop(first);
+        assert!(place.open().is_ok());
+    }
+
+    #[test]
+    fn a_record_that_exceeds_its_slot_is_refused_and_the_older_stays() {
+        let place = Place::new("large");
+        stored(&place, 2..=3);
+        let (mut file, _) = place.open().expect("it opens");
+        let mut large = kept(4);
+        if let Standing::Seated(record) = &mut large.standing {
+            record.value.bytes = vec![1; COPY];
+        }
+        assert!(file.store(&large).is_err());
+        drop(file);
+        assert_eq!(place.open().expect("it opens").1, kept(3));
+    }
+}

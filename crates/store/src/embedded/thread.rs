@@ -198,7 +198,8 @@ impl Register for Handle {
     }
 
     fn watch(&self) {
-        let _ = self.register.try_send(Input::Request { id: RequestId(0), request: Request::Watch });
+        let _ =
+            self.register.try_send(Input::Request { id: RequestId(0), request: Request::Watch });
     }
 }
 

@@ -88,11 +88,8 @@ impl Voting {
                 let first = record.value.clone();
                 let is_mine = self.voter.install(*record);
                 batch.changed |= is_mine;
-                let answer = if is_mine {
-                    Answer::View(first)
-                } else {
-                    Answer::Refused(Refusal::Installed)
-                };
+                let answer =
+                    if is_mine { Answer::View(first) } else { Answer::Refused(Refusal::Installed) };
                 batch.installs.push((id, answer));
             }
             Work::Shutdown => {}

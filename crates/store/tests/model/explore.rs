@@ -19,7 +19,10 @@ pub fn exhaust(bounds: Bounds) -> Explored {
     let mut actions = Vec::new();
     let mut steps = 0;
     while let Some(state) = stack.pop() {
-        if steps > 30_000_000 { eprintln!("cut: stack {}", stack.len()); break; }
+        if steps > 30_000_000 {
+            eprintln!("cut: stack {}", stack.len());
+            break;
+        }
         world.actions(&state, &mut actions);
         for action in &actions {
             let mut next = state.clone();
@@ -135,7 +138,8 @@ fn walk_once(
         {
             world.drop_packet(state, index);
         }
-        while state.net.len() > NET_MAX || (!state.net.is_empty() && random.below(habits.losses) == 0)
+        while state.net.len() > NET_MAX
+            || (!state.net.is_empty() && random.below(habits.losses) == 0)
         {
             world.drop_packet(state, random.below(state.net.len()));
         }

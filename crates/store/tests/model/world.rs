@@ -267,9 +267,9 @@ impl World {
                     && outstanding(*from) != Some((*ballot, false))
             }
             (Body::Accept { ballot, .. }, Place::Voter(node)) => {
-                promised(*node).is_some_and(|(promised, accepted)| {
-                    *ballot < promised || *ballot == accepted
-                }) && outstanding(*from) != Some((*ballot, true))
+                promised(*node)
+                    .is_some_and(|(promised, accepted)| *ballot < promised || *ballot == accepted)
+                    && outstanding(*from) != Some((*ballot, true))
             }
             (Body::Promise { ballot, .. }, Place::Proposer(by)) => {
                 outstanding(*by) != Some((*ballot, false))
@@ -303,11 +303,11 @@ impl World {
             match base.seat_of(NodeId(node)) {
                 Some(_) if votes => {}
                 Some(_) => into.push(Action::Admit { by, node, instead_of: node }),
-                None => into.extend(
-                    base.voters
-                        .iter()
-                        .map(|seat| Action::Admit { by, node, instead_of: seat.node.0 }),
-                ),
+                None => into.extend(base.voters.iter().map(|seat| Action::Admit {
+                    by,
+                    node,
+                    instead_of: seat.node.0,
+                })),
             }
         }
     }
