@@ -409,7 +409,7 @@ impl Quiet {
         let name = || self.founding.settings.name(self.founding.me);
         match ask {
             Ask::Status => Reply::Status(Box::new(self.status())),
-            Ask::History { last } => history(name(), &self.events, last),
+            Ask::History { last } => history(name(), self.events.clone(), last).await,
             Ask::Explain if self.belongs => Reply::Text(vec![
                 "this is the witness: it votes, runs no resources, and never holds".into(),
             ]),
@@ -506,7 +506,15 @@ async fn serve_as_node(
     links: &tokio::runtime::Handle,
 ) -> Result<Ending, LifeError> {
     let runs_file = life.place.runs();
-    let runs = runs::add(&runs_file, me.id, born.run).map_err(|e| LifeError::File(runs_file, e))?;
+    // Side by side: one waits for the disk, the other for the kernel, and a right may be running.
+    let (runs, gate) = std::thread::scope(|scope| {
+        let gate = scope.spawn(|| host.gate());
+        (runs::add(&runs_file, me.id, born.run), gate.join())
+    });
+    let runs = runs.map_err(|e| LifeError::File(runs_file, e))?;
+    let (gate, slots) = gate
+        .map_err(|_| LifeError::Gate("the thread that opened it ended".into()))?
+        .map_err(LifeError::Gate)?;
     // The plan has done its work; a voter that loses its record later must not find it (R2).
     let plan = life.place.plan();
     match std::fs::remove_file(&plan) {
@@ -515,7 +523,6 @@ async fn serve_as_node(
         }
         Ok(()) | Err(_) => {}
     }
-    let (gate, slots) = host.gate().map_err(LifeError::Gate)?;
     let (inputs, queue) = driver::queue();
     let common = begin(life, me, born, Some(cluster), Some(inputs.clone()), links)?;
     let Common { transport, incoming, register, bridge, heard, events, .. } = common;
@@ -625,12 +632,14 @@ struct Speaking {
 impl Speaking {
     async fn reply(&self, ask: Ask) -> Reply {
         match ask {
-            Ask::Status => self.status(),
-            Ask::Explain => match self.inputs.look(LOOK) {
+            Ask::Status => self.status().await,
+            Ask::Explain => match self.inputs.look(LOOK).await {
                 Some(core) => Reply::Text(core.reasons),
                 None => stalled(),
             },
-            Ask::History { last } => history(self.settings.name(self.me), &self.events, last),
+            Ask::History { last } => {
+                history(self.settings.name(self.me), self.events.clone(), last).await
+            }
             Ask::Switchover { to } => self.switchover(to).await,
             Ask::Init => refuse(
                 RefusalKind::Guard,
@@ -641,8 +650,8 @@ impl Speaking {
         }
     }
 
-    fn status(&self) -> Reply {
-        let Some(core) = self.inputs.look(LOOK) else { return stalled() };
+    async fn status(&self) -> Reply {
+        let Some(core) = self.inputs.look(LOOK).await else { return stalled() };
         let frame = Frame { settings: &self.settings, me: self.me, heard: &self.heard };
         Reply::Status(Box::new(frame.of_node(&core, self.events.alarm())))
     }
@@ -747,9 +756,12 @@ impl Peers for Speaking {
     }
 }
 
-fn history(node: String, events: &Events, last: usize) -> Reply {
-    let events = events.last(last);
-    Reply::History(History { version: regent_api::VERSION, node, events })
+/// Reads files, so beside the tasks.
+async fn history(node: String, events: Events, last: usize) -> Reply {
+    match tokio::task::spawn_blocking(move || events.last(last)).await {
+        Ok(events) => Reply::History(History { version: regent_api::VERSION, node, events }),
+        Err(error) => refuse(RefusalKind::Internal, &format!("failed to read: {error}"), ""),
+    }
 }
 
 fn stalled() -> Reply {

@@ -12,6 +12,7 @@ use regent_core::node::{Input, Node, NodeStatus};
 use regent_core::time::{Span, Time};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// What may wait for the lease thread: a minute of reports and views while it is stalled, after which it is dead.
 const QUEUE: usize = 4096;
@@ -24,7 +25,7 @@ pub enum Event {
     /// For core.
     Input(Input),
     /// Somebody wants to know; the answer goes there.
-    Look(SyncSender<Box<NodeStatus>>),
+    Look(oneshot::Sender<Box<NodeStatus>>),
     /// End, closing nothing: the kernel's tickets do that.
     Stop,
 }
@@ -56,10 +57,10 @@ impl Inputs {
     }
 
     /// Asks for a picture of what core knows; none if the lease thread does not answer in time.
-    pub fn look(&self, patience: Duration) -> Option<Box<NodeStatus>> {
-        let (answer, picture) = sync_channel(1);
+    pub async fn look(&self, patience: Duration) -> Option<Box<NodeStatus>> {
+        let (answer, picture) = oneshot::channel();
         self.queue.try_send(Event::Look(answer)).ok()?;
-        picture.recv_timeout(patience).ok()
+        tokio::time::timeout(patience, picture).await.ok()?.ok()
     }
 
     /// Ends the lease thread.
@@ -112,7 +113,7 @@ impl Driver {
                 Err(RecvTimeoutError::Timeout) => self.feed(Input::Tick, now),
                 Ok(Event::Look(answer)) => {
                     // Who does not wait any more is not answered.
-                    answer.try_send(Box::new(self.node.status(now))).ok();
+                    answer.send(Box::new(self.node.status(now))).ok();
                 }
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }

@@ -168,3 +168,65 @@ fn from_attempt(attempt: &Attempt) -> AttemptId {
 pub fn cluster_of(cluster: ClusterId) -> regent_store::cell::ClusterId {
     regent_store::cell::ClusterId(cluster.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regent_core::id::{Epoch, Incarnation};
+    use regent_core::state::{Data, DataCopy, FORMAT, Intent, Lease, Phase, Sync, Timing};
+    use regent_core::time::Span;
+
+    const ME: NodeId = NodeId(1);
+    const OTHER: NodeId = NodeId(2);
+
+    fn state(holder: NodeId, epoch: u64, with: Option<NodeId>) -> State {
+        let copy = |node| DataCopy { node, incarnation: Incarnation(7) };
+        State {
+            format: FORMAT,
+            cluster: ClusterId(5),
+            lease: Lease {
+                epoch: Epoch(epoch),
+                holder,
+                phase: Phase::Ruling,
+                ttl: Span::millis(700),
+                by: AttemptId::default(),
+            },
+            sync: Sync { writer: copy(ME), with: with.map(copy) },
+            data: Data::Clear,
+            intent: Intent::default(),
+            members: Default::default(),
+            timing: Timing { ttl: Span::millis(700), margin: Span::millis(90), drift_ppm: 10_000 },
+            history: Vec::new(),
+        }
+    }
+
+    fn value(version: u64, state: &State) -> Value {
+        Value { version, voters: vec![], recent: vec![], bytes: state.encode() }
+    }
+
+    fn kind(before: Option<&Value>, after: &State) -> (bool, Storing) {
+        let (swap, storing) = swap(ME, AttemptId::default(), Version(4), after.encode(), before);
+        (swap.holder, storing)
+    }
+
+    #[test]
+    fn only_a_plain_renewal_of_the_holder_is_stored_behind() {
+        let mine = state(ME, 3, Some(OTHER));
+        assert_eq!(kind(Some(&value(4, &mine)), &mine), (true, Storing::Behind));
+        // D7: succeed, solo and join are stored before they are proposed.
+        let solo = state(ME, 3, None);
+        assert_eq!(kind(Some(&value(4, &mine)), &solo), (true, Storing::Before));
+        let theirs = state(OTHER, 3, Some(OTHER));
+        let taken = state(ME, 4, Some(OTHER));
+        assert_eq!(kind(Some(&value(4, &theirs)), &taken), (false, Storing::Before));
+        let released = state(OTHER, 4, Some(OTHER));
+        assert_eq!(kind(Some(&value(4, &mine)), &released), (true, Storing::Before));
+    }
+
+    #[test]
+    fn what_is_not_known_here_is_treated_as_anybodys() {
+        let mine = state(ME, 3, None);
+        assert_eq!(kind(None, &mine), (false, Storing::Before));
+        assert_eq!(kind(Some(&value(3, &mine)), &mine), (false, Storing::Before));
+    }
+}

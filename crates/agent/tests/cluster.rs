@@ -312,6 +312,9 @@ fn a_cluster_is_founded_renews_and_outlives_a_restart() {
     }
 
     w1.stop();
+    let began = Instant::now();
+    assert!(mn1.status().is_some());
+    assert!(began.elapsed() < Duration::from_secs(1), "status waits for nobody");
     mn1.expect("the witness is missed, nothing else", |s| {
         !node(s, "w1").reachable && node(s, "mn1").role == Role::Active && s.epoch == Some(1)
     });
@@ -354,6 +357,36 @@ fn a_voter_that_lost_its_disk_votes_only_once_admitted() {
         node(s, "mn1").role == Role::Active && !node(s, "mn2").reachable
     });
     for running in [mn1, w1] {
+        running.stop();
+    }
+}
+
+#[test]
+fn a_voter_of_another_cluster_is_never_overwritten() {
+    let lab = Lab::new("taken");
+    let [mn1, mn2, w1] = ["mn1", "mn2", "w1"].map(|name| lab.start(name));
+    for running in [&mn1, &mn2, &w1] {
+        running.expect("it listens", |s| !s.initialised);
+    }
+    assert!(matches!(mn1.ask(Ask::Init), Some(Reply::Done(_))));
+    w1.expect("it votes", |s| s.initialised && s.holder.is_some());
+    for running in [mn1, mn2] {
+        let state = running.place.state.clone();
+        running.stop();
+        std::fs::remove_dir_all(state).unwrap();
+    }
+    let [mn1, mn2] = ["mn1", "mn2"].map(|name| lab.start(name));
+    mn2.expect("it listens", |s| !s.initialised);
+    mn1.expect("it listens", |s| !s.initialised);
+    match mn1.ask(Ask::Init) {
+        Some(Reply::Refused(refusal)) => {
+            assert_eq!(refusal.kind, RefusalKind::Guard, "{refusal:?}");
+            assert!(refusal.reason.contains("w1 votes already"), "{refusal:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    mn2.expect("and nobody else was made a voter", |s| !s.initialised);
+    for running in [mn1, mn2, w1] {
         running.stop();
     }
 }
