@@ -166,21 +166,21 @@ pub(crate) fn serve(port: u16) {
     });
 }
 
-/// One ICMP echo, answered by the address itself within 200 ms.
+/// One ICMP echo, answered by the address itself within 300 ms.
 pub(crate) fn pings(to: IpAddr) -> bool {
     let (domain, protocol, request) = match to {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4, 8),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6, 128),
     };
     let mut socket = Socket::new(domain, Type::RAW, Some(protocol)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     // Type, code, checksum (the kernel's for IPv6), identifier and sequence: 0.
     let sum = if to.is_ipv4() { 0xf7 } else { 0 };
     let sent = socket.send_to(&[request, 0, sum, 0xff, 0, 0, 0, 0], &SocketAddr::new(to, 0).into());
     if sent.is_err() {
         return false;
     }
-    let deadline = Instant::now() + Duration::from_millis(200);
+    let deadline = Instant::now() + Duration::from_millis(300);
     let mut buffer = [0; 256];
     while Instant::now() < deadline {
         let Ok(length) = socket.read(&mut buffer) else { return false };

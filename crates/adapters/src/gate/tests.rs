@@ -3,7 +3,7 @@
 use super::*;
 use crate::Applied;
 use crate::testing::{INTERFACE, Knock, Segment, knock, pings, segment, serve, until};
-use crate::vip::{Mac, Vip, probe::who_has};
+use crate::vip::{Mac, Vip, link_mac, probe::who_has};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
@@ -27,13 +27,15 @@ fn vip6() -> IpAddr {
 fn host(segment: &Segment, vip: IpAddr) -> Gate {
     segment.on(HERE, || {
         let gate = Gate::open(vip, INTERFACE).unwrap();
-        serve(PORT);
+        if knock(([127, 0, 0, 1], PORT)) != Knock::Open {
+            serve(PORT);
+        }
         assert_eq!(Vip::new(vip, 24, INTERFACE).add(LONG).unwrap(), Applied::Changed);
         gate
     })
 }
 
-/// What another host sees of the VIP. It starts without knowing where the VIP is.
+/// What another host sees of the VIP: whether the segment tells where it is, and, to one who knows, whether it answers.
 #[derive(PartialEq, Eq, Debug)]
 struct Seen {
     found: bool,
@@ -46,15 +48,20 @@ const OPEN: Seen = Seen { found: true, pings: true, tcp: Knock::Open };
 
 fn seen(segment: &Segment, from: u8, vip: IpAddr) -> Seen {
     segment.sh(from, "ip neigh flush all");
-    segment.on(from, || Seen {
-        found: finds(vip).is_some(),
-        pings: pings(vip),
-        tcp: knock((vip, PORT)),
-    })
+    let found = segment.on(from, || finds(vip).is_some());
+    knows(segment, from, vip);
+    segment.on(from, || Seen { found, pings: pings(vip), tcp: knock((vip, PORT)) })
+}
+
+/// This host knows that the VIP is at [`HERE`], as one does that has just spoken to it.
+fn knows(segment: &Segment, host: u8, vip: IpAddr) {
+    let mac = segment.on(HERE, || link_mac(INTERFACE).unwrap());
+    let entry = format!("ip neigh replace {vip} lladdr {mac} dev {INTERFACE} nud permanent");
+    segment.sh(host, &entry);
 }
 
 fn finds(address: IpAddr) -> Option<Mac> {
-    who_has(INTERFACE, address, Instant::now() + Duration::from_millis(100))
+    who_has(INTERFACE, address, Instant::now() + Duration::from_millis(250))
 }
 
 fn passes_only_with_ticket_and_held(vip: IpAddr, own: &str) {
@@ -251,13 +258,13 @@ fn a_closed_host_is_a_client_of_the_vip_elsewhere() {
     }
 }
 
+/// Containers publish ports so: the packet is for the VIP only until the first NAT hook.
 #[test]
-fn published_ports_and_source_nat_are_judged_too() {
+fn published_ports_are_judged_before_they_lead_elsewhere() {
     let Some(segment) = segment(&[HERE, PEER, THIRD]) else { return };
     let vip = vip4();
     let mut gate = host(&segment, vip);
     segment.on(THIRD, || serve(PORT));
-    // As containers do it: the port leads elsewhere, and what comes back has the VIP as sender.
     segment.sh(HERE, "sysctl -qw net.ipv4.ip_forward=1");
     nft(
         &segment,
@@ -266,19 +273,38 @@ fn published_ports_and_source_nat_are_judged_too() {
         add chain ip t before { type nat hook prerouting priority dstnat; }
         add rule ip t before tcp dport 81 dnat to 10.99.0.3:8080
         add chain ip t after { type nat hook postrouting priority srcnat; }
-        add rule ip t after ip daddr 10.99.0.3 masquerade
-        add rule ip t after udp dport 9 snat to 10.99.0.100",
+        add rule ip t after ip daddr 10.99.0.3 masquerade",
     );
+    // What comes back has the VIP as sender again: the last hooks would cover for the first.
+    segment.sh(HERE, "nft delete table netdev regent; nft flush chain inet regent postrouting");
+    knows(&segment, PEER, vip);
     let published: SocketAddr = (vip, 81).into();
     assert_eq!(segment.on(PEER, || knock(published)), Knock::Silent);
+    gate.arm(Slot::Zero, LONG).unwrap();
+    gate.enable(Slot::Zero).unwrap();
+    assert_eq!(segment.on(PEER, || knock(published)), Knock::Open);
+}
+
+#[test]
+fn what_source_nat_makes_of_a_packet_is_judged() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let vip = vip4();
+    let mut gate = host(&segment, vip);
+    nft(
+        &segment,
+        HERE,
+        "add table ip t
+        add chain ip t after { type nat hook postrouting priority srcnat; }
+        add rule ip t after udp dport 9 snat to 10.99.0.100",
+    );
+    // The last hook would cover for the one before it, and so would ARP if it had to ask for the peer.
+    segment.sh(HERE, "nft delete table netdev regent");
+    assert!(segment.on(HERE, || pings("10.99.0.2".parse().unwrap())));
     let heard = listen(&segment, PEER);
     send_to_port_9(&segment);
     assert_eq!(heard(Duration::from_millis(300)), None, "closed: nothing has the VIP as sender");
     gate.arm(Slot::Zero, LONG).unwrap();
     gate.enable(Slot::Zero).unwrap();
-    // A client that asked in vain asks again only after a second.
-    segment.sh(PEER, "ip neigh flush all");
-    assert_eq!(segment.on(PEER, || knock(published)), Knock::Open);
     send_to_port_9(&segment);
     assert_eq!(heard(Duration::from_secs(2)), Some(vip));
 }
@@ -301,6 +327,39 @@ fn listen(segment: &Segment, host: u8) -> impl Fn(Duration) -> Option<IpAddr> + 
     move |within| {
         socket.set_read_timeout(Some(within)).unwrap();
         socket.recv_from(&mut [0; 8]).ok().map(|(_, from)| from.ip())
+    }
+}
+
+/// Each hook is enough to keep the VIP silent: none covers for a hole in another.
+#[test]
+fn every_hook_closes_alone() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    for vip in [vip4(), vip6()] {
+        let inet = ["prerouting", "output", "postrouting"].map(|chain| ("inet", chain));
+        let arp = [("arp", "input"), ("arp", "output")];
+        let all: Vec<_> = inet.into_iter().chain(arp).chain([("netdev", "egress")]).collect();
+        segment.sh(HERE, "nft flush ruleset");
+        let _gate = host(&segment, vip);
+        for left in &all {
+            if vip.is_ipv6() && left.0 == "arp" {
+                continue;
+            }
+            segment.sh(HERE, "nft flush ruleset");
+            segment.on(HERE, || load(vip, INTERFACE).unwrap());
+            for (family, chain) in all.iter().filter(|hook| *hook != left) {
+                segment.try_sh(HERE, &format!("nft flush chain {family} regent {chain}"));
+            }
+            let seen = seen(&segment, PEER, vip);
+            let ip = (seen.pings, seen.tcp) == (false, Knock::Silent);
+            let expected = match (*left, vip) {
+                // Nor does it then find its clients.
+                (("arp", _), _) => !seen.found,
+                (("inet", _), IpAddr::V4(_)) => seen.found && ip,
+                // What asks and what answers are packets of IPv6 as well.
+                (_, IpAddr::V4(_) | IpAddr::V6(_)) => !seen.found && ip,
+            };
+            assert!(expected, "{vip} by {left:?} alone: {seen:?}");
+        }
     }
 }
 
@@ -409,7 +468,7 @@ fn an_announcement_leaves_only_while_open(vip: IpAddr) {
     gate.arm(Slot::Zero, LONG).unwrap();
     gate.enable(Slot::Zero).unwrap();
     segment.on(HERE, || address.announce(true, || true).unwrap());
-    assert_eq!(heard(), Some(segment.on(HERE, || crate::vip::link_mac(INTERFACE).unwrap())));
+    assert_eq!(heard(), Some(segment.on(HERE, || link_mac(INTERFACE).unwrap())));
 }
 
 #[test]
