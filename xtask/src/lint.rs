@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::{sh, tidy};
 
-/// Building cargo-deny once; it is kept under the target directory.
+/// Building cargo-deny once on a machine.
 const DENY_BUILD_S: &str = "1200";
 
 /// Who may depend on whom, among our own crates; what is not listed may depend on none of them.
@@ -127,14 +127,14 @@ fn deny() -> Result<Verdict> {
         return Ok(Verdict::Skipped("cargo-deny is not installed and could not be built".into()));
     };
     let check = |what: &[&str]| {
-        let mut command = Command::new(&program);
+        let mut command = Command::new(program);
         command.current_dir(sh::root()).args(["deny", "--all-features", "check"]).args(what);
         sh::passes(&mut command)
     };
     if !check(&["licenses", "bans", "sources"])? {
         return Ok(Verdict::Failed("licences, bans or sources, above".into()));
     }
-    let mut fetch = Command::new(&program);
+    let mut fetch = Command::new(program);
     fetch.current_dir(sh::root()).args(["deny", "fetch", "db"]);
     if !sh::passes(&mut fetch)? {
         return Ok(Verdict::Skipped(
@@ -148,25 +148,16 @@ fn deny() -> Result<Verdict> {
     })
 }
 
-/// The installed cargo-deny, or one built once under the target directory, within a bound.
-fn cargo_deny() -> Result<Option<std::path::PathBuf>> {
-    if sh::has("cargo-deny") {
-        return Ok(Some("cargo-deny".into()));
+/// The installed cargo-deny, or one installed now, within a bound; cargo keeps it for the next checkout.
+fn cargo_deny() -> Result<Option<&'static str>> {
+    const PROGRAM: &str = "cargo-deny";
+    if sh::has(PROGRAM) {
+        return Ok(Some(PROGRAM));
     }
-    let tools = sh::target().join("tools");
-    let program = tools.join("bin/cargo-deny");
-    let tried = tools.join("cargo-deny-failed");
-    if !program.exists() && !tried.exists() {
-        sh::say("cargo-deny is missing; building it once, within twenty minutes");
-        let mut build = Command::new("timeout");
-        build.args([DENY_BUILD_S, "cargo", "install", "--locked", "--quiet", "cargo-deny"]);
-        build.arg("--root").arg(&tools);
-        if !sh::passes(&mut build)? {
-            std::fs::create_dir_all(&tools)?;
-            std::fs::write(&tried, "remove this file to try again\n")?;
-        }
-    }
-    Ok(program.exists().then_some(program))
+    sh::say("cargo-deny is missing; installing it, within twenty minutes");
+    let mut install = Command::new("timeout");
+    install.args([DENY_BUILD_S, "cargo", "install", "--locked", "--quiet", PROGRAM]);
+    Ok((sh::passes(&mut install)? && sh::has(PROGRAM)).then_some(PROGRAM))
 }
 
 fn judge(command: &mut Command, why: &str) -> Result<Verdict> {
