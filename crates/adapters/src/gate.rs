@@ -25,7 +25,7 @@ mod sets;
 mod table;
 mod watch;
 
-pub use sets::{CUTOFF_MAX, Reader, cutoff};
+pub use sets::Reader;
 pub use table::{Loaded, load};
 pub use watch::{GateEvent, Watch, watch};
 

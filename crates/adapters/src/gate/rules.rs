@@ -109,8 +109,6 @@ impl Text {
     fn inet(&mut self) {
         let vip = self.vip;
         let (source, destination) = fields(vip);
-        self.line("set cutoff4 { type ipv4_addr . inet_service; flags timeout; }");
-        self.line("set cutoff6 { type ipv6_addr . inet_service; flags timeout; }");
         self.neighbours();
 
         let mut to = passes(&destination, "");
@@ -129,9 +127,6 @@ impl Text {
         self.chain("prerouting", &prerouting);
 
         let mut output = hook("filter", "output", EARLY);
-        for (field, set) in [("ip daddr", "cutoff4"), ("ip6 daddr", "cutoff6")] {
-            output.push(format!("{field} . tcp dport @{set} reject with tcp reset"));
-        }
         output.extend(target(vip, "icmpv6 type nd-neighbor-advert"));
         output.extend(target(vip, "icmpv6 type nd-neighbor-solicit ip6 saddr ::"));
         // Between two ends on this host both addresses are the VIP: it is judged as on its way in.

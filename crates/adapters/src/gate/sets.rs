@@ -10,10 +10,7 @@ use regent_core::command::Slot;
 use regent_core::time::Span;
 use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
-use std::net::{IpAddr, SocketAddr};
-
-/// A cut-off that nobody takes back ends after this long.
-pub const CUTOFF_MAX: Span = Span::millis(5_000);
+use std::net::IpAddr;
 
 const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
@@ -293,44 +290,4 @@ impl Reader {
     fn has(&mut self, set: &str) -> bool {
         matches!(left(&mut self.socket, set, &self.key), Ok(Some(_)))
     }
-}
-
-/// Resets every local TCP connection towards this port of a peer at its next packet, and each new one at once, until taken
-/// back or [`CUTOFF_MAX`] is over: so that stopping a receiver does not wait for a silent writer (D7).
-pub fn cutoff(peer: SocketAddr, on: bool) -> Result<(), GateError> {
-    let doing = GateError::kernel("cut off the peer's port");
-    let mut key = key_of(peer.ip());
-    key.extend_from_slice(&peer.port().to_be_bytes());
-    key.extend_from_slice(&[0, 0]);
-    let set = match peer {
-        SocketAddr::V4(_) => "cutoff4",
-        SocketAddr::V6(_) => "cutoff6",
-    };
-    let mut socket = Socket::open(NETFILTER, 0).map_err(&doing)?;
-    let mut change = |steps: &[(u16, Option<u64>)]| {
-        let mut out = Messages::default();
-        let mut last = 0;
-        edge(&mut out, BATCH_BEGIN, socket.next_sequence());
-        for (kind, timeout) in steps {
-            last = socket.next_sequence();
-            let create = if *kind == NEW_ELEMENT { CREATE } else { 0 };
-            out.begin(*kind, REQUEST | ACK | create, last)
-                .body(&header(Family::Inet.number()))
-                .text(LIST_TABLE, TABLE)
-                .text(LIST_SET, set);
-            elements(&mut out, &key, *timeout);
-        }
-        edge(&mut out, BATCH_END, socket.next_sequence());
-        socket.transact(&out, last)
-    };
-    let taken_back = match change(&[(DELETE_ELEMENT, None)]) {
-        // It was not there, or its time is over.
-        Err(Errno::NOENT) => Ok(()),
-        answer => answer,
-    };
-    taken_back.map_err(&doing)?;
-    if on {
-        change(&[(NEW_ELEMENT, Some(CUTOFF_MAX.as_millis()))]).map_err(&doing)?;
-    }
-    Ok(())
 }

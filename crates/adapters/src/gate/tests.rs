@@ -496,39 +496,6 @@ fn the_reader_has_the_kernels_word() {
     until("the ticket's end", Duration::from_secs(2), || !reader.is_open());
 }
 
-/// D7: a receiver that stops towards a silent writer is not kept waiting.
-#[test]
-fn a_cut_off_port_resets_at_once_and_comes_back() {
-    let Some(segment) = segment(&[HERE, PEER]) else { return };
-    let _gate = host(&segment, vip4());
-    nft(
-        &segment,
-        PEER,
-        "add table inet t
-        add chain inet t c { type filter hook input priority 0; }
-        add rule inet t c tcp dport 3306 drop",
-    );
-    for peer in ["10.99.0.2:3306", "[fd99::2]:3306"] {
-        let peer: SocketAddr = peer.parse().unwrap();
-        segment.on(HERE, || {
-            assert_eq!(knock(peer), Knock::Silent);
-            for _ in 0..2 {
-                cutoff(peer, true).unwrap();
-                let started = Instant::now();
-                assert_eq!(knock(peer), Knock::Reset);
-                assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
-            }
-            cutoff(peer, false).unwrap();
-            cutoff(peer, false).unwrap();
-            assert_eq!(knock(peer), Knock::Silent);
-            cutoff(peer, true).unwrap();
-            until("the cut-off's end", Duration::from_secs(8), || knock(peer) == Knock::Silent);
-            cutoff(peer, true).unwrap();
-            assert_eq!(knock(peer), Knock::Reset, "again, over an element whose time is over");
-        });
-    }
-}
-
 #[test]
 fn arming_takes_the_kernel_little_time() {
     let Some(segment) = segment(&[HERE]) else { return };
