@@ -423,7 +423,13 @@ fn show_input(input: &Input) -> String {
             format!("{id} swap {what}, version {version}")
         }
         Input::Report(report) => format!("report {} of {}: {}", report.n, report.node, report.role),
-        other => format!("{other:?}"),
+        Input::Tick
+        | Input::Outcome { .. }
+        | Input::DatabaseUnit(_)
+        | Input::ServiceUnit { .. }
+        | Input::GateLost
+        | Input::Stranger { .. }
+        | Input::Operator { .. } => format!("{input:?}"),
     }
 }
 
@@ -439,6 +445,14 @@ fn show_command(command: &Command) -> String {
             format!("{id} Propose {n}, expects {expect}, {renewal}: {lease:?} {sync:?}")
         }
         Action::Send(report) => format!("{id} Send report {}: {}", report.n, report.role),
-        other => format!("{id} {other:?}"),
+        Action::ReadClock
+        | Action::Gate(_)
+        | Action::Address(_)
+        | Action::Read
+        | Action::Database(_)
+        | Action::Service { .. }
+        | Action::ProbePeer { .. }
+        | Action::Tell(_)
+        | Action::Answer { .. } => format!("{id} {:?}", command.action),
     }
 }

@@ -110,7 +110,7 @@ impl Plan {
     }
 }
 
-const KINDS: u64 = 22;
+const KINDS: u64 = 24;
 
 fn length(rng: &mut Rng) -> u64 {
     match rng.below(4) {
@@ -202,6 +202,35 @@ fn draw_fault(kind: u64, whom: Option<usize>, at: u64, rng: &mut Rng, out: &mut 
                 let other = MEMBERS[usize::from(member == MEMBERS[0])];
                 out.push((at + rng.below(400 * MS), Fault::KillDatabase(other)));
             }
+        }
+        21 => {
+            // One copy is hit, and soon after the other one: the order in which a write is lost.
+            let other = MEMBERS[usize::from(member == MEMBERS[0])];
+            let first = if rng.coin() {
+                Fault::KillDatabase(member)
+            } else {
+                Fault::StallDatabase(member, long)
+            };
+            out.push((at, first));
+            let then = at + rng.below(1_200 * MS);
+            match rng.below(3) {
+                0 => out.push((then, Fault::StallAgent(other, long))),
+                1 => cut_off(other, then, long, true, out),
+                2.. => {
+                    out.push((then, Fault::PowerOff(other)));
+                    out.push((then + rng.range(1_000 * MS, 5_000 * MS), Fault::Boot(other)));
+                }
+            }
+        }
+        22 => {
+            // A host hangs: nobody hears it, and only its kernel still closes what was opened.
+            let length = rng.range(650 * MS, 3_000 * MS);
+            out.push((at, Fault::StallAgent(member, length)));
+            cut_off(member, at + rng.below(5 * MS), length, true, out);
+            let clients = [(member, CLIENTS), (CLIENTS, member)];
+            out.retain(|(_, fault)| {
+                !clients.iter().any(|(from, to)| *fault == Fault::Cut(*from, *to))
+            });
         }
         _ => {
             // A restore is rare, and of a copy that is a little older.

@@ -2,8 +2,9 @@
 
 use crate::agent::Maker;
 use crate::clock::Rates;
+use crate::database::Pace;
 use crate::fault::Plan;
-use crate::host::HOSTS;
+use crate::host::{HOSTS, MEMBERS};
 use crate::log::Log;
 use crate::rng::Rng;
 use crate::world::{Event, World};
@@ -95,6 +96,19 @@ fn prepare(world: &mut World) {
         world.hosts[host].clock.set_rates(rates, 0);
         let slow = world.rng.pick(&[1_000_000, 2_000_000, 8_000_000]);
         world.hosts[host].seat.sync = (100_000, slow);
+        world.hosts[host].database.pace = Pace {
+            sync: (50_000, world.rng.pick(&[400_000, 400_000, 4_000_000, 12_000_000])),
+            apply: (100_000, world.rng.pick(&[1_000_000, 4_000_000, 14_000_000])),
+        };
+    }
+    if world.rng.chance(300_000) {
+        // The worst that C4 allows: one host's kernel timers and clocks are slow, the other's clocks are fast.
+        let slow = world.rng.pick(&MEMBERS);
+        let rates =
+            |fast: i64| Rates { boot: fast * 84_900, raw: fast * 4_900, timer: fast * 100_000 };
+        for host in MEMBERS {
+            world.hosts[host].clock.set_rates(rates(if host == slow { -1 } else { 1 }), 0);
+        }
     }
     world.net.delay =
         world.rng.pick(&[(80_000, 300_000), (150_000, 400_000), (500_000, 3_000_000)]);

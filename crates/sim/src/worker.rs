@@ -130,29 +130,22 @@ impl World {
     /// The core asks for a step.
     pub fn queue_database(&mut self, host: usize, id: CommandId, step: DatabaseStep) {
         let run = self.session(host);
-        match step {
-            DatabaseStep::Kill => {
-                let after = self.rng.range(2_000_000, 15_000_000);
-                self.after(after, Event::KillDatabase { host, run, id });
-            }
-            DatabaseStep::Marker { token } => {
-                let n = self.next_op(host);
-                if let Some(agent) = &mut self.hosts[host].agent {
-                    agent.worker.markers.insert(n, id);
-                }
-                self.say(host, n, Op::Marker(token));
-                self.after(
-                    bound(&DatabaseStep::Marker { token }),
-                    Event::Patience { host, run, id },
-                );
-            }
-            step => {
-                if let Some(agent) = &mut self.hosts[host].agent {
-                    agent.worker.queue.push_back((id, step));
-                }
-                self.next_database_step(host);
-            }
+        if step == DatabaseStep::Kill {
+            let after = self.rng.range(2_000_000, 15_000_000);
+            return self.after(after, Event::KillDatabase { host, run, id });
         }
+        if let DatabaseStep::Marker { token } = step {
+            let n = self.next_op(host);
+            if let Some(agent) = &mut self.hosts[host].agent {
+                agent.worker.markers.insert(n, id);
+            }
+            self.say(host, n, Op::Marker(token));
+            return self.after(bound(&step), Event::Patience { host, run, id });
+        }
+        if let Some(agent) = &mut self.hosts[host].agent {
+            agent.worker.queue.push_back((id, step));
+        }
+        self.next_database_step(host);
     }
 
     fn next_database_step(&mut self, host: usize) {
@@ -220,11 +213,25 @@ impl World {
                 let at = OpRef { session: run, connection: 0, n };
                 self.after(1_000, Event::SqlReply { host, at, reply });
             }
-            part => {
+            Part::Keep(..)
+            | Part::Start
+            | Part::Compare(_)
+            | Part::Save(_)
+            | Part::UndoBegin
+            | Part::Undo(_)
+            | Part::UndoEnd
+            | Part::Clone(..) => {
                 let after = match part {
                     Part::Start => self.rng.range(300_000_000, 900_000_000),
                     Part::Clone(..) => self.rng.range(300_000_000, 2_000_000_000),
-                    _ => self.rng.range(500_000, 8_000_000),
+                    Part::Sql(_)
+                    | Part::NeedDrained
+                    | Part::Keep(..)
+                    | Part::Compare(_)
+                    | Part::Save(_)
+                    | Part::UndoBegin
+                    | Part::Undo(_)
+                    | Part::UndoEnd => self.rng.range(500_000, 8_000_000),
                 };
                 self.begin_part(host, &part);
                 self.after(after, Event::Part { host, run, n, part });
@@ -491,17 +498,16 @@ impl World {
 
     /// Something inside a server.
     pub fn database_event(&mut self, host: usize, event: DbEvent) {
-        match event {
-            DbEvent::Connect(n) if n == self.hosts[host].database.tries => self.connect(host),
-            DbEvent::Connect(_) => {}
-            event => self.with_database(host, |db, ledger, rng, out| match event {
-                DbEvent::Synced(id) => db.synced(id, ledger, rng, out),
-                DbEvent::Apply => db.apply(ledger, rng, out),
-                DbEvent::Bound(at) => db.bound(at, ledger, rng, out),
-                DbEvent::StopReceiver(at) => db.stop_receiver(at, out),
-                DbEvent::Connect(_) => {}
-            }),
+        if event == DbEvent::Connect(self.hosts[host].database.tries) {
+            return self.connect(host);
         }
+        self.with_database(host, |db, ledger, rng, out| match event {
+            DbEvent::Synced(id) => db.synced(id, ledger, rng, out),
+            DbEvent::Apply => db.apply(ledger, rng, out),
+            DbEvent::Bound(at) => db.bound(at, ledger, rng, out),
+            DbEvent::StopReceiver(at) => db.stop_receiver(at, out),
+            DbEvent::Connect(_) => {}
+        });
     }
 
     /// What a server did to the world.

@@ -337,12 +337,10 @@ impl World {
         if let Some(until) = self.hosts[host].paused {
             return Some(until);
         }
-        let stalled = match event {
-            Event::Sql { host, .. } | Event::Database { host, .. } => {
-                self.hosts[*host].database.server.as_ref().map_or(0, |server| server.stalled)
-            }
-            _ => 0,
-        };
+        if !matches!(event, Event::Sql { .. } | Event::Database { .. }) {
+            return None;
+        }
+        let stalled = self.hosts[host].database.server.as_ref().map_or(0, |server| server.stalled);
         (stalled > self.now).then_some(stalled)
     }
 
@@ -508,10 +506,9 @@ impl World {
     fn note_shown(&mut self) {
         for host in MEMBERS {
             let h = &self.hosts[host];
-            if h.was_open && h.paused.is_none() && h.thawing <= self.now {
-                if let Some(server) = &h.database.server {
-                    self.ledger.acknowledged.add(&server.visible);
-                }
+            let serves = h.was_open && h.paused.is_none() && h.thawing <= self.now;
+            if let Some(server) = h.database.server.as_ref().filter(|_| serves) {
+                self.ledger.acknowledged.add(&server.visible);
             }
         }
     }

@@ -14,7 +14,7 @@ mod sql;
 mod tests;
 
 pub use replication::{Dump, Stream};
-pub use server::{Commit, Database, DbEvent, Effect, Open, Server, Who};
+pub use server::{Commit, Database, DbEvent, Effect, Open, Pace, Server, Who};
 pub use sql::{Op, OpRef, Reply};
 
 use regent_core::id::{AttemptId, Incarnation, NodeId};

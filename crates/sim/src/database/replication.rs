@@ -150,7 +150,8 @@ impl Database {
             out.push(Effect::Send(connection, Stream::Confirm { index }));
         }
         if server.applier == Thread::Running && !server.applying {
-            out.push(Effect::Later(rng.range(50_000, 500_000), DbEvent::Apply));
+            let (least, most) = self.pace.apply;
+            out.push(Effect::Later(rng.range(least, most), DbEvent::Apply));
         }
     }
 

@@ -24,6 +24,23 @@ pub struct Database {
     pub starts: u64,
     /// Connects of the receiver, ever: an older one's event is void.
     pub tries: u64,
+    /// How fast it is.
+    pub pace: Pace,
+}
+
+/// How fast a database is, least and most, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// One commit reaches the disk.
+    pub sync: (u64, u64),
+    /// The applier turns to its next transaction.
+    pub apply: (u64, u64),
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { sync: (50_000, 400_000), apply: (100_000, 1_000_000) }
+    }
 }
 
 /// One start of the server.
@@ -305,7 +322,8 @@ impl Database {
         self.files.binlog.push(id);
         self.files.logged.insert(id);
         server.open.push(Open { id, index, who, waiting: false });
-        out.push(Effect::Later(rng.range(50_000, 400_000), DbEvent::Synced(id)));
+        let (least, most) = self.pace.sync;
+        out.push(Effect::Later(rng.range(least, most), DbEvent::Synced(id)));
     }
 
     /// The disk has a commit, and with it everything before: it goes to replicas, waits if strict, or is done.
@@ -374,7 +392,8 @@ impl Database {
                 Who::Applier => {
                     self.files.note_applied(commit.id, ledger);
                     server.applying = false;
-                    out.push(Effect::Later(rng.range(100_000, 1_000_000), DbEvent::Apply));
+                    let (least, most) = self.pace.apply;
+                    out.push(Effect::Later(rng.range(least, most), DbEvent::Apply));
                 }
             }
         }
