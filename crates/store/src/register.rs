@@ -28,7 +28,7 @@ pub trait Register: Send {
 
     /// Proposes to replace the version that the swap expects: `Won`, `Lost`, `Unknown` (rule R5),
     /// `WentBack` (rule R2) or `Refused`. One is outstanding at a time: a new one gives up an
-    /// older one, which is then answered `Unknown`.
+    /// older one, which is then answered `Unknown`, or `Refused` if it was not sent yet.
     fn compare_and_swap(&self, id: RequestId, swap: Swap, storing: Storing);
 
     /// Has the newest decided value that is known here told to [`Outbox::watch`] now, as every

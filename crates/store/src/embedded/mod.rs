@@ -15,5 +15,5 @@ mod record;
 mod thread;
 mod voting;
 
-pub use record::{Kept, OpenError, RecordFile};
-pub use thread::{Admit, Clock, Config, Event, Handle, Request, start};
+pub use record::{Disk, Kept, OpenError, RecordFile};
+pub use thread::{Admit, Clock, Config, Event, Handle, Request, start, start_on};

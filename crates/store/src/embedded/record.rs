@@ -34,6 +34,13 @@ pub struct Kept {
     pub high: u64,
 }
 
+/// Where a node keeps it: the record file, or a disk that a test makes hang or fail.
+pub trait Disk: Send + 'static {
+    /// Stores, and returns when it is durable (rule R1). After an error it keeps what it kept
+    /// before, or this; the next call stores all anew.
+    fn store(&mut self, kept: &Kept) -> io::Result<()>;
+}
+
 /// Why a record file was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -107,10 +114,11 @@ impl RecordFile {
         record.store(&kept).map_err(io)?;
         Ok((record, kept))
     }
+}
 
-    /// Stores, and returns when it is durable (rule R1). After an error the file still keeps what
-    /// it kept before, and the next call writes the same slot again.
-    pub fn store(&mut self, kept: &Kept) -> io::Result<()> {
+impl Disk for RecordFile {
+    /// After an error the slot that was being written is written again.
+    fn store(&mut self, kept: &Kept) -> io::Result<()> {
         let sequence = self.sequence + 1;
         let copy = copy(sequence, &encode_kept(&kept.standing, kept.high))?;
         let slot = slot_start(sequence);

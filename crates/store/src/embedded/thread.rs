@@ -3,7 +3,7 @@
 //! It never touches a disk or waits for a link. A swap asked for with [`Storing::Before`] waits
 //! until the voter thread has stored the version that it expects (rules R2 and D7).
 
-use super::record::{OpenError, RecordFile};
+use super::record::{Disk, Kept, OpenError, RecordFile};
 use super::voting::{self, Voting, cluster_of};
 use crate::cell::{
     Answer, Attempt, BYTES_MAX, Body, ClusterId, Message, NodeId, Proposer, Record, Refusal, Seat,
@@ -11,6 +11,7 @@ use crate::cell::{
 };
 use crate::register::{Outbox, Register, RequestId, Storing};
 use std::collections::VecDeque;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -99,16 +100,30 @@ pub struct Admit {
     pub instead_of: NodeId,
 }
 
-/// Starts the two threads of the register on this node.
+/// Opens the record file, or creates it, and starts the two threads of the register.
 pub fn start(config: Config, clock: Clock, outbox: Arc<dyn Outbox>) -> Result<Handle, OpenError> {
     let (file, kept) = RecordFile::open(&config.path)?;
+    let path = config.path.clone();
+    start_on(Box::new(file), kept, config, clock, outbox)
+        .map_err(|source| OpenError::Io { path, source })
+}
+
+/// Starts the two threads of the register on a disk that keeps `kept`.
+pub fn start_on(
+    disk: Box<dyn Disk>,
+    kept: Kept,
+    config: Config,
+    clock: Clock,
+    outbox: Arc<dyn Outbox>,
+) -> io::Result<Handle> {
     let (register, inputs) = sync_channel(QUEUE);
     let (voter, work) = sync_channel(voting::QUEUE);
+    let cluster = cluster_of(&kept.standing);
     let voting = Voting {
         me: config.me,
-        voter: Voter::new(kept.standing.clone()),
+        voter: Voter::new(kept.standing),
         high: kept.high,
-        file,
+        disk,
         random: config.seed.rotate_left(32) ^ config.run,
         inputs: work,
         register: register.clone(),
@@ -127,19 +142,12 @@ pub fn start(config: Config, clock: Clock, outbox: Arc<dyn Outbox>) -> Result<Ha
         admission: None,
         config,
     };
-    if let Some(cluster) = cluster_of(&kept.standing) {
+    if let Some(cluster) = cluster {
         state.belong(cluster);
     }
-    let io = |path: &std::path::Path, source| OpenError::Io { path: path.to_owned(), source };
-    let path = state.config.path.clone();
-    let voter_thread = std::thread::Builder::new()
-        .name("voter".to_owned())
-        .spawn(move || voting.run())
-        .map_err(|error| io(&path, error))?;
-    let register_thread = std::thread::Builder::new()
-        .name("register".to_owned())
-        .spawn(move || state.run(&inputs))
-        .map_err(|error| io(&path, error))?;
+    let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let voter_thread = spawn("voter").spawn(move || voting.run())?;
+    let register_thread = spawn("register").spawn(move || state.run(&inputs))?;
     Ok(Handle { register, voter, outbox, threads: vec![register_thread, voter_thread] })
 }
 

@@ -3,7 +3,7 @@
 //! It takes all messages that wait, lets the voter react, stores once, and only then sends the
 //! replies (rule R1). If the store fails or hangs, this vote is silent, and nothing else is.
 
-use super::record::{Kept, RecordFile};
+use super::record::{Disk, Kept};
 use super::thread::Input;
 use crate::cell::{Answer, ClusterId, Message, NodeId, Record, Refusal, Standing, Voter, VoterId};
 use crate::register::{Fault, Outbox, RequestId};
@@ -30,7 +30,7 @@ pub(super) struct Voting {
     pub(super) me: NodeId,
     pub(super) voter: Voter,
     pub(super) high: u64,
-    pub(super) file: RecordFile,
+    pub(super) disk: Box<dyn Disk>,
     /// State of the generator for voter ids.
     pub(super) random: u64,
     pub(super) inputs: Receiver<Work>,
@@ -98,7 +98,7 @@ impl Voting {
 
     fn store(&mut self) -> std::io::Result<()> {
         let kept = Kept { standing: self.voter.standing().clone(), high: self.high };
-        self.file.store(&kept)
+        self.disk.store(&kept)
     }
 
     /// All of this is durable: say it.

@@ -42,8 +42,8 @@ pub struct Bounds {
     pub gives_up: bool,
     /// Learn messages reach the other proposer (newcomers always get theirs).
     pub views: bool,
-    /// Messages that can have no effect any more are forgotten, which joins states. Not where a
-    /// voter loses its disk, and with it what made them void.
+    /// Messages that can have no effect any more are forgotten, which joins states; those to
+    /// voters not where a voter may lose its disk, and with it what made them void.
     pub forgets: bool,
     pub mistake: Option<Mistake>,
 }
@@ -258,6 +258,9 @@ impl World {
         let Packet { to, from, message } = self.packets.get(packet);
         let outstanding = |by: u16| self.proposers.get(state.proposers[by as usize]).outstanding();
         let promised = |node: u16| {
+            if self.bounds.emptied > 0 {
+                return None;
+            }
             let record = self.voters.get(state.voters[node as usize]).record();
             record.map(|record| (record.promised, record.accepted))
         };
