@@ -539,7 +539,7 @@ async fn serve_as_node(
     let mut journal = Journal::start(&life.place.journal());
     journal.begin(now, format!("{identity:?} {record:?} {:?}", life.settings.spec()));
     let node = Node::new(identity, life.settings.spec(), record, now);
-    let (commands, carried) = mpsc::channel();
+    let (commands, carried) = mpsc::sync_channel(driver::COMMANDS);
     let waiting = Waiting::default();
     let dispatcher = Dispatcher {
         me: me.id,

@@ -30,7 +30,13 @@ pub enum Word {
 /// Requests of operators that wait for core's answer.
 #[derive(Clone, Default)]
 pub struct Waiting {
-    inner: Arc<Mutex<(u64, HashMap<u64, oneshot::Sender<Answer>>)>>,
+    inner: Arc<Mutex<Entered>>,
+}
+
+#[derive(Default)]
+struct Entered {
+    last: u64,
+    open: HashMap<u64, oneshot::Sender<Answer>>,
 }
 
 impl Waiting {
@@ -38,16 +44,16 @@ impl Waiting {
     pub fn enter(&self) -> (RequestId, oneshot::Receiver<Answer>) {
         let (answer, waiting) = oneshot::channel();
         let mut inner = self.inner.lock().expect("nothing panics while it holds this");
-        inner.0 += 1;
-        let id = inner.0;
-        inner.1.retain(|_, waiting| !waiting.is_closed());
-        inner.1.insert(id, answer);
+        inner.last += 1;
+        let id = inner.last;
+        inner.open.retain(|_, waiting| !waiting.is_closed());
+        inner.open.insert(id, answer);
         (RequestId(id), waiting)
     }
 
     fn answer(&self, request: RequestId, answer: Answer) {
         let mut inner = self.inner.lock().expect("nothing panics while it holds this");
-        if let Some(waiting) = inner.1.remove(&request.0) {
+        if let Some(waiting) = inner.open.remove(&request.0) {
             // Who asked may have gone.
             waiting.send(answer).ok();
         }

@@ -10,17 +10,21 @@ use regent_adapters::notify::Notify;
 use regent_core::command::{Action, Command, GateStep, Outcome};
 use regent_core::node::{Input, Node, NodeStatus};
 use regent_core::time::{Span, Time};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What may wait for the lease thread: a minute of reports and views while it is stalled, after which it is dead.
 const QUEUE: usize = 4096;
 
+/// What may wait for the dispatcher, which never waits itself: core has some dozens under way at most.
+pub const COMMANDS: usize = 1024;
+
 /// Its priority among real-time threads: above ordinary ones, below the kernel's own (which start at 50).
 const PRIORITY: u8 = 20;
 
-/// What the lease thread takes.
+/// What the lease thread takes. Inputs differ in size; boxing each would cost more than the room in the queue.
+#[expect(clippy::large_enum_variant, reason = "nearly every event is an input")]
 pub enum Event {
     /// For core.
     Input(Input),
@@ -84,7 +88,7 @@ pub struct Driver {
     /// Its queue.
     pub events: Receiver<Event>,
     /// Where commands go that it does not carry out itself.
-    pub commands: Sender<Command>,
+    pub commands: SyncSender<Command>,
     /// What is written down.
     pub journal: Journal,
     /// Who watches it.
@@ -159,8 +163,11 @@ impl Driver {
                 | Action::Send(_)
                 | Action::Tell(_)
                 | Action::Answer { .. } => {
-                    // Without a dispatcher the process is ending.
-                    self.commands.send(command).ok();
+                    if let Err(TrySendError::Full(command)) = self.commands.try_send(command) {
+                        let outcome = Outcome::Failed("the dispatcher does not follow".into());
+                        let id = command.id;
+                        self.feed(Input::Outcome { id, outcome }, (self.clock)());
+                    }
                 }
             }
         }

@@ -179,10 +179,9 @@ impl Frame<'_> {
 
     /// What a node said before it fell silent is no knowledge of where it is now.
     fn forget(&self, node: &mut api::NodeStatus) {
-        node.reason = match node.role {
-            api::Role::Unknown => String::new(),
-            other => format!("was {} when last heard", other.word()),
-        };
+        if node.role != api::Role::Unknown {
+            node.reason = format!("was {} when last heard", node.role.word());
+        }
         node.role = api::Role::Unknown;
         node.serving = false;
         node.database = node.database.take().map(|_| unknown());

@@ -68,9 +68,10 @@ pub fn load<'n>(
 ) -> Result<Identity, TlsError> {
     let path = |name: &str| dir.join(name);
     let file = |name: &str, e: rustls::pki_types::pem::Error| {
-        let why = match e {
-            rustls::pki_types::pem::Error::Io(e) => e.to_string(),
-            other => format!("no PEM of this kind: {other}"),
+        let why = if let rustls::pki_types::pem::Error::Io(e) = &e {
+            e.to_string()
+        } else {
+            format!("no PEM of this kind: {e}")
         };
         TlsError::File(path(name), why)
     };

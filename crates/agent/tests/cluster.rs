@@ -1,11 +1,13 @@
 //! Three agents in one process, on loopback, with the kernel and the database replaced: how a cluster comes to be,
 //! renews, answers, and is found again after a restart.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "any other answer fails the test")]
 
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_agent::agent::{Ending, Life, live};
 use regent_agent::driver::{Gate, Inputs};
 use regent_agent::events::Events;
-use regent_agent::host::{Host, Later};
+use regent_agent::host::{Host, Later, Opened};
 use regent_agent::place::Place;
 use regent_agent::transport::{Pace, Stream, Transport};
 use regent_agent::{ca, config, tls};
@@ -18,7 +20,6 @@ use regent_core::command::{
 use regent_core::id::{CommandId, Incarnation, NodeId};
 use regent_core::node::Input;
 use regent_core::observe::{DatabaseFacts, Position, ServiceId, Thread, UnitState};
-use regent_core::time::Span;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -76,7 +77,7 @@ impl ToyHost {
 }
 
 impl Host for ToyHost {
-    fn gate(&self) -> Result<(Box<dyn Gate>, [Option<Span>; 2]), String> {
+    fn gate(&self) -> Result<Opened, String> {
         Ok((Box::new(NoGate), [None, None]))
     }
 

@@ -1,4 +1,5 @@
 //! The configuration: what is accepted, and how each mistake is told.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use regent_agent::config::{self, settings::PORT};
 use regent_core::id::NodeId;

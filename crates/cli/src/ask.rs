@@ -86,13 +86,16 @@ fn done(text: &str) -> ApiResult {
 
 fn local(socket: &Path, patience: Duration) -> Result<UnixStream, Refusal> {
     let refuse = |error: io::Error| {
-        let (reason, remedy) = match error.kind() {
-            io::ErrorKind::PermissionDenied => ("permission denied", "run this command as root"),
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => (
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        let (reason, remedy) = if error.kind() == io::ErrorKind::PermissionDenied {
+            ("permission denied", "run this command as root")
+        } else if absent.contains(&error.kind()) {
+            (
                 "it does not run here",
                 "systemctl start regent (regent-witness on the witness), or ask another node with --node NAME",
-            ),
-            _ => ("it cannot be asked", "systemctl status regent"),
+            )
+        } else {
+            ("it cannot be asked", "systemctl status regent")
         };
         Refusal {
             kind: RefusalKind::Unreachable,

@@ -13,13 +13,16 @@ use regent_core::observe::ServiceId;
 use regent_core::time::Span;
 use std::pin::Pin;
 
+/// The kernel's filter, and what its slots have left.
+pub type Opened = (Box<dyn Gate>, [Option<Span>; 2]);
+
 /// A future that owns what it needs.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The hands of the agent. No method blocks: each hands its work on, and the outcome comes to [`Inputs`].
 pub trait Host: Send + Sync + 'static {
     /// The kernel's filter for the lease thread, and what an earlier run left in its slots.
-    fn gate(&self) -> Result<(Box<dyn Gate>, [Option<Span>; 2]), String>;
+    fn gate(&self) -> Result<Opened, String>;
 
     /// From now on observations and outcomes go there. Called once, within the runtime. Without a cluster
     /// (`serves` is false) nothing of the host is taken over or watched.

@@ -1,7 +1,7 @@
 //! The host that the agent runs on: kernel, systemd, MariaDB.
 
 use super::worker::{UnitNews, Work, Worker};
-use super::{Host, Later};
+use super::{Host, Later, Opened};
 use crate::config::Settings;
 use crate::config::settings::Member;
 use crate::driver::{Gate, Inputs};
@@ -31,6 +31,9 @@ const SERVICE_START: Span = Span::millis(60_000);
 /// How long the kernel may take to empty a cgroup after SIGKILL.
 const KILL: Span = Span::millis(10_000);
 
+/// How many changes of the address wait: a move has four, and nothing begins another meanwhile.
+const ADDRESSES: usize = 64;
+
 /// This host.
 pub struct RealHost {
     settings: Settings,
@@ -44,7 +47,7 @@ pub struct RealHost {
 /// What exists once the runtime does.
 struct Begun {
     inputs: Inputs,
-    addresses: mpsc::Sender<(CommandId, AddressStep)>,
+    addresses: mpsc::SyncSender<(CommandId, AddressStep)>,
     worker: Worker,
     units: watch::Receiver<Option<Units>>,
     runtime: tokio::runtime::Handle,
@@ -161,8 +164,8 @@ impl RealHost {
     }
 
     /// One thread, so that changes of the address keep their order.
-    fn carry_addresses(&self, inputs: Inputs) -> mpsc::Sender<(CommandId, AddressStep)> {
-        let (queue, steps) = mpsc::channel::<(CommandId, AddressStep)>();
+    fn carry_addresses(&self, inputs: Inputs) -> mpsc::SyncSender<(CommandId, AddressStep)> {
+        let (queue, steps) = mpsc::sync_channel::<(CommandId, AddressStep)>(ADDRESSES);
         let (vip, egress) = (self.vip.clone(), Arc::clone(&self.egress));
         let carried = std::thread::Builder::new().name("address".into()).spawn(move || {
             for (id, step) in steps {
@@ -204,7 +207,7 @@ impl Gate for RealGate {
 }
 
 impl Host for RealHost {
-    fn gate(&self) -> Result<(Box<dyn Gate>, [Option<Span>; 2]), String> {
+    fn gate(&self) -> Result<Opened, String> {
         let mut gate = gate::Gate::open(self.vip.address(), &self.interface)
             .map_err(|e| format!("failed to {e}"))?;
         let slots = gate.slots().map_err(|e| format!("failed to {e}"))?;
@@ -242,8 +245,8 @@ impl Host for RealHost {
     }
 
     fn address(&self, id: CommandId, step: AddressStep) {
-        if self.begun().addresses.send((id, step)).is_err() {
-            let outcome = Outcome::Failed("the thread for addresses is gone".into());
+        if self.begun().addresses.try_send((id, step)).is_err() {
+            let outcome = Outcome::Failed("the thread for addresses does not follow".into());
             self.begun().inputs.put(Input::Outcome { id, outcome });
         }
     }
@@ -324,7 +327,11 @@ fn expect_done(
     match outcome {
         Outcome::Database { result: StepResult::Done, facts } => Ok(facts),
         Outcome::Database { result, .. } => Err(format!("failed to {doing}: {result:?}")),
-        other => Err(format!("failed to {doing}: {other:?}")),
+        other @ (Outcome::Done
+        | Outcome::Failed(_)
+        | Outcome::Clock(_)
+        | Outcome::Swap(_)
+        | Outcome::Peer { .. }) => Err(format!("failed to {doing}: {other:?}")),
     }
 }
 

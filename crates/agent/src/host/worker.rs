@@ -124,22 +124,22 @@ impl Worker {
     }
 
     async fn carry(&self, step: DatabaseStep, to: Waiter) {
-        match step {
-            DatabaseStep::Kill => {
-                let outcome = match self.kill().await {
-                    Ok(()) => Outcome::Database { result: StepResult::Done, facts: None },
-                    Err(why) => Outcome::Database { result: StepResult::Failed(why), facts: None },
-                };
-                answer(&self.inputs, to, outcome);
+        if step == DatabaseStep::Kill {
+            let result = match self.kill().await {
+                Ok(()) => StepResult::Done,
+                Err(why) => StepResult::Failed(why),
+            };
+            return answer(&self.inputs, to, Outcome::Database { result, facts: None });
+        }
+        if step != DatabaseStep::Start {
+            return self.hand(step, None, to).await;
+        }
+        match self.start_unit().await {
+            Ok(()) => self.hand(DatabaseStep::TakeControl, Some(CONTROL_MS), to).await,
+            Err(why) => {
+                let result = StepResult::Failed(why);
+                answer(&self.inputs, to, Outcome::Database { result, facts: None });
             }
-            DatabaseStep::Start => {
-                if let Err(why) = self.start_unit().await {
-                    let result = StepResult::Failed(why);
-                    return answer(&self.inputs, to, Outcome::Database { result, facts: None });
-                }
-                self.hand(DatabaseStep::TakeControl, Some(CONTROL_MS), to).await;
-            }
-            other => self.hand(other, None, to).await,
         }
     }
 

@@ -97,9 +97,10 @@ async fn greet(
 
 /// TLS alerts come as invalid data; a connection that breaks on the way is merely lost.
 fn lost_or_unknown(error: io::Error) -> DialError {
-    match error.kind() {
-        io::ErrorKind::InvalidData => DialError::Identity(error),
-        _ => DialError::Unreachable(error),
+    if error.kind() == io::ErrorKind::InvalidData {
+        DialError::Identity(error)
+    } else {
+        DialError::Unreachable(error)
     }
 }
 
