@@ -124,5 +124,10 @@ pub(crate) fn remove_everywhere(address: IpAddr) -> Result<Applied, VipError> {
     address::remove(address)
 }
 
+/// The kernel's number of this interface.
+pub(crate) fn interface_index(interface: &str) -> Result<u32, VipError> {
+    link::index_of(interface)
+}
+
 #[cfg(test)]
 mod tests;

@@ -447,6 +447,55 @@ fn a_flush_is_noticed_and_mended() {
     assert_eq!(seen(&segment, PEER, vip), OPEN, "and may be opened again");
 }
 
+/// The gate is loaded before the network is up, and interfaces come and go. (Newer kernels keep a hook by its
+/// interface's name; older ones drop it with the interface.)
+#[test]
+fn an_interface_that_comes_later_is_guarded_too() {
+    let Some(segment) = segment(&[HERE]) else { return };
+    let (vip, late) = (vip4(), "late0");
+    let address = Vip::new(vip, 24, late);
+    let make =
+        "ip link add late0 type veth peer name late1; ip link set late0 up; ip link set late1 up";
+    // A stalled agent announces, and the other end of the cable listens.
+    let leaks = || {
+        segment.on(HERE, || {
+            let (tell, told) = mpsc::channel();
+            let other_end = Vip::new(vip, 24, "late1");
+            let on = move |mac| tell.send(mac).unwrap();
+            let _watch = crate::vip::stranger::watch(&other_end, vec![], on).unwrap();
+            drop(address.announce(false, || true));
+            told.recv_timeout(Duration::from_millis(200)).is_ok()
+        })
+    };
+    segment.on(HERE, || assert_eq!(load(vip, late).unwrap(), Loaded::Fresh));
+    let mut gate = segment.on(HERE, || Gate::open(vip, late).unwrap());
+    gate.arm(Slot::Zero, LONG).unwrap();
+    gate.enable(Slot::Zero).unwrap();
+    segment.sh(HERE, make);
+    let mut gate = segment.on(HERE, || Gate::open(vip, late).unwrap());
+    if !gate.egress() {
+        eprintln!("SKIPPED an interface that comes later: this kernel has no egress hook");
+        return;
+    }
+    assert!(gate.slots().unwrap()[0].is_some(), "what was armed stays armed");
+    gate.arm(Slot::Zero, LONG).unwrap();
+    gate.enable(Slot::Zero).unwrap();
+    assert!(leaks(), "open");
+    gate.close().unwrap();
+    assert!(!leaks(), "closed");
+
+    let (tell, told) = mpsc::channel();
+    let _watch =
+        segment.on(HERE, || watch(vip, late, move |event| tell.send(event).unwrap()).unwrap());
+    segment.sh(HERE, &format!("ip link del late0; {make}"));
+    until("the hook on the new interface", Duration::from_secs(5), || !leaks());
+    gate.arm(Slot::One, LONG).unwrap();
+    gate.enable(Slot::One).unwrap();
+    assert!(leaks(), "and may be opened again");
+    let broken = told.try_iter().find(|event| matches!(event, GateEvent::Broken { .. }));
+    assert_eq!(broken, None, "the VIP never passed");
+}
+
 fn an_announcement_leaves_only_while_open(vip: IpAddr) {
     let Some(segment) = segment(&[HERE, PEER]) else { return };
     let mut gate = host(&segment, vip);

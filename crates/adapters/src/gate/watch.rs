@@ -6,7 +6,7 @@
 
 use super::GateError;
 use super::rules::TABLE;
-use super::table::{Damage, damage, load};
+use super::table::{Damage, damage, has_egress, load};
 use crate::netlink::{Socket, attribute, messages, text};
 use crate::vip;
 use regent_core::time::Span;
@@ -74,7 +74,7 @@ pub fn watch(
     let interface = interface.to_owned();
     let thread = std::thread::Builder::new()
         .name("gate-watch".into())
-        .spawn(move || Watcher { socket, stopped, vip, interface, on }.run())
+        .spawn(move || Watcher { socket, stopped, vip, interface, index: None, on }.run())
         .map_err(|_| GateError::NotThere("no thread left"))?;
     Ok(Watch { stop, thread: Some(thread) })
 }
@@ -84,6 +84,8 @@ struct Watcher<F> {
     stopped: OwnedFd,
     vip: IpAddr,
     interface: String,
+    /// The interface as it was last seen: one that was made anew has a new number.
+    index: Option<u32>,
     on: F,
 }
 
@@ -135,6 +137,7 @@ impl<F: Fn(GateEvent)> Watcher<F> {
             found = damage(self.vip, &self.interface);
         }
         let what = match found {
+            Ok(None) if self.is_unguarded_anew() => return self.mend(started),
             Ok(None) => return,
             // The VIP cannot pass: nothing is taken away.
             Ok(Some(Damage::Egress)) => return self.mend(started),
@@ -151,6 +154,14 @@ impl<F: Fn(GateEvent)> Watcher<F> {
             (self.on)(GateEvent::Failed { reason: error.to_string() });
         }
         self.mend(started);
+    }
+
+    /// The interface came, or came back, and has no egress hook of ours. Said once, since the kernel may have none.
+    fn is_unguarded_anew(&mut self) -> bool {
+        let index = vip::interface_index(&self.interface).ok();
+        let anew = index.is_some() && index != self.index;
+        self.index = index;
+        anew && matches!(has_egress(), Ok(false))
     }
 
     fn mend(&mut self, started: Instant) {
