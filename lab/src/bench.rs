@@ -5,7 +5,7 @@ use comfy_table::presets;
 use comfy_table::{CellAlignment, Table};
 
 use crate::demo::{stage, table};
-use crate::fault::{Fault, Outcome, STORY, Watched};
+use crate::fault::{Fault, Outcome, STORY, SYNC_BAR_MS, Watched};
 use crate::gap::median;
 use crate::{diagnose, say};
 
@@ -52,6 +52,8 @@ pub fn moves(runs: u32, name: Option<String>) -> Result<bool> {
         "bar",
         "service gap: median (all)",
         "bar",
+        "in sync again: median (all)",
+        "bar",
     ]);
     for fault in STORY {
         let of: Vec<&Outcome> =
@@ -59,13 +61,18 @@ pub fn moves(runs: u32, name: Option<String>) -> Result<bool> {
         let client: Vec<u64> = of.iter().map(|outcome| outcome.client_gap_ms).collect();
         let service: Vec<u64> = of.iter().map(|outcome| outcome.service_gap_ms).collect();
         let (client_bar, service_bar) = bars(fault);
+        let sync: Vec<u64> = of.iter().filter_map(|outcome| outcome.in_sync_ms).collect();
+        let sync_bar = fault.leaves_both_alive().then_some(SYNC_BAR_MS);
         is_met &= meets(&client, client_bar) && meets(&service, service_bar);
+        is_met &= meets(&sync, sync_bar);
         medians.add_row([
             fault.name().to_owned(),
             shown(&client),
             bar(&client, client_bar),
             shown(&service),
             bar(&service, service_bar),
+            shown(&sync),
+            bar(&sync, sync_bar),
         ]);
     }
     for column in medians.column_iter_mut().skip(1) {

@@ -21,6 +21,9 @@ const STEADY: Duration = Duration::from_millis(1000);
 /// Applying the last rows on a standby that is in sync.
 const APPLY: Duration = Duration::from_secs(10);
 
+/// The bar: a move that leaves both nodes alive is in sync again by then.
+pub const SYNC_BAR_MS: u64 = 10_000;
+
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -58,6 +61,14 @@ impl Fault {
             Fault::PowerOff => "power-off",
             Fault::Return => "return",
             Fault::Cut => "cut",
+        }
+    }
+
+    /// Whether both hosts live and hear each other all the time.
+    pub fn leaves_both_alive(self) -> bool {
+        match self {
+            Fault::Switchover | Fault::MariadbKill | Fault::ServiceKill => true,
+            Fault::PowerOff | Fault::Return | Fault::Cut => false,
         }
     }
 

@@ -1,9 +1,10 @@
 //! Builds what the lab runs and hands over to it. The lab is a program of its own, built in the
 //! same profile as the product, so that measuring costs as little as what is measured.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::sh;
 
@@ -16,6 +17,12 @@ pub fn everything(dev: bool) -> Result<()> {
 /// The lab alone.
 pub fn lab_only(dev: bool) -> Result<()> {
     build(dev, &["regent-lab"])
+}
+
+/// Becomes the lab's program, as root: Ctrl-C reaches it alone, and it cleans up.
+pub fn hand_over(dev: bool, arguments: &[&str]) -> Result<u8> {
+    let mut command = sh::as_root(&program(dev).display().to_string());
+    Err(command.args(arguments).exec()).context("cannot start the lab")
 }
 
 /// Runs the lab's program as root and returns its exit code.

@@ -78,18 +78,18 @@ fn dispatch(command: Command) -> Result<u8> {
             packages::ensure()?;
             build::everything(dev)?;
             let keep = if keep { &["--keep"][..] } else { &[] };
-            build::lab(dev, &[&["demo"], keep].concat())
+            build::hand_over(dev, &[&["demo"], keep].concat())
         }
         Command::Test { no_lab } => test::run(no_lab),
         Command::Lint => lint::run(),
         Command::Sim { arguments } => build::sim(&arguments),
-        Command::Lab { arguments } => lab(&[], &arguments),
-        Command::Bench { arguments } => lab(&[], &arguments),
+        Command::Lab { arguments } => lab(&arguments),
+        Command::Bench { arguments } => lab(&arguments),
     }
 }
 
 /// Builds what the lab's command needs and hands over to it.
-fn lab(before: &[&str], arguments: &[String]) -> Result<u8> {
+fn lab(arguments: &[String]) -> Result<u8> {
     let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let dev = words.first() == Some(&"--dev");
     if dev {
@@ -104,5 +104,5 @@ fn lab(before: &[&str], arguments: &[String]) -> Result<u8> {
     } else {
         build::lab_only(dev)?;
     }
-    build::lab(dev, &[before, &words].concat())
+    build::hand_over(dev, &words)
 }

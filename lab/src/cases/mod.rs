@@ -12,9 +12,11 @@ use crate::{diagnose, say, sweep};
 
 mod agent_kill;
 mod agent_stop;
+mod hang;
 mod harness;
 mod moves;
 mod no_quorum;
+mod partition;
 mod witness_dead;
 
 /// How long a case goes on watching after its last step.
@@ -39,12 +41,16 @@ enum Run {
 }
 
 /// All of them.
-pub const ALL: [Case; 7] = [
+pub const ALL: [Case; 11] = [
     harness::CASE,
     moves::CASE,
     agent_kill::CASE,
     agent_stop::SHORT,
     agent_stop::LONG,
+    hang::CASE,
+    partition::BOTH_WAYS,
+    partition::DEAF,
+    partition::MUTE,
     witness_dead::CASE,
     no_quorum::CASE,
 ];
