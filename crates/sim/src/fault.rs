@@ -10,6 +10,7 @@ use crate::world::{Event, World};
 use regent_core::command::Request;
 use regent_core::id::{BootId, NodeId, RequestId};
 use regent_core::node::Input;
+use regent_store::cell::Standing;
 
 const MS: u64 = 1_000_000;
 
@@ -22,6 +23,8 @@ pub struct Chaos {
     pub hot_ppm: u64,
     /// An older copy of each data directory, for [`Fault::Restore`].
     pub copies: [Option<Files>; 2],
+    /// A voter's disk was lost: with a second one the register would be gone.
+    pub voter_lost: bool,
     /// Requests of operators so far.
     pub requests: u64,
     /// Faults are over: one that was still to come does not.
@@ -74,6 +77,8 @@ pub enum Fault {
     Stranger(usize),
     /// The applier stops with an error.
     FailApplier(usize),
+    /// A voter's disk is lost: it comes back with nothing, and says nothing (R2). Only the first of a run is.
+    LoseVoter(usize),
     /// A copy of the data directory is put aside, for a restore.
     CopyData(usize),
     /// The data directory is put back to that copy, its server killed.
@@ -178,7 +183,11 @@ fn draw_fault(kind: u64, whom: Option<usize>, at: u64, rng: &mut Rng, out: &mut 
         17 => out.push((at, Fault::FlushGate(member))),
         18 => out.push((
             at,
-            if rng.coin() { Fault::FailApplier(member) } else { Fault::Stranger(member) },
+            match rng.below(4) {
+                0 => Fault::Stranger(member),
+                1 => Fault::LoseVoter(any),
+                2.. => Fault::FailApplier(member),
+            },
         )),
         19 => {
             // The agent is killed, and its next run is hit as soon as it looks around.
@@ -305,6 +314,7 @@ impl World {
             Fault::FailApplier(host) => {
                 self.hosts[host].database.fail_applier();
             }
+            Fault::LoseVoter(host) => self.lose_voter(host),
             Fault::CopyData(host) => {
                 let h = &self.hosts[host];
                 let quiet = h.database.server.as_ref().is_none_or(|s| s.open.is_empty());
@@ -345,6 +355,7 @@ impl World {
             Fault::FlushGate(host) => (*host, String::from("somebody flushes the filter")),
             Fault::Stranger(host) => (*host, String::from("a stranger answers for the VIP")),
             Fault::FailApplier(host) => (*host, String::from("the applier meets an error")),
+            Fault::LoseVoter(host) => (*host, String::from("the voter's disk is lost")),
             Fault::CopyData(host) => (*host, String::from("a copy of the data is put aside")),
             Fault::Restore(host) => (*host, String::from("the data are put back to that copy")),
             Fault::Switchover(to) => {
@@ -355,7 +366,8 @@ impl World {
         self.tell(host, "fault", || text);
     }
 
-    fn power_off(&mut self, host: usize) {
+    /// A host loses power.
+    pub fn power_off(&mut self, host: usize) {
         if !self.hosts[host].powered {
             return;
         }
@@ -426,6 +438,14 @@ impl World {
             h.clock.go_on(now);
             h.thawing = now + 800 * MS;
         }
+    }
+
+    fn lose_voter(&mut self, host: usize) {
+        if std::mem::replace(&mut self.chaos.voter_lost, true) {
+            return;
+        }
+        self.kill_agent(host, "killed, and its voter's disk is empty");
+        self.hosts[host].seat.disk = Standing::Vacant;
     }
 
     fn restore(&mut self, host: usize) {

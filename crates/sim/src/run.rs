@@ -18,6 +18,8 @@ const SECOND: u64 = 1_000_000_000;
 const WARM_UP: u64 = 12 * SECOND;
 /// After the last fault everything is well again within this.
 const HEALING: u64 = 40 * SECOND;
+/// With one node gone the other one serves within this.
+const ONE_GONE: u64 = 8 * SECOND;
 /// And stays well for this long.
 const CALM: u64 = SECOND;
 
@@ -73,6 +75,10 @@ pub fn run_seed(seed: u64, maker: Maker, spec: &Spec, log: Log) -> Outcome {
         healed_in = world.now - healing;
         let end = world.now + CALM;
         world.run_until(end);
+        // With a voter lost before, the other node would have no quorum (row 3).
+        if !blocked && seed.is_multiple_of(4) && !world.chaos.voter_lost {
+            lose_one(&mut world);
+        }
     }
     Outcome {
         seed,
@@ -143,6 +149,30 @@ fn until_well(world: &mut World, bound: u64, what: &str) {
                 Ok(()) => what.to_string(),
                 Err(violation) => format!("{what}: {}", violation.text),
             };
+            return world.violated(Violation { id: "V11", text });
+        }
+        let next = world.now + SECOND / 20;
+        world.run_until(next);
+    }
+}
+
+/// V11 with one node gone: the cluster is in sync, so nothing may block the other one.
+fn lose_one(world: &mut World) {
+    if world.violation.is_some() || world.picture(invariant::v11).is_err() {
+        return;
+    }
+    let gone = world.rng.pick(&MEMBERS);
+    world.tell(gone, "fault", || String::from("power off, for good"));
+    world.power_off(gone);
+    let end = world.now + ONE_GONE;
+    let serves = |world: &World| {
+        let h = &world.hosts[MEMBERS[usize::from(gone == MEMBERS[0])]];
+        h.answers(world.now)
+            && h.database.server.as_ref().is_some_and(|s| !s.read_only && !s.strict)
+    };
+    while world.violation.is_none() && !serves(world) {
+        if world.now >= end {
+            let text = String::from("one node is gone, and the other one does not serve");
             return world.violated(Violation { id: "V11", text });
         }
         let next = world.now + SECOND / 20;
