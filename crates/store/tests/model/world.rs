@@ -330,8 +330,8 @@ impl World {
         if self.bounds.forgets {
             self.forget(state);
         }
-        for by in 0..2 {
-            if !Rc::ptr_eq(&before[by], &state.clients[by]) {
+        for (by, before) in before.iter().enumerate() {
+            if !Rc::ptr_eq(before, &state.clients[by]) {
                 state.client_prints[by] = print_of_client(&state.clients[by]);
             }
         }
