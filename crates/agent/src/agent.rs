@@ -356,7 +356,9 @@ async fn wait_or_witness(
 
     let mut stop = life.stop.clone();
     let mut latest = bridge.latest();
-    let mut alive = tokio::time::interval(Duration::from_millis(100));
+    // As often as a node reports: peers judge both by the same suspicion.
+    let every = Duration::from_nanos(life.settings.pace.report.0);
+    let mut alive = tokio::time::interval(every);
     let word = serde_json::to_vec(&crate::dispatch::Word::Alive).map_err(io::Error::from)?;
     let feeding = life.owns_process.then(Notify::from_environment);
     let ending = loop {

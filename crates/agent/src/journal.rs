@@ -17,9 +17,9 @@ use std::time::Duration;
 /// What may wait for the disk: some seconds of a busy node.
 const QUEUE: usize = 4096;
 
-/// How long one file gets, and how many there are: together about an hour of a busy node.
-const LENGTH_MAX: u64 = 16 << 20;
-const FILES_MAX: usize = 4;
+/// How long one file gets, and how many there are: together about an hour of a busy node, or a dozen restarts.
+const LENGTH_MAX: u64 = 8 << 20;
+const FILES_MAX: usize = 12;
 
 /// The way into the journal.
 pub struct Journal {

@@ -406,3 +406,34 @@ async fn fetch(transport: &Transport, node: NodeId, into: PathBuf) -> Result<(),
     let mut stream = transport.open(node, Purpose::Bulk).await.map_err(|e| e.to_string())?;
     backup::receive(&mut stream, &into).await.map(drop).map_err(|e| e.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::{Event, queue};
+    use std::sync::mpsc::Receiver;
+
+    fn told(events: &Receiver<Event>) -> Vec<UnitState> {
+        let state = |event| match event {
+            Event::Input(Input::DatabaseUnit(state)) => Some(state),
+            Event::Input(_) | Event::Look(_) | Event::Stop => None,
+        };
+        events.try_iter().filter_map(state).collect()
+    }
+
+    #[test]
+    fn only_what_an_exchange_of_data_came_to_is_told() {
+        let (inputs, events) = queue();
+        let news = UnitNews::new(inputs);
+        let up = |start| UnitState::Up { start };
+        news.tell(up(1));
+        news.hold();
+        news.tell(UnitState::Down);
+        news.tell(up(2));
+        assert_eq!(told(&events), [up(1)]);
+        news.release();
+        news.release();
+        news.tell(UnitState::Down);
+        assert_eq!(told(&events), [up(2), UnitState::Down]);
+    }
+}
