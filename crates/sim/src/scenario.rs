@@ -11,7 +11,8 @@
 //! `run TIME`, `wait in-sync`, `wait served-by HOST`, `kill agent|database|management|ui HOST`,
 //! `stall agent|database|register HOST for TIME`, `pause HOST for TIME`, `cut HOST from LIST`, `cut HOST to LIST`
 //! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
-//! `switchover [to HOST]`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all; without it every
+//! `switchover [to HOST]`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all;
+//! without it every
 //! length is its middle one); each but the waits may
 //! end with `at SECONDS`.
 
