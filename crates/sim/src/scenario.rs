@@ -11,7 +11,8 @@
 //! `run TIME`, `wait in-sync`, `wait served-by HOST`, `kill agent|database|management|ui HOST`,
 //! `stall agent|database|register HOST for TIME`, `pause HOST for TIME`, `cut HOST from LIST`, `cut HOST to LIST`
 //! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
-//! `switchover [to HOST]`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all;
+//! `switchover [to HOST]`, `fail applier HOST`,
+//! `flush gate HOST`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all;
 //! without it every
 //! length is its middle one); each but the waits may
 //! end with `at SECONDS`.
@@ -155,6 +156,8 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
         ["slow", "disk", host, t] => one(Fault::SlowDisk(parse_host(host)?, parse_time(t)?)),
         ["switchover"] => one(Fault::Switchover(None)),
         ["switchover", "to", host] => one(Fault::Switchover(Some(parse_host(host)?))),
+        ["fail", "applier", host] => one(Fault::FailApplier(parse_host(host)?)),
+        ["flush", "gate", host] => one(Fault::FlushGate(parse_host(host)?)),
         ["lose", "voter", host] => one(Fault::LoseVoter(parse_host(host)?)),
         ["copy", "data", host] => one(Fault::CopyData(parse_host(host)?)),
         ["restore", "data", host] => one(Fault::Restore(parse_host(host)?)),

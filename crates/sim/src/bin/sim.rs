@@ -62,8 +62,8 @@ fn many(args: &[String]) -> Result<bool, String> {
         println!("a seed that ran twice gave two different runs");
     }
     println!(
-        "{} seeds from {from}, {} failed, {} blocked by row 2, in {:.1} s: {} events, {} transactions, \
-         {} writes acknowledged, {} grants, {} s of virtual time, healed within {:.1} s",
+        "{} seeds from {from}, {} failed, {} blocked by row 2, in {:.1} s: {} events, \
+         {} transactions, {} writes acknowledged, {} grants, {} s of virtual time, healed within {:.1} s",
         total.seeds,
         total.failures.len(),
         total.blocked,
