@@ -291,10 +291,14 @@ impl State {
         [proposer, swap, admission].into_iter().flatten().min()
     }
 
-    /// This node belongs to a cluster: from now on it has views, and may propose.
+    /// This node belongs to a cluster: from now on it has views of it, and may propose. What was
+    /// stored of another is void.
     fn belong(&mut self, cluster: ClusterId) {
         if self.proposer.as_ref().is_some_and(|proposer| proposer.cluster() == cluster) {
             return;
+        }
+        if self.proposer.is_some() {
+            (self.stored, self.storing) = (0, 0);
         }
         let Config { me, run, seed, timing, .. } = self.config;
         let nodes = self.config.nodes.clone();
@@ -392,10 +396,10 @@ impl State {
 
     /// Rule R2, D7: what the voter thread has made durable.
     fn handle_stored(&mut self, cluster: Option<ClusterId>, high: u64) {
-        self.stored = self.stored.max(high);
         if let Some(cluster) = cluster {
             self.belong(cluster);
         }
+        self.stored = self.stored.max(high);
         if let Some(proposer) = &mut self.proposer {
             proposer.note_high(self.stored);
         }

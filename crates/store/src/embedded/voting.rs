@@ -76,7 +76,12 @@ impl Voting {
         match work {
             Work::Message { from, message } => {
                 let fresh = VoterId(self.draw());
+                let cluster = cluster_of(self.voter.standing());
                 let reaction = self.voter.handle(&message, fresh);
+                if cluster != cluster_of(self.voter.standing()) {
+                    // Versions of another register say nothing about this one.
+                    self.high = 0;
+                }
                 batch.changed |= reaction.changed;
                 batch.replies.extend(reaction.reply.map(|reply| (from, reply)));
             }

@@ -32,7 +32,11 @@ struct Recorder {
 
 /// What a run recorded; an error tells two contents of one version.
 fn record(seed: u64, mistake: Option<Mistake>) -> Result<Vec<Operation>, String> {
-    let pace = if seed.is_multiple_of(2) { LAN_DISK } else { Pace { link: (50 * US, 2 * MS), ..LAN_DISK } };
+    let pace = if seed.is_multiple_of(2) {
+        LAN_DISK
+    } else {
+        Pace { link: (50 * US, 2 * MS), ..LAN_DISK }
+    };
     let timing = Timing { budget: 30 * MS, resend: 5 * MS, ..Timing::default() };
     let mut bench = Bench::with_mistake(seed, pace, timing, mistake);
     bench.faults = Faults { lost: 300, doubled: 200, in_order: false };

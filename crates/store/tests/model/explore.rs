@@ -1,6 +1,7 @@
 //! The two ways through the world: every state of a small one, and random walks in a large one.
 
-use super::world::{Action, Bounds, Map, NODES_MAX, State, World};
+use super::table::Map;
+use super::world::{Action, Bounds, NODES_MAX, State, World};
 
 /// How far an exhaustive search went.
 #[derive(Debug)]

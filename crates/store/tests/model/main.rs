@@ -5,6 +5,8 @@
 //! mistake that decides two values or loses one is planted and must be found by the same walks.
 
 mod explore;
+mod ghost;
+mod table;
 mod world;
 
 use explore::{exhaust, walk};

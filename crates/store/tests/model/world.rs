@@ -4,14 +4,13 @@
 //! Machines and messages are numbered as they are met, and what a machine does with a message is
 //! worked out once: the machines are pure, so the exploration is a walk over small numbers.
 
-use super::explore::Random;
+use super::ghost::{Ghost, mark};
+use super::table::{Map, Table, print, scatter};
 use regent_store::cell::{
     Answer, Attempt, Ballot, Body, ClusterId, Message, Mistake, NodeId, Proposer, Seat, Setup,
     Standing, Swap, Timing, Value, Voter, VoterId, initial_records,
 };
-use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// The most nodes of a world.
@@ -83,16 +82,6 @@ pub struct Client {
     outstanding: Option<(Attempt, u64)>,
     lost: Vec<(Attempt, u64)>,
     admission: Option<(Attempt, u16, u16)>,
-}
-
-/// What is true whatever the machines believe: rebuilt from every message ever sent.
-#[derive(Clone, Debug, Default)]
-pub struct Ghost {
-    proposed: BTreeMap<Ballot, Value>,
-    accepted: BTreeMap<Ballot, BTreeSet<VoterId>>,
-    pub decided: BTreeMap<u64, Value>,
-    decided_at: BTreeMap<Ballot, u64>,
-    lost: Vec<(Attempt, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -172,10 +161,7 @@ impl World {
             lost: Vec::new(),
             admission: None,
         });
-        let mut ghost = Ghost::default();
-        ghost.proposed.insert(Ballot::INITIAL, first.clone());
-        ghost.decided.insert(1, first);
-        ghost.decided_at.insert(Ballot::INITIAL, 1);
+        let ghost = Ghost::new(&first);
         let proposers = [world.fresh_proposer(0, 0), world.fresh_proposer(1, 0)];
         let state = State {
             voters,
@@ -675,7 +661,7 @@ impl World {
 
     /// How much has been worked out so far.
     pub fn size(&self) -> usize {
-        self.packets.things.len() + self.proposers.things.len()
+        self.packets.count() + self.proposers.count()
     }
 
     pub fn describe(&self, state: &State, action: Action) -> String {
@@ -730,81 +716,6 @@ impl Client {
     }
 }
 
-impl Ghost {
-    pub fn newest(&self) -> &Value {
-        self.decided.last_key_value().expect("the first value is decided").1
-    }
-
-    fn note_proposed(&mut self, ballot: Ballot, value: &Value) -> Result<(), String> {
-        match self.proposed.insert(ballot, value.clone()) {
-            Some(other) if other != *value => {
-                Err(format!("ballot {ballot:?} is used for {other:?} and {value:?}"))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    fn note_accepted(&mut self, ballot: Ballot, voter: VoterId) -> Result<(), String> {
-        let Some(value) = self.proposed.get(&ballot).cloned() else {
-            return Err(format!("accepted what nobody proposed: {ballot:?}"));
-        };
-        let accepted = self.accepted.entry(ballot).or_default();
-        accepted.insert(voter);
-        let count = accepted.iter().filter(|id| value.has_voter(**id)).count();
-        if count < value.majority() || self.decided_at.contains_key(&ballot) {
-            return Ok(());
-        }
-        self.decided_at.insert(ballot, value.version);
-        self.note_decided(ballot, value)
-    }
-
-    /// One content per version; versions follow ballots; each content grew from the one before.
-    fn note_decided(&mut self, ballot: Ballot, value: Value) -> Result<(), String> {
-        let version = value.version;
-        if let Some(other) = self.decided.get(&version)
-            && *other != value
-        {
-            return Err(format!("version {version} is decided twice: {other:?} and {value:?}"));
-        }
-        let sorted = self.decided_at.values().is_sorted();
-        if !sorted {
-            return Err(format!("{ballot:?} decides {version}, against the order of ballots"));
-        }
-        let parent = self.decided.get(&(version - 1));
-        let is_first = version == 1;
-        let grew = parent.is_some_and(|parent| {
-            value.bytes == parent.bytes || value.bytes.ends_with(&mark(parent).to_le_bytes())
-        });
-        if !is_first && !grew {
-            return Err(format!("version {version} did not grow from the one decided before it"));
-        }
-        self.decided.insert(version, value);
-        self.lost.iter().try_for_each(|lost| self.expect_not_won(*lost))
-    }
-
-    fn note_lost(&mut self, asked: (Attempt, u64)) -> Result<(), String> {
-        self.lost.push(asked);
-        self.expect_not_won(asked)
-    }
-
-    fn expect_not_won(&self, (attempt, expect): (Attempt, u64)) -> Result<(), String> {
-        let won = self.decided.get(&(expect + 1)).is_some_and(|value| value.has_attempt(attempt));
-        if won { Err(format!("answered lost, but it won: {attempt:?}")) } else { Ok(()) }
-    }
-
-    fn expect_won(&self, (attempt, expect): (Attempt, u64)) -> Result<(), String> {
-        let won = self.decided.get(&(expect + 1)).is_some_and(|value| value.has_attempt(attempt));
-        if won { Ok(()) } else { Err(format!("answered won, but it did not: {attempt:?}")) }
-    }
-
-    fn expect_decided(&self, what: &str, value: &Value) -> Result<(), String> {
-        if self.decided.get(&value.version) == Some(value) {
-            return Ok(());
-        }
-        Err(format!("{what} tells a value that is not decided: {value:?}"))
-    }
-}
-
 /// The content that an attempt proposes: its own name, and a mark of what it grows from.
 fn content(attempt: Attempt, base: &Value) -> Vec<u8> {
     let mut bytes = vec![attempt.node as u8, attempt.run as u8, attempt.n as u8];
@@ -816,99 +727,8 @@ fn print_of_client(client: &Client) -> u64 {
     print(client)
 }
 
-fn mark(value: &Value) -> u64 {
-    print(&value.bytes)
-}
-
 /// The id that a node draws for an admission: no two draw the same.
 fn drawn(node: usize, admission: Attempt) -> VoterId {
     let by = u64::from(admission.node);
     VoterId(1000 + node as u64 + 10 * by + 100 * (admission.n + 100 * admission.run))
-}
-
-fn print<T: Hash>(of: &T) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    of.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// 128 bits that depend on all bits of a number.
-fn scatter(number: u64) -> u128 {
-    let high = Random(number).next();
-    let low = Random(!number ^ 0x5eed).next();
-    u128::from(high) << 64 | u128::from(low)
-}
-
-/// A quick map for keys that are numbers of our own.
-pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
-
-/// Multiplies and rotates: enough for numbers that nobody chooses to collide.
-#[derive(Clone, Copy, Default)]
-pub struct Quick(u64);
-
-impl Hasher for Quick {
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 29
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word) ^ (chunk.len() as u64) << 56);
-        }
-    }
-
-    fn write_u8(&mut self, number: u8) {
-        self.write_u64(u64::from(number));
-    }
-
-    fn write_u16(&mut self, number: u16) {
-        self.write_u64(u64::from(number));
-    }
-
-    fn write_usize(&mut self, number: usize) {
-        self.write_u64(number as u64);
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.write_u64(u64::from(number));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0xf135_7aea_2e62_a9c5);
-    }
-
-    fn write_u128(&mut self, number: u128) {
-        self.write_u64(number as u64);
-    }
-}
-
-/// Numbers things as they are met.
-struct Table<T> {
-    numbers: Map<Rc<T>, u32>,
-    things: Vec<Rc<T>>,
-}
-
-impl<T> Default for Table<T> {
-    fn default() -> Self {
-        Table { numbers: Map::default(), things: Vec::new() }
-    }
-}
-
-impl<T: Hash + Eq> Table<T> {
-    fn number(&mut self, thing: T) -> u32 {
-        if let Some(number) = self.numbers.get(&thing) {
-            return *number;
-        }
-        let number = self.things.len() as u32;
-        let thing = Rc::new(thing);
-        self.numbers.insert(Rc::clone(&thing), number);
-        self.things.push(thing);
-        number
-    }
-
-    fn get(&self, number: u32) -> &T {
-        &self.things[number as usize]
-    }
 }
