@@ -12,6 +12,9 @@ use crate::{build, packages, sh};
 /// Enough to find a bug that is not rare, in well under a minute.
 const SEEDS: &str = "300";
 
+/// The planted mistakes are built in, so that the tests that must catch them run; no spec of the product names one.
+const PLANTED: &str = "--features=regent-sim/planted";
+
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Count {
     passed: u64,
@@ -44,10 +47,10 @@ fn units(count: &mut Count) -> Result<()> {
     sh::say("== unit, property, scenario and model tests");
     let has_nextest = sh::has("cargo-nextest");
     let mut command = if has_nextest {
-        sh::cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--color", "never"])
+        sh::cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--color", "never", PLANTED])
     } else {
         sh::say("cargo-nextest is not installed: cargo test instead");
-        sh::cargo(&["test", "--workspace", "--no-fail-fast"])
+        sh::cargo(&["test", "--workspace", "--no-fail-fast", PLANTED])
     };
     follow(&mut command, count)?;
     if has_nextest {

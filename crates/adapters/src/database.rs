@@ -1,9 +1,9 @@
 //! The database: MariaDB 10.11 by the rules of protocol section 4 (D1 to D11).
 //!
-//! Everything runs in [`worker`], a child process of the one binary, which the agent speaks to by [`line`]s; only the
-//! bulk copy ([`backup`]) passes through the agents themselves. How to read it: [`worker`], then `steps.rs` (what core
-//! can ask, one function each), `facts.rs` (what core is told), `keep.rs` (what is kept beside the data), then
-//! `lineage.rs` and `rejoin.rs` (the way back of a returned node).
+//! Everything runs in [`worker`], a child process of the one binary, which the agent speaks to by
+//! [`mod@line`]s; only the bulk copy ([`backup`]) passes through the agents themselves. How to read it:
+//! [`worker`], then `steps.rs` (what core can ask, one function each), `facts.rs` (what core is told),
+//! `keep.rs` (what is kept beside the data), then `lineage.rs` and `rejoin.rs` (the way back of a returned node).
 
 mod account;
 pub mod backup;

@@ -187,7 +187,8 @@ impl Socket {
         }
     }
 
-    /// Sends messages that the kernel answers with an acknowledgement of the one numbered `last`; it acts on all or on none.
+    /// Sends messages that the kernel answers with an acknowledgement of the one numbered `last`; it acts on
+    /// all or on none.
     /// The first error is returned. A message of this socket that was never answered is [`Errno::TIMEDOUT`].
     pub(crate) fn transact(&mut self, out: &Messages, last: u32) -> Result<(), Errno> {
         self.forget_old_answers();

@@ -1,7 +1,8 @@
 //! systemd's units: watched, started, stopped, killed whole, and taken over from its own restarts.
 //!
 //! Spoken to over D-Bus; by `systemctl` while the bus is down (it has a way of its own to systemd). Killing needs
-//! neither: it goes through the cgroup. A death is known from the main process's pidfd, in milliseconds, before systemd tells.
+//! neither: it goes through the cgroup. A death is known from the main process's pidfd, in milliseconds,
+//! before systemd tells.
 //! There is one supervisor: [`Units::manage`] takes `Restart=` away from the units that are ours.
 
 mod bus;

@@ -1,6 +1,7 @@
 //! The virtual address on this host: put on with a lifetime, taken off, announced, watched for strangers.
 //!
-//! It protects nothing by itself: the [`crate::gate`] does. The lifetime is the second net, for when table and agent are
+//! It protects nothing by itself: the [`crate::gate`] does. The lifetime is the second net, for when table and
+//! agent are
 //! both gone. While the gate is closed the address is mute, so it may stand there before a right begins.
 
 mod address;

@@ -1,4 +1,5 @@
-//! Commands to whoever carries them out. No decisions: each command goes one way, and its outcome comes back as an input.
+//! Commands to whoever carries them out. No decisions: each command goes one way, and its outcome comes back
+//! as an input.
 
 use crate::driver::Inputs;
 use crate::events::Events;

@@ -137,7 +137,8 @@ pub enum AddressStep {
 /// and answered with fresh facts.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum DatabaseStep {
-    /// D11: open this run's control connection, KILL whoever holds the lock of an older run and see it gone, read all facts.
+    /// D11: open this run's control connection, KILL whoever holds the lock of an older run and see it gone,
+    /// read all facts.
     TakeControl,
     /// Read all facts; `look_for`: is this marker's row here?
     Observe {
@@ -148,7 +149,8 @@ pub enum DatabaseStep {
     Start,
     /// SIGKILL of the unit's cgroup; done when it is empty (`populated 0`).
     Kill,
-    /// Write this incarnation and mark beside the data and outside it, synced; a new incarnation draws a new server id.
+    /// Write this incarnation and mark beside the data and outside it, synced; a new incarnation draws a new
+    /// server id.
     Keep {
         /// Which stay this is.
         incarnation: Incarnation,
@@ -198,7 +200,8 @@ pub enum DatabaseStep {
         /// What the new data are called; kept with the mark.
         incarnation: Incarnation,
     },
-    /// Turn the replica's master side off, set gtid_slave_pos to gtid_binlog_pos, attach by GTID, start both threads (D8).
+    /// Turn the replica's master side off, set gtid_slave_pos to gtid_binlog_pos, attach by GTID, start both
+    /// threads (D8).
     Follow {
         /// The recorded writer.
         writer: NodeId,

@@ -44,7 +44,8 @@ impl Gate {
         BOTH.into_iter().min_by_key(order).expect("there are two slots")
     }
 
-    /// A retry keeps its ticket (armed, not won, not held) while more than half of it is left, so that slow answers still open.
+    /// A retry keeps its ticket (armed, not won, not held) while more than half of it is left, so that slow
+    /// answers still open.
     pub fn keeps(&self, now: Time) -> bool {
         self.slots.iter().any(|image| {
             !image.held

@@ -32,8 +32,6 @@ pub struct Pace {
     pub observe: Span,
     /// How long a planned move may take in all before it is given up.
     pub switchover_max: Span,
-    /// How long a follower may be behind or away before the holder goes on alone.
-    pub lag_max: Span,
 }
 
 impl Default for Pace {
@@ -44,7 +42,6 @@ impl Default for Pace {
             suspicion: Span::millis(300),
             observe: Span::millis(100),
             switchover_max: Span::millis(10_000),
-            lag_max: Span::millis(1_000),
         }
     }
 }

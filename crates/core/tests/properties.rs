@@ -473,7 +473,9 @@ proptest! {
     }
 
     #[test]
-    fn whatever_happened_a_holder_in_a_calm_world_serves(ops in prop::collection::vec(op(), 1..120)) {
+    fn whatever_happened_a_holder_in_a_calm_world_serves(
+        ops in prop::collection::vec(op(), 1..120),
+    ) {
         let mut world = World::new();
         world.run(&ops);
         world.peer_swaps(ME, Phase::Free);

@@ -1,6 +1,7 @@
 //! All facts of the database in one question and one answer, and what they mean for core.
 //!
-//! One text of four statements (five with a marker to look for) travels at once: about a millisecond. Whoever reads it holds the control connection (D11); the reading itself changes nothing.
+//! One text of four statements (five with a marker to look for) travels at once: about a millisecond. Whoever
+//! reads it holds the control connection (D11); the reading itself changes nothing.
 
 use crate::database::gtid;
 use crate::database::keep::{Counts, Keep, Kept};
@@ -18,7 +19,8 @@ const MODES: &str = "SELECT @@global.read_only AS read_only, @@global.server_id 
     @@global.rpl_semi_sync_master_wait_no_slave AS no_slave, \
     @@global.rpl_semi_sync_master_wait_point AS point, \
     @@global.gtid_slave_pos AS applied, @@global.gtid_binlog_pos AS end";
-/// By `LIKE`: with `WHERE` the server works out every status first, and one of them waits for a CREATE USER that waits
+/// By `LIKE`: with `WHERE` the server works out every status first, and one of them waits for a CREATE USER
+/// that waits
 /// for the replica.
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_%'; \
     SHOW GLOBAL STATUS LIKE 'Com_st%_slave%'";

@@ -197,7 +197,8 @@ impl Steps {
         Some(facts::facts(reading, start, &self.keep.read(), counts.as_ref(), settings))
     }
 
-    /// D11: an older thread is killed and seen gone before anything is read; then the server id of the kept incarnation
+    /// D11: an older thread is killed and seen gone before anything is read; then the server id of the kept
+    /// incarnation
     /// is set again, because a restart forgets it.
     async fn take_control(&mut self, patience: Duration) -> Result<(), Fault> {
         self.control = None;
@@ -242,7 +243,8 @@ impl Steps {
             .map_err(|fault| Fault::failed(format!("cannot note the counts: {fault}")))
     }
 
-    /// Section 1: incarnation and mark beside the data, synced; a new incarnation draws a new server id. The same again
+    /// Section 1: incarnation and mark beside the data, synced; a new incarnation draws a new server id. The
+    /// same again
     /// changes nothing, so that it forgives nothing.
     async fn keep(&mut self, incarnation: Incarnation, mark: bool) -> Result<(), Fault> {
         let reading = self.read(None).await?;
@@ -286,7 +288,8 @@ impl Steps {
             .map_err(|fault| Fault::failed(format!("cannot keep the incarnation: {fault}")))
     }
 
-    /// D1, D3: the master side on, with status and the three settings read back. A finite timeout is never left in force.
+    /// D1, D3: the master side on, with status and the three settings read back. A finite timeout is never
+    /// left in force.
     async fn strict(&mut self) -> Result<(), Fault> {
         let reading = self.read(None).await?;
         if reading.is_strict() {
@@ -346,7 +349,8 @@ impl Steps {
         }
     }
 
-    /// D2: under the server id of this incarnation (section 1). The account and the marker's table are made afterwards.
+    /// D2: under the server id of this incarnation (section 1). The account and the marker's table are made
+    /// afterwards.
     async fn writable(&mut self) -> Result<(), Fault> {
         let keep = self.keep.read().agreed();
         let keep = keep.ok_or_else(|| Fault::failed("the data here have no name"))?;
@@ -514,7 +518,8 @@ impl Steps {
             .map_err(|fault| Fault::failed(format!("the tail is not saved: {fault}")))
     }
 
-    /// D8: undoes the tail in place; only rows, only what is saved, only with nobody at work. Anything that goes wrong
+    /// D8: undoes the tail in place; only rows, only what is saved, only with nobody at work. Anything that
+    /// goes wrong
     /// after the first undo leaves the data marked as unfinished: then only a fresh copy helps.
     async fn rewind(&mut self, writer: NodeId) -> Result<(), Fault> {
         let incarnation = self.incarnation_of(writer).await?;
@@ -661,7 +666,8 @@ impl Steps {
         aside(move || rejoin::adopt(&staging, &datadir)).await
     }
 
-    /// Stops the server, exchanges the directories, starts it at rest. The copy carries its name before it is in place.
+    /// Stops the server, exchanges the directories, starts it at rest. The copy carries its name before it is
+    /// in place.
     async fn replace_data(&mut self, keep: Keep) -> Result<Keep, Fault> {
         let link = Rc::clone(&self.link);
         let old = self.keep.read().agreed();
@@ -718,8 +724,10 @@ impl Steps {
         }
     }
 
-    /// D8: master side off (a strict follower's applier would wait for a replica of its own), gtid_slave_pos at the end
-    /// of our own log (with an older one a diverged copy attaches and confirms), attached by GTID, both threads started.
+    /// D8: master side off (a strict follower's applier would wait for a replica of its own), gtid_slave_pos
+    /// at the end
+    /// of our own log (with an older one a diverged copy attaches and confirms), attached by GTID, both
+    /// threads started.
     async fn follow(&mut self, writer: NodeId) -> Result<(), Fault> {
         let info = self.follow_info(writer).await?;
         let place = self.link.settings.place_of(writer).map(|node| node.address);

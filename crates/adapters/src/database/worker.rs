@@ -164,8 +164,10 @@ async fn do_marker(link: Rc<Link>, markers: Rc<Cell<usize>>, id: u64, token: Att
     }
 }
 
-/// D4: a new row whose token is the attempt. It is inserted only while clients may write (D9), which the statement itself
-/// looks at. A connection is kept ready: while a CREATE USER waits for the replica the server lets nobody in, and only
+/// D4: a new row whose token is the attempt. It is inserted only while clients may write (D9), which the
+/// statement itself
+/// looks at. A connection is kept ready: while a CREATE USER waits for the replica the server lets nobody in,
+/// and only
 /// this row may free it.
 async fn mark(link: &Link, token: AttemptId) -> Result<Option<DatabaseFacts>, Fault> {
     let spare = link.spare.take();

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 /// The name of each of our tables.
 pub(super) const TABLE: &str = "regent";
-/// Before conntrack, raw and DNAT, after reassembly: published container ports are judged under the VIP's own address (G1).
+/// Before conntrack, raw and DNAT, after reassembly: published container ports are judged under the VIP's own
+/// address (G1).
 const EARLY: i32 = -310;
 /// After source NAT (G1).
 const LATE: i32 = 310;

@@ -1,6 +1,7 @@
 //! Loads our tables closed, and knows them again.
 //!
-//! Each table carries a seal: a chain whose name is a hash over the text that was loaded and over what the kernel shows
+//! Each table carries a seal: a chain whose name is a hash over the text that was loaded and over what the
+//! kernel shows
 //! of it (hooks, rules, sets, but not their elements). A table whose seal fits is kept as it is, armed or not; any
 //! other is replaced, in one transaction without an open moment, by a closed one.
 
@@ -36,7 +37,8 @@ pub enum Loaded {
     Replaced,
 }
 
-/// Loads the gate closed, before the network is up (G3); a whole one of ours is left as it is. Interface `interface` need not
+/// Loads the gate closed, before the network is up (G3); a whole one of ours is left as it is. Interface
+/// `interface` need not
 /// exist yet: announcements of packet sockets are stopped on it from the first load when it does.
 pub fn load(vip: IpAddr, interface: &str) -> Result<Loaded, GateError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-@:".contains(c);
@@ -63,7 +65,8 @@ pub(super) fn core(vip: IpAddr) -> &'static [Family] {
     }
 }
 
-/// What is wrong with our tables; none if nothing is. The egress table is judged apart: without it the gate is shut all the same.
+/// What is wrong with our tables; none if nothing is. The egress table is judged apart: without it the gate is
+/// shut all the same.
 pub(super) fn damage(vip: IpAddr, interface: &str) -> Result<Option<Damage>, GateError> {
     let mut kernel = Kernel::open()?;
     for family in core(vip).iter().copied() {

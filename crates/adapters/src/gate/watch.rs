@@ -1,6 +1,7 @@
 //! Notices when somebody flushes or changes our tables, and mends it: address off first, then the table, closed (G3).
 //!
-//! The kernel tells every change of its filter. Elements of sets are not looked at: their loss only closes, and the next
+//! The kernel tells every change of its filter. Elements of sets are not looked at: their loss only closes,
+//! and the next
 //! renewal fills them again. Everything else about our tables is compared with their seals, also once a second, and
 //! whenever the kernel says that it could not tell all.
 

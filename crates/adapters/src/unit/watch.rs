@@ -1,4 +1,5 @@
-//! Watches one unit: systemd tells changes of its own, the main process's pidfd tells its death, and a look now and then
+//! Watches one unit: systemd tells changes of its own, the main process's pidfd tells its death, and a look
+//! now and then
 //! covers what neither told.
 
 use super::bus::Changes;

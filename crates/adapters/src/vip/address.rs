@@ -1,7 +1,8 @@
 //! Addresses by rtnetlink, synchronous: one request, the kernel's answer.
 //!
 //! The VIP must not change which source address other traffic takes. IPv4: where another address of the interface has
-//! the VIP in its subnet, the VIP is a host address (/32), so that neither route nor order changes. IPv6: a host address
+//! the VIP in its subnet, the VIP is a host address (/32), so that neither route nor order changes. IPv6: a
+//! host address
 //! (/128) without duplicate detection (the gate would drop its questions) and with a preferred lifetime of zero,
 //! which takes it out of source selection.
 

@@ -1,4 +1,5 @@
-//! Announcements: gratuitous ARP, unsolicited neighbour advertisements. Sent by packet socket, which passes the gate's hooks;
+//! Announcements: gratuitous ARP, unsolicited neighbour advertisements. Sent by packet socket, which passes
+//! the gate's hooks;
 //! so each is sent only while the gate is open, and the egress hook drops what a stalled agent sends too late (G2).
 
 use super::frame::announcements;

@@ -35,7 +35,8 @@ pub(super) fn announcements(vip: IpAddr, mac: Mac) -> Vec<Vec<u8>> {
     }
 }
 
-/// The frame that asks whose this IPv4 address is, in nobody's name (RFC 5227 2.1.1): it claims nothing and changes no entry.
+/// The frame that asks whose this IPv4 address is, in nobody's name (RFC 5227 2.1.1): it claims nothing and
+/// changes no entry.
 pub(super) fn question4(whom: Ipv4Addr, mac: Mac) -> Vec<u8> {
     arp(BROADCAST, mac, REQUEST, (mac, Ipv4Addr::UNSPECIFIED), (NOBODY, whom))
 }

@@ -1,4 +1,5 @@
-//! Is a silent peer's host alive? Asked of the segment (its own address, by ARP) and of its agent's port, at the same time.
+//! Is a silent peer's host alive? Asked of the segment (its own address, by ARP) and of its agent's port, at
+//! the same time.
 
 use super::address::own_address;
 use super::frame::{Mac, claim, question4, question6};

@@ -1,6 +1,7 @@
 //! Watches the segment, always, for somebody else who claims the VIP: a takeover then need not wait to ask.
 //!
-//! A member that claims it is no stranger: the lease decides between members. Their hardware addresses are learned from what
+//! A member that claims it is no stranger: the lease decides between members. Their hardware addresses are
+//! learned from what
 //! they say about their own addresses, and asked for before anybody is called a stranger.
 
 use super::frame::{Mac, claim};
@@ -37,7 +38,8 @@ impl Drop for StrangerWatch {
     }
 }
 
-/// Calls `on` from a thread of its own with each hardware address that claims the VIP and is neither ours nor one of a
+/// Calls `on` from a thread of its own with each hardware address that claims the VIP and is neither ours nor
+/// one of a
 /// member's. `members`: the members' own addresses.
 pub fn watch(
     vip: &Vip,

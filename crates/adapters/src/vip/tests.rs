@@ -31,7 +31,9 @@ fn the_address_comes_stays_and_goes() {
         segment.on(HERE, || {
             assert_eq!(vip.remove().unwrap(), Applied::AlreadySo);
             assert_eq!(vip.add(LONG).unwrap(), Applied::Changed);
-            assert!(there() && vip.present().unwrap());
+            // The kernel begins to hear questions for an IPv6 address a moment after it was added.
+            until("an answer", Duration::from_secs(3), there);
+            assert!(vip.present().unwrap());
             assert_eq!(vip.add(LONG).unwrap(), Applied::AlreadySo);
             assert_eq!(vip.remove().unwrap(), Applied::Changed);
             assert!(!there() && !vip.present().unwrap());

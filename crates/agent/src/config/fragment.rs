@@ -66,7 +66,6 @@ pub(super) struct TimingFragment {
     pub(super) drain: Option<At<String>>,
     pub(super) observe: Option<At<String>>,
     pub(super) switchover_max: Option<At<String>>,
-    pub(super) lag_max: Option<At<String>>,
 }
 
 /// Reads the text; none only if it is no TOML at all.
@@ -118,7 +117,6 @@ pub(super) fn read(text: &str, problems: &mut Vec<Problem>) -> Option<Fragment> 
             drain: t.text("drain"),
             observe: t.text("observe"),
             switchover_max: t.text("switchover-max"),
-            lag_max: t.text("lag-max"),
         })
         .map(|t| t.value)
         .unwrap_or_default();

@@ -17,7 +17,6 @@ pub(super) struct TimingMerged {
     pub(super) drain: At<Span>,
     pub(super) observe: At<Span>,
     pub(super) switchover_max: At<Span>,
-    pub(super) lag_max: At<Span>,
 }
 
 /// The file with every default filled in.
@@ -121,7 +120,6 @@ fn timing(
         drain: or(&written.drain, 50),
         observe: or(&written.observe, 100),
         switchover_max: or(&written.switchover_max, 10_000),
-        lag_max: or(&written.lag_max, 1_000),
     }
 }
 

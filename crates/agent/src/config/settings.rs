@@ -151,7 +151,6 @@ pub(super) fn validate(merged: Merged, problems: &mut Vec<Problem>) -> Option<Se
             suspicion: timing.suspicion.value,
             observe: timing.observe.value,
             switchover_max: timing.switchover_max.value,
-            lag_max: timing.lag_max.value,
         },
     })
 }

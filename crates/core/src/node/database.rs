@@ -13,7 +13,8 @@ pub(super) const HURRY: Span = Span::millis(5);
 /// First pause between two starts that failed; doubled each time.
 const RESTART_FIRST: Span = Span::millis(200);
 const RESTART_MOST: Span = Span::millis(10_000);
-/// How long a step may take before core gives it up even if the adapter does not (each adapter has its own bound below this).
+/// How long a step may take before core gives it up even if the adapter does not (each adapter has its own
+/// bound below this).
 const STEP_MAX: Span = Span::millis(15_000);
 const LONG_STEP_MAX: Span = Span::millis(3_600_000);
 

@@ -234,7 +234,8 @@ impl Node {
         }
     }
 
-    /// Should the VIP be on this host's interface? While this node holds with a right that runs and is not giving it up.
+    /// Should the VIP be on this host's interface? While this node holds with a right that runs and is not
+    /// giving it up.
     pub(super) fn wants_address(&self) -> bool {
         self.holds()
             && self.mute.is_none()

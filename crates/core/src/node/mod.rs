@@ -102,7 +102,8 @@ pub enum Input {
         /// What.
         state: UnitState,
     },
-    /// The kernel's filter was changed by somebody else; the adapter took the address off and loaded it closed again (G3).
+    /// The kernel's filter was changed by somebody else; the adapter took the address off and loaded it closed
+    /// again (G3).
     GateLost,
     /// Somebody else answers for the VIP (G2).
     Stranger {

@@ -1,0 +1,108 @@
+//! What an agent without a core answers: one without a cluster, and a witness.
+
+use super::Reports;
+use super::speaking::history;
+
+/// An agent without a core: what it answers.
+struct Quiet {
+    founding: Arc<Founding>,
+    host: Option<Arc<dyn Host>>,
+    heard: Arc<Heard>,
+    reports: Reports,
+    events: Events,
+    bridge: Arc<Bridge>,
+    belongs: bool,
+    founded: tokio::sync::Notify,
+    busy: tokio::sync::Mutex<()>,
+}
+
+impl Quiet {
+    async fn reply(&self, ask: Ask, progress: Progress) -> Reply {
+        let name = || self.founding.settings.name(self.founding.me);
+        match ask {
+            Ask::Status => Reply::Status(Box::new(self.status())),
+            Ask::History { last } => history(name(), self.events.clone(), last).await,
+            Ask::Explain if self.belongs => Reply::Text(vec![
+                "this is the witness: it votes, runs no resources, and never holds".into(),
+            ]),
+            Ask::Explain => Reply::Text(vec![self.reason()]),
+            Ask::Init => self.init(&progress).await,
+            Ask::Switchover { .. } | Ask::AdmitVoter { .. } if self.belongs => refuse(
+                RefusalKind::Guard,
+                "a witness proposes nothing",
+                "ask a node: --node NAME, or there",
+            ),
+            Ask::Switchover { .. } | Ask::AdmitVoter { .. } => {
+                refuse(RefusalKind::NotInitialised, &self.reason(), "regent init")
+            }
+        }
+    }
+
+    fn reason(&self) -> String {
+        format!(
+            "{} belongs to no cluster yet: run regent init, once, on the node whose data shall be served; \
+             if its disk was lost: regent voter admit {0}, on another node",
+            self.founding.settings.name(self.founding.me)
+        )
+    }
+
+    fn status(&self) -> regent_api::status::Status {
+        let founding = &self.founding;
+        let frame = Frame { settings: &founding.settings, me: founding.me, heard: &self.heard };
+        if !self.belongs {
+            return frame.uninitialised(&self.reason());
+        }
+        let latest = self.bridge.latest().borrow().clone();
+        let state = crate::status::decode(latest.as_deref()).map(|(_, state)| state);
+        let reports = self.reports.lock().expect("nothing panics while it holds this");
+        frame.of_witness(state.as_ref(), &reports)
+    }
+
+    async fn init(&self, progress: &Progress) -> Reply {
+        let Some(host) = self.host.clone() else {
+            return refuse(
+                RefusalKind::Guard,
+                "a witness has no data to serve",
+                "run regent init on a node",
+            );
+        };
+        let Ok(_busy) = self.busy.try_lock() else {
+            return refuse(RefusalKind::Guard, "regent init is under way already", "wait for it");
+        };
+        match self.founding.found(host.as_ref(), progress).await {
+            Ok(text) => {
+                self.events.write(Severity::Info, 1, "cluster.founded", &text);
+                // The answer leaves first.
+                let founded = &self.founded;
+                founded.notify_one();
+                Reply::Done(text)
+            }
+            Err(refusal) => Reply::Refused(refusal),
+        }
+    }
+}
+
+impl Peers for Quiet {
+    fn answer(&self, _from: NodeId, question: Question) -> Later<PeerAnswer> {
+        let founding = Arc::clone(&self.founding);
+        let latest = self.bridge.latest().borrow().clone();
+        let belongs = self.belongs;
+        Box::pin(async move {
+            match latest.filter(|_| belongs) {
+                Some(value) => belonging(&value, founding.me),
+                None => founding.answer(question).await,
+            }
+        })
+    }
+}
+
+/// The answer of a voter that has its cluster, to whoever founds one.
+fn belonging(value: &regent_store::cell::Value, me: NodeId) -> PeerAnswer {
+    let state = crate::status::decode(Some(value));
+    match (state, value.seat_of(StoreNode(me.0))) {
+        (Some((_, state)), Some(seat)) => {
+            PeerAnswer::Belongs { cluster: state.cluster, voter: Hex(seat.voter.0) }
+        }
+        (Some(_) | None, _) => PeerAnswer::Refused("it votes already".into()),
+    }
+}

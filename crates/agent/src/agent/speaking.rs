@@ -1,0 +1,160 @@
+//! What a node with a core answers.
+
+use super::quiet::belonging;
+
+/// A node with a core: what it answers.
+struct Speaking {
+    settings: Settings,
+    me: NodeId,
+    attempt: AttemptId,
+    admissions: AtomicU64,
+    inputs: Inputs,
+    waiting: Waiting,
+    heard: Arc<Heard>,
+    events: Events,
+    bridge: Arc<Bridge>,
+    register: Arc<Handle>,
+}
+
+impl Speaking {
+    async fn reply(&self, ask: Ask) -> Reply {
+        match ask {
+            Ask::Status => self.status().await,
+            Ask::Explain => match self.inputs.look(LOOK).await {
+                Some(core) => Reply::Text(core.reasons),
+                None => stalled(),
+            },
+            Ask::History { last } => {
+                history(self.settings.name(self.me), self.events.clone(), last).await
+            }
+            Ask::Switchover { to } => self.switchover(to).await,
+            Ask::Init => refuse(
+                RefusalKind::Guard,
+                "this node belongs to a cluster already",
+                "regent status shows it",
+            ),
+            Ask::AdmitVoter { node } => self.admit(&node).await,
+        }
+    }
+
+    async fn status(&self) -> Reply {
+        let Some(core) = self.inputs.look(LOOK).await else { return stalled() };
+        let frame = Frame { settings: &self.settings, me: self.me, heard: &self.heard };
+        Reply::Status(Box::new(frame.of_node(&core, self.events.alarm())))
+    }
+
+    async fn switchover(&self, to: Option<String>) -> Reply {
+        let named = match to {
+            None => None,
+            Some(name) => match self.settings.member(&name).filter(|m| !m.witness) {
+                Some(member) => Some(member.id),
+                None => {
+                    let nodes: Vec<&str> = self
+                        .settings
+                        .members
+                        .iter()
+                        .filter(|m| !m.witness)
+                        .map(|m| m.name.as_str())
+                        .collect();
+                    let remedy = format!("one of {}", nodes.join(", "));
+                    return refuse(
+                        RefusalKind::Usage,
+                        &format!("there is no node {name}"),
+                        &remedy,
+                    );
+                }
+            },
+        };
+        let (request, answer) = self.waiting.enter();
+        self.inputs.put(Input::Operator { request, what: Request::Switchover { to: named } });
+        let bound = Duration::from_nanos(self.settings.pace.switchover_max.0) + MOVE_GRACE;
+        let remedy = "regent explain says why; regent history what was done";
+        match tokio::time::timeout(bound, answer).await {
+            Ok(Ok(Answer::Done(text))) => Reply::Done(text),
+            Ok(Ok(Answer::Text(lines))) => Reply::Done(lines.join("; ")),
+            Ok(Ok(Answer::Refused { reason })) => refuse(RefusalKind::Guard, &reason, remedy),
+            Ok(Ok(Answer::Failed { reason })) => refuse(RefusalKind::TimedOut, &reason, remedy),
+            Ok(Err(_)) | Err(_) => {
+                refuse(RefusalKind::TimedOut, "the move did not come to its end in time", remedy)
+            }
+        }
+    }
+
+    /// R2: a voter that lost its disk is a new voter, and this is its only way in.
+    async fn admit(&self, name: &str) -> Reply {
+        let Some(member) = self.settings.member(name) else {
+            return refuse(
+                RefusalKind::Usage,
+                &format!("there is no member {name}"),
+                "a name from the configuration",
+            );
+        };
+        let n = self.admissions.fetch_add(1, Ordering::Relaxed);
+        let attempt = attempt_of(&AttemptId { n, ..self.attempt });
+        let node = StoreNode(member.id.0);
+        let (id, answer) = self.bridge.own_request();
+        let request = StoreRequest::Admit(Admit { attempt, node, instead_of: node });
+        self.register.tell(Event::Request { id, request });
+        let again = "regent voter admit again";
+        match answer.await {
+            Ok(StoreAnswer::Won(_)) => {
+                let text = format!("{name} votes again, under a new id");
+                self.events.write(Severity::Warning, 0, "register.voter-admitted", &text);
+                Reply::Done(text)
+            }
+            Ok(StoreAnswer::Refused(StoreRefusal::AlreadyVotes)) => {
+                Reply::Done(format!("{name} votes already"))
+            }
+            Ok(StoreAnswer::Refused(why @ StoreRefusal::NoAnswer)) => refuse(
+                RefusalKind::Unreachable,
+                &why.to_string(),
+                &format!("start its agent, then {again}"),
+            ),
+            Ok(StoreAnswer::Refused(why)) => refuse(RefusalKind::Guard, &why.to_string(), again),
+            Ok(StoreAnswer::Lost(_) | StoreAnswer::View(_)) => {
+                refuse(RefusalKind::TimedOut, "another change came first", again)
+            }
+            Ok(StoreAnswer::Unknown) => {
+                refuse(RefusalKind::TimedOut, "no majority of voters answered in time", again)
+            }
+            Ok(StoreAnswer::WentBack { .. }) => refuse(
+                RefusalKind::Unsafe,
+                "the register went back [R2]",
+                "stop, and find out which voters were restored from old copies",
+            ),
+            Err(_) => refuse(RefusalKind::Internal, "the register's threads ended", again),
+        }
+    }
+}
+
+impl Peers for Speaking {
+    fn answer(&self, _from: NodeId, question: Question) -> Later<PeerAnswer> {
+        let latest = self.bridge.latest().borrow().clone();
+        let me = self.me;
+        Box::pin(async move {
+            match (question, latest) {
+                (Question::OfferVoter { .. } | Question::Install(_), Some(value)) => {
+                    belonging(&value, me)
+                }
+                (Question::OfferVoter { .. } | Question::Install(_), None)
+                | (Question::Database(_), _) => PeerAnswer::Refused("it votes already".into()),
+            }
+        })
+    }
+}
+
+/// Reads files, so beside the tasks.
+async fn history(node: String, events: Events, last: usize) -> Reply {
+    match tokio::task::spawn_blocking(move || events.last(last)).await {
+        Ok(events) => Reply::History(History { version: regent_api::VERSION, node, events }),
+        Err(error) => refuse(RefusalKind::Internal, &format!("failed to read: {error}"), ""),
+    }
+}
+
+fn stalled() -> Reply {
+    refuse(
+        RefusalKind::Unreachable,
+        "the lease thread does not answer",
+        "systemd restarts the agent when its watchdog ends; journalctl -u regent",
+    )
+}
