@@ -37,6 +37,7 @@ pub enum Action {
         /// The version it replaces.
         expect: Version,
         /// The encoded State.
+        #[serde(with = "as_text")]
         bytes: Vec<u8>,
     },
     /// Read the register; the answer comes as [`crate::node::Input::View`] and as `Done` (or `Failed`).
@@ -263,6 +264,7 @@ pub enum SwapOutcome {
         /// The decided version.
         version: Version,
         /// The decided bytes.
+        #[serde(with = "as_text")]
         bytes: Vec<u8>,
     },
     /// Another value is decided; this attempt can win no more.
@@ -270,6 +272,7 @@ pub enum SwapOutcome {
         /// The decided version.
         version: Version,
         /// The decided bytes.
+        #[serde(with = "as_text")]
         bytes: Vec<u8>,
     },
     /// It may still win, until the version moves past the one it expected.
@@ -364,4 +367,19 @@ pub struct RunRecord {
     pub lock_held: bool,
     /// Which slots are held in the kernel, and what their tickets have left.
     pub gate: [Option<Span>; 2],
+}
+
+/// An encoded State is text; written down it stays readable, and short.
+mod as_text {
+    use alloc::string::String;
+    use alloc::vec::Vec;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&String::from_utf8_lossy(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        String::deserialize(deserializer).map(String::into_bytes)
+    }
 }
