@@ -99,6 +99,8 @@ pub struct Tape {
     pub frames: Vec<(String, u64, u64)>,
     /// Last error of each kind of client, for diagnosis.
     pub errors: BTreeMap<String, (u64, String)>,
+    /// The client's failed rows: sent, failed, why.
+    pub failures: Vec<(u64, u64, String)>,
     is_listening: bool,
     last_ack: u64,
     speaker: Option<String>,
@@ -150,6 +152,20 @@ impl Tape {
         self.last_ack
     }
 
+    /// How the client's rows failed since then, for the timeline.
+    fn failures_since(&self, from: u64) -> String {
+        let since = self.failures.iter().rev().take_while(|(_, done, _)| *done >= from);
+        let mut words: Vec<String> = since
+            .map(|(sent, done, error)| {
+                let short: String = error.chars().take(48).collect();
+                format!("{short} ({} ms)", gap::to_ms(done - sent))
+            })
+            .collect();
+        words.reverse();
+        words.truncate(4);
+        if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) }
+    }
+
     fn acks(&self, is_of: impl Fn(&Writer) -> bool) -> Vec<u64> {
         self.rows(is_of).into_iter().map(|(_, at)| at).collect()
     }
@@ -176,17 +192,20 @@ impl Tape {
                 if by == Writer::Client {
                     if self.last_ack > 0 && done - self.last_ack > TELL_US {
                         let ms = gap::to_ms(done - self.last_ack);
-                        say::line_at(
-                            done,
-                            &format!("client  writes again, {ms} ms after its last"),
-                        );
+                        let why = self.failures_since(self.last_ack);
+                        let text = format!("client  writes again, {ms} ms after its last{why}");
+                        say::line_at(done, &text);
                     }
                     self.last_ack = done;
                 }
                 self.writes.push((by, id, sent, done));
             }
-            Seen::Write { by, id: _, sent: _, done, ok: false, error } => {
-                self.errors.insert(format!("{by:?}"), (done, error.unwrap_or_default()));
+            Seen::Write { by, id: _, sent, done, ok: false, error } => {
+                let error = error.unwrap_or_default();
+                if by == Writer::Client {
+                    self.failures.push((sent, done, error.clone()));
+                }
+                self.errors.insert(format!("{by:?}"), (done, error));
             }
             Seen::Http { what, sent: _, done, ok: true, error: _ } => self.calls.push((what, done)),
             Seen::Http { what, sent: _, done, ok: false, error } => {
