@@ -124,6 +124,16 @@ fn random_walks_through_changes_of_two_seats_hold() {
 }
 
 #[test]
+#[ignore = "takes minutes; run it after each change of the cell"]
+fn long_random_walks_hold() {
+    for (bounds, length) in [(LARGE, 300), (Bounds { emptied: 2, spares: 2, ..LARGE }, 1000)] {
+        let walked = walk(&bounds, 1_000_000, 20_000_000, length);
+        println!("{walked:?}");
+        assert!(walked.broken.is_none(), "{:#?}", walked.broken);
+    }
+}
+
+#[test]
 fn random_walks_with_five_voters_hold() {
     let walked = walk(&Bounds { seats: 5, emptied: 2, ..LARGE }, 1, 300_000, 400);
     println!("{walked:?}");
