@@ -9,38 +9,38 @@
 //! The change from one to the other is a new life ([`Ending::Again`]): the process executes itself, so that
 //! nothing of an agent without a cluster lingers in one that has one.
 
+mod quiet;
+mod speaking;
+
 use crate::config::Settings;
 use crate::config::settings::Member;
 use crate::dispatch::{Dispatcher, Waiting, take_word};
 use crate::driver::{self, Driver, Inputs};
 use crate::events::Events;
-use crate::host::{Host, Later};
+use crate::host::Host;
 use crate::init::Founding;
 use crate::journal::Journal;
-use crate::peer::{self, Answer as PeerAnswer, Hex, Peers, Question};
+use crate::peer::{self, Peers};
 use crate::place::Place;
-use crate::register::{Bridge, attempt_of};
-use crate::serve::{self, Answerer, Progress, refuse};
-use crate::status::{Frame, Heard};
+use crate::register::Bridge;
+use crate::serve::{self, Answerer};
+use crate::status::Heard;
 use crate::tls::Identity;
 use crate::transport::{Lane, Pace, Setup, Transport};
 use crate::{log, random, runs};
+use quiet::Quiet;
 use regent_adapters::clock;
 use regent_adapters::notify::Notify;
-use regent_api::call::{Ask, RefusalKind, Reply};
-use regent_api::history::{History, Severity};
-use regent_core::command::{Answer, Request, RunRecord};
+use regent_api::history::Severity;
+use regent_core::command::RunRecord;
 use regent_core::id::{AttemptId, BootId, ClusterId, NodeId, RunId, Version};
-use regent_core::node::{Identity as CoreIdentity, Input, Node};
-use regent_store::cell::{
-    Answer as StoreAnswer, NodeId as StoreNode, Refusal as StoreRefusal, Standing, Timing,
-};
-use regent_store::embedded::{
-    Admit, Config, Event, Handle, Kept, OpenError, RecordFile, Request as StoreRequest, start,
-};
+use regent_core::node::{Identity as CoreIdentity, Node};
+use regent_store::cell::{NodeId as StoreNode, Standing, Timing};
+use regent_store::embedded::{Config, Event, Handle, Kept, OpenError, RecordFile, start};
+use speaking::Speaking;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -61,12 +61,6 @@ const NICE: i32 = -15;
 
 /// How long the record may be locked by the agent before this one, which systemd has just killed.
 const LOCKED: Duration = Duration::from_secs(2);
-
-/// How long an operator waits for the lease thread, which answers in microseconds or is dead.
-const LOOK: Duration = Duration::from_millis(300);
-
-/// Beyond the bound that core sets for a move, before the operator is told that nobody knows.
-const MOVE_GRACE: Duration = Duration::from_secs(3);
 
 /// What one life needs.
 pub struct Life {
@@ -337,7 +331,8 @@ async fn wait_or_witness(
         events,
         bridge: Arc::clone(&bridge),
         belongs: cluster.is_some(),
-        founded: tokio::sync::Notify::new(),
+        founded: Arc::default(),
+        is_founded: AtomicBool::new(false),
         busy: tokio::sync::Mutex::new(()),
     });
     let answerer: Answerer = {
@@ -481,7 +476,7 @@ async fn serve_as_node(
         let speaking = Arc::clone(&speaking);
         Arc::new(move |ask, _| {
             let speaking = Arc::clone(&speaking);
-            Box::pin(async move { speaking.reply(ask).await })
+            Box::pin(async move { speaking.reply(ask).await.into() })
         })
     };
     let socket = life.place.socket();

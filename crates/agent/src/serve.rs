@@ -33,8 +33,22 @@ impl Progress {
     }
 }
 
+/// A reply, and what follows once it is on its way.
+pub struct Answered {
+    /// For the operator.
+    pub reply: Reply,
+    /// Ends what would have cut the reply off, had it come first.
+    pub after: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl From<Reply> for Answered {
+    fn from(reply: Reply) -> Answered {
+        Answered { reply, after: None }
+    }
+}
+
 /// Who answers.
-pub type Answerer = Arc<dyn Fn(Ask, Progress) -> Later<Reply> + Send + Sync>;
+pub type Answerer = Arc<dyn Fn(Ask, Progress) -> Later<Answered> + Send + Sync>;
 
 /// Makes the socket: root and its group may ask, only root may change (checked by the kernel's credentials).
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
@@ -94,17 +108,20 @@ where
     }
     let (sender, mut progress) = mpsc::channel(64);
     let mut answer = answerer(call.ask, Progress(sender));
-    let reply = loop {
+    let Answered { reply, after } = loop {
         tokio::select! {
             biased;
             Some(text) = progress.recv() => {
                 // An operator who went away stops nothing that was begun.
                 frame::write_json(&mut stream, &Reply::Progress(text)).await.ok();
             }
-            reply = &mut answer => break reply,
+            answered = &mut answer => break answered,
         }
     };
     frame::write_json(&mut stream, &reply).await.ok();
+    if let Some(after) = after {
+        after();
+    }
 }
 
 /// A refusal.

@@ -2,22 +2,44 @@
 
 use super::Reports;
 use super::speaking::history;
+use crate::events::Events;
+use crate::host::{Host, Later};
+use crate::init::Founding;
+use crate::peer::{Answer as PeerAnswer, Hex, Peers, Question};
+use crate::register::Bridge;
+use crate::serve::{Answered, Progress, refuse};
+use crate::status::{Frame, Heard};
+use regent_api::call::{Ask, RefusalKind, Reply};
+use regent_api::history::Severity;
+use regent_core::id::NodeId;
+use regent_store::cell::NodeId as StoreNode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An agent without a core: what it answers.
-struct Quiet {
-    founding: Arc<Founding>,
-    host: Option<Arc<dyn Host>>,
-    heard: Arc<Heard>,
-    reports: Reports,
-    events: Events,
-    bridge: Arc<Bridge>,
-    belongs: bool,
-    founded: tokio::sync::Notify,
-    busy: tokio::sync::Mutex<()>,
+pub(super) struct Quiet {
+    pub(super) founding: Arc<Founding>,
+    pub(super) host: Option<Arc<dyn Host>>,
+    pub(super) heard: Arc<Heard>,
+    pub(super) reports: Reports,
+    pub(super) events: Events,
+    pub(super) bridge: Arc<Bridge>,
+    pub(super) belongs: bool,
+    pub(super) founded: Arc<tokio::sync::Notify>,
+    pub(super) is_founded: AtomicBool,
+    pub(super) busy: tokio::sync::Mutex<()>,
 }
 
 impl Quiet {
-    async fn reply(&self, ask: Ask, progress: Progress) -> Reply {
+    pub(super) async fn reply(&self, ask: Ask, progress: Progress) -> Answered {
+        let reply = self.answer_to(ask, progress).await;
+        let founded = Arc::clone(&self.founded);
+        let is_founded = self.is_founded.load(Ordering::Relaxed);
+        // The next life begins when the answer is on its way.
+        Answered { reply, after: is_founded.then(|| Box::new(move || founded.notify_one()) as _) }
+    }
+
+    async fn answer_to(&self, ask: Ask, progress: Progress) -> Reply {
         let name = || self.founding.settings.name(self.founding.me);
         match ask {
             Ask::Status => Reply::Status(Box::new(self.status())),
@@ -72,9 +94,7 @@ impl Quiet {
         match self.founding.found(host.as_ref(), progress).await {
             Ok(text) => {
                 self.events.write(Severity::Info, 1, "cluster.founded", &text);
-                // The answer leaves first.
-                let founded = &self.founded;
-                founded.notify_one();
+                self.is_founded.store(true, Ordering::Relaxed);
                 Reply::Done(text)
             }
             Err(refusal) => Reply::Refused(refusal),
@@ -97,7 +117,7 @@ impl Peers for Quiet {
 }
 
 /// The answer of a voter that has its cluster, to whoever founds one.
-fn belonging(value: &regent_store::cell::Value, me: NodeId) -> PeerAnswer {
+pub(super) fn belonging(value: &regent_store::cell::Value, me: NodeId) -> PeerAnswer {
     let state = crate::status::decode(Some(value));
     match (state, value.seat_of(StoreNode(me.0))) {
         (Some((_, state)), Some(seat)) => {

@@ -1,23 +1,48 @@
 //! What a node with a core answers.
 
 use super::quiet::belonging;
+use crate::config::Settings;
+use crate::dispatch::Waiting;
+use crate::driver::Inputs;
+use crate::events::Events;
+use crate::host::Later;
+use crate::peer::{Answer as PeerAnswer, Peers, Question};
+use crate::register::{Bridge, attempt_of};
+use crate::serve::refuse;
+use crate::status::{Frame, Heard};
+use regent_api::call::{Ask, RefusalKind, Reply};
+use regent_api::history::{History, Severity};
+use regent_core::command::{Answer, Request};
+use regent_core::id::{AttemptId, NodeId};
+use regent_core::node::Input;
+use regent_store::cell::{Answer as StoreAnswer, NodeId as StoreNode, Refusal as StoreRefusal};
+use regent_store::embedded::{Admit, Event, Handle, Request as StoreRequest};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long an operator waits for the lease thread, which answers in microseconds or is dead.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// Beyond the bound that core sets for a move, before the operator is told that nobody knows.
+const MOVE_GRACE: Duration = Duration::from_secs(3);
 
 /// A node with a core: what it answers.
-struct Speaking {
-    settings: Settings,
-    me: NodeId,
-    attempt: AttemptId,
-    admissions: AtomicU64,
-    inputs: Inputs,
-    waiting: Waiting,
-    heard: Arc<Heard>,
-    events: Events,
-    bridge: Arc<Bridge>,
-    register: Arc<Handle>,
+pub(super) struct Speaking {
+    pub(super) settings: Settings,
+    pub(super) me: NodeId,
+    pub(super) attempt: AttemptId,
+    pub(super) admissions: AtomicU64,
+    pub(super) inputs: Inputs,
+    pub(super) waiting: Waiting,
+    pub(super) heard: Arc<Heard>,
+    pub(super) events: Events,
+    pub(super) bridge: Arc<Bridge>,
+    pub(super) register: Arc<Handle>,
 }
 
 impl Speaking {
-    async fn reply(&self, ask: Ask) -> Reply {
+    pub(super) async fn reply(&self, ask: Ask) -> Reply {
         match ask {
             Ask::Status => self.status().await,
             Ask::Explain => match self.inputs.look(LOOK).await {
@@ -144,14 +169,14 @@ impl Peers for Speaking {
 }
 
 /// Reads files, so beside the tasks.
-async fn history(node: String, events: Events, last: usize) -> Reply {
+pub(super) async fn history(node: String, events: Events, last: usize) -> Reply {
     match tokio::task::spawn_blocking(move || events.last(last)).await {
         Ok(events) => Reply::History(History { version: regent_api::VERSION, node, events }),
         Err(error) => refuse(RefusalKind::Internal, &format!("failed to read: {error}"), ""),
     }
 }
 
-fn stalled() -> Reply {
+pub(super) fn stalled() -> Reply {
     refuse(
         RefusalKind::Unreachable,
         "the lease thread does not answer",
