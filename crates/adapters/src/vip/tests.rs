@@ -208,6 +208,9 @@ fn a_stranger_is_reported_and_a_member_is_not() {
     }
 }
 
+/// 80 ms, and what a loaded machine adds.
+const BOUNDED: Duration = Duration::from_millis(300);
+
 fn probe(segment: &Segment, peer: &str, port: u16) -> (Peer, Duration) {
     segment.on(HERE, || {
         let started = Instant::now();
@@ -227,16 +230,16 @@ fn a_peer_is_alive_has_no_agent_or_is_silent() {
         assert_eq!(answer, Peer { arp: true, port: PortAnswer::Reset }, "{took:?}");
         let (answer, took) = probe(&segment, nobody, 4817);
         assert_eq!(answer, Peer { arp: false, port: PortAnswer::Silent });
-        assert!(took < Duration::from_millis(100), "{took:?}");
+        assert!(took < BOUNDED, "{took:?}");
     }
     // A host that lives, but whose port says nothing.
     segment.sh(PEER, "nft add table inet t; nft add chain inet t c '{ type filter hook input priority 0; }'; nft add rule inet t c tcp dport 4817 drop");
     let (answer, took) = probe(&segment, "10.99.0.2", 4817);
     assert_eq!(answer, Peer { arp: true, port: PortAnswer::Silent });
-    assert!(took < Duration::from_millis(100), "{took:?}");
+    assert!(took < BOUNDED, "{took:?}");
     // Cut off: what cannot be sent is not answered.
     segment.sh(HERE, "ip link set eth0 down");
     let (answer, took) = probe(&segment, "10.99.0.2", 4817);
     assert_eq!(answer, Peer { arp: false, port: PortAnswer::Silent });
-    assert!(took < Duration::from_millis(100), "{took:?}");
+    assert!(took < BOUNDED, "{took:?}");
 }
