@@ -353,6 +353,7 @@ fn a_voter_that_lost_its_disk_votes_only_once_admitted() {
     w1.expect("it votes", |s| s.initialised && s.holder.as_deref() == Some("mn1"));
     // The proof: with the other node gone, its vote is the second of two.
     mn2.stop();
+    // Two whole terms of a lease: on one vote alone the right would be over.
     std::thread::sleep(Duration::from_millis(1500));
     mn1.expect("mn1 still serves", |s| {
         node(s, "mn1").role == Role::Active && !node(s, "mn2").reachable
