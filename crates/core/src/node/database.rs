@@ -16,6 +16,8 @@ const RESTART_MOST: Span = Span::millis(10_000);
 /// How long a step may take before core gives it up even if the adapter does not (each adapter has its own
 /// bound below this).
 const STEP_MAX: Span = Span::millis(15_000);
+/// How long control may be away before peers are told that this node cannot serve.
+const CONTROL_MAX: Span = Span::millis(1_000);
 const LONG_STEP_MAX: Span = Span::millis(3_600_000);
 
 /// What this run knows of the local database.
@@ -85,6 +87,11 @@ impl Database {
     /// This run has read its facts at least once.
     pub fn was_seen(&self) -> bool {
         self.seen_once
+    }
+
+    /// Nothing was read of it for longer than taking control may last; a run that never read counts from its birth.
+    pub fn is_unseen_since(&self, born: Time, now: Time) -> bool {
+        now.elapsed_most(self.observed.unwrap_or(born)) >= CONTROL_MAX
     }
 
     /// It hung and is to be killed, or is being killed.

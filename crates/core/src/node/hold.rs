@@ -461,6 +461,10 @@ impl Node {
 
     /// Solo or join, if its guard allows it now.
     fn wanted_record(&self, now: Time) -> Option<Kind> {
+        // A move leaves the record as its successor needs it.
+        if self.moving.is_some() {
+            return None;
+        }
         let facts = self.database.facts.as_ref()?;
         let view = self.view.as_ref()?;
         let copy = self.my_copy(facts)?;
@@ -479,7 +483,7 @@ impl Node {
         let serves = self.is_licensed(facts) || self.keeps(facts);
         if serves {
             let alone = view.state.sync.with.is_some() && self.follower_is_gone(now);
-            return (alone && self.moving.is_none()).then_some(Kind::Solo { copy, start });
+            return alone.then_some(Kind::Solo { copy, start });
         }
         #[cfg(feature = "planted")]
         if self.planted(crate::planted::Planted::InheritedSync) && facts.read_only {

@@ -129,7 +129,9 @@ impl Node {
             return None;
         }
         let Some(facts) = &self.database.facts else {
-            return Some("its database is down".to_string());
+            // Unknown is not down: a new run, or a new worker, has not looked yet.
+            let gone = self.database.is_down() || self.database.is_unseen_since(self.born, now);
+            return gone.then(|| "its database is down, or does not answer".to_string());
         };
         let follows = facts.mark || facts.source.is_some();
         if follows && matches!(facts.applier, crate::observe::Thread::Failed(_)) {
