@@ -118,16 +118,26 @@ impl World {
             turn: 0,
             idle: true,
         });
-        let database = h.database_unit();
         self.start_seat(host, id.0, true);
         self.tell(host, "agent", || String::from("started"));
+        // systemd is asked over its bus, and answers when it answers.
+        let after = self.rng.range(1_000_000, 60_000_000);
+        self.after(after, Event::Units { host, run });
+        self.schedule_step(host, 0);
+    }
+
+    /// systemd tells a new run how all units are.
+    pub fn tell_units(&mut self, host: usize, run: u64) {
+        if self.session(host) != run {
+            return;
+        }
+        let database = self.hosts[host].database_unit();
         self.input(host, Input::DatabaseUnit(database));
         for service in 0..self.hosts[host].services.len() {
             let state = self.service_state(host, service);
             let service = regent_core::observe::ServiceId(service as u16);
             self.input(host, Input::ServiceUnit { service, state });
         }
-        self.schedule_step(host, 0);
     }
 
     /// SIGKILL, or the watchdog: everything in the process is gone, what it had sent is not.

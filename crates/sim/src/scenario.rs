@@ -8,7 +8,7 @@
 //!     1.000 a  fault                power off
 //! ```
 //! A story starts, at 0.000, with a cluster that is in sync and served by a. Verbs:
-//! `run TIME`, `wait in-sync`, `wait served-by HOST`, `kill agent|database|management|ui HOST`,
+//! `run TIME`, `wait in-sync`, `wait served-by HOST`, `expect served-by HOST`, `expect epoch N`, `kill agent|database|management|ui HOST`,
 //! `stall agent|database|register HOST for TIME`, `pause HOST for TIME`, `cut HOST from LIST`, `cut HOST to LIST`
 //! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
 //! `switchover [to HOST]`, `fail applier HOST`,
@@ -118,6 +118,21 @@ fn act(world: &mut World, line: &str) -> Result<(), Failure> {
         ["run", time] => {
             let end = world.now + parse_time(time).ok_or_else(unknown)?;
             world.run_until(end);
+        }
+        ["expect", "epoch", epoch] => {
+            let expected = epoch.parse::<u64>().map_err(|_| unknown())?;
+            let found = world.truth.state.lease.epoch.0;
+            if found != expected {
+                let text = format!("epoch {expected} was expected, and it is {found}");
+                return Err(Failure::Broken(text, story(&world.log.lines)));
+            }
+        }
+        ["expect", "served-by", host] => {
+            let host = parse_host(host).ok_or_else(unknown)?;
+            if !world.hosts[host].answers(world.now) {
+                let text = format!("{} does not serve", NAMES[host]);
+                return Err(Failure::Broken(text, story(&world.log.lines)));
+            }
         }
         ["wait", "in-sync"] => wait(world, WAIT_MAX, in_sync)?,
         ["wait", "served-by", host] => {

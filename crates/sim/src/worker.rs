@@ -187,7 +187,10 @@ impl World {
     fn say(&mut self, host: usize, n: u64, op: Op) {
         let at = self.op_ref(host, n);
         let start = self.hosts[host].database.server.as_ref().map_or(0, |server| server.start);
-        let after = self.rng.range(40_000, 400_000);
+        // A new connection takes its time; then statements are quick.
+        let is_new = op == Op::TakeControl;
+        let (least, most) = if is_new { (2_000_000, 100_000_000) } else { (40_000, 400_000) };
+        let after = self.rng.range(least, most);
         self.after(after, Event::Sql { host, start, at, op });
     }
 

@@ -33,6 +33,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 pub enum Event {
     AgentStart { host: usize, boot: u64 },
     Watchdog { host: usize, run: u64 },
+    Units { host: usize, run: u64 },
     Step { host: usize, run: u64, turn: u64 },
     Inbox { host: usize, run: u64, input: Input },
     Address { host: usize, run: u64, id: CommandId, step: AddressStep },
@@ -307,6 +308,7 @@ impl World {
         let host = match event {
             Event::AgentStart { host, .. }
             | Event::Watchdog { host, .. }
+            | Event::Units { host, .. }
             | Event::Step { host, .. }
             | Event::Inbox { host, .. }
             | Event::Address { host, .. }
@@ -348,6 +350,7 @@ impl World {
         match event {
             Event::AgentStart { host, boot } => self.agent_start(host, boot),
             Event::Watchdog { host, run } => self.watchdog(host, run),
+            Event::Units { host, run } => self.tell_units(host, run),
             Event::Step { host, run, turn } => self.step_agent(host, run, turn),
             Event::Inbox { host, run, input } => {
                 if self.session(host) == run {
@@ -561,6 +564,7 @@ fn kind(event: &Event) -> u64 {
     match event {
         Event::AgentStart { host, .. } => 100 + *host as u64,
         Event::Watchdog { host, .. } => 200 + *host as u64,
+        Event::Units { host, .. } => 250 + *host as u64,
         Event::Step { host, turn, .. } => 300 + *host as u64 + (turn << 16),
         Event::Inbox { host, .. } => 400 + *host as u64,
         Event::Address { host, .. } => 500 + *host as u64,
