@@ -288,7 +288,10 @@ pub fn lacking() -> Vec<String> {
     let tries = [
         ("overlay file systems", "grep -qw overlay /proc/filesystems"),
         ("mount namespaces", "unshare --mount --propagation private true"),
-        ("network namespaces with veth", "unshare --net ip link add name va type veth peer name vb"),
+        (
+            "network namespaces with veth",
+            "unshare --net ip link add name va type veth peer name vb",
+        ),
         ("bridges", "unshare --net ip link add name br type bridge"),
         ("nftables", "unshare --net nft add table inet probe"),
         ("cgroup v2", "grep -qw cgroup2 /proc/filesystems"),
