@@ -40,8 +40,12 @@ pub fn lab_reads(dev: bool, arguments: &[&str]) -> Result<String> {
 
 /// Runs the simulator and returns its exit code.
 pub fn sim(arguments: &[String]) -> Result<u8> {
-    let mut command =
-        sh::cargo(&["run", "--quiet", "--package", "regent-sim", "--bin", "sim", "--"]);
+    let mut command = sh::cargo(&["run", "--quiet", "--package", "regent-sim", "--bin", "sim"]);
+    // A planted mistake needs a build that has room for it.
+    if arguments.iter().any(|word| word == "--plant") {
+        command.args(["--features", "planted"]);
+    }
+    command.arg("--");
     let status = command.args(arguments).status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
 }
