@@ -84,11 +84,6 @@ impl Database {
         self.unit == UnitState::Down
     }
 
-    /// This run has read its facts at least once.
-    pub fn was_seen(&self) -> bool {
-        self.seen_once
-    }
-
     /// Nothing was read of it for longer than taking control may last; a run that never read counts from its birth.
     pub fn is_unseen_since(&self, born: Time, now: Time) -> bool {
         now.elapsed_most(self.observed.unwrap_or(born)) >= CONTROL_MAX

@@ -65,7 +65,7 @@ impl Node {
         }
         self.consider_moves(now);
         self.advance_move(now);
-        self.close_unserved();
+        self.close_unserved(now);
         self.keep_address(now);
         self.prepare_database(now);
         self.watch_follower(now);
@@ -80,11 +80,11 @@ impl Node {
 
     /// D10: a database that comes back may have a tail that nobody confirmed, or older data: from its death on the
     /// gate stays closed until this run is licensed for the new start.
-    fn close_unserved(&mut self) {
+    fn close_unserved(&mut self, now: Time) {
         let served = match &self.database.facts {
             Some(facts) => self.is_licensed(facts) || self.keeps(facts),
-            // A new run has not looked yet: what its predecessor opened stays.
-            None => !self.database.is_down() && !self.database.was_seen(),
+            // Unknown is not down: a new run, or a new worker, has not looked yet.
+            None => !self.database.is_down() && !self.database.is_unseen_since(self.born, now),
         };
         if self.gate.is_held() && self.moving.is_none() && !served {
             self.close();
