@@ -74,7 +74,12 @@ pub const TRANSITIONS: &[Transition] = &[
     edge("T23", Isolated, Failed, "the database is down as well"),
     edge("T24", Failed, Isolated, "no majority of voters answers as well"),
     edge("T25", Deactivating, Isolated, "the right ended during a move"),
-    edge("T26", Deactivating, Failed, "the lease was released after the death of the database, which is down still"),
+    edge(
+        "T26",
+        Deactivating,
+        Failed,
+        "the lease was released after the death of the database, which is down still",
+    ),
     edge("T27", Standby, Active, "an agent's new run found everything as its last run had left it"),
     edge("T28", Standby, Maintenance, "an operator took the node out"),
     edge("T29", Maintenance, Standby, "the maintenance is over"),
