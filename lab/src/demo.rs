@@ -17,7 +17,7 @@ pub fn run(keep: bool, name: Option<String>) -> Result<bool> {
     let mut watched = Watched::start(cluster)?;
     say::line("client  100 rows a second through the VIP; management service and UI over HTTP");
     let told = tell(&mut watched);
-    if told.is_err() {
+    if told.is_err() && !crate::run::is_interrupted() {
         diagnose::collect_tape(&watched.cluster.lab, &watched.recorder.tape());
         diagnose::collect(&watched.cluster.lab);
     }

@@ -25,10 +25,19 @@ pub fn target() -> PathBuf {
     root().join(given.unwrap_or_else(|| "target".into()))
 }
 
-/// The cargo that runs us.
+/// The cargo that runs us. What it told us about ourselves stays here: build scripts of others
+/// watch those variables, and would run again each time this and a plain cargo take turns.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let told =
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+        let shown = name.to_string_lossy();
+        if told.iter().any(|start| shown.starts_with(start)) {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 

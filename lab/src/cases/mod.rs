@@ -88,7 +88,7 @@ fn one(case: &Case) -> Result<()> {
     };
     let mut watched = Watched::start(stage(None)?)?;
     let result = observe(steps, &mut watched);
-    if result.is_err() {
+    if result.is_err() && !crate::run::is_interrupted() {
         diagnose::collect_tape(&watched.cluster.lab, &watched.recorder.tape());
         diagnose::collect(&watched.cluster.lab);
     }
