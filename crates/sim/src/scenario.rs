@@ -8,7 +8,8 @@
 //!     1.000 a  fault                power off
 //! ```
 //! A story starts, at 0.000, with a cluster that is in sync and served by a. Verbs:
-//! `run TIME`, `wait in-sync`, `wait served-by HOST`, `expect served-by HOST`, `expect epoch N`, `kill agent|database|management|ui HOST`,
+//! `run TIME`, `wait in-sync`, `wait served-by HOST`, `expect served-by HOST`, `expect epoch N`,
+//! `kill agent|database|management|ui HOST`,
 //! `stall agent|database|register HOST for TIME`, `pause HOST for TIME`, `cut HOST from LIST`, `cut HOST to LIST`
 //! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
 //! `switchover [to HOST]`, `fail applier HOST`,
