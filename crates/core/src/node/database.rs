@@ -45,7 +45,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub fn new(_now: Time) -> Database {
+    pub fn new() -> Database {
         Database {
             unit: UnitState::Unknown,
             facts: None,
@@ -177,7 +177,7 @@ impl Node {
                     self.database.failures = 0;
                 }
             }
-            (_, StepResult::Lineage(lineage)) => self.take_lineage(*lineage, now),
+            (_, StepResult::Lineage(lineage)) => self.take_lineage(*lineage),
             (_, StepResult::Saved(saved)) => {
                 let saved = saved.clone();
                 self.take_saved(&saved);
@@ -224,7 +224,7 @@ impl Node {
     }
 
     /// systemd or a pidfd told of the database's unit.
-    pub(super) fn take_database_unit(&mut self, state: UnitState, now: Time) {
+    pub(super) fn take_database_unit(&mut self, state: UnitState) {
         if state == UnitState::Down && self.database.unit != UnitState::Down {
             let died = self.database.facts.is_some();
             self.database.forget_server();
@@ -232,7 +232,6 @@ impl Node {
                 self.tell("database.died", Severity::Alarm, "the database's unit is down".into());
                 self.report_now = true;
             }
-            let _ = now;
         }
         self.database.unit = state;
     }
@@ -351,7 +350,7 @@ impl Node {
         }
     }
 
-    pub(super) fn take_lineage(&mut self, lineage: Lineage, _now: Time) {
+    pub(super) fn take_lineage(&mut self, lineage: Lineage) {
         self.following.lineage = Some(lineage);
     }
 }

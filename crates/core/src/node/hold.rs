@@ -308,7 +308,7 @@ impl Node {
             Stage::CatchUp if shown => self.set_join(Stage::Strict, None, now),
             Stage::CatchUp if late(CATCH_UP_MAX) => self.give_up_join("it is far behind", now),
             Stage::Strict if facts.strict && self.database.is_free() => {
-                let token = self.mark_log(now);
+                let token = self.mark_log();
                 self.set_join(Stage::Mark, Some(token), now);
             }
             Stage::Mark if shown => self.set_join(Stage::Ready, None, now),
@@ -332,7 +332,7 @@ impl Node {
             Some((*node, database.incarnation?, database.start))
         });
         let Some((peer, incarnation, start)) = candidate else { return };
-        let token = self.mark_log(now);
+        let token = self.mark_log();
         self.joining = Some(Joining {
             peer,
             copy: DataCopy { node: peer, incarnation },
@@ -379,7 +379,7 @@ impl Node {
     }
 
     /// A new row behind everything that the log has (D4). Our account writes rows only while D2 allows writable.
-    pub(super) fn mark_log(&mut self, _now: Time) -> AttemptId {
+    pub(super) fn mark_log(&mut self) -> AttemptId {
         self.n += 1;
         let token = AttemptId {
             node: self.identity.node,
@@ -420,7 +420,7 @@ impl Node {
         let since = *self.stranded.get_or_insert(now);
         if now.elapsed_most(since) >= STRANDED && self.database.marker.is_none() {
             self.stranded = Some(now);
-            self.mark_log(now);
+            self.mark_log();
         }
     }
 

@@ -268,7 +268,7 @@ impl Node {
             told_foreign: false,
             closing: false,
             address: Address::default(),
-            database: Database::new(now),
+            database: Database::new(),
             licence: None,
             inherited: false,
             joining: None,
@@ -300,7 +300,7 @@ impl Node {
             Input::View { version, bytes, recent } => self.take_view(version, &bytes, &recent, now),
             Input::Outcome { id, outcome } => self.take_outcome(id, outcome, now),
             Input::Report(report) => self.take_report(report, now),
-            Input::DatabaseUnit(state) => self.take_database_unit(state, now),
+            Input::DatabaseUnit(state) => self.take_database_unit(state),
             Input::ServiceUnit { service, state } => self.take_service_unit(service, state, now),
             Input::GateLost => {
                 self.tell("gate.lost", Severity::Alarm, "somebody changed the filter in front of the VIP; the address was taken off and the filter loaded closed again [G3]".into());
@@ -332,7 +332,7 @@ impl Node {
         } else {
             self.stand(now);
         }
-        self.finish_close(now);
+        self.finish_close();
         self.restore_services(now);
         self.suspect(now);
         self.observe_database(now);
@@ -400,7 +400,7 @@ impl Node {
             Flight::Propose { n } => self.take_swap(n, outcome, now),
             Flight::Database(step) => self.take_database(step, id, outcome, now),
             Flight::Marker { token } => self.take_marker(token, outcome),
-            Flight::Probe(node) => self.take_probe(node, outcome, now),
+            Flight::Probe(node) => self.take_probe(node, outcome),
             Flight::AddressAdd => {
                 self.address.on = outcome == Outcome::Done;
                 if !self.address.on {
@@ -476,7 +476,7 @@ impl Node {
     }
 
     /// After a confirmed close: address off, then the sockets that were bound to it.
-    fn finish_close(&mut self, _now: Time) {
+    fn finish_close(&mut self) {
         if self.address.removing
             && !self.in_flight(|f| matches!(f, Flight::AddressRemove))
             && !self.wants_address()

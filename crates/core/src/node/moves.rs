@@ -193,7 +193,7 @@ impl Node {
         if self.outage_since.is_none() {
             self.outage_since = Some(now);
         }
-        let token = (stage == Stage::Marker).then(|| self.mark_log(now));
+        let token = (stage == Stage::Marker).then(|| self.mark_log());
         if stage == Stage::Kill && !self.database.is_being_killed() {
             self.step(DatabaseStep::Kill, now);
         }

@@ -78,7 +78,7 @@ impl Node {
         }
     }
 
-    pub(super) fn take_probe(&mut self, node: NodeId, outcome: Outcome, _now: Time) {
+    pub(super) fn take_probe(&mut self, node: NodeId, outcome: Outcome) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let Some(asked) = peer.probe_asked else { return };
         if let Outcome::Peer { arp, port } = outcome {

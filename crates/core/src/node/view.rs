@@ -121,7 +121,6 @@ impl Node {
                 right: Some(crate::lease::Right { proposed: now, length }),
             });
         }
-        let _ = now;
         self.licence = None;
     }
 
