@@ -20,7 +20,8 @@ const BASE: &str = "systemd,systemd-sysv,dbus,ca-certificates";
 
 /// Second stage, by the image's own apt, security updates included.
 const PACKAGES: &str = "mariadb-server mariadb-backup nftables iproute2 nginx-light curl procps \
-                        iputils-ping iputils-arping tcpdump less strace psmisc";
+                        iputils-ping iputils-arping tcpdump less strace psmisc keepalived \
+                        fence-agents";
 
 /// Raised when the recipe below changes in a way that the lists above do not show.
 const RECIPE: &str = "3";
