@@ -427,6 +427,8 @@ async fn serve_as_node(
         boot: born.boot,
         run: born.run,
         seed: born.seed.rotate_left(17),
+        link: None,
+        configuration: 0,
     };
     let now = clock::now();
     let mut journal = Journal::start(&life.place.journal());

@@ -104,6 +104,7 @@ impl Dispatcher {
             Action::Database(step) => self.host.database(id, step),
             Action::Service { service, step } => self.host.service(id, service, step),
             Action::ProbePeer { node } => self.host.probe(id, node),
+            Action::Fence { node } => self.host.fence(id, node),
             Action::Send(report) => match serde_json::to_vec(&Word::Report(report)) {
                 Ok(body) => self.transport.send_to_all(Lane::Report, &body),
                 Err(error) => crate::log::warning(&format!("failed to write a report: {error}")),

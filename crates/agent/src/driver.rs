@@ -160,6 +160,7 @@ impl Driver {
                 | Action::Database(_)
                 | Action::Service { .. }
                 | Action::ProbePeer { .. }
+                | Action::Fence { .. }
                 | Action::Send(_)
                 | Action::Tell(_)
                 | Action::Answer { .. } => {

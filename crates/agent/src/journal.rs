@@ -27,6 +27,7 @@ pub struct Journal {
     lost: u64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly every entry is an input")]
 enum What {
     Began(String),
     Input(Input),
@@ -124,6 +125,11 @@ enum Read<'a> {
     Stranger {
         mac: [u8; 6],
     },
+    Health {
+        probe: regent_core::health::ProbeId,
+        health: regent_core::health::Health,
+        why: &'a str,
+    },
     Operator {
         request: regent_core::id::RequestId,
         what: &'a regent_core::command::Request,
@@ -142,6 +148,9 @@ impl<'a> Read<'a> {
             Input::DatabaseUnit(state) => Read::DatabaseUnit(*state),
             Input::ServiceUnit { service, state } => {
                 Read::ServiceUnit { service: *service, state: *state }
+            }
+            Input::Health { probe, health, why } => {
+                Read::Health { probe: *probe, health: *health, why }
             }
             Input::GateLost => Read::GateLost,
             Input::Stranger { mac } => Read::Stranger { mac: *mac },

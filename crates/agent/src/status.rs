@@ -5,7 +5,7 @@ use regent_api::VERSION;
 use regent_api::status as api;
 use regent_core::id::{NodeId, Version};
 use regent_core::node::NodeStatus;
-use regent_core::observe::{DatabaseFacts, DatabaseReport, Thread, UnitState};
+use regent_core::observe::{DatabaseFacts, DatabaseReport, ServiceReport, Thread, UnitState};
 use regent_core::role::Role;
 use regent_core::state::{Phase, State};
 use std::collections::HashMap;
@@ -194,11 +194,11 @@ impl Frame<'_> {
         age.is_some_and(|age| age.as_nanos() as u64 <= self.settings.pace.suspicion.0)
     }
 
-    fn services(&self, states: &[UnitState]) -> Vec<api::Service> {
+    fn services(&self, reports: &[ServiceReport]) -> Vec<api::Service> {
         let all = self.settings.services.iter().enumerate();
         all.map(|(i, service)| api::Service {
             name: service.name.clone(),
-            state: match states.get(i) {
+            state: match reports.get(i).map(|report| report.unit) {
                 Some(UnitState::Up { .. }) => api::Up::Up,
                 Some(UnitState::Down) => api::Up::Down,
                 Some(UnitState::Unknown) | None => api::Up::Unknown,

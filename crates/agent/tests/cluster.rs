@@ -109,6 +109,7 @@ impl Host for ToyHost {
             DatabaseStep::Writable => facts.read_only = false,
             DatabaseStep::Start
             | DatabaseStep::Kill
+            | DatabaseStep::Stop
             | DatabaseStep::Marker { .. }
             | DatabaseStep::StopReceiver
             | DatabaseStep::StartReceiver
@@ -128,6 +129,11 @@ impl Host for ToyHost {
 
     fn service(&self, id: CommandId, _: ServiceId, _: ServiceStep) {
         self.done(id);
+    }
+
+    fn fence(&self, id: CommandId, _: NodeId) {
+        let outcome = Outcome::Failed("this host has no fence".into());
+        self.say(Input::Outcome { id, outcome });
     }
 
     fn probe(&self, id: CommandId, _: NodeId) {

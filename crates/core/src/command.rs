@@ -52,6 +52,11 @@ pub enum Action {
         /// What.
         step: ServiceStep,
     },
+    /// Fence a peer's host (protocol section 6: only the holder does). Answer: [`Outcome::Fence`].
+    Fence {
+        /// Whom.
+        node: NodeId,
+    },
     /// Ask the segment and the port whether a silent peer's host lives. Answer: [`Outcome::Peer`].
     ProbePeer {
         /// Whom.
@@ -189,6 +194,8 @@ pub enum DatabaseStep {
         /// The recorded writer.
         writer: NodeId,
     },
+    /// Shut the server down in order: read-only, with no commit that waits (D9), and its unit stopped.
+    Stop,
     /// Undo the tail in place (D8).
     Rewind {
         /// The recorded writer.
@@ -216,6 +223,8 @@ pub enum ServiceStep {
     Start,
     /// SIGKILL its cgroup and start it again: it hung.
     Restart,
+    /// Stop it in order, and kill what is left after its bound.
+    Stop,
 }
 
 /// The answer to a command.
@@ -243,6 +252,20 @@ pub enum Outcome {
         /// What its port did.
         port: PortAnswer,
     },
+    /// What became of a fencing.
+    Fence(Fenced),
+}
+
+/// What became of a fencing. Unknown is never confirmed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fenced {
+    /// The node is off, or was restarted since: by its fence's own word, and in words for people.
+    Confirmed(String),
+    /// It is not fenced.
+    Failed(String),
+    /// The fence gave no answer that proves anything.
+    Unknown(String),
 }
 
 /// What a peer's port did.
@@ -335,6 +358,29 @@ pub enum Request {
     },
     /// Why are you where you are?
     Explain,
+    /// A node is no candidate and its services are nobody's business for so long; none ends it.
+    Maintenance {
+        /// Which.
+        node: NodeId,
+        /// For how long.
+        length: Option<Span>,
+    },
+    /// No succession and no restarts by us for so long; none ends it.
+    Pause {
+        /// For how long.
+        length: Option<Span>,
+    },
+    /// Stop the cluster: the services, the databases, the VIP; the agents stay.
+    Stop,
+    /// Start the stopped cluster.
+    Start,
+    /// Fence a node.
+    Fence {
+        /// Which.
+        node: NodeId,
+    },
+    /// Change the timing of rights (C5).
+    Timing(crate::state::Timing),
 }
 
 /// What an operator is answered.

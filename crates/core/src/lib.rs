@@ -14,6 +14,7 @@ extern crate alloc;
 pub mod command;
 pub mod event;
 pub mod gate;
+pub mod health;
 pub mod id;
 pub mod invariant;
 pub mod lease;

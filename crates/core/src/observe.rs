@@ -1,6 +1,7 @@
 //! What is observed: facts of the local database and services, and what peers report. An observation is
 //! a fact with a date; it is never a verdict, and *unknown* is always a legal one.
 
+use crate::health::{Health, Subject, Weight};
 use crate::id::{AttemptId, Epoch, Incarnation, NodeId, RunId, Version};
 use crate::role::Role;
 use alloc::string::String;
@@ -106,11 +107,46 @@ pub struct Report {
     /// Its database, if it is up and under control.
     pub database: Option<DatabaseReport>,
     /// Its services, in the order of the configuration.
-    pub services: Vec<UnitState>,
+    pub services: Vec<ServiceReport>,
+    /// Probes of the database and of the host that fail now, at most [`AILMENTS_MAX`], vital ones first.
+    pub ailments: Vec<Ailment>,
+    /// The link address of the interface that carries the VIP here.
+    pub link: Option<[u8; 6]>,
+    /// The digest of its configuration: equal on every node, or somebody changed one by hand.
+    pub configuration: u64,
     /// The writer's question to its follower: show me this row (D4).
     pub look_for: Option<AttemptId>,
     /// The holder is about to release to this node: observe quickly.
     pub moving_to: Option<NodeId>,
+}
+
+/// How many failing probes of database and host a report names.
+pub const AILMENTS_MAX: usize = 8;
+
+/// A service as its node sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ServiceReport {
+    /// Its unit.
+    pub unit: UnitState,
+    /// The conclusion from unit and probes.
+    pub health: Health,
+    /// Why it is not well: the unit, or the probe and what it saw; empty if it is well.
+    pub cause: String,
+    /// It was given up after the configured tries.
+    pub given_up: bool,
+}
+
+/// A probe of the database or of the host that fails.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ailment {
+    /// The probe's name.
+    pub probe: String,
+    /// What it looks at.
+    pub subject: Subject,
+    /// What its failure means.
+    pub weight: Weight,
+    /// What it saw.
+    pub why: String,
 }
 
 /// What a node tells of its database.

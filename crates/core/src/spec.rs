@@ -1,5 +1,6 @@
 //! What this node is to manage, validated and immutable. Timings of rights are not here: they live in State.
 
+use crate::health::{ProbeSpec, Weight};
 use crate::id::NodeId;
 use crate::time::Span;
 use alloc::string::String;
@@ -10,13 +11,66 @@ use alloc::vec::Vec;
 pub struct Spec {
     /// Every node that runs resources, this one included, with its name.
     pub nodes: Vec<(NodeId, String)>,
-    /// The services' names, numbered by their place.
-    pub services: Vec<String>,
+    /// The services, numbered by their place; the first is started first and stopped last.
+    pub services: Vec<ServiceSpec>,
+    /// The probes, numbered by their place.
+    pub probes: Vec<ProbeSpec>,
+    /// How failures are answered.
+    pub policy: Policy,
     /// The local timing.
     pub pace: Pace,
     /// A mistake made on purpose, to prove the simulator.
     #[cfg(feature = "planted")]
     pub planted: Option<crate::planted::Planted>,
+}
+
+/// A managed service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceSpec {
+    /// Its name for people.
+    pub name: String,
+    /// What its failure means.
+    pub weight: Weight,
+    /// After a start its probes may fail for this long before that counts.
+    pub start_within: Span,
+}
+
+impl ServiceSpec {
+    /// A vital service of this name, with the default patience.
+    pub fn vital(name: &str) -> ServiceSpec {
+        let start_within = Span::millis(30_000);
+        ServiceSpec { name: name.into(), weight: Weight::Vital, start_within }
+    }
+}
+
+/// How failures are answered (L3, L4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// After a move because of a service no other service causes one for this long.
+    pub hold_down: Span,
+    /// A service is given up after this many tries in a row.
+    pub tries: u32,
+    /// The first pause between two tries; doubled each time.
+    pub pause_first: Span,
+    /// The longest pause between two tries.
+    pub pause_most: Span,
+    /// A service that stayed well this long has its tries back.
+    pub settled: Span,
+    /// The holder fences a peer that it succeeded and that stays silent, if a fence is configured.
+    pub fence_silent: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            hold_down: Span::millis(60_000),
+            tries: 8,
+            pause_first: Span::millis(500),
+            pause_most: Span::millis(30_000),
+            settled: Span::millis(60_000),
+            fence_silent: false,
+        }
+    }
 }
 
 /// How often and how patiently; a node's own matter.

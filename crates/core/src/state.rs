@@ -115,6 +115,9 @@ pub struct Intent {
     pub maintenance: BTreeMap<NodeId, Bounded>,
     /// No succession and no restarts by us.
     pub pause: Option<Bounded>,
+    /// The cluster is stopped, since this proposal: nobody serves, and nobody starts anything, until it is started.
+    #[serde(default)]
+    pub stopped: Option<AttemptId>,
 }
 
 /// A planned move to one node.

@@ -3,16 +3,19 @@
 
 use proptest::prelude::*;
 use regent_core::command::{
-    Action, Command, DatabaseStep, GateStep, Outcome, PortAnswer, RunRecord, StepResult,
-    SwapOutcome,
+    Action, Command, DatabaseStep, Fenced, GateStep, Outcome, PortAnswer, Request, RunRecord,
+    StepResult, SwapOutcome,
 };
+use regent_core::health::{Counts, Health, ProbeId, ProbeSpec, Subject, Weight};
 use regent_core::id::{
-    AttemptId, BootId, ClusterId, CommandId, Epoch, Incarnation, NodeId, RunId, Version,
+    AttemptId, BootId, ClusterId, CommandId, Epoch, Incarnation, NodeId, RequestId, RunId, Version,
 };
 use regent_core::node::{Identity, Input, Node};
-use regent_core::observe::{DatabaseFacts, DatabaseReport, Position, Report, Thread, UnitState};
+use regent_core::observe::{
+    DatabaseFacts, DatabaseReport, Position, Report, ServiceId, ServiceReport, Thread, UnitState,
+};
 use regent_core::role::Role;
-use regent_core::spec::{Pace, Spec};
+use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
 use regent_core::state::{
     Data, DataCopy, Intent, Lease, Member, MemberRole, Phase, State, Sync, Timing,
 };
@@ -31,6 +34,9 @@ enum Op {
     PeerReports { following: bool, able: bool },
     DatabaseDies,
     AgentIsStopped(u16),
+    Asks(u8),
+    ServiceIs { up: bool },
+    ProbeSees { probe: u16, health: u8 },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -43,7 +49,41 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(following, able)| Op::PeerReports { following, able }),
         1 => Just(Op::DatabaseDies),
         1 => (500u16..1500).prop_map(Op::AgentIsStopped),
+        1 => any::<u8>().prop_map(Op::Asks),
+        1 => any::<bool>().prop_map(|up| Op::ServiceIs { up }),
+        1 => (0u16..3, 0u8..3).prop_map(|(probe, health)| Op::ProbeSees { probe, health }),
     ]
+}
+
+/// One probe of each subject.
+fn probes() -> Vec<ProbeSpec> {
+    let spec = |name: &str, subject, weight| ProbeSpec {
+        name: name.into(),
+        subject,
+        weight,
+        counts: Counts::Always,
+        rise: 2,
+        fall: 3,
+    };
+    vec![
+        spec("http", Subject::Service(ServiceId(0)), Weight::Vital),
+        spec("sql", Subject::Database, Weight::Vital),
+        spec("disk", Subject::Host, Weight::Degraded),
+    ]
+}
+
+/// What an operator may ask for.
+fn asked(what: u8) -> Request {
+    let length = (!what.is_multiple_of(3)).then_some(Span::millis(400));
+    match what % 7 {
+        0 => Request::Maintenance { node: ME, length },
+        1 => Request::Maintenance { node: PEER, length },
+        2 => Request::Pause { length },
+        3 => Request::Stop,
+        4 => Request::Start,
+        5 => Request::Fence { node: PEER },
+        _ => Request::Switchover { to: None },
+    }
 }
 
 /// The world: a register that decides at once, a database that obeys, and the judge.
@@ -100,6 +140,7 @@ impl Judge {
             | Action::Address(_)
             | Action::Read
             | Action::Service { .. }
+            | Action::Fence { .. }
             | Action::ProbePeer { .. }
             | Action::Send(_)
             | Action::Tell(_)
@@ -142,6 +183,10 @@ impl Judge {
             DatabaseStep::Writable => assert_eq!(state.sync.writer.node, ME, "D2"),
             DatabaseStep::Marker { .. } => {
                 assert!(facts.is_none_or(|f| !f.read_only), "D9: a row after read-only");
+            }
+            DatabaseStep::Stop => {
+                let idle = facts.is_none_or(|f| f.read_only && f.waiting == 0);
+                assert!(idle, "D9: a shutdown would end a commit's wait");
             }
             DatabaseStep::TakeControl
             | DatabaseStep::Observe { .. }
@@ -208,11 +253,20 @@ fn first_state() -> State {
 impl World {
     fn new() -> World {
         let now = Time { boot: 1_000_000_000, raw: 1_000_000_000 };
-        let identity =
-            Identity { cluster: ClusterId(7), node: ME, boot: BootId(1), run: RunId(1), seed: 42 };
+        let identity = Identity {
+            cluster: ClusterId(7),
+            node: ME,
+            boot: BootId(1),
+            run: RunId(1),
+            seed: 42,
+            link: None,
+            configuration: 0,
+        };
         let spec = Spec {
             nodes: vec![(ME, "mn1".into()), (PEER, "mn2".into())],
-            services: vec!["management".into()],
+            services: vec![ServiceSpec::vital("management")],
+            probes: probes(),
+            policy: Policy::default(),
             pace: Pace::default(),
             #[cfg(feature = "planted")]
             planted: None,
@@ -245,6 +299,7 @@ impl World {
                 | Action::Read
                 | Action::Database(_)
                 | Action::Service { .. }
+                | Action::Fence { .. }
                 | Action::ProbePeer { .. } => self.pending.push(command),
             }
         }
@@ -294,6 +349,7 @@ impl World {
                 self.view();
                 Outcome::Done
             }
+            Action::Fence { .. } => Outcome::Fence(Fenced::Unknown("by chance".into())),
             Action::Address(_)
             | Action::Service { .. }
             | Action::Send(_)
@@ -337,7 +393,7 @@ impl World {
         {
             self.facts = Some(at_rest());
         }
-        if *step == DatabaseStep::Kill {
+        if matches!(step, DatabaseStep::Kill | DatabaseStep::Stop) {
             self.facts = None;
             return Outcome::Database { result: StepResult::Done, facts: None };
         }
@@ -374,6 +430,7 @@ impl World {
             | DatabaseStep::Observe { .. }
             | DatabaseStep::Start
             | DatabaseStep::Kill
+            | DatabaseStep::Stop
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }
             | DatabaseStep::Rewind { .. }
@@ -419,7 +476,15 @@ impl World {
                 applied: Position("0-1-1".into()),
                 shows: self.marker,
             }),
-            services: vec![UnitState::Up { start: 1 }],
+            services: vec![ServiceReport {
+                unit: UnitState::Up { start: 1 },
+                health: Health::Passing,
+                cause: String::new(),
+                given_up: false,
+            }],
+            ailments: Vec::new(),
+            link: None,
+            configuration: 0,
             look_for: None,
             moving_to: None,
         };
@@ -444,6 +509,23 @@ impl World {
                 }
                 Op::PeerGives => {}
                 Op::PeerReports { following, able } => self.peer_reports(*following, *able),
+                Op::Asks(what) => {
+                    self.report += 1;
+                    let (request, what) = (RequestId(self.report), asked(*what));
+                    self.feed(Input::Operator { request, what });
+                }
+                Op::ServiceIs { up } => {
+                    self.report += 1;
+                    let start = self.report;
+                    let state = if *up { UnitState::Up { start } } else { UnitState::Down };
+                    self.feed(Input::ServiceUnit { service: ServiceId(0), state });
+                }
+                Op::ProbeSees { probe, health } => {
+                    let all = [Health::Unknown, Health::Passing, Health::Failing];
+                    let health = all[usize::from(*health)];
+                    let probe = ProbeId(*probe);
+                    self.feed(Input::Health { probe, health, why: "by chance".into() });
+                }
                 Op::DatabaseDies => {
                     self.facts = None;
                     self.feed(Input::DatabaseUnit(UnitState::Down));
@@ -478,6 +560,13 @@ proptest! {
     ) {
         let mut world = World::new();
         world.run(&ops);
+        // A calm world is also one in which nothing is asked for and every probe passes.
+        world.state.intent = Intent::default();
+        for probe in 0..3 {
+            world.run(&[Op::ProbeSees { probe, health: 1 }]);
+        }
+        world.pass(11_000);
+        world.state.intent = Intent::default();
         world.peer_swaps(ME, Phase::Free);
         if let Some(incarnation) = world.facts.as_ref().and_then(|facts| facts.incarnation) {
             world.state.sync = Sync { writer: DataCopy { node: ME, incarnation }, with: None };

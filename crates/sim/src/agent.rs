@@ -10,7 +10,7 @@ use crate::host::{MEMBERS, NAMES};
 use crate::worker::Worker;
 use crate::world::{Event, World};
 use regent_core::command::{
-    Action, AddressStep, Command, Outcome, PortAnswer, RunRecord, ServiceStep, SwapOutcome,
+    Action, AddressStep, Command, Fenced, Outcome, PortAnswer, RunRecord, ServiceStep, SwapOutcome,
 };
 use regent_core::id::{CommandId, NodeId, RunId, Version};
 use regent_core::invariant::Violation;
@@ -104,8 +104,15 @@ impl World {
             lock_held: true,
             gate: h.gate.found(&h.clock, now),
         };
-        let identity =
-            Identity { cluster: self.cluster, node: h.node, boot: h.boot, run: id, seed };
+        let identity = Identity {
+            cluster: self.cluster,
+            node: h.node,
+            boot: h.boot,
+            run: id,
+            seed,
+            link: None,
+            configuration: 0,
+        };
         let time = h.clock.read(now);
         let brain = (self.maker)(identity, self.spec.clone(), record, time);
         h.agent = Some(Agent {
@@ -307,6 +314,11 @@ impl World {
                 let after = self.rng.range(20_000_000, 80_000_000);
                 self.after(after, Event::Probe { host, run, id, node });
             }
+            Action::Fence { .. } => {
+                let why = "this host has no fence".into();
+                let run = self.session(host);
+                self.outcome(host, run, id, Outcome::Fence(Fenced::Unknown(why)));
+            }
             Action::Send(report) => self.send_report(host, &report),
             Action::Tell(event) => {
                 if event.text.contains("[T??]") {
@@ -384,8 +396,14 @@ impl World {
     }
 
     fn act_on_service(&mut self, host: usize, service: usize, step: ServiceStep, id: CommandId) {
-        if step == ServiceStep::Restart {
-            self.kill_service(host, service);
+        match step {
+            ServiceStep::Start => {}
+            ServiceStep::Restart => self.kill_service(host, service),
+            ServiceStep::Stop => {
+                self.kill_service(host, service);
+                let run = self.session(host);
+                return self.outcome(host, run, id, Outcome::Done);
+            }
         }
         let (run, boot) = (self.session(host), self.hosts[host].boots);
         let after = self.rng.range(50_000_000, 300_000_000);
@@ -437,6 +455,7 @@ fn show_input(input: &Input) -> String {
         | Input::Outcome { .. }
         | Input::DatabaseUnit(_)
         | Input::ServiceUnit { .. }
+        | Input::Health { .. }
         | Input::GateLost
         | Input::Stranger { .. }
         | Input::Operator { .. } => format!("{input:?}"),
@@ -462,6 +481,7 @@ fn show_command(command: &Command) -> String {
         | Action::Database(_)
         | Action::Service { .. }
         | Action::ProbePeer { .. }
+        | Action::Fence { .. }
         | Action::Tell(_)
         | Action::Answer { .. } => format!("{id} {:?}", command.action),
     }

@@ -72,6 +72,7 @@ fn bound(step: &DatabaseStep) -> u64 {
         DatabaseStep::TakeControl
         | DatabaseStep::Observe { .. }
         | DatabaseStep::Kill
+        | DatabaseStep::Stop
         | DatabaseStep::Keep { .. }
         | DatabaseStep::Strict
         | DatabaseStep::Loose
@@ -89,7 +90,7 @@ fn parts(step: DatabaseStep) -> Vec<Part> {
         DatabaseStep::TakeControl => sql(Op::TakeControl),
         DatabaseStep::Observe { look_for } => vec![Part::Sql(Op::Facts { look_for })],
         DatabaseStep::Start => vec![Part::Start, Part::Sql(Op::TakeControl), facts],
-        DatabaseStep::Kill | DatabaseStep::Marker { .. } => Vec::new(),
+        DatabaseStep::Kill | DatabaseStep::Stop | DatabaseStep::Marker { .. } => Vec::new(),
         DatabaseStep::Keep { incarnation, mark } => vec![Part::Keep(incarnation, mark), facts],
         DatabaseStep::Strict => sql(Op::Strict),
         DatabaseStep::Loose => sql(Op::Loose),
@@ -130,7 +131,8 @@ impl World {
     /// The core asks for a step.
     pub fn queue_database(&mut self, host: usize, id: CommandId, step: DatabaseStep) {
         let run = self.session(host);
-        if step == DatabaseStep::Kill {
+        // A server that was asked to stop in order is down a little later; its data are no better than after a kill.
+        if matches!(step, DatabaseStep::Kill | DatabaseStep::Stop) {
             let after = self.rng.range(2_000_000, 15_000_000);
             return self.after(after, Event::KillDatabase { host, run, id });
         }

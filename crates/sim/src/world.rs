@@ -18,7 +18,7 @@ use regent_core::id::{AttemptId, ClusterId, CommandId, Epoch, Incarnation, NodeI
 use regent_core::invariant::{self, Cluster, DatabaseView, NodeView, Removal, Violation};
 use regent_core::node::Input;
 use regent_core::observe::Report;
-use regent_core::spec::{Pace, Spec};
+use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
 use regent_core::state::{
     Data, DataCopy, FORMAT, Intent, Lease, Member, MemberRole, Phase, State, Sync, Timing,
 };
@@ -167,7 +167,9 @@ fn first_state(cluster: ClusterId, writer: Incarnation) -> State {
 pub fn default_spec() -> Spec {
     Spec {
         nodes: vec![(NodeId(1), "a".into()), (NodeId(2), "b".into())],
-        services: vec!["management".into(), "ui".into()],
+        services: vec![ServiceSpec::vital("management"), ServiceSpec::vital("ui")],
+        probes: Vec::new(),
+        policy: Policy::default(),
         pace: Pace::default(),
         #[cfg(feature = "planted")]
         planted: None,

@@ -82,6 +82,7 @@ impl Steps {
             DatabaseStep::TakeControl
             | DatabaseStep::Start
             | DatabaseStep::Kill
+            | DatabaseStep::Stop
             | DatabaseStep::Keep { .. }
             | DatabaseStep::Strict
             | DatabaseStep::Loose
@@ -147,8 +148,8 @@ impl Steps {
         match step {
             DatabaseStep::TakeControl => self.take_control(patience).await.map(done),
             DatabaseStep::Observe { .. } => self.expect_control().map(done),
-            DatabaseStep::Start | DatabaseStep::Kill => {
-                Err(Fault::failed("the agent starts and kills the unit itself"))
+            DatabaseStep::Start | DatabaseStep::Kill | DatabaseStep::Stop => {
+                Err(Fault::failed("the agent starts, stops and kills the unit itself"))
             }
             DatabaseStep::Marker { .. } => {
                 Err(Fault::failed("a marker has a connection of its own"))

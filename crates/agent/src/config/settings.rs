@@ -4,7 +4,7 @@ use super::fragment::{At, DatabaseFragment, Fragment, NodeFragment, ServiceFragm
 use super::merge::{Merged, TimingMerged};
 use super::problem::Problem;
 use regent_core::id::NodeId;
-use regent_core::spec::{Pace, Spec};
+use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
 use regent_core::state::Timing;
 use regent_core::time::Span;
 use std::collections::BTreeMap;
@@ -121,7 +121,9 @@ impl Settings {
                 .filter(|m| !m.witness)
                 .map(|m| (m.id, m.name.clone()))
                 .collect(),
-            services: self.services.iter().map(|s| s.name.clone()).collect(),
+            services: self.services.iter().map(|s| ServiceSpec::vital(&s.name)).collect(),
+            probes: Vec::new(),
+            policy: Policy::default(),
             pace: self.pace,
         }
     }

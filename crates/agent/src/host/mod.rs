@@ -40,6 +40,9 @@ pub trait Host: Send + Sync + 'static {
     /// Asks whether a silent peer's host lives.
     fn probe(&self, id: CommandId, node: NodeId);
 
+    /// Fences a peer's host.
+    fn fence(&self, id: CommandId, node: NodeId);
+
     /// For `init`: the database runs, is under control, and its data are this incarnation.
     fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>>;
 

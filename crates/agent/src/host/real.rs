@@ -15,7 +15,9 @@ use regent_adapters::gate::{self, GateEvent};
 use regent_adapters::unit::{Managed, UnitWatch, Units};
 use regent_adapters::vip::{Vip, probe, stranger};
 use regent_api::history::Severity;
-use regent_core::command::{AddressStep, DatabaseStep, GateStep, Outcome, ServiceStep, StepResult};
+use regent_core::command::{
+    AddressStep, DatabaseStep, Fenced, GateStep, Outcome, ServiceStep, StepResult,
+};
 use regent_core::id::{CommandId, Incarnation, NodeId};
 use regent_core::node::Input;
 use regent_core::observe::ServiceId;
@@ -27,6 +29,9 @@ use tokio::sync::watch;
 
 /// How long a service may take to come up; core has its own patience, and this only ends a job that never ends.
 const SERVICE_START: Span = Span::millis(60_000);
+
+/// How long a service may take to stop.
+const SERVICE_STOP: Span = Span::millis(60_000);
 
 /// How long the kernel may take to empty a cgroup after SIGKILL.
 const KILL: Span = Span::millis(10_000);
@@ -262,8 +267,15 @@ impl Host for RealHost {
             let done = async {
                 let unit = unit.ok_or("there is no such service")?;
                 let units = connected(units).await?;
-                if step == ServiceStep::Restart {
-                    units.kill(&unit, KILL).await.map_err(|e| e.to_string())?;
+                match step {
+                    ServiceStep::Start => {}
+                    ServiceStep::Restart => {
+                        units.kill(&unit, KILL).await.map_err(|e| e.to_string())?;
+                    }
+                    ServiceStep::Stop => {
+                        let stopped = units.stop(&unit, SERVICE_STOP).await;
+                        return stopped.map_err(|e| e.to_string());
+                    }
                 }
                 units.start(&unit, SERVICE_START).await.map_err(|e| e.to_string())
             };
@@ -289,6 +301,12 @@ impl Host for RealHost {
             };
             inputs.put(Input::Outcome { id, outcome });
         });
+    }
+
+    fn fence(&self, id: CommandId, node: NodeId) {
+        let why = format!("no fence is configured for {}", self.settings.name(node));
+        let outcome = Outcome::Fence(Fenced::Unknown(why));
+        self.begun().inputs.put(Input::Outcome { id, outcome });
     }
 
     fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>> {
@@ -331,6 +349,7 @@ fn expect_done(
         | Outcome::Failed(_)
         | Outcome::Clock(_)
         | Outcome::Swap(_)
+        | Outcome::Fence(_)
         | Outcome::Peer { .. }) => Err(format!("failed to {doing}: {other:?}")),
     }
 }

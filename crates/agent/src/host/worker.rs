@@ -94,7 +94,7 @@ impl Worker {
 
     /// A step of core's; its outcome goes to the lease thread.
     pub(super) fn step(&self, id: CommandId, step: DatabaseStep) {
-        if matches!(step, DatabaseStep::Start | DatabaseStep::Kill) {
+        if matches!(step, DatabaseStep::Start | DatabaseStep::Kill | DatabaseStep::Stop) {
             let worker = self.clone();
             self.runtime.spawn(async move { worker.carry(step, Waiter::Core(id)).await });
             return;
@@ -131,6 +131,13 @@ impl Worker {
             };
             return answer(&self.inputs, to, Outcome::Database { result, facts: None });
         }
+        if step == DatabaseStep::Stop {
+            let result = match self.stop_unit().await {
+                Ok(()) => StepResult::Done,
+                Err(why) => StepResult::Failed(why),
+            };
+            return answer(&self.inputs, to, Outcome::Database { result, facts: None });
+        }
         if step != DatabaseStep::Start {
             return self.hand(step, None, to).await;
         }
@@ -154,6 +161,11 @@ impl Worker {
     async fn kill(&self) -> Result<(), String> {
         let units = connected(self.units.clone()).await?;
         units.kill(&self.unit, KILL).await.map(drop).map_err(|e| e.to_string())
+    }
+
+    async fn stop_unit(&self) -> Result<(), String> {
+        let units = connected(self.units.clone()).await?;
+        units.stop(&self.unit, STOP).await.map(drop).map_err(|e| e.to_string())
     }
 
     async fn start_unit(&self) -> Result<(), String> {

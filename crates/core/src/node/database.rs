@@ -3,6 +3,7 @@
 use super::{Flight, Node};
 use crate::command::{Action, DatabaseStep, Lineage, Outcome, StepResult};
 use crate::event::Severity;
+use crate::health::Subject;
 use crate::id::{AttemptId, CommandId, Incarnation};
 use crate::observe::{DatabaseFacts, Thread, UnitState};
 use crate::time::{Span, Time};
@@ -42,6 +43,20 @@ pub(super) struct Database {
     failures: u32,
     must_kill: bool,
     unconfirmed: Option<(u64, u64)>,
+    /// A probe of it passed since its unit came up, and since when that is.
+    pub passed: bool,
+    pub up_since: Option<Time>,
+    /// Restarts because its clients' probes failed.
+    ailing: Ailing,
+}
+
+/// Restarting a database that runs and does not serve its clients: bounded, with back-off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Ailing {
+    tries: u32,
+    tried: Option<Time>,
+    well: Option<Time>,
+    given_up: bool,
 }
 
 impl Database {
@@ -62,6 +77,9 @@ impl Database {
             failures: 0,
             must_kill: false,
             unconfirmed: None,
+            passed: false,
+            up_since: None,
+            ailing: Ailing::default(),
         }
     }
 
@@ -144,7 +162,9 @@ impl Node {
             Outcome::Database { result, facts } => (result, facts),
             Outcome::Failed(why) => (StepResult::Failed(why), None),
             Outcome::Done => (StepResult::Done, None),
-            Outcome::Clock(_) | Outcome::Swap(_) | Outcome::Peer { .. } => return,
+            Outcome::Clock(_) | Outcome::Swap(_) | Outcome::Fence(_) | Outcome::Peer { .. } => {
+                return;
+            }
         };
         if let Some(facts) = facts {
             self.take_facts(facts, now);
@@ -157,6 +177,11 @@ impl Node {
                 self.note_move(|m| m.killed = true);
             }
             (DatabaseStep::Kill, _) => self.database.must_kill = true,
+            (DatabaseStep::Stop, StepResult::Done) => {
+                self.database.forget_server();
+                self.database.unit = UnitState::Down;
+                self.tell("database.stopped", Severity::Info, "the database is shut down".into());
+            }
             (_, StepResult::Down) => self.database.forget_server(),
             // D11: only its death proves that a statement is over.
             (_, StepResult::NoAnswer) => {
@@ -224,14 +249,23 @@ impl Node {
     }
 
     /// systemd or a pidfd told of the database's unit.
-    pub(super) fn take_database_unit(&mut self, state: UnitState) {
+    pub(super) fn take_database_unit(&mut self, state: UnitState, now: Time) {
         if state == UnitState::Down && self.database.unit != UnitState::Down {
             let died = self.database.facts.is_some();
             self.database.forget_server();
             if died {
-                self.tell("database.died", Severity::Alarm, "the database's unit is down".into());
+                let alone = self.leaves_alone(now);
+                let severity = if alone { Severity::Info } else { Severity::Alarm };
+                self.tell("database.died", severity, "the database's unit is down".into());
                 self.report_now = true;
             }
+        }
+        if let UnitState::Up { .. } = state
+            && self.database.unit != state
+        {
+            self.database.passed = false;
+            self.database.up_since = Some(now);
+            self.forget_probes(Subject::Database, now);
         }
         self.database.unit = state;
     }
@@ -243,6 +277,7 @@ impl Node {
                 DatabaseStep::Reclone { .. }
                 | DatabaseStep::SaveTail { .. }
                 | DatabaseStep::Rewind { .. }
+                | DatabaseStep::Stop
                 | DatabaseStep::Compare { .. } => LONG_STEP_MAX,
                 DatabaseStep::TakeControl
                 | DatabaseStep::Observe { .. }
@@ -277,13 +312,54 @@ impl Node {
                 }
             }
             UnitState::Down => self.start_database(now),
-            UnitState::Up { .. } | UnitState::Unknown => {}
+            UnitState::Up { .. } | UnitState::Unknown => self.restart_ailing(now),
         }
+    }
+
+    /// It runs, and its clients' probes fail: restarted, unless a standby is about to take over from it. What its
+    /// death leaves behind is found out as after any other death.
+    fn restart_ailing(&mut self, now: Time) {
+        let policy = self.spec.policy;
+        let Some(cause) = self.database_ailment(now) else {
+            let ailing = &mut self.database.ailing;
+            let well = *ailing.well.get_or_insert(now);
+            if self.database.passed && now.elapsed_most(well) >= policy.settled {
+                self.database.ailing = Ailing { well: Some(well), ..Ailing::default() };
+            }
+            return;
+        };
+        let ailing = &mut self.database.ailing;
+        ailing.well = None;
+        let pause = Span((policy.pause_first.0 << ailing.tries.min(10)).min(policy.pause_most.0));
+        let early = ailing.tries > 0 && ailing.tried.is_some_and(|at| now.elapsed_most(at) < pause);
+        let given_up = ailing.given_up;
+        if given_up
+            || early
+            || self.leaves_alone(now)
+            || self.moving.is_some()
+            || self.can_hand_on(now)
+        {
+            return;
+        }
+        let ailing = &mut self.database.ailing;
+        if ailing.tries >= policy.tries {
+            ailing.given_up = true;
+            let text = format!(
+                "the database is given up after {} tries ({cause}): mend it and restart it [L3]",
+                policy.tries
+            );
+            return self.tell("database.given-up", Severity::Alarm, text);
+        }
+        ailing.tries += 1;
+        ailing.tried = Some(now);
+        let text = format!("the database is restarted, try {}: {cause}", ailing.tries);
+        self.tell("database.restoring", Severity::Warning, text);
+        self.database.must_kill = true;
     }
 
     /// Starts it, with back-off; not while a move after its death is under way (it would serve nobody sooner).
     fn start_database(&mut self, now: Time) {
-        if self.moving.is_some() || self.is_paused(now) {
+        if self.moving.is_some() || self.leaves_alone(now) {
             return;
         }
         let pause = Span((RESTART_FIRST.0 << self.database.failures.min(10)).min(RESTART_MOST.0));

@@ -441,8 +441,8 @@ impl Node {
         if let Some(kind) = self.wanted_record(now).filter(|_| since >= RETRY || self.won_last()) {
             return self.begin(kind, now);
         }
-        if let Some(switchover) = self.wanted_intent() {
-            return self.begin(Kind::Intend { switchover }, now);
+        if self.propose_wish(now) {
+            return;
         }
         if since >= pause && self.may_renew() {
             self.begin(Kind::Renew, now);
@@ -501,6 +501,10 @@ impl Node {
         }
         let kept_open = self.moving.as_ref().is_some_and(super::moves::Move::keeps_open);
         if !(self.is_writable() || kept_open) || !self.address.on_or_asked() {
+            return;
+        }
+        // Before activation a stranger's answer is refused (row 8); one that serves goes on, and defends.
+        if !self.was_serving && self.stranger(now).is_some() {
             return;
         }
         if self.in_flight(|f| matches!(f, Flight::Enable { .. })) {

@@ -13,11 +13,15 @@
 //! | `moves` | a release, planned or after a death (section 5) |
 //! | `database` | the local database: one step in flight, facts, restarts (D1, D11) |
 //! | `peers` | reports, and whether a silent peer's host lives |
-//! | `services` | the other services: restore with back-off |
+//! | `services` | the other services, every probe: restore with back-off |
+//! | `intents` | maintenance, pause, stop and start, timing (C5) |
+//! | `fencing` | the holder fences, and nobody else (section 6) |
 //! | `status` | why it is where it is |
 
 mod database;
+mod fencing;
 mod hold;
+mod intents;
 mod moves;
 mod peers;
 mod propose;
@@ -26,13 +30,14 @@ mod stand;
 mod status;
 mod view;
 
-pub use status::{NodeStatus, PeerStatus};
+pub use status::{NodeStatus, PeerStatus, ProbeStatus};
 
 use crate::command::{
     Action, AddressStep, Answer, Command, DatabaseStep, GateStep, Outcome, Request, RunRecord, Slot,
 };
 use crate::event::{Event, Severity};
 use crate::gate::Gate;
+use crate::health::{Health, ProbeId};
 use crate::id::{
     AttemptId, BootId, ClusterId, CommandId, Epoch, NodeId, RequestId, RunId, Version,
 };
@@ -47,11 +52,13 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use database::Database;
+use fencing::Fencing;
 use hold::Joining;
+use intents::{Retiming, Wishes};
 use moves::Move;
-use peers::Peer;
+use peers::{Peer, Stranger};
 use propose::Attempt;
-use services::Service;
+use services::{Probe, Service};
 use stand::{Following, Succession};
 use view::View;
 
@@ -68,6 +75,10 @@ pub struct Identity {
     pub run: RunId,
     /// Seeds back-off and new incarnations; random per run.
     pub seed: u64,
+    /// The link address of the interface that carries the VIP.
+    pub link: Option<[u8; 6]>,
+    /// The digest of its configuration.
+    pub configuration: u64,
 }
 
 /// What can happen to a node.
@@ -101,6 +112,15 @@ pub enum Input {
         service: ServiceId,
         /// What.
         state: UnitState,
+    },
+    /// A probe's health changed, as [`crate::health::Judge`] has it.
+    Health {
+        /// Which.
+        probe: ProbeId,
+        /// To what.
+        health: Health,
+        /// What it saw; empty if it passes.
+        why: String,
     },
     /// The kernel's filter was changed by somebody else; the adapter took the address off and loaded it closed
     /// again (G3).
@@ -137,6 +157,7 @@ enum Flight {
     Marker { token: AttemptId },
     Service(ServiceId),
     Probe(NodeId),
+    Fence { node: NodeId, request: Option<RequestId> },
 }
 
 /// Why this node proposes nothing any more and keeps its gate closed.
@@ -223,8 +244,16 @@ pub struct Node {
     succession: Option<Succession>,
     following: Following,
 
+    wishes: Wishes,
+    retiming: Option<Retiming>,
+    fencing: Fencing,
+    /// Since when this node has been stopping by an operator's word.
+    stopping: Option<Time>,
+    stranger: Option<Stranger>,
+
     peers: BTreeMap<NodeId, Peer>,
     services: Vec<Service>,
+    probes: Vec<Probe>,
 
     reported: Option<Time>,
     report_n: u64,
@@ -244,6 +273,7 @@ impl Node {
             .map(|(node, _)| (*node, Peer::new(now)))
             .collect();
         let services = spec.services.iter().map(|_| Service::new()).collect();
+        let probes = spec.probes.iter().map(|_| Probe::new()).collect();
         Node {
             random: identity.seed,
             gate: Gate::found(record.gate),
@@ -282,8 +312,14 @@ impl Node {
             service_moved: None,
             succession: None,
             following: Following::default(),
+            wishes: Wishes::new(),
+            retiming: None,
+            fencing: Fencing::default(),
+            stopping: None,
+            stranger: None,
             peers,
             services,
+            probes,
             reported: None,
             report_n: 0,
             report_now: false,
@@ -300,8 +336,9 @@ impl Node {
             Input::View { version, bytes, recent } => self.take_view(version, &bytes, &recent, now),
             Input::Outcome { id, outcome } => self.take_outcome(id, outcome, now),
             Input::Report(report) => self.take_report(report, now),
-            Input::DatabaseUnit(state) => self.take_database_unit(state),
+            Input::DatabaseUnit(state) => self.take_database_unit(state, now),
             Input::ServiceUnit { service, state } => self.take_service_unit(service, state, now),
+            Input::Health { probe, health, why } => self.take_health(probe, health, why, now),
             Input::GateLost => {
                 self.tell("gate.lost", Severity::Alarm, "somebody changed the filter in front of the VIP; the address was taken off and the filter loaded closed again [G3]".into());
                 self.gate.closed();
@@ -321,12 +358,16 @@ impl Node {
     /// What follows from everything that is known.
     fn decide(&mut self, now: Time) {
         self.end_what_is_over(now);
+        self.note_stop(now);
         self.mend_database(now);
         if self.mute.is_some() {
             self.close();
             self.quiesce_database(now);
         } else if self.view.is_none() {
             self.close_if_no_right(now);
+        } else if self.is_stopped() {
+            self.stop_everything(now);
+            self.propose_wish(now);
         } else if self.holds() {
             self.hold(now);
         } else {
@@ -334,6 +375,7 @@ impl Node {
         }
         self.finish_close();
         self.restore_services(now);
+        self.fence_silent(now);
         self.suspect(now);
         self.observe_database(now);
         self.read_when_stale(now);
@@ -414,6 +456,7 @@ impl Node {
             Flight::DestroySockets => self.note_move(|m| m.sockets = true),
             Flight::Refuse => self.note_move(|m| m.refused = true),
             Flight::Service(service) => self.take_service_done(service, outcome),
+            Flight::Fence { node, request } => self.take_fenced(node, request, outcome),
             Flight::Announce | Flight::Read => {}
         }
     }

@@ -11,7 +11,7 @@ use super::{Flight, Node};
 use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Request};
 use crate::event::Severity;
 use crate::id::{AttemptId, NodeId, RequestId};
-use crate::observe::{Position, ServiceId, UnitState};
+use crate::observe::Position;
 use crate::state::Switchover;
 use crate::sync;
 use crate::time::{Span, Time};
@@ -25,12 +25,15 @@ const MARKER_MAX: Span = Span::millis(1_000);
 const APPLY_MAX: Span = Span::millis(1_000);
 /// Cutting sockets is a courtesy: a move does not wait longer for it.
 const CUT_MAX: Span = Span::millis(50);
-/// After a move because of a service's death no other service's death causes one for this long (L4).
-const HOLD_DOWN: Span = Span::millis(60_000);
 /// How long the end of a dead database's unit may take before peers are told that this node cannot serve.
 const KILL_MAX: Span = Span::millis(3_000);
-/// How the reason of a service's move begins: every node counts the hold-down from when it saw it.
-pub(super) const SERVICE: &str = "service ";
+/// How the reasons of moves begin that probes or a service's death caused.
+const BY_HEALTH: [&str; 3] = ["service ", "the host ", "clients of the database "];
+
+/// Was this a move that the hold-down counts (L4)? Every node counts it from when it saw it.
+pub(super) fn is_by_health(why: &str) -> bool {
+    BY_HEALTH.iter().any(|start| why.starts_with(start))
+}
 
 /// A move under way.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -109,12 +112,8 @@ impl Node {
     pub(super) fn can_take(&self, node: NodeId, now: Time) -> Result<(), String> {
         self.can_take_data(node, now)?;
         let report = self.peers.get(&node).and_then(|peer| peer.report.as_ref());
-        let down = report.and_then(|r| r.services.iter().position(|s| *s == UnitState::Down));
-        match down {
-            Some(at) => {
-                let service = self.service_name(ServiceId(at as u16));
-                Err(format!("service {service} of {} is down", self.name(node)))
-            }
+        match report.and_then(|report| self.peer_failure(report)) {
+            Some(why) => Err(format!("{} would serve no better: {why}", self.name(node))),
             None => Ok(()),
         }
     }
@@ -127,7 +126,7 @@ impl Node {
             self.peers.get(&node).ok_or_else(|| format!("{name} is no peer of this node"))?;
         let report =
             peer.fresh(self.spec.pace.suspicion, now).ok_or_else(|| format!("{name} is silent"))?;
-        if view.state.intent.maintenance.contains_key(&node) {
+        if self.is_in_maintenance(node, now) {
             return Err(format!("{name} is in maintenance"));
         }
         if let Some(why) = &report.unable {
@@ -152,7 +151,13 @@ impl Node {
         if !rules {
             return;
         }
+        let alone = self.leaves_alone(now);
+        let held_down =
+            self.service_moved.is_some_and(|at| now.elapsed_most(at) < self.spec.policy.hold_down);
         if self.database.is_down() || self.database.is_being_killed() {
+            if alone {
+                return;
+            }
             if let Some(to) = with.filter(|to| self.can_take_data(*to, now).is_ok()) {
                 let what = if self.database.is_down() { "died" } else { "hung" };
                 self.begin_move(
@@ -163,6 +168,15 @@ impl Node {
                 );
             }
             return;
+        }
+        if let (Some(cause), Some(to)) = (self.database_ailment(now), with)
+            && !held_down
+            && !alone
+            && self.can_take(to, now).is_ok()
+        {
+            // The lost port, or the hang, may be the replica's too: its confirmation is not waited for.
+            let why = format!("clients of the database of {} fail: {cause}", self.name(self.me()));
+            return self.begin_move(to, why, Stage::Kill, now);
         }
         if !self.is_writable() {
             return;
@@ -176,15 +190,26 @@ impl Node {
             }
             return;
         }
-        let held_down = self.service_moved.is_some_and(|at| now.elapsed_most(at) < HOLD_DOWN);
-        if let (Some(service), Some(to)) = (self.dead_service(), with)
+        if let (Some(failure), Some(to)) = (self.vital_failure(now), with)
             && !held_down
-            && !self.is_paused(now)
+            && !alone
             && self.can_take(to, now).is_ok()
         {
-            let why = format!("{SERVICE}{service} of {} died", self.name(self.me()));
+            let why =
+                format!("{} of {} fails: {}", failure.what, self.name(self.me()), failure.cause);
             self.begin_move(to, why, Stage::Marker, now);
         }
+    }
+
+    /// Is there somebody to whom a holder whose database fails its clients would release?
+    pub(super) fn can_hand_on(&self, now: Time) -> bool {
+        let with = self.view.as_ref().and_then(|view| view.state.sync.with);
+        let held_down =
+            self.service_moved.is_some_and(|at| now.elapsed_most(at) < self.spec.policy.hold_down);
+        self.holds()
+            && !held_down
+            && with
+                .is_some_and(|with| with.node != self.me() && self.can_take(with.node, now).is_ok())
     }
 
     fn begin_move(&mut self, to: NodeId, why: String, stage: Stage, now: Time) {
@@ -322,7 +347,7 @@ impl Node {
     /// Nobody noticed, or only an error: writable again, the gate as it was.
     fn undo_move(&mut self, why: &str, now: Time) {
         let Some(moving) = self.moving.take() else { return };
-        if moving.why.starts_with(SERVICE) {
+        if is_by_health(&moving.why) {
             self.service_moved = Some(now);
         }
         if matches!(moving.stage, Stage::Cut | Stage::Close) {
@@ -349,6 +374,12 @@ impl Node {
                 let text = self.explain(now);
                 self.answer(request, Answer::Text(text));
             }
+            Request::Maintenance { .. }
+            | Request::Pause { .. }
+            | Request::Stop
+            | Request::Start
+            | Request::Fence { .. }
+            | Request::Timing(_) => self.wish(request, what, now),
             Request::Switchover { to } => match self.check_switchover(to, now) {
                 Ok(to) => {
                     let epoch = self.epoch();

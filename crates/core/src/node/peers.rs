@@ -29,6 +29,21 @@ pub(super) struct Peer {
     probe: Option<(Time, bool)>,
 }
 
+/// Somebody else answers for the VIP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stranger {
+    mac: [u8; 6],
+    seen: Time,
+    told: Time,
+}
+
+/// A stranger is there until it has not been seen for this long.
+const STRANGER_STAYS: Span = Span::millis(5_000);
+/// It is told again this often.
+const STRANGER_TOLD: Span = Span::millis(60_000);
+/// A run that does not know its peers' link addresses yet takes nobody for a stranger for this long.
+const STRANGER_NEWBORN: Span = Span::millis(3_000);
+
 impl Peer {
     pub fn new(now: Time) -> Peer {
         Peer { report: None, heard: now, probe_asked: None, probe: None }
@@ -52,7 +67,18 @@ impl Node {
         }
         peer.heard = now;
         peer.probe = None;
+        let served = peer.report.as_ref().is_some_and(|known| known.serving);
+        let stopped = served && !report.serving;
         peer.report = Some(report);
+        let serves = peer.report.as_ref().is_some_and(|report| report.serving);
+        if self.was_serving {
+            return;
+        }
+        if serves {
+            self.outage_since = None;
+        } else if stopped && self.outage_since.is_none() {
+            self.outage_since = Some(now);
+        }
     }
 
     /// Asks segment and port about a peer that has been silent for two thirds of the suspicion.
@@ -100,14 +126,44 @@ impl Node {
     }
 
     pub(super) fn take_stranger(&mut self, mac: [u8; 6], now: Time) {
-        let m = mac;
-        let text = format!(
-            "a stranger answers for the VIP: {:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}; remove the duplicate address",
-            m[0], m[1], m[2], m[3], m[4], m[5]
-        );
-        self.tell("vip.stranger", Severity::Alarm, text);
+        let link = |peer: &Peer| peer.report.as_ref().and_then(|report| report.link);
+        let known = self.peers.values().any(|peer| link(peer) == Some(mac));
+        let newborn = now.elapsed_most(self.born) < STRANGER_NEWBORN
+            && self.peers.values().any(|peer| link(peer).is_none());
+        if known || newborn || self.identity.link == Some(mac) {
+            return;
+        }
+        let old = self.stranger.filter(|stranger| stranger.mac == mac);
+        let told = old.map(|stranger| stranger.told);
+        let told = match told.filter(|at| now.elapsed_most(*at) < STRANGER_TOLD) {
+            Some(at) => at,
+            None => {
+                let mac = mac_text(mac);
+                let text = format!(
+                    "a stranger answers for the VIP: {mac}; remove the duplicate address [section 9, row 8]"
+                );
+                self.tell("vip.stranger", Severity::Alarm, text);
+                now
+            }
+        };
+        self.stranger = Some(Stranger { mac, seen: now, told });
         if self.gate.is_held() && self.tenure.is_some_and(|tenure| tenure.rules(now)) {
             self.ask(Action::Address(AddressStep::Announce), Some(Flight::Announce));
+        }
+    }
+
+    /// The link address of whoever else answers for the VIP now.
+    pub(super) fn stranger(&self, now: Time) -> Option<[u8; 6]> {
+        let there = |stranger: &Stranger| now.elapsed_most(stranger.seen) < STRANGER_STAYS;
+        self.stranger.filter(there).map(|stranger| stranger.mac)
+    }
+
+    /// It was there, and is not any more.
+    pub(super) fn notice_stranger_gone(&mut self, now: Time) {
+        if self.stranger.is_some() && self.stranger(now).is_none() {
+            self.stranger = None;
+            let text = "nobody else answers for the VIP any more".into();
+            self.tell("vip.stranger-gone", Severity::Info, text);
         }
     }
 
@@ -127,6 +183,13 @@ impl Node {
         // On the way to a successor of its own choice: a succession now would only make that one wait.
         if self.moving.as_ref().is_some_and(|moving| moving.is_in_time(now)) {
             return None;
+        }
+        if self.is_stopped() || (self.holds() && self.is_in_maintenance(self.me(), now)) {
+            // What is worked on here is no reason to take the lease away.
+            return None;
+        }
+        if let Some(mac) = self.stranger(now).filter(|_| !self.was_serving) {
+            return Some(format!("a stranger answers for the VIP: {}", mac_text(mac)));
         }
         let Some(facts) = &self.database.facts else {
             // Unknown is not down: a new run, or a new worker, has not looked yet.
@@ -188,7 +251,10 @@ impl Node {
                 applied: facts.applied.clone(),
                 shows: facts.shows,
             }),
-            services: self.services.iter().map(|service| service.state).collect(),
+            services: self.service_reports(now),
+            ailments: self.ailments(),
+            link: self.identity.link,
+            configuration: self.identity.configuration,
             look_for: self.looked_for(),
             moving_to: self.moving.as_ref().map(|moving| moving.to),
         }
@@ -221,6 +287,15 @@ impl Node {
             self.report_now = true;
         }
         self.was_serving = serving;
+        self.notice_stranger_gone(now);
         self.answer_requests(now);
+        self.answer_wishes(now);
+        self.answer_retiming(now);
     }
+}
+
+/// A link address as people write it.
+pub(super) fn mac_text(mac: [u8; 6]) -> String {
+    let [a, b, c, d, e, f] = mac;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }

@@ -6,12 +6,13 @@
 //!                                        └─► unresolved  (no answer: may win until the version moves)
 //! ```
 
+use super::intents::Change;
 use super::{Action, Flight, Mute, Node};
 use crate::command::{GateStep, Outcome, Slot, SwapOutcome};
 use crate::event::Severity;
 use crate::id::{AttemptId, Epoch, NodeId, Version};
 use crate::lease::{Right, Tenure, Wait};
-use crate::state::{DataCopy, Lease, Move as Entry, Phase, State, Switchover, Sync};
+use crate::state::{DataCopy, Lease, Move as Entry, Phase, State, Sync};
 use crate::sync::Licence;
 use crate::time::{Span, Time};
 use alloc::format;
@@ -26,7 +27,7 @@ pub(super) enum Kind {
     Release { to: NodeId, why: String },
     Solo { copy: DataCopy, start: u64 },
     Join { copy: DataCopy, start: u64, with: DataCopy },
-    Intend { switchover: Option<Switchover> },
+    Intend { change: Change },
 }
 
 /// A swap under way.
@@ -95,8 +96,19 @@ impl Node {
     fn write_swap(&self, kind: &Kind, state: &mut State, id: AttemptId, now: Time) {
         let me = self.identity.node;
         let before = state.lease;
+        self.clear_ended(&mut state.intent, now);
         match kind {
-            Kind::Renew => renew(&mut state.lease, id, self.phase(&before, now)),
+            Kind::Renew => {
+                let phase = self.phase(&before, now);
+                renew(&mut state.lease, id, phase);
+                // C5: only in a renewal by a Ruling holder.
+                if let Some(timing) = self.timing_due(state, now)
+                    && phase == Phase::Ruling
+                {
+                    state.timing = timing;
+                    state.lease.ttl = timing.ttl;
+                }
+            }
             Kind::Solo { copy, .. } => {
                 renew(&mut state.lease, id, self.phase(&before, now));
                 state.sync = Sync { writer: *copy, with: None };
@@ -133,8 +145,8 @@ impl Node {
                 self.write_move(state, me, *to, why);
             }
             // Any other swap copies the lease, and stands in the member's own field (R5).
-            Kind::Intend { switchover } => {
-                state.intent.switchover = *switchover;
+            Kind::Intend { change } => {
+                Node::write_change(*change, id, state);
                 if let Some(member) = state.members.get_mut(&me) {
                     member.by = Some(id);
                 }
@@ -164,9 +176,9 @@ impl Node {
             return;
         };
         attempt.proposed = Some(read);
-        let timing = attempt.state.timing;
-        let ticket = timing.ticket(attempt.state.lease.ttl);
-        if self.gate.keeps(read) && !self.closing {
+        let state = attempt.state.clone();
+        let ticket = self.ticket_length(&state);
+        if self.gate.keeps(read) && !self.closing && self.retiming.is_none() {
             return self.send_attempt();
         }
         let slot = self.gate.next(self.record.gate);
@@ -190,6 +202,7 @@ impl Node {
             | Outcome::Clock(_)
             | Outcome::Swap(_)
             | Outcome::Database { .. }
+            | Outcome::Fence(_)
             | Outcome::Peer { .. }) => {
                 self.attempt = None;
                 let text = format!(
@@ -235,9 +248,11 @@ impl Node {
                 self.resolve_attempts(&[]);
             }
             Outcome::Swap(SwapOutcome::WentBack) => self.fall_mute(Mute::WentBack),
-            Outcome::Done | Outcome::Clock(_) | Outcome::Database { .. } | Outcome::Peer { .. } => {
-                self.unresolved.extend(attempt)
-            }
+            Outcome::Done
+            | Outcome::Clock(_)
+            | Outcome::Database { .. }
+            | Outcome::Fence(_)
+            | Outcome::Peer { .. } => self.unresolved.extend(attempt),
         }
     }
 
@@ -320,7 +335,12 @@ impl Node {
                 self.tell("lease.released", Severity::Info, text);
                 self.finish_move();
             }
-            Kind::Intend { switchover } => self.clear_intent &= switchover.is_some(),
+            Kind::Intend { change } => {
+                if *change == Change::Switchover(None) {
+                    self.clear_intent = false;
+                }
+                self.wish_written(*change);
+            }
         }
     }
 
@@ -328,11 +348,11 @@ impl Node {
     fn extend_right(&mut self, attempt: &Attempt, epoch: Epoch) {
         let Some(proposed) = attempt.proposed else { return };
         let superseded = !self.holds() || self.epoch() != epoch;
+        let length = self.ticket_length(&attempt.state);
         let Some(tenure) = self.tenure.as_mut().filter(|t| t.epoch == epoch && !superseded) else {
             return;
         };
         if tenure.right.is_none_or(|right| right.proposed.raw <= proposed.raw) {
-            let length = attempt.state.timing.ticket(attempt.state.lease.ttl);
             tenure.right = Some(Right { proposed, length });
             self.lost_right = false;
         }

@@ -1,110 +1,332 @@
-//! The other services: what systemd says of them, and restoring them with back-off and bounded tries (L3).
+//! The other services and every probe: what systemd and the probes say, what follows for the VIP, and restoring
+//! with back-off and bounded tries (L3).
+//!
+//! A service is well, or it is not and has a cause in words: its unit is down, or a probe of it fails. After a start
+//! its probes may fail for `start_within`, until the first of them passes. Database and host have probes too; those
+//! of the database that are vital say what its clients see.
 
 use super::{Flight, Node};
 use crate::command::{Action, Outcome, ServiceStep};
 use crate::event::Severity;
-use crate::observe::{ServiceId, UnitState};
+use crate::health::{Health, ProbeId, ProbeSpec, Subject, Weight};
+use crate::observe::{AILMENTS_MAX, Ailment, Report, ServiceId, ServiceReport, UnitState};
 use crate::time::{Span, Time};
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
-/// After this many tries in a row a service is given up, loudly.
-const TRIES_MAX: u32 = 8;
-/// First pause between two tries; doubled each time, at most 30 s.
-const PAUSE_FIRST: Span = Span::millis(500);
-const PAUSE_MOST: Span = Span::millis(30_000);
-/// A service that stayed up this long has its tries back.
-const SETTLED: Span = Span::millis(60_000);
+/// How long a database may fail its probes after a start, until the first one passes.
+const DATABASE_START: Span = Span::millis(30_000);
 
 /// One managed service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Service {
-    pub state: UnitState,
+    unit: UnitState,
     since: Option<Time>,
+    /// A probe of it passed since its unit came up.
+    passed: bool,
+    /// Since when it has been well, or not.
+    well: Option<Time>,
+    ill: Option<Time>,
     tries: u32,
     tried: Option<Time>,
     given_up: bool,
 }
 
 impl Service {
-    pub fn new() -> Service {
-        Service { state: UnitState::Unknown, since: None, tries: 0, tried: None, given_up: false }
+    /// Its unit is down.
+    pub fn is_stopped(&self) -> bool {
+        self.unit == UnitState::Down
     }
+
+    pub fn new() -> Service {
+        Service {
+            unit: UnitState::Unknown,
+            since: None,
+            passed: false,
+            well: None,
+            ill: None,
+            tries: 0,
+            tried: None,
+            given_up: false,
+        }
+    }
+}
+
+/// One probe.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Probe {
+    pub health: Health,
+    pub why: String,
+    pub since: Option<Time>,
+}
+
+impl Probe {
+    pub fn new() -> Probe {
+        Probe { health: Health::Unknown, why: String::new(), since: None }
+    }
+}
+
+/// What is wrong with something vital, in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Failure {
+    /// `service ui`, `the database`, `the host`.
+    pub what: String,
+    pub cause: String,
 }
 
 impl Node {
     pub(super) fn take_service_unit(&mut self, id: ServiceId, state: UnitState, now: Time) {
         let name = self.service_name(id);
         let Some(service) = self.services.get_mut(usize::from(id.0)) else { return };
-        let died = matches!(service.state, UnitState::Up { .. }) && state == UnitState::Down;
-        if service.state != state {
-            service.since = Some(now);
-            self.report_now = true;
+        let was = service.unit;
+        if was == state {
+            return;
         }
-        service.state = state;
+        service.since = Some(now);
+        service.unit = state;
+        service.passed = false;
+        self.report_now = true;
         if matches!(state, UnitState::Up { .. }) {
-            service.given_up = false;
+            // Another start: what its probes saw was the one before.
+            self.forget_probes(Subject::Service(id), now);
+            self.services[usize::from(id.0)].given_up = false;
         }
-        if died {
-            self.tell("service.died", Severity::Alarm, format!("service {name} died"));
+        if matches!(was, UnitState::Up { .. }) && state == UnitState::Down {
+            let severity = if self.leaves_alone(now) { Severity::Info } else { Severity::Alarm };
+            self.tell("service.died", severity, format!("service {name} is down"));
         }
     }
 
-    /// The first service that is down.
-    pub(super) fn dead_service(&self) -> Option<String> {
-        let at = self.services.iter().position(|service| service.state == UnitState::Down)?;
-        Some(self.service_name(ServiceId(at as u16)))
+    /// What is probed is another start.
+    pub(super) fn forget_probes(&mut self, subject: Subject, now: Time) {
+        for (probe, spec) in self.probes.iter_mut().zip(&self.spec.probes) {
+            if spec.subject == subject {
+                *probe = Probe { since: Some(now), ..Probe::new() };
+            }
+        }
+    }
+
+    pub(super) fn take_health(&mut self, id: ProbeId, health: Health, why: String, now: Time) {
+        let at = usize::from(id.0);
+        let (Some(probe), Some(spec)) = (self.probes.get_mut(at), self.spec.probes.get(at)) else {
+            return;
+        };
+        let was = probe.health;
+        let since = if was == health { probe.since } else { Some(now) };
+        *probe = Probe { health, why: why.clone(), since };
+        let (name, weight, subject) = (spec.name.clone(), spec.weight, spec.subject);
+        if health == Health::Passing {
+            match subject {
+                Subject::Service(service) => {
+                    if let Some(service) = self.services.get_mut(usize::from(service.0)) {
+                        service.passed = true;
+                    }
+                }
+                Subject::Database => self.database.passed = true,
+                Subject::Host => {}
+            }
+        }
+        if was == health {
+            return;
+        }
+        self.report_now = true;
+        let severity = match weight {
+            Weight::Vital => Severity::Alarm,
+            Weight::Degraded => Severity::Warning,
+        };
+        let of = self.subject_name(subject);
+        match (was, health) {
+            (_, Health::Failing) => {
+                self.tell("probe.failing", severity, format!("probe {name} of {of}: {why}"));
+            }
+            (Health::Failing, Health::Passing) => {
+                self.tell("probe.passing", Severity::Info, format!("probe {name} of {of} passes"));
+            }
+            (Health::Unknown | Health::Passing, Health::Passing) | (_, Health::Unknown) => {}
+        }
+    }
+
+    fn subject_name(&self, subject: Subject) -> String {
+        match subject {
+            Subject::Service(id) => format!("service {}", self.service_name(id)),
+            Subject::Database => "the database".to_string(),
+            Subject::Host => "the host".to_string(),
+        }
     }
 
     pub(super) fn service_name(&self, id: ServiceId) -> String {
-        let name = self.spec.services.get(usize::from(id.0));
-        name.cloned().unwrap_or_else(|| format!("{}", id.0))
+        let spec = self.spec.services.get(usize::from(id.0));
+        spec.map_or_else(|| format!("{}", id.0), |spec| spec.name.clone())
     }
 
-    /// Starts what is down; on an active node only once the move away is over, so that the VIP goes first.
+    /// The probes of this subject and weight that fail, and count in the present role.
+    fn failing(&self, subject: Subject) -> impl Iterator<Item = (&ProbeSpec, &Probe)> {
+        let serving = self.was_serving;
+        self.spec.probes.iter().zip(&self.probes).filter(move |(spec, probe)| {
+            spec.subject == subject && probe.health == Health::Failing && spec.counts.now(serving)
+        })
+    }
+
+    fn vital_failing(&self, subject: Subject) -> Option<String> {
+        let mut failing = self.failing(subject).filter(|(spec, _)| spec.weight == Weight::Vital);
+        failing.next().map(|(spec, probe)| format!("probe {}: {}", spec.name, probe.why))
+    }
+
+    /// The conclusion from a service's unit and probes, and why it is not well.
+    pub(super) fn service_health(&self, id: ServiceId, now: Time) -> (Health, String) {
+        let at = usize::from(id.0);
+        let (Some(service), Some(spec)) = (self.services.get(at), self.spec.services.get(at))
+        else {
+            return (Health::Unknown, String::new());
+        };
+        match service.unit {
+            UnitState::Down => return (Health::Failing, "its unit is down".to_string()),
+            UnitState::Unknown => return (Health::Unknown, String::new()),
+            UnitState::Up { .. } => {}
+        }
+        let Some(why) = self.vital_failing(Subject::Service(id)) else {
+            return (Health::Passing, String::new());
+        };
+        let starting = !service.passed
+            && service.since.is_none_or(|since| now.elapsed_most(since) < spec.start_within);
+        if starting { (Health::Unknown, why) } else { (Health::Failing, why) }
+    }
+
+    /// What the database's clients would see, if its vital probes fail.
+    pub(super) fn database_ailment(&self, now: Time) -> Option<String> {
+        let starting = !self.database.passed
+            && self.database.up_since.is_none_or(|at| now.elapsed_most(at) < DATABASE_START);
+        if starting || self.database.is_down() {
+            return None;
+        }
+        self.vital_failing(Subject::Database)
+    }
+
+    /// The first vital thing beside the database that is not well here.
+    pub(super) fn vital_failure(&self, now: Time) -> Option<Failure> {
+        for (at, spec) in self.spec.services.iter().enumerate() {
+            if spec.weight == Weight::Degraded {
+                continue;
+            }
+            let (health, cause) = self.service_health(ServiceId(at as u16), now);
+            if health == Health::Failing {
+                return Some(Failure { what: format!("service {}", spec.name), cause });
+            }
+        }
+        let cause = self.vital_failing(Subject::Host)?;
+        Some(Failure { what: "the host".to_string(), cause })
+    }
+
+    /// The first vital thing that a peer reports as not well.
+    pub(super) fn peer_failure(&self, report: &Report) -> Option<String> {
+        for (service, spec) in report.services.iter().zip(&self.spec.services) {
+            if spec.weight == Weight::Vital && service.health == Health::Failing {
+                return Some(format!("service {} is not well there: {}", spec.name, service.cause));
+            }
+        }
+        let ailment = report.ailments.iter().find(|ailment| ailment.weight == Weight::Vital)?;
+        Some(format!("probe {} fails there: {}", ailment.probe, ailment.why))
+    }
+
+    /// The services as this node reports them.
+    pub(super) fn service_reports(&self, now: Time) -> Vec<ServiceReport> {
+        let report = |(at, service): (usize, &Service)| {
+            let (health, cause) = self.service_health(ServiceId(at as u16), now);
+            ServiceReport { unit: service.unit, health, cause, given_up: service.given_up }
+        };
+        self.services.iter().enumerate().map(report).collect()
+    }
+
+    /// The failing probes of database and host, vital ones first.
+    pub(super) fn ailments(&self) -> Vec<Ailment> {
+        let mut found: Vec<Ailment> = [Subject::Database, Subject::Host]
+            .into_iter()
+            .flat_map(|subject| self.failing(subject))
+            .map(|(spec, probe)| Ailment {
+                probe: spec.name.clone(),
+                subject: spec.subject,
+                weight: spec.weight,
+                why: probe.why.clone(),
+            })
+            .collect();
+        found.sort_by_key(|ailment| core::cmp::Reverse(ailment.weight));
+        found.truncate(AILMENTS_MAX);
+        found
+    }
+
+    /// Starts what is down and restarts what is not well; on an active node only once the move away is over, so that
+    /// the VIP goes first.
     pub(super) fn restore_services(&mut self, now: Time) {
-        if self.moving.is_some() || self.is_paused(now) {
+        if self.moving.is_some() || self.leaves_alone(now) {
             return;
         }
         for at in 0..self.services.len() {
-            let id = ServiceId(at as u16);
-            let service = &mut self.services[at];
-            if matches!(service.state, UnitState::Up { .. }) {
-                if service.since.is_some_and(|since| now.elapsed_most(since) >= SETTLED) {
+            self.restore_service(ServiceId(at as u16), now);
+        }
+    }
+
+    fn restore_service(&mut self, id: ServiceId, now: Time) {
+        let policy = self.spec.policy;
+        let (health, cause) = self.service_health(id, now);
+        let name = self.service_name(id);
+        let busy = self.in_flight(|f| *f == Flight::Service(id));
+        let Some(service) = self.services.get_mut(usize::from(id.0)) else { return };
+        match health {
+            Health::Unknown => return,
+            Health::Passing => {
+                let well = *service.well.get_or_insert(now);
+                let ill = service.ill.take();
+                service.given_up = false;
+                let tries = service.tries;
+                if now.elapsed_most(well) >= policy.settled {
                     service.tries = 0;
                 }
-                continue;
+                if let Some(ill) = ill {
+                    let ms = now.elapsed_most(ill).as_millis();
+                    let text = format!("service {name} is well again after {ms} ms, try {tries}");
+                    self.tell("service.restored", Severity::Info, text);
+                }
+                return;
             }
-            let pause = Span((PAUSE_FIRST.0 << service.tries.min(10)).min(PAUSE_MOST.0));
-            let early = service.tries > 0
-                && service.tried.is_some_and(|tried| now.elapsed_most(tried) < pause);
-            if service.state != UnitState::Down || service.given_up || early {
-                continue;
+            Health::Failing => {
+                service.well = None;
+                if service.ill.is_none() {
+                    service.ill = Some(now);
+                }
             }
-            if service.tries >= TRIES_MAX {
-                service.given_up = true;
-                let name = self.service_name(id);
-                let text = format!(
-                    "service {name} is given up after {TRIES_MAX} tries: mend it and start it [L3]"
-                );
-                self.tell("service.given-up", Severity::Alarm, text);
-                continue;
-            }
-            if self.in_flight(|f| *f == Flight::Service(id)) {
-                continue;
-            }
-            let service = &mut self.services[at];
-            service.tries += 1;
-            service.tried = Some(now);
-            let step = ServiceStep::Start;
-            self.ask(Action::Service { service: id, step }, Some(Flight::Service(id)));
         }
+        let pause = Span((policy.pause_first.0 << service.tries.min(10)).min(policy.pause_most.0));
+        let early =
+            service.tries > 0 && service.tried.is_some_and(|at| now.elapsed_most(at) < pause);
+        if service.given_up || early || busy {
+            return;
+        }
+        if service.tries >= policy.tries {
+            service.given_up = true;
+            let tries = policy.tries;
+            let text = format!(
+                "service {name} is given up after {tries} tries ({cause}): mend it and start it [L3]"
+            );
+            self.tell("service.given-up", Severity::Alarm, text);
+            return;
+        }
+        service.tries += 1;
+        service.tried = Some(now);
+        let tries = service.tries;
+        let step = match service.unit {
+            UnitState::Down | UnitState::Unknown => ServiceStep::Start,
+            UnitState::Up { .. } => ServiceStep::Restart,
+        };
+        let text = format!("service {name} is started, try {tries}: {cause}");
+        self.tell("service.restoring", Severity::Info, text);
+        self.ask(Action::Service { service: id, step }, Some(Flight::Service(id)));
     }
 
     pub(super) fn take_service_done(&mut self, id: ServiceId, outcome: Outcome) {
         if let Outcome::Failed(why) = outcome {
-            let text = format!("starting service {} failed: {why}", self.service_name(id));
-            self.tell("service.start", Severity::Warning, text);
+            let text = format!("a step of service {} failed: {why}", self.service_name(id));
+            self.tell("service.step", Severity::Warning, text);
         }
     }
 }

@@ -50,11 +50,7 @@ impl Node {
             self.close();
         }
         self.quiesce_database(now);
-        if self.attempt.is_none()
-            && let Some(switchover) = self.wanted_intent()
-        {
-            self.begin(Kind::Intend { switchover }, now);
-        }
+        self.propose_wish(now);
         match self.reason_to_succeed(now) {
             Some(why) => self.succeed(why, now),
             None => {
@@ -73,7 +69,10 @@ impl Node {
         if self.eligibility() != Some(true) || !facts.read_only || facts.waiting > 0 {
             return None;
         }
-        if self.is_paused(now) || view.state.intent.maintenance.contains_key(&self.me()) {
+        if self.is_paused(now) || self.is_in_maintenance(self.me(), now) {
+            return None;
+        }
+        if self.stranger(now).is_some() {
             return None;
         }
         if self.following.not_before.is_some_and(|(at, pause)| now.elapsed_most(at) < pause) {
@@ -277,6 +276,7 @@ impl Node {
             | DatabaseStep::Observe { .. }
             | DatabaseStep::Start
             | DatabaseStep::Kill
+            | DatabaseStep::Stop
             | DatabaseStep::Strict
             | DatabaseStep::Loose
             | DatabaseStep::ReadOnly
@@ -309,6 +309,7 @@ impl Node {
             | DatabaseStep::Observe { .. }
             | DatabaseStep::Start
             | DatabaseStep::Kill
+            | DatabaseStep::Stop
             | DatabaseStep::Strict
             | DatabaseStep::Loose
             | DatabaseStep::ReadOnly
@@ -340,7 +341,7 @@ impl Node {
             let fresh = now.elapsed_most(self.born) < JUST_BORN;
             return if fresh { Role::Standby } else { Role::Isolated };
         };
-        if view.state.intent.maintenance.contains_key(&self.me()) {
+        if self.is_in_maintenance(self.me(), now) {
             Role::Maintenance
         } else if now.elapsed_most(view.heard) > view.state.timing.ttl + view.state.timing.ttl {
             Role::Isolated

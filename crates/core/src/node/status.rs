@@ -1,11 +1,13 @@
 //! Why this node is where it is: the same knowledge that decides, put into words.
 
 use super::Node;
+use crate::health::{Health, ProbeId};
 use crate::id::{NodeId, Version};
-use crate::observe::{DatabaseFacts, Report, Thread, UnitState};
+use crate::observe::{Ailment, DatabaseFacts, Report, ServiceReport, Thread};
 use crate::role::Role;
 use crate::state::{Phase, State};
 use crate::time::{Span, Time};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -28,11 +30,36 @@ pub struct NodeStatus {
     /// The local database.
     pub database: Option<DatabaseFacts>,
     /// The services, as in the configuration.
-    pub services: Vec<UnitState>,
+    pub services: Vec<ServiceReport>,
+    /// The probes, as in the configuration.
+    pub probes: Vec<ProbeStatus>,
+    /// The probes of database and host that fail now.
+    pub ailments: Vec<Ailment>,
+    /// What is left of a pause.
+    pub pause_left: Option<Span>,
+    /// What is left of each node's maintenance.
+    pub maintenance_left: BTreeMap<NodeId, Span>,
+    /// The cluster is stopped by an operator's word.
+    pub stopped: bool,
+    /// Who else answers for the VIP.
+    pub stranger: Option<[u8; 6]>,
     /// The peers.
     pub peers: Vec<PeerStatus>,
     /// The row of protocol section 9 that applies, with its text.
     pub blocked: Option<(u8, String)>,
+}
+
+/// What a probe says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProbeStatus {
+    /// Which.
+    pub probe: ProbeId,
+    /// The conclusion.
+    pub health: Health,
+    /// What it saw; empty if it passes.
+    pub why: String,
+    /// For how long it has been so.
+    pub since: Span,
 }
 
 /// What this node knows of a peer.
@@ -59,7 +86,13 @@ impl Node {
             right_left: self.tenure.and_then(|t| t.right).map(|right| right.left(now)),
             wait_left: self.tenure.and_then(|t| t.wait).map(|wait| wait.left(now)),
             database: self.database.facts.clone(),
-            services: self.services.iter().map(|service| service.state).collect(),
+            services: self.service_reports(now),
+            probes: self.probe_statuses(now),
+            ailments: self.ailments(),
+            pause_left: self.pause_left(now),
+            maintenance_left: self.maintenance_left(now),
+            stopped: self.is_stopped(),
+            stranger: self.stranger(now),
             peers: self
                 .peers
                 .iter()
@@ -71,6 +104,47 @@ impl Node {
                 })
                 .collect(),
             blocked: self.blocked(now),
+        }
+    }
+
+    fn probe_statuses(&self, now: Time) -> Vec<ProbeStatus> {
+        let status = |(at, probe): (usize, &super::services::Probe)| ProbeStatus {
+            probe: ProbeId(at as u16),
+            health: probe.health,
+            why: probe.why.clone(),
+            since: probe.since.map_or(Span::ZERO, |at| now.elapsed_most(at)),
+        };
+        self.probes.iter().enumerate().map(status).collect()
+    }
+
+    /// What is asked for, and what is not well here, a line each.
+    fn explain_health(&self, lines: &mut Vec<String>, now: Time) {
+        if self.is_stopped() {
+            lines.push("stopped by an operator: regent cluster start starts it".to_string());
+        }
+        if let Some(left) = self.pause_left(now) {
+            let s = left.as_millis() / 1000;
+            lines.push(format!("paused for {s} s more: no succession and no restarts by us"));
+        }
+        for (node, left) in self.maintenance_left(now) {
+            let s = left.as_millis() / 1000;
+            lines.push(format!(
+                "{} is in maintenance for {s} s more: no candidate, and its services are left alone",
+                self.name(node)
+            ));
+        }
+        for (report, spec) in self.service_reports(now).iter().zip(&self.spec.services) {
+            if report.health == Health::Failing {
+                let given_up = if report.given_up { "; given up" } else { "" };
+                let name = &spec.name;
+                lines.push(format!("service {name} is not well: {}{given_up}", report.cause));
+            }
+        }
+        for ailment in self.ailments() {
+            lines.push(format!("probe {} fails: {}", ailment.probe, ailment.why));
+        }
+        if let Some(mac) = self.stranger(now) {
+            lines.push(format!("a stranger answers for the VIP: {}", super::peers::mac_text(mac)));
         }
     }
 
@@ -106,8 +180,9 @@ impl Node {
         if self.holds() {
             self.explain_holder(&mut lines, now);
         } else {
-            self.explain_standby(&mut lines, now);
+            self.explain_standby(&mut lines);
         }
+        self.explain_health(&mut lines, now);
         if let Some(last) = state.history.last() {
             lines.push(format!(
                 "last move: epoch {}, {} to {}: {}",
@@ -146,7 +221,7 @@ impl Node {
         }
     }
 
-    fn explain_standby(&self, lines: &mut Vec<String>, now: Time) {
+    fn explain_standby(&self, lines: &mut Vec<String>) {
         if let Some(succession) = &self.succession {
             lines.push(format!("about to take the lease: {}", succession.why()));
         }
@@ -161,9 +236,6 @@ impl Node {
             }
             None => lines
                 .push("this node does not know its own data yet: its database is down".to_string()),
-        }
-        if self.is_paused(now) {
-            lines.push("paused: no succession and no restarts by us".to_string());
         }
         if let Some(facts) = &self.database.facts {
             if let Thread::Failed(why) = &facts.receiver {
@@ -182,6 +254,10 @@ impl Node {
         let patience = state.timing.ttl + state.timing.ttl;
         if now.elapsed_most(view.heard) > patience {
             return Some((3, "no majority of voters answers: restore a voter".to_string()));
+        }
+        if let Some(mac) = self.stranger(now).filter(|_| !self.was_serving) {
+            let mac = super::peers::mac_text(mac);
+            return Some((8, format!("{mac} answers for the VIP: remove the duplicate address")));
         }
         let holder = state.lease.holder;
         let stale = self.record_age(now) >= state.timing.wait(state.lease.ttl);

@@ -1,12 +1,13 @@
 //! The register's record as it was seen here, and when. A view permits nothing (R4): it moves the holder forward
 //! in knowledge, ends rights and wins nothing but what this run itself proposed (R5).
 
-use super::moves::SERVICE;
+use super::intents::{Seen, first_seen};
+use super::moves::is_by_health;
 use super::{Mute, Node};
 use crate::event::Severity;
 use crate::id::{AttemptId, Version};
 use crate::lease::{Tenure, Wait};
-use crate::state::{Bounded, Phase, State, StateError};
+use crate::state::{Phase, State, StateError};
 use crate::time::{Span, Time};
 use alloc::format;
 
@@ -19,8 +20,8 @@ pub(super) struct View {
     pub seen: Time,
     /// When anything of this register was last heard.
     pub heard: Time,
-    /// When the present pause was first seen.
-    pause_seen: Option<(AttemptId, Time)>,
+    /// When pause and maintenance were first seen.
+    pub bounded: Seen,
 }
 
 impl Node {
@@ -56,7 +57,7 @@ impl Node {
         }
         let old = self.view.take();
         let moved = old.as_ref().is_some_and(|old| old.state.lease.epoch != state.lease.epoch);
-        if moved && state.history.last().is_some_and(|last| last.why.starts_with(SERVICE)) {
+        if moved && state.history.last().is_some_and(|last| is_by_health(&last.why)) {
             self.service_moved = Some(now);
         }
         // C2: a change of other fields is not news.
@@ -64,11 +65,8 @@ impl Node {
             Some(old) if old.state.lease.by == state.lease.by => old.seen,
             Some(_) | None => now,
         };
-        let pause_seen = state.intent.pause.map(|pause| {
-            let known = old.as_ref().and_then(|old| old.pause_seen);
-            known.filter(|(since, _)| *since == pause.since).unwrap_or((pause.since, now))
-        });
-        self.view = Some(View { version, state, seen, heard: now, pause_seen });
+        let bounded = first_seen(&state.intent, old.as_ref().map(|old| &old.bounded), now);
+        self.view = Some(View { version, state, seen, heard: now, bounded });
         self.resolve_attempts(recent);
         self.enter_tenure(now);
     }
@@ -179,17 +177,6 @@ impl Node {
                 );
             }
         }
-    }
-
-    /// Is everything paused? A pause ends by itself, counted from when it was seen here.
-    pub(super) fn is_paused(&self, now: Time) -> bool {
-        let Some(view) = &self.view else { return false };
-        let (Some(Bounded { length, .. }), Some((_, seen))) =
-            (view.state.intent.pause, view.pause_seen)
-        else {
-            return false;
-        };
-        now.elapsed_least(seen) < length
     }
 
     /// Asks for the register when nothing was heard of it for a while: at the start, and when cut off.

@@ -1,0 +1,412 @@
+//! What operators ask for beyond a move: maintenance of a node, a pause of the cluster, its stop and start, other
+//! timing (protocol section 1, Intent; C5). An intent changes who may act, never how long a right lasts.
+//!
+//! A wish is written into the register by the node that was asked, and answered once it is known won. Maintenance and
+//! pause end by themselves: each node counts from when it saw them, and any swap removes one that is over.
+
+use super::propose::Kind;
+use super::{Flight, Node};
+use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Request, ServiceStep};
+use crate::event::Severity;
+use crate::id::{AttemptId, NodeId, RequestId};
+use crate::observe::{ServiceId, UnitState};
+use crate::state::{Bounded, Intent, State, Switchover, Timing};
+use crate::time::{Span, Time};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// How long a wish may take to be written: a majority of voters is needed.
+const WISH_MAX: Span = Span::millis(5_000);
+/// How long stopping or starting everything may take before the asker is told that it goes on.
+const STOP_MAX: Span = Span::millis(120_000);
+/// How long commits may wait before a stopping node turns to killing.
+const QUIET_MAX: Span = Span::millis(3_000);
+
+/// One change of the intent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Change {
+    Switchover(Option<Switchover>),
+    Maintenance(NodeId, Option<Span>),
+    Pause(Option<Span>),
+    Stopped(bool),
+}
+
+/// What an operator asked for, until it is answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Wish {
+    request: RequestId,
+    change: Change,
+    since: Time,
+    /// It stands in the register.
+    written: bool,
+}
+
+/// What ends by itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Bound {
+    Pause,
+    Maintenance(NodeId),
+}
+
+/// When each bounded intent was first seen here.
+pub(super) type Seen = BTreeMap<Bound, (AttemptId, Time)>;
+
+/// When the bounded intents of this State were first seen: what is known already keeps its date.
+pub(super) fn first_seen(intent: &Intent, known: Option<&Seen>, now: Time) -> Seen {
+    let date = |bound: Bound, entry: &Bounded| {
+        let known = known.and_then(|known| known.get(&bound));
+        (bound, *known.filter(|(since, _)| *since == entry.since).unwrap_or(&(entry.since, now)))
+    };
+    let nodes =
+        intent.maintenance.iter().map(|(node, entry)| date(Bound::Maintenance(*node), entry));
+    nodes.chain(intent.pause.iter().map(|entry| date(Bound::Pause, entry))).collect()
+}
+
+/// Asked-for timing on its way into the register (C5).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Retiming {
+    request: RequestId,
+    pub timing: Timing,
+    /// Since when no ticket of this node is longer than the new timing allows.
+    since: Time,
+}
+
+impl Node {
+    /// What is left of a bounded intent, counted from when it was seen here.
+    fn left(&self, bound: Bound, now: Time) -> Option<Span> {
+        let view = self.view.as_ref()?;
+        let entry = match bound {
+            Bound::Pause => view.state.intent.pause?,
+            Bound::Maintenance(node) => *view.state.intent.maintenance.get(&node)?,
+        };
+        let (_, seen) = view.bounded.get(&bound)?;
+        let left = entry.length.less(now.elapsed_least(*seen));
+        (left > Span::ZERO).then_some(left)
+    }
+
+    /// What is left of the pause.
+    pub(super) fn pause_left(&self, now: Time) -> Option<Span> {
+        self.left(Bound::Pause, now)
+    }
+
+    /// Is everything paused?
+    pub(super) fn is_paused(&self, now: Time) -> bool {
+        self.pause_left(now).is_some()
+    }
+
+    /// Is this node in maintenance?
+    pub(super) fn is_in_maintenance(&self, node: NodeId, now: Time) -> bool {
+        self.left(Bound::Maintenance(node), now).is_some()
+    }
+
+    /// What is left of each node's maintenance.
+    pub(super) fn maintenance_left(&self, now: Time) -> BTreeMap<NodeId, Span> {
+        let Some(view) = &self.view else { return BTreeMap::new() };
+        let nodes = view.state.intent.maintenance.keys();
+        nodes.filter_map(|node| Some((*node, self.left(Bound::Maintenance(*node), now)?))).collect()
+    }
+
+    /// Is the cluster stopped by an operator's word?
+    pub(super) fn is_stopped(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| view.state.intent.stopped.is_some())
+    }
+
+    /// Services and database of this node are somebody else's business now: we start, restart and move nothing
+    /// because of them.
+    pub(super) fn leaves_alone(&self, now: Time) -> bool {
+        self.is_paused(now) || self.is_stopped() || self.is_in_maintenance(self.me(), now)
+    }
+
+    /// Removes what is over by this node's count: any swap may.
+    pub(super) fn clear_ended(&self, intent: &mut Intent, now: Time) {
+        if intent.pause.is_some() && self.pause_left(now).is_none() {
+            intent.pause = None;
+        }
+        intent.maintenance.retain(|node, _| self.is_in_maintenance(*node, now));
+    }
+
+    /// Takes an operator's wish; answered once it stands in the register.
+    pub(super) fn wish(&mut self, request: RequestId, what: Request, now: Time) {
+        let change = match what {
+            Request::Maintenance { node, length } => Change::Maintenance(node, length),
+            Request::Pause { length } => Change::Pause(length),
+            Request::Stop => Change::Stopped(true),
+            Request::Start => Change::Stopped(false),
+            Request::Fence { node } => return self.fence_asked(request, node, now),
+            Request::Timing(timing) => return self.retime(request, timing, now),
+            Request::Switchover { .. } | Request::Explain => return,
+        };
+        let Some(view) = &self.view else {
+            let reason = "the register was not read yet: this node has no quorum".to_string();
+            return self.answer(request, Answer::Refused { reason });
+        };
+        if let Change::Maintenance(node, _) = change
+            && !self.spec.nodes.iter().any(|(known, _)| *known == node)
+        {
+            let reason =
+                format!("{node} runs no resources: only a management node has maintenance");
+            return self.answer(request, Answer::Refused { reason });
+        }
+        let there = match change {
+            Change::Maintenance(node, None) => !view.state.intent.maintenance.contains_key(&node),
+            Change::Pause(None) => view.state.intent.pause.is_none(),
+            Change::Stopped(stop) => view.state.intent.stopped.is_some() == stop,
+            Change::Maintenance(_, Some(_)) | Change::Pause(Some(_)) | Change::Switchover(_) => {
+                false
+            }
+        };
+        self.wishes.push(Wish { request, change, since: now, written: there });
+    }
+
+    /// The next wish to be written.
+    pub(super) fn wanted_wish(&self) -> Option<Change> {
+        self.wishes.iter().find(|wish| !wish.written).map(|wish| wish.change)
+    }
+
+    /// A change was won.
+    pub(super) fn wish_written(&mut self, change: Change) {
+        for wish in self.wishes.iter_mut().filter(|wish| wish.change == change) {
+            wish.written = true;
+        }
+        if let Some(text) = self.change_text(change) {
+            self.tell("intent.changed", Severity::Info, text);
+        }
+    }
+
+    fn change_text(&self, change: Change) -> Option<String> {
+        let seconds = |span: Span| span.as_millis().div_ceil(1000);
+        Some(match change {
+            Change::Switchover(_) => return None,
+            Change::Maintenance(node, Some(length)) => {
+                format!("{} is in maintenance for {} s", self.name(node), seconds(length))
+            }
+            Change::Maintenance(node, None) => {
+                format!("{} is in maintenance no more", self.name(node))
+            }
+            Change::Pause(Some(length)) => format!(
+                "paused for {} s: no succession and no restarts by us; the holder renews",
+                seconds(length)
+            ),
+            Change::Pause(None) => "the pause is over".to_string(),
+            Change::Stopped(true) => "the cluster is stopped by an operator".to_string(),
+            Change::Stopped(false) => "the cluster is started by an operator".to_string(),
+        })
+    }
+
+    /// Answers every wish that is fulfilled, or too late.
+    pub(super) fn answer_wishes(&mut self, now: Time) {
+        let wishes = core::mem::take(&mut self.wishes);
+        for wish in wishes {
+            let age = now.elapsed_most(wish.since);
+            let done = wish.written
+                && match wish.change {
+                    Change::Stopped(true) => self.is_all_stopped(now),
+                    Change::Stopped(false) => self.is_anybody_serving(now),
+                    Change::Switchover(_) | Change::Maintenance(..) | Change::Pause(_) => true,
+                };
+            let most = match wish.change {
+                Change::Stopped(_) if wish.written => STOP_MAX,
+                Change::Stopped(_)
+                | Change::Switchover(_)
+                | Change::Maintenance(..)
+                | Change::Pause(_) => WISH_MAX,
+            };
+            if done {
+                let text = self.change_text(wish.change).unwrap_or_default();
+                let ms = age.as_millis();
+                self.answer(wish.request, Answer::Done(format!("{text} ({ms} ms)")));
+            } else if age >= most {
+                let reason = if wish.written {
+                    "it is written, and not everything has followed yet: see `regent status`"
+                } else {
+                    "no majority of voters answered: nothing was changed, or it will be seen in `regent status`"
+                };
+                self.answer(wish.request, Answer::Failed { reason: reason.into() });
+            } else {
+                self.wishes.push(wish);
+            }
+        }
+    }
+
+    /// Writes a change into a State about to be proposed.
+    pub(super) fn write_change(change: Change, id: AttemptId, state: &mut State) {
+        let bounded = |length: Span| Bounded { since: id, length };
+        let intent = &mut state.intent;
+        match change {
+            Change::Switchover(switchover) => intent.switchover = switchover,
+            Change::Maintenance(node, Some(length)) => {
+                intent.maintenance.insert(node, bounded(length));
+            }
+            Change::Maintenance(node, None) => {
+                intent.maintenance.remove(&node);
+            }
+            Change::Pause(length) => intent.pause = length.map(bounded),
+            Change::Stopped(true) => intent.stopped = Some(intent.stopped.unwrap_or(id)),
+            Change::Stopped(false) => intent.stopped = None,
+        }
+    }
+
+    /// Proposes the next wish, if nothing else is under way.
+    pub(super) fn propose_wish(&mut self, now: Time) -> bool {
+        let change = self.wanted_intent().map(Change::Switchover).or_else(|| self.wanted_wish());
+        let Some(change) = change.filter(|_| self.attempt.is_none()) else { return false };
+        self.begin(Kind::Intend { change }, now);
+        true
+    }
+
+    // ---- stop and start ----
+
+    /// Everything of this node goes down in order: services in reverse, then, on the holder, the database read-only
+    /// with no commit that waits, the gate, the address, and the database itself. A standby stops its database only
+    /// after the holder's takes no more writes, so that nothing is acknowledged that it has not received.
+    pub(super) fn stop_everything(&mut self, now: Time) {
+        self.moving = None;
+        self.joining = None;
+        if !self.stop_services() {
+            return;
+        }
+        let holds = self.holds();
+        if !holds && self.is_anybody_serving(now) {
+            return;
+        }
+        if let Some(facts) = self.database.facts.clone() {
+            if !facts.read_only {
+                if self.database.is_free() {
+                    self.step(DatabaseStep::ReadOnly, now);
+                }
+                return;
+            }
+            if facts.waiting > 0 {
+                // D9: a shutdown would end the wait, and the commit count as acknowledged; a kill does not.
+                if self.stop_since(now) >= QUIET_MAX && !self.database.is_being_killed() {
+                    self.step(DatabaseStep::Kill, now);
+                }
+                return;
+            }
+        }
+        if self.gate.may_pass() {
+            self.ask(Action::Address(AddressStep::DestroySockets), None);
+            self.ask(Action::Gate(GateStep::Refuse), None);
+            self.close();
+            return;
+        }
+        let free = self.database.is_free() || self.database.facts.is_none();
+        let up = !self.database.is_down() && self.database.unit != UnitState::Unknown;
+        if up && free && !self.in_flight(|f| *f == Flight::Database(DatabaseStep::Stop)) {
+            self.step(DatabaseStep::Stop, now);
+        }
+    }
+
+    /// Remembers since when this node has been stopping.
+    pub(super) fn note_stop(&mut self, now: Time) {
+        self.stopping = self.is_stopped().then(|| self.stopping.unwrap_or(now));
+    }
+
+    /// How long this node has been stopping.
+    fn stop_since(&self, now: Time) -> Span {
+        self.stopping.map_or(Span::ZERO, |at| now.elapsed_most(at))
+    }
+
+    /// Stops the services in reverse order; true when none runs.
+    fn stop_services(&mut self) -> bool {
+        for at in (0..self.services.len()).rev() {
+            let id = ServiceId(at as u16);
+            if self.services[at].is_stopped() {
+                continue;
+            }
+            if !self.in_flight(|f| *f == Flight::Service(id)) {
+                let step = ServiceStep::Stop;
+                self.ask(Action::Service { service: id, step }, Some(Flight::Service(id)));
+            }
+            return false;
+        }
+        true
+    }
+
+    /// Nothing runs here, nor at any peer that is heard.
+    fn is_all_stopped(&self, now: Time) -> bool {
+        let here = self.services.iter().all(super::services::Service::is_stopped)
+            && self.database.is_down()
+            && !self.gate.may_pass();
+        here && self.peers.values().all(|peer| {
+            peer.fresh(self.spec.pace.suspicion, now).is_none_or(|report| {
+                report.database.is_none()
+                    && report.services.iter().all(|service| service.unit == UnitState::Down)
+            })
+        })
+    }
+
+    fn is_anybody_serving(&self, now: Time) -> bool {
+        let heard = |peer: &super::Peer| {
+            peer.fresh(self.spec.pace.suspicion, now).is_some_and(|report| report.serving)
+        };
+        self.is_serving(now) || self.peers.values().any(heard)
+    }
+
+    // ---- timing (C5) ----
+
+    /// A new timing of rights. Only a Ruling holder changes it, in a renewal; to shorten, its own tickets and right
+    /// are cut to the new length first, for as long as the old record lasts.
+    fn retime(&mut self, request: RequestId, timing: Timing, now: Time) {
+        let refusal = if !self.rules(now) {
+            Some("only the active node changes the timing: ask it".to_string())
+        } else if self.retiming.is_some() {
+            Some("another change of the timing is under way".to_string())
+        } else if timing.margin >= timing.ttl {
+            Some("the margin must be shorter than the ttl".to_string())
+        } else {
+            None
+        };
+        match refusal {
+            Some(reason) => self.answer(request, Answer::Refused { reason }),
+            None => self.retiming = Some(Retiming { request, timing, since: now }),
+        }
+    }
+
+    /// How long a ticket, and the right that goes with it, lasts under this State: shorter while a shorter timing
+    /// is on its way.
+    pub(super) fn ticket_length(&self, state: &State) -> Span {
+        let length = state.timing.ticket(state.lease.ttl);
+        match &self.retiming {
+            Some(retiming) => length.min(retiming.timing.ticket(retiming.timing.ttl)),
+            None => length,
+        }
+    }
+
+    /// The timing to be written with the next renewal, once no longer ticket is left.
+    pub(super) fn timing_due(&self, state: &State, now: Time) -> Option<Timing> {
+        let retiming = self.retiming.as_ref()?;
+        let shorter =
+            retiming.timing.ticket(retiming.timing.ttl) < state.timing.ticket(state.lease.ttl);
+        let cut = now.elapsed_least(retiming.since) >= state.timing.wait(state.lease.ttl);
+        (!shorter || cut).then_some(retiming.timing)
+    }
+
+    /// Answers whoever asked for a timing that now stands, or that cannot be written any more.
+    pub(super) fn answer_retiming(&mut self, now: Time) {
+        let Some(retiming) = self.retiming.clone() else { return };
+        let stands = self.view.as_ref().is_some_and(|view| {
+            view.state.timing == retiming.timing && view.state.lease.ttl == retiming.timing.ttl
+        });
+        // C1: while a renewal with the shorter ttl may still win, nothing grows longer again.
+        let open = self.attempt.is_some() || !self.unresolved.is_empty();
+        let late = !open && now.elapsed_most(retiming.since) >= WISH_MAX + WISH_MAX;
+        let answer = if stands {
+            let ms = retiming.timing.ttl.as_millis();
+            let text = format!("rights last {ms} ms from now on, on every node");
+            self.tell("timing.changed", Severity::Warning, text.clone());
+            Answer::Done(text)
+        } else if late || !self.holds() {
+            Answer::Failed { reason: "the timing was not written; nothing has changed".into() }
+        } else {
+            return;
+        };
+        self.retiming = None;
+        self.answer(retiming.request, answer);
+    }
+}
+
+/// The wishes of a run, oldest first.
+pub(super) type Wishes = Vec<Wish>;
