@@ -4,14 +4,18 @@
 //!
 //! What one speaker says without another between is told as a stretch: its first and its last
 //! frame. A change of speaker ends a stretch at once, so no interleaving is lost by it.
+//!
+//! A frame is heard where a host's port brings it in, and nowhere else: what an impaired network
+//! delivers late was said earlier.
 
 use std::io::{ErrorKind, Read};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+use crate::impair::DEVICES_FROM;
 use crate::record::{Seen, emit};
 use crate::run::now_us;
 
@@ -20,12 +24,28 @@ const ETH_P_ALL: u16 = 3;
 const STRETCH_US: u64 = 20_000;
 /// Holds some seconds of traffic, should this process not get to run.
 const BUFFER: usize = 16 << 20;
+/// The kernel's program language for filters (linux/filter.h): load an ancillary word, compare, end.
+const LOAD: u16 = 0x20;
+const EQUAL: u16 = 0x15;
+const AT_LEAST: u16 = 0x35;
+const END: u16 = 0x06;
+const PACKET_TYPE: u32 = 0xffff_f004;
+const DEVICE: u32 = 0xffff_f008;
+const OUTGOING: u32 = 4;
 
 /// Runs until it is killed or its standard output is gone.
 pub fn main(vip: Ipv4Addr) -> Result<()> {
     let protocol = Protocol::from(i32::from(ETH_P_ALL.to_be()));
     let mut socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))
         .context("cannot listen on the bridge")?;
+    socket.attach_filter(&[
+        SockFilter::new(LOAD, 0, 0, PACKET_TYPE),
+        SockFilter::new(EQUAL, 3, 0, OUTGOING),
+        SockFilter::new(LOAD, 0, 0, DEVICE),
+        SockFilter::new(AT_LEAST, 1, 0, DEVICES_FROM),
+        SockFilter::new(END, 0, 0, u32::MAX),
+        SockFilter::new(END, 0, 0, 0),
+    ])?;
     socket.set_recv_buffer_size(BUFFER)?;
     socket.set_read_timeout(Some(Duration::from_micros(STRETCH_US)))?;
     emit(&Seen::Listening { at: now_us() });

@@ -13,8 +13,8 @@
 //!
 //! How to read it: `image` makes the disk, `lab` and `host` make and break machines, `cluster`
 //! installs and configures the product, `client`, `direct` and `capture` measure in processes of
-//! their own, `record` gathers what they say, `gap` and `dual` turn it into figures, `fault` and
-//! `demo` tell the story, `cases` holds the tests.
+//! their own, `record` gathers what they say, `gap` and `dual` turn it into figures, `impair` makes
+//! the network bad, `fault` and `demo` tell the story, `cases` holds the tests.
 
 pub mod bench;
 pub mod capture;
@@ -29,6 +29,7 @@ pub mod fault;
 pub mod gap;
 pub mod host;
 pub mod image;
+pub mod impair;
 pub mod lab;
 pub mod record;
 pub mod run;

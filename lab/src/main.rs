@@ -8,7 +8,9 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use regent_lab::image::Image;
 use regent_lab::lab::{Lab, base_dir};
-use regent_lab::{bench, capture, cases, client, cluster, demo, diagnose, direct, run, say, sweep};
+use regent_lab::{
+    bench, capture, cases, client, cluster, demo, diagnose, direct, impair, run, say, sweep,
+};
 
 #[derive(Parser)]
 #[command(about = "Real daemons on namespace hosts: the demo, the cases, a lab to play with")]
@@ -50,14 +52,16 @@ enum Command {
         #[arg(last = true)]
         command: Vec<String>,
     },
-    /// Break or mend a host of a lab that stands
+    /// Break or mend a host of a lab that stands, or the network between two
     Fault {
         /// Name of the run
         name: String,
-        /// mn1, mn2 or w1
+        /// mn1, mn2 or w1; or two of them, as in mn1-mn2
         host: String,
-        /// off, on, cut, heal, hang or resume
+        /// off, on, cut, heal, hang or resume; between two hosts impair, counts or heal
         what: String,
+        #[command(flatten)]
+        options: impair::Options,
     },
     /// Remove a lab
     Down {
@@ -106,6 +110,12 @@ enum Command {
         /// Its own address
         address: Ipv4Addr,
     },
+    /// The forwarder between two hosts, inside the bridge's namespace
+    #[command(hide = true)]
+    Impair {
+        /// What it is to do
+        plan: std::path::PathBuf,
+    },
     /// The capture, inside the bridge's namespace
     #[command(hide = true)]
     Capture {
@@ -137,7 +147,10 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Demo { keep, name } => demo::run(keep, name),
         Command::Up { name, bare, fresh } => up(name, bare, fresh),
         Command::Enter { name, host, command } => enter(&name, &host, &command),
-        Command::Fault { name, host, what } => fault(&name, &host, &what),
+        Command::Fault { name, host, what, options } if host.contains('-') => {
+            impair::fault(&Lab::attach(&name)?, &host, &what, &options).map(|()| true)
+        }
+        Command::Fault { name, host, what, options: _ } => fault(&name, &host, &what),
         Command::Down { name } => sweep::remove(&name).map(|()| true),
         Command::List => {
             sweep::runs()?.iter().for_each(|name| say::plain(name));
@@ -165,6 +178,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Client { vip } => client::main(vip).map(|()| true),
         Command::Direct { node, address } => direct::main(node, address).map(|()| true),
         Command::Capture { vip } => capture::main(vip).map(|()| true),
+        Command::Impair { plan } => impair::main(&plan).map(|()| true),
     }
 }
 

@@ -14,6 +14,7 @@ mod agent_kill;
 mod agent_stop;
 mod hang;
 mod harness;
+mod impaired;
 mod moves;
 mod no_quorum;
 mod partition;
@@ -41,7 +42,7 @@ enum Run {
 }
 
 /// All of them.
-pub const ALL: [Case; 11] = [
+pub const ALL: [Case; 13] = [
     harness::CASE,
     moves::CASE,
     agent_kill::CASE,
@@ -51,6 +52,8 @@ pub const ALL: [Case; 11] = [
     partition::BOTH_WAYS,
     partition::DEAF,
     partition::MUTE,
+    impaired::BOTH_WAYS,
+    impaired::ONE_WAY,
     witness_dead::CASE,
     no_quorum::CASE,
 ];
