@@ -9,6 +9,7 @@
 
 pub mod clock;
 pub mod database;
+pub mod fence;
 pub mod gate;
 mod netlink;
 pub mod notify;

@@ -1,5 +1,9 @@
 //! The only place that starts a process and waits for it: bounded in time, with a transcript on error.
 
+mod group;
+
+pub use group::{Ended, Program};
+
 use crate::netlink::readable;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io::{Read, Write};

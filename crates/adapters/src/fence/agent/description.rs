@@ -1,0 +1,182 @@
+//! What an agent says of itself (`action=metadata`): its options and actions. Only tags and attributes are read, of
+//! documents that these agents print; nothing in it is executed or looked up.
+
+use super::super::FenceError;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An agent's options and actions.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Description {
+    parameters: Vec<Parameter>,
+    actions: BTreeSet<String>,
+}
+
+/// One option.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Parameter {
+    /// As it is told to the agent.
+    pub name: String,
+    /// It takes no value but yes and no.
+    pub is_switch: bool,
+    is_required: bool,
+    is_deprecated: bool,
+    has_default: bool,
+    /// The older name of the same option.
+    obsoletes: Option<String>,
+}
+
+impl Description {
+    pub fn parse(text: &str) -> Description {
+        let mut description = Description::default();
+        for tag in text.split('<').skip(1).filter_map(|rest| rest.split('>').next()) {
+            let name = tag.split_whitespace().next().unwrap_or_default();
+            match name {
+                "parameter" => description.parameters.push(Parameter {
+                    name: attribute(tag, "name").unwrap_or_default().to_owned(),
+                    is_required: attribute(tag, "required") == Some("1"),
+                    is_deprecated: attribute(tag, "deprecated") == Some("1"),
+                    obsoletes: attribute(tag, "obsoletes").map(str::to_owned),
+                    ..Parameter::default()
+                }),
+                "content" => {
+                    if let Some(parameter) = description.parameters.last_mut() {
+                        parameter.is_switch = attribute(tag, "type") == Some("boolean");
+                        parameter.has_default = attribute(tag, "default").is_some();
+                    }
+                }
+                "action" => description.actions.extend(attribute(tag, "name").map(str::to_owned)),
+                _ => {}
+            }
+        }
+        description
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.parameters.is_empty()
+    }
+
+    pub fn has_action(&self, action: &str) -> bool {
+        self.actions.contains(action)
+    }
+
+    /// The option of this name; hyphens and underscores are the same to these agents.
+    pub fn find(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|parameter| same(&parameter.name, name))
+    }
+
+    /// The option that may have been meant.
+    pub fn near(&self, name: &str) -> Option<String> {
+        let current = self.parameters.iter().filter(|parameter| !parameter.is_deprecated);
+        nearest(name, current.map(|parameter| parameter.name.as_str()))
+    }
+
+    /// Refuses if an option that the agent requires is not given, under its name or its older one.
+    pub fn expect_needed(
+        &self,
+        agent: &str,
+        options: &BTreeMap<String, String>,
+        has_password: bool,
+    ) -> Result<(), FenceError> {
+        let given = |name: &str| {
+            options.keys().any(|option| same(option, name)) || has_password && name == "password"
+        };
+        let missing: Vec<String> = self
+            .parameters
+            .iter()
+            .filter(|one| one.is_required && !one.is_deprecated && !one.has_default)
+            .filter(|one| !given(&one.name) && !one.obsoletes.as_deref().is_some_and(given))
+            .map(|one| one.name.clone())
+            .collect();
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(FenceError::Missing { agent: agent.to_owned(), missing }),
+        }
+    }
+}
+
+fn same(one: &str, other: &str) -> bool {
+    one.replace('-', "_") == other.replace('-', "_")
+}
+
+fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
+    let start = tag.find(&format!(" {name}=\""))? + name.len() + 3;
+    tag[start..].split('"').next()
+}
+
+/// The name that a mistyped one may have meant: at most a third of it differs.
+pub(super) fn nearest<'a>(name: &str, among: impl Iterator<Item = &'a str>) -> Option<String> {
+    let measured = among.map(|other| (distance(name, other), other));
+    let (far, best) = measured.min()?;
+    (far * 3 <= name.len().max(3)).then(|| best.to_owned())
+}
+
+/// Insertions, deletions and replacements from one to the other (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (line, a) in from.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = line + 1;
+        for (column, b) in to.iter().enumerate() {
+            let replaced = corner + usize::from(a != *b);
+            corner = row[column + 1];
+            row[column + 1] = replaced.min(corner + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REDFISH: &str = include_str!("../../../testdata/fence_redfish-4.12.1.xml");
+
+    #[test]
+    fn the_description_of_a_real_agent_is_read() {
+        let description = Description::parse(REDFISH);
+        assert_eq!(description.parameters.len(), 37);
+        let names: Vec<&str> = description.actions.iter().map(String::as_str).collect();
+        let wanted = ["diag", "manpage", "metadata", "monitor", "off", "on", "reboot", "status"];
+        assert_eq!(names[..8], wanted);
+        assert!(description.has_action("validate-all"));
+        let username = description.find("username").unwrap();
+        assert!(username.is_required && username.obsoletes.as_deref() == Some("login"));
+        assert!(description.find("ssl-insecure").unwrap().is_switch);
+        assert!(!description.find("systems-uri").unwrap().is_switch);
+    }
+
+    #[test]
+    fn a_mistyped_option_has_its_near_one_and_a_foreign_one_has_none() {
+        let description = Description::parse(REDFISH);
+        assert_eq!(description.near("usrname").as_deref(), Some("username"));
+        assert_eq!(description.near("ssl-insecur").as_deref(), Some("ssl_insecure"));
+        assert_eq!(description.near("lanplus"), None);
+    }
+
+    #[test]
+    fn what_is_required_may_be_given_by_either_name_and_is_named_if_missing() {
+        let description = Description::parse(REDFISH);
+        let options = |name: &str| BTreeMap::from([(name.to_owned(), "x".to_owned())]);
+        let check = |name: &str| description.expect_needed("fence_redfish", &options(name), true);
+        assert_eq!(check("username"), Ok(()));
+        assert_eq!(check("login"), Ok(()));
+        let missing = check("ip").unwrap_err().to_string();
+        assert_eq!(missing, "fence_redfish needs username");
+    }
+
+    #[test]
+    fn garbage_describes_nothing() {
+        for text in ["", "<", "<parameter", "Traceback (most recent call last)", "<a b=\"c\"/>"] {
+            assert!(Description::parse(text).actions.is_empty(), "{text}");
+        }
+        assert!(Description::parse("Traceback").is_empty());
+    }
+
+    #[test]
+    fn a_distance_counts_edits() {
+        assert_eq!(distance("off", "off"), 0);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}
