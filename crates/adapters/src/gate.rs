@@ -1,7 +1,7 @@
 //! The gate: the lease enforced by the kernel (protocol section 3).
 //!
-//! A packet of the VIP passes only if the VIP is in `ticket_i`, whose element times out, and in `held_i` of the same
-//! slot. If the agent is killed, stopped or starved, the kernel closes the gate when the ticket ends. Nothing here
+//! A packet of a VIP passes only if the VIP is in `ticket_i`, whose element times out, and in `held_i` of the same
+//! slot. There may be several VIPs, of IPv4 and IPv6: each step is one transaction for all of them. If the agent is killed, stopped or starved, the kernel closes the gate when the ticket ends. Nothing here
 //! computes a remaining time and applies it later.
 //!
 //! ```text
@@ -30,6 +30,7 @@ pub use table::{Loaded, load};
 pub use watch::{GateEvent, Watch, watch};
 
 use crate::run::RunError;
+use crate::vip::VipError;
 use regent_core::command::{GateStep, Slot};
 use regent_core::time::Span;
 use rustix::io::Errno;
@@ -62,6 +63,12 @@ pub enum GateError {
     /// The table was loaded and is not there.
     #[error("load the gate: {0}")]
     NotThere(&'static str),
+    /// There is no VIP to guard.
+    #[error("load the gate: there is no address to guard")]
+    NoVip,
+    /// A VIP that would no longer be guarded could not be taken off; what guarded it is still there.
+    #[error("load the gate: {0}")]
+    Unguarded(#[from] VipError),
 }
 
 impl GateError {
@@ -73,7 +80,7 @@ impl GateError {
     }
 }
 
-/// The gate of one VIP, for the one thread that arms and enables it. A call returns when the kernel has answered.
+/// The gate of all VIPs, for the one thread that arms and enables it. A call returns when the kernel has answered.
 pub struct Gate {
     sets: Sets,
     egress: bool,
@@ -81,10 +88,10 @@ pub struct Gate {
 
 impl Gate {
     /// Takes over the gate as it stands, or loads it closed (G3). What is armed and held stays so.
-    pub fn open(vip: IpAddr, interface: &str) -> Result<Gate, GateError> {
-        load(vip, interface)?;
+    pub fn open(vips: &[IpAddr], interface: &str) -> Result<Gate, GateError> {
+        load(vips, interface)?;
         let egress = table::has_egress()?;
-        Ok(Gate { sets: Sets::open(vip)?, egress })
+        Ok(Gate { sets: Sets::open(table::in_order(vips)?)?, egress })
     }
 
     /// Carries out one step of core.
@@ -97,12 +104,12 @@ impl Gate {
         }
     }
 
-    /// Empties the slot and gives the VIP a ticket of this length, which runs from when the kernel takes it (G1).
+    /// Empties the slot and gives every VIP a ticket of this length, which runs from when the kernel takes it (G1).
     pub fn arm(&mut self, slot: Slot, ticket: Span) -> Result<(), GateError> {
         self.sets.arm(slot, ticket)
     }
 
-    /// Lets the VIP pass while the slot's ticket lasts. On an expired ticket it opens nothing.
+    /// Lets the VIPs pass while the slot's ticket lasts. On an expired ticket it opens nothing.
     pub fn enable(&mut self, slot: Slot) -> Result<(), GateError> {
         self.sets.enable(slot)
     }

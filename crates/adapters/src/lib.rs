@@ -9,6 +9,7 @@
 
 pub mod clock;
 pub mod database;
+mod diag;
 pub mod fence;
 pub mod gate;
 mod netlink;

@@ -70,6 +70,14 @@ impl Segment {
         format!("{}-{host}", self.name)
     }
 
+    /// Lays a cable between interfaces of this name on two hosts, both up. It goes when one of them does.
+    pub(crate) fn cable(&self, name: &str, from: u8, to: u8) {
+        let (from, to) = (self.namespace(from), self.namespace(to));
+        ip(&from, &format!("link add {name} type veth peer name {name} netns {to}"));
+        ip(&from, &format!("link set {name} up"));
+        ip(&to, &format!("link set {name} up"));
+    }
+
     /// Runs this on the host, in a thread of its own. Threads and processes that it starts stay there.
     pub(crate) fn on<R: Send>(&self, host: u8, run: impl FnOnce() -> R + Send) -> R {
         let namespace = File::open(format!("/run/netns/{}", self.namespace(host))).unwrap();

@@ -1,4 +1,4 @@
-//! The virtual address on this host: put on with a lifetime, taken off, announced, watched for strangers.
+//! The virtual addresses on this host: put on with a lifetime, taken off, announced, watched for strangers.
 //!
 //! It protects nothing by itself: the [`crate::gate`] does. The lifetime is the second net, for when table and
 //! agent are
@@ -7,13 +7,13 @@
 mod address;
 mod announce;
 mod frame;
-mod link;
+pub mod link;
 pub mod probe;
 mod sockets;
 pub mod stranger;
 
 pub use frame::Mac;
-pub use link::link_mac;
+pub use stranger::{Known, is_used};
 
 use crate::Applied;
 use regent_core::time::Span;
@@ -63,19 +63,17 @@ impl VipError {
 }
 
 /// One virtual address on one interface of this host.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vip {
     address: IpAddr,
     prefix: u8,
     interface: String,
-    /// Grows by one per announcement, so that a newer one ends the older.
-    announced: Arc<AtomicU64>,
 }
 
 impl Vip {
     /// As the configuration has it.
     pub fn new(address: IpAddr, prefix: u8, interface: &str) -> Vip {
-        Vip { address, prefix, interface: interface.to_owned(), announced: Arc::default() }
+        Vip { address, prefix, interface: interface.to_owned() }
     }
 
     /// The address.
@@ -87,36 +85,75 @@ impl Vip {
     pub fn interface(&self) -> &str {
         &self.interface
     }
+}
 
-    /// Puts it on with this lifetime (whole seconds, rounded up), or gives it this lifetime anew.
+/// All virtual addresses of this host. They come, go and are announced together.
+#[derive(Clone, Debug)]
+pub struct Vips {
+    all: Vec<Vip>,
+    /// Grows by one per announcement, so that a newer one ends the older.
+    announced: Arc<AtomicU64>,
+}
+
+impl Vips {
+    /// These.
+    pub fn new(all: Vec<Vip>) -> Vips {
+        Vips { all, announced: Arc::default() }
+    }
+
+    /// Each of them.
+    pub fn all(&self) -> &[Vip] {
+        &self.all
+    }
+
+    /// Their addresses, as the [`crate::gate`] wants them.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.all.iter().map(Vip::address).collect()
+    }
+
+    /// Puts them on with this lifetime (whole seconds, rounded up), or gives them this lifetime anew. One that fails
+    /// does not keep the others from it; the first error is returned.
     pub fn add(&self, lifetime: Span) -> Result<Applied, VipError> {
-        address::add(self.address, self.prefix, &self.interface, lifetime)
+        self.each(|vip| address::add(vip.address, vip.prefix, &vip.interface, lifetime))
     }
 
-    /// Takes it off, wherever on this host it is.
+    /// Takes them off, wherever on this host they are; one that fails does not keep the others from it.
     pub fn remove(&self) -> Result<Applied, VipError> {
-        remove_everywhere(self.address)
+        self.each(|vip| remove_everywhere(vip.address))
     }
 
-    /// It is on one of this host's interfaces.
+    /// Each is on one of this host's interfaces.
     pub fn present(&self) -> Result<bool, VipError> {
-        Ok(!address::places(self.address)?.is_empty())
+        for vip in &self.all {
+            if address::places(vip.address)?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    /// Destroys every TCP connection that has the VIP as its local address, so that clients see a reset; listening
+    /// Destroys every TCP connection that has a VIP as its local address, so that clients see a reset; listening
     /// sockets stay. Returns how many. While the gate is closed the resets do not leave (G4).
     pub fn destroy_sockets(&self) -> Result<usize, VipError> {
-        sockets::destroy(self.address)
+        sockets::destroy(&self.addresses())
     }
 
-    /// Tells the segment where the VIP is: at once, after 100 ms and after 1 s, each only while `open` says so (G2).
+    /// Tells the segment where the VIPs are: at once, after 100 ms and after 1 s, each only while `open` says so (G2).
     /// Without `egress` (the kernel cannot stop a stalled agent's announcement) only at once.
     pub fn announce(
         &self,
         egress: bool,
         open: impl FnMut() -> bool + Send + 'static,
     ) -> Result<(), VipError> {
-        announce::announce(self, egress, open)
+        announce::announce(&self.all, &self.announced, egress, open)
+    }
+
+    fn each(
+        &self,
+        change: impl Fn(&Vip) -> Result<Applied, VipError>,
+    ) -> Result<Applied, VipError> {
+        let answers: Vec<_> = self.all.iter().map(change).collect();
+        answers.into_iter().try_fold(Applied::AlreadySo, |all, one| Ok(all.and(one?)))
     }
 }
 

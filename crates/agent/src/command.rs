@@ -221,7 +221,7 @@ pub fn gate_load(config: &Path) -> Exit {
     };
     let interface = me.or(settings.members.first()).map(|m| m.interface.clone());
     let interface = interface.unwrap_or_default();
-    match regent_adapters::gate::load(settings.vip.address, &interface) {
+    match regent_adapters::gate::load(&[settings.vip.address], &interface) {
         Ok(loaded) => {
             log::info(&format!(
                 "the gate in front of {} is loaded: {loaded:?}",

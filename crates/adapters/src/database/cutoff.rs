@@ -4,19 +4,10 @@
 //! silent source that takes a second or more (D7). Destroying those sockets, also while they connect, makes it
 //! milliseconds. It leaves nothing behind: no rule that must be taken back, nothing for the next connection.
 
-use crate::netlink::{ACK, DUMP, Messages, REQUEST, Socket};
+use crate::diag::{Diag, States};
 use rustix::io::Errno;
-use rustix::net::netlink::SOCK_DIAG;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
-
-const BY_FAMILY: u16 = 20;
-const DESTROY: u16 = 21;
-const TCP: u8 = 6;
-/// Established, SYN sent, and both FIN waits.
-const STATES: u32 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5;
-/// Where the identity stands in an answer: family, state, timer, retransmissions come before it.
-const IDENTITY: std::ops::Range<usize> = 4..52;
 
 /// A source that lives answers within this; it may have it.
 const GRACE: Duration = Duration::from_millis(8);
@@ -34,47 +25,12 @@ pub(crate) async fn keep_cutting(peer: SocketAddr) -> std::convert::Infallible {
 
 /// Destroys the sockets that are connected, or connecting, to this address and port; how many.
 pub(crate) fn cut(peer: SocketAddr) -> Result<usize, Errno> {
-    let mut socket = Socket::open(SOCK_DIAG, 0)?;
-    let family: u8 = if peer.is_ipv4() { 2 } else { 10 };
-    let request = |identity: &[u8], states: u32| {
-        let mut body = vec![family, TCP, 0, 0];
-        body.extend_from_slice(&states.to_ne_bytes());
-        body.extend_from_slice(identity);
-        body
-    };
-    let mut found = Vec::new();
-    let mut out = Messages::default();
-    let sequence = socket.next_sequence();
-    out.begin(BY_FAMILY, REQUEST | DUMP, sequence).body(&request(&[0; 48], STATES));
-    socket.dump(&out, sequence, |_, payload| {
-        if let Some(identity) = payload.get(IDENTITY)
-            && leads_to(identity, peer)
-        {
-            found.push(identity.to_vec());
-        }
-    })?;
+    let mut diag = Diag::open()?;
     let mut destroyed = 0;
-    for identity in &found {
-        let sequence = socket.next_sequence();
-        let mut out = Messages::default();
-        out.begin(DESTROY, REQUEST | ACK, sequence).body(&request(identity, u32::MAX));
-        match socket.transact(&out, sequence) {
-            Ok(()) => destroyed += 1,
-            // It ended by itself meanwhile.
-            Err(Errno::NOENT) => {}
-            Err(error) => return Err(error),
-        }
+    for tcp in diag.find(States::Client, |tcp| tcp.far == peer)? {
+        destroyed += usize::from(diag.destroy(&tcp)?);
     }
     Ok(destroyed)
-}
-
-/// Is this identity's far end the peer? Source port, destination port, source, destination, interface, cookie.
-fn leads_to(identity: &[u8], peer: SocketAddr) -> bool {
-    let address = match peer.ip() {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
-    identity[2..4] == peer.port().to_be_bytes() && identity[20..20 + address.len()] == address[..]
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The filter as nft text, one table per family, each loaded whole and closed.
 //!
-//! Nothing is armed by this text: the sets are empty, so every packet of the VIP is dropped. The order of the
-//! rules within a chain matters; the chains that judge come before the hooks that lead to them.
+//! Nothing is armed by this text: the sets are empty, so every packet of a VIP is dropped. The order of the
+//! rules within a chain matters; the chains that judge come before the hooks that lead to them. A hook leads each
+//! VIP, by a rule of its own, to the chain that judges all VIPs of its kind by the sets.
 
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The name of each of our tables.
 pub(super) const TABLE: &str = "regent";
@@ -48,22 +49,67 @@ impl Family {
 /// The sets of a slot, without its number.
 pub(super) const SETS: [&str; 3] = ["ticket", "held", "refuse"];
 
-/// What comes before the names of a table's sets: IPv6 has a second half for neighbour discovery, keyed by the
-/// target field (G1).
-pub(super) fn prefixes(vip: IpAddr) -> &'static [&'static str] {
-    match vip {
-        IpAddr::V4(_) => &[""],
-        IpAddr::V6(_) => &["", "nd_"],
+/// What the elements of a set are. Each kind has sets of its own, changed in one transaction with the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Key {
+    /// An IPv4 VIP.
+    Ipv4,
+    /// An IPv6 VIP.
+    Ipv6,
+    /// An IPv6 VIP as the target of neighbour discovery: the same bytes, found elsewhere in the packet (G1).
+    Target,
+}
+
+impl Key {
+    /// What stands before the names of its sets.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Key::Ipv4 => "",
+            Key::Ipv6 => "six_",
+            Key::Target => "nd_",
+        }
+    }
+
+    /// The element for this VIP; none if it is of another kind.
+    pub(super) fn element(self, vip: IpAddr) -> Option<Vec<u8>> {
+        match (self, vip) {
+            (Key::Ipv4, IpAddr::V4(v4)) => Some(v4.octets().to_vec()),
+            (Key::Ipv6 | Key::Target, IpAddr::V6(v6)) => Some(v6.octets().to_vec()),
+            (Key::Ipv4, IpAddr::V6(_)) | (Key::Ipv6 | Key::Target, IpAddr::V4(_)) => None,
+        }
+    }
+
+    fn typed(self) -> &'static str {
+        match self {
+            Key::Ipv4 => "type ipv4_addr",
+            Key::Ipv6 => "type ipv6_addr",
+            Key::Target => "typeof @th,64,128",
+        }
     }
 }
 
+/// Which kinds of sets this table has for these VIPs.
+pub(super) fn keys(family: Family, vips: &[IpAddr]) -> Vec<Key> {
+    let all: &[Key] = match family {
+        Family::Inet | Family::Netdev => &[Key::Ipv4, Key::Ipv6, Key::Target],
+        Family::Arp => &[Key::Ipv4],
+    };
+    let used = |key: &Key| vips.iter().any(|vip| key.element(*vip).is_some());
+    all.iter().copied().filter(used).collect()
+}
+
+/// The set that names the VIPs of a table. No rule reads it; it is for the one who replaces the table.
+pub(super) fn guarded(key: Key) -> String {
+    format!("{}guarded", key.prefix())
+}
+
 /// One table of ours as nft text. `egress`: the interface whose announcements are stopped.
-pub(super) fn table(family: Family, vip: IpAddr, egress: Option<&str>) -> String {
-    let mut text = Text { vip, out: String::new() };
+pub(super) fn table(family: Family, vips: &[IpAddr], egress: Option<&str>) -> String {
+    let mut text = Text { vips, out: String::new() };
     text.line(&format!("add table {} {TABLE}", family.name()));
     text.line(&format!("delete table {} {TABLE}", family.name()));
     text.line(&format!("table {} {TABLE} {{", family.name()));
-    text.sets();
+    text.sets(family);
     match family {
         Family::Inet => text.inet(),
         Family::Arp => text.arp(),
@@ -73,12 +119,12 @@ pub(super) fn table(family: Family, vip: IpAddr, egress: Option<&str>) -> String
     text.out
 }
 
-struct Text {
-    vip: IpAddr,
+struct Text<'a> {
+    vips: &'a [IpAddr],
     out: String,
 }
 
-impl Text {
+impl Text<'_> {
     fn line(&mut self, line: &str) {
         // Writing to a String does not fail.
         let _ = writeln!(self.out, "{line}");
@@ -92,126 +138,201 @@ impl Text {
         self.line("}");
     }
 
-    fn sets(&mut self) {
-        for prefix in prefixes(self.vip) {
-            let kind = match (*prefix, self.vip) {
-                ("nd_", _) => "typeof @th,64,128",
-                (_, IpAddr::V4(_)) => "type ipv4_addr",
-                (_, IpAddr::V6(_)) => "type ipv6_addr",
-            };
+    fn sets(&mut self, family: Family) {
+        for key in keys(family, self.vips) {
+            let (prefix, kind) = (key.prefix(), key.typed());
             for slot in 0..2 {
                 self.line(&format!("set {prefix}ticket{slot} {{ {kind}; flags timeout; }}"));
                 self.line(&format!("set {prefix}held{slot} {{ {kind}; }}"));
                 self.line(&format!("set {prefix}refuse{slot} {{ {kind}; }}"));
             }
+            if family == Family::Inet && key != Key::Target {
+                let vips = self.vips.iter().filter(|vip| key.element(**vip).is_some());
+                let vips: Vec<String> = vips.map(IpAddr::to_string).collect();
+                let elements = vips.join(", ");
+                self.line(&format!(
+                    "set {} {{ {kind}; elements = {{ {elements} }}; }}",
+                    guarded(key)
+                ));
+            }
         }
     }
 
-    fn inet(&mut self) {
-        let vip = self.vip;
-        let (source, destination) = fields(vip);
-        self.neighbours();
+    /// A rule for each VIP.
+    fn each(&self, rule: impl Fn(IpAddr) -> Option<String>) -> Vec<String> {
+        self.vips.iter().filter_map(|vip| rule(*vip)).collect()
+    }
 
-        let mut to = passes(&destination, "");
-        to.extend(neighbour_exceptions(vip, &destination));
-        to.extend(refused(&destination, "", "tcp flags & rst == rst accept"));
-        to.extend(refused(&destination, "", "meta l4proto tcp reject with tcp reset"));
-        to.push("drop".into());
-        self.chain("to_vip", &to);
-        let from = from_vip(vip, &source);
-        self.chain("from_vip", &from);
+    fn inet(&mut self) {
+        self.neighbours();
+        for ip in self.protocols() {
+            let destination = ip.destination();
+            let mut to = passes(destination, ip.key());
+            to.extend(ip.neighbour_exceptions(destination));
+            to.extend(refused(destination, ip.key(), "tcp flags & rst == rst accept"));
+            to.extend(refused(destination, ip.key(), "meta l4proto tcp reject with tcp reset"));
+            to.push("drop".into());
+            self.chain(ip.receiver_chain(), &to);
+            self.chain(ip.sender_chain(), &ip.rules_of_sender());
+        }
+        let to = |vip| (Ip::of(vip).destination(), Ip::of(vip).receiver_chain());
+        let from = |vip| (Ip::of(vip).source(), Ip::of(vip).sender_chain());
+        let goto = |what: &str, vip: IpAddr, (field, chain): (&str, &str)| {
+            Some(format!("{what}{field} {vip} goto {chain}"))
+        };
 
         let mut prerouting = hook("filter", "prerouting", EARLY);
-        prerouting.extend(target(vip, r#"iifname != "lo" icmpv6 type nd-neighbor-solicit"#));
-        prerouting.push(format!("{destination} {vip} goto to_vip"));
-        prerouting.push(format!(r#"iifname "lo" {source} {vip} goto from_vip"#));
+        prerouting.extend(
+            self.each(|vip| target(vip, r#"iifname != "lo" icmpv6 type nd-neighbor-solicit"#)),
+        );
+        prerouting.extend(self.each(|vip| goto("", vip, to(vip))));
+        prerouting.extend(self.each(|vip| goto(r#"iifname "lo" "#, vip, from(vip))));
         self.chain("prerouting", &prerouting);
 
         let mut output = hook("filter", "output", EARLY);
-        output.extend(target(vip, "icmpv6 type nd-neighbor-advert"));
-        output.extend(target(vip, "icmpv6 type nd-neighbor-solicit ip6 saddr ::"));
-        // Between two ends on this host both addresses are the VIP: it is judged as on its way in.
-        output.push(format!(r#"oifname "lo" {destination} {vip} goto to_vip"#));
-        output.push(format!("{source} {vip} goto from_vip"));
+        output.extend(self.each(|vip| target(vip, "icmpv6 type nd-neighbor-advert")));
+        output.extend(self.each(|vip| target(vip, "icmpv6 type nd-neighbor-solicit ip6 saddr ::")));
+        // Between two ends on this host both addresses are VIPs: it is judged as on its way in.
+        output.extend(self.each(|vip| goto(r#"oifname "lo" "#, vip, to(vip))));
+        output.extend(self.each(|vip| goto("", vip, from(vip))));
         self.chain("output", &output);
 
         let mut postrouting = hook("filter", "postrouting", LATE);
-        postrouting.extend(target(vip, "icmpv6 type nd-neighbor-advert"));
-        postrouting.push(format!("{source} {vip} goto from_vip"));
+        postrouting.extend(self.each(|vip| target(vip, "icmpv6 type nd-neighbor-advert")));
+        postrouting.extend(self.each(|vip| goto("", vip, from(vip))));
         self.chain("postrouting", &postrouting);
     }
 
     fn arp(&mut self) {
-        let vip = self.vip;
         for (name, field) in [("asked", "arp daddr ip"), ("speaks", "arp saddr ip")] {
-            let mut rules = passes(field, "");
-            rules.extend(refused(field, "", "accept"));
-            rules.push("drop".into());
-            self.chain(name, &rules);
+            self.chain(name, &link_rules(field, Key::Ipv4));
         }
+        let v4 = |rule: fn(Ipv4Addr) -> String| {
+            self.each(move |vip| match vip {
+                IpAddr::V4(v4) => Some(rule(v4)),
+                IpAddr::V6(_) => None,
+            })
+        };
         let mut input = hook("filter", "input", EARLY);
         // Somebody else speaks for the VIP: whoever is its client here has to hear where it is.
-        input.push(format!("arp saddr ip {vip} accept"));
-        input.push(format!("arp daddr ip {vip} goto asked"));
-        self.chain("input", &input);
+        input.extend(v4(|vip| format!("arp saddr ip {vip} accept")));
+        input.extend(v4(|vip| format!("arp daddr ip {vip} goto asked")));
         let mut output = hook("filter", "output", EARLY);
-        output.push(format!("arp saddr ip {vip} goto speaks"));
+        output.extend(v4(|vip| format!("arp saddr ip {vip} goto speaks")));
+        self.chain("input", &input);
         self.chain("output", &output);
     }
 
     fn netdev(&mut self, egress: Option<&str>) {
         let Some(interface) = egress else { return };
-        let vip = self.vip;
-        let (source, _) = fields(vip);
+        self.neighbours();
         let mut rules = vec![format!(
             r#"type filter hook egress device "{interface}" priority 0; policy accept;"#
         )];
-        match vip {
-            IpAddr::V4(_) => {
-                let mut speaks = passes("arp saddr ip", "");
-                speaks.extend(refused("arp saddr ip", "", "accept"));
-                speaks.push("drop".into());
-                self.chain("speaks", &speaks);
-                rules.push(format!("arp saddr ip {vip} goto speaks"));
+        for ip in self.protocols() {
+            if ip == Ip::V4 {
+                self.chain("speaks", &link_rules("arp saddr ip", Key::Ipv4));
             }
-            IpAddr::V6(_) => {
-                self.neighbours();
-                rules.extend(target(vip, "icmpv6 type nd-neighbor-advert"));
-            }
+            self.chain(ip.sender_chain(), &ip.rules_of_sender());
         }
-        let from = from_vip(vip, &source);
-        self.chain("from_vip", &from);
-        rules.push(format!("{source} {vip} goto from_vip"));
+        rules.extend(self.each(|vip| match vip {
+            IpAddr::V4(vip) => Some(format!("arp saddr ip {vip} goto speaks")),
+            IpAddr::V6(_) => target(vip, "icmpv6 type nd-neighbor-advert"),
+        }));
+        rules.extend(self.each(|vip| {
+            let ip = Ip::of(vip);
+            Some(format!("{} {vip} goto {}", ip.source(), ip.sender_chain()))
+        }));
         self.chain("egress", &rules);
     }
 
     fn neighbours(&mut self) {
-        match self.vip {
-            IpAddr::V4(_) => {}
-            IpAddr::V6(_) => {
-                let mut rules = passes("@th,64,128", "nd_");
-                rules.extend(refused("@th,64,128", "nd_", "accept"));
-                rules.push("drop".into());
-                self.chain("neighbour", &rules);
-            }
+        if self.protocols().contains(&Ip::V6) {
+            self.chain("neighbour", &link_rules("@th,64,128", Key::Target));
         }
+    }
+
+    fn protocols(&self) -> Vec<Ip> {
+        let used = |ip: &Ip| self.vips.iter().any(|vip| Ip::of(*vip) == *ip);
+        [Ip::V4, Ip::V6].into_iter().filter(used).collect()
     }
 }
 
-/// The rules for a packet whose sender is the VIP. While it is refused only resets leave, and what is needed to
-/// find the way to the client.
-fn from_vip(vip: IpAddr, source: &str) -> Vec<String> {
-    let mut rules = passes(source, "");
-    rules.extend(neighbour_exceptions(vip, source));
-    rules.extend(refused(source, "", "tcp flags & rst == rst accept"));
+/// What asks for the VIP or speaks for it on the link: answered while it is refused, too, so that resets find
+/// their way.
+fn link_rules(field: &str, key: Key) -> Vec<String> {
+    let mut rules = passes(field, key);
+    rules.extend(refused(field, key, "accept"));
     rules.push("drop".into());
     rules
 }
 
-fn fields(vip: IpAddr) -> (String, String) {
-    match vip {
-        IpAddr::V4(_) => ("ip saddr".into(), "ip daddr".into()),
-        IpAddr::V6(_) => ("ip6 saddr".into(), "ip6 daddr".into()),
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ip {
+    V4,
+    V6,
+}
+
+impl Ip {
+    fn of(vip: IpAddr) -> Ip {
+        match vip {
+            IpAddr::V4(_) => Ip::V4,
+            IpAddr::V6(_) => Ip::V6,
+        }
+    }
+
+    fn key(self) -> Key {
+        match self {
+            Ip::V4 => Key::Ipv4,
+            Ip::V6 => Key::Ipv6,
+        }
+    }
+
+    fn source(self) -> &'static str {
+        match self {
+            Ip::V4 => "ip saddr",
+            Ip::V6 => "ip6 saddr",
+        }
+    }
+
+    fn destination(self) -> &'static str {
+        match self {
+            Ip::V4 => "ip daddr",
+            Ip::V6 => "ip6 daddr",
+        }
+    }
+
+    fn receiver_chain(self) -> &'static str {
+        match self {
+            Ip::V4 => "to_vip",
+            Ip::V6 => "to_vip6",
+        }
+    }
+
+    fn sender_chain(self) -> &'static str {
+        match self {
+            Ip::V4 => "from_vip",
+            Ip::V6 => "from_vip6",
+        }
+    }
+
+    /// The rules for a packet whose sender is the VIP. While it is refused only resets leave, and what is needed
+    /// to find the way to the client.
+    fn rules_of_sender(self) -> Vec<String> {
+        let mut rules = passes(self.source(), self.key());
+        rules.extend(self.neighbour_exceptions(self.source()));
+        rules.extend(refused(self.source(), self.key(), "tcp flags & rst == rst accept"));
+        rules.push("drop".into());
+        rules
+    }
+
+    /// While it is refused the VIP may still look for its clients, and hear their answer.
+    fn neighbour_exceptions(self, field: &str) -> Vec<String> {
+        let what = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept";
+        match self {
+            Ip::V4 => vec![],
+            Ip::V6 => refused(field, Key::Ipv6, what),
+        }
     }
 }
 
@@ -220,35 +341,26 @@ fn hook(kind: &str, hook: &str, priority: i32) -> Vec<String> {
 }
 
 /// In a ticket and held, by the same slot.
-fn passes(field: &str, prefix: &str) -> Vec<String> {
-    slots(|slot| format!("{field} @{prefix}ticket{slot} {field} @{prefix}held{slot} accept"))
+fn passes(field: &str, key: Key) -> Vec<String> {
+    both_slots(field, key, "held", "accept")
 }
 
 /// In a ticket and refused, by the same slot.
-fn refused(field: &str, prefix: &str, what: &str) -> Vec<String> {
-    slots(|slot| format!("{field} @{prefix}ticket{slot} {field} @{prefix}refuse{slot} {what}"))
+fn refused(field: &str, key: Key, what: &str) -> Vec<String> {
+    both_slots(field, key, "refuse", what)
 }
 
-fn slots(rule: impl Fn(usize) -> String) -> Vec<String> {
+fn both_slots(field: &str, key: Key, set: &str, what: &str) -> Vec<String> {
+    let prefix = key.prefix();
+    let rule =
+        |slot: usize| format!("{field} @{prefix}ticket{slot} {field} @{prefix}{set}{slot} {what}");
     vec![rule(0), rule(1)]
 }
 
-/// While it is refused the VIP may still look for its clients, and hear their answer.
-fn neighbour_exceptions(vip: IpAddr, field: &str) -> Vec<String> {
-    match vip {
-        IpAddr::V4(_) => vec![],
-        IpAddr::V6(_) => {
-            refused(field, "", "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept")
-        }
-    }
-}
-
 /// Neighbour discovery about the VIP is judged by the target field.
-fn target(vip: IpAddr, what: &str) -> Vec<String> {
+fn target(vip: IpAddr, what: &str) -> Option<String> {
     match vip {
-        IpAddr::V4(_) => vec![],
-        IpAddr::V6(v6) => {
-            vec![format!("{what} @th,64,128 {:#034x} goto neighbour", v6.to_bits())]
-        }
+        IpAddr::V4(_) => None,
+        IpAddr::V6(v6) => Some(format!("{what} @th,64,128 {:#034x} goto neighbour", v6.to_bits())),
     }
 }

@@ -3,7 +3,7 @@
 //! An expired element cannot be deleted, and adding over it does not renew it: so a slot is flushed, never mended.
 
 use super::GateError;
-use super::rules::{Family, SETS, TABLE, prefixes};
+use super::rules::{Family, Key, SETS, TABLE, guarded, keys};
 use super::table::core;
 use crate::netlink::{ACK, CREATE, DUMP, Messages, REQUEST, Socket, attribute, attributes};
 use regent_core::command::Slot;
@@ -32,19 +32,18 @@ const DATA_VALUE: u16 = 1;
 /// The sets of our tables, with a socket of their own.
 pub(super) struct Sets {
     socket: Socket,
-    vip: IpAddr,
-    key: Vec<u8>,
-    families: Vec<Family>,
+    vips: Vec<IpAddr>,
+    tables: Vec<(Family, Vec<Key>)>,
     held: [bool; 2],
 }
 
 impl Sets {
     /// The sets as they stand.
-    pub(super) fn open(vip: IpAddr) -> Result<Sets, GateError> {
+    pub(super) fn open(vips: Vec<IpAddr>) -> Result<Sets, GateError> {
         let doing = GateError::kernel("open the gate's sets");
         let mut socket = Socket::open(NETFILTER, 0).map_err(&doing)?;
-        let families = present(&mut socket, vip).map_err(&doing)?;
-        let mut sets = Sets { socket, vip, key: key_of(vip), families, held: [false; 2] };
+        let tables = present(&mut socket, &vips).map_err(&doing)?;
+        let mut sets = Sets { socket, vips, tables, held: [false; 2] };
         let slots = sets.slots()?;
         sets.held = slots.map(|s| s.is_some());
         Ok(sets)
@@ -94,20 +93,16 @@ impl Sets {
         Ok(())
     }
 
-    /// By slot: what its ticket has left, if it is held.
+    /// By slot: what its ticket has left, if it is held; the longest one's if somebody made them differ.
     pub(super) fn slots(&mut self) -> Result<[Option<Span>; 2], GateError> {
+        let doing = GateError::kernel("read the gate's sets");
         let mut slots = [None; 2];
         for slot in [Slot::Zero, Slot::One] {
-            let held = self.left("held", slot)?.is_some();
-            let ticket = self.left("ticket", slot)?.unwrap_or(Span::ZERO);
-            slots[slot.index()] = held.then_some(ticket);
+            let found = standing(&mut self.socket, &self.vips, slot).map_err(&doing)?;
+            let held = found.iter().filter(|vip| vip.held);
+            slots[slot.index()] = held.map(|vip| vip.ticket.unwrap_or(Span::ZERO)).max();
         }
         Ok(slots)
-    }
-
-    fn left(&mut self, name: &str, slot: Slot) -> Result<Option<Span>, GateError> {
-        left(&mut self.socket, &format!("{name}{}", slot.index()), &self.key)
-            .map_err(GateError::kernel("read the gate's sets"))
     }
 
     /// One transaction. If one of our tables came or went since the last, the set of tables is read again, once.
@@ -119,7 +114,7 @@ impl Sets {
         let doing = GateError::kernel(doing);
         match self.try_change(&fill) {
             Err(Errno::NOENT) => {
-                self.families = present(&mut self.socket, self.vip).map_err(&doing)?;
+                self.tables = present(&mut self.socket, &self.vips).map_err(&doing)?;
                 self.try_change(&fill).map_err(&doing)
             }
             answer => answer.map_err(&doing),
@@ -130,9 +125,8 @@ impl Sets {
         let mut batch = Batch {
             out: Messages::default(),
             socket: &mut self.socket,
-            families: &self.families,
-            prefixes: prefixes(self.vip),
-            key: &self.key,
+            tables: &self.tables,
+            vips: &self.vips,
             last: 0,
         };
         batch.edge(BATCH_BEGIN);
@@ -147,9 +141,8 @@ impl Sets {
 struct Batch<'a> {
     out: Messages,
     socket: &'a mut Socket,
-    families: &'a [Family],
-    prefixes: &'a [&'a str],
-    key: &'a [u8],
+    tables: &'a [(Family, Vec<Key>)],
+    vips: &'a [IpAddr],
     last: u32,
 }
 
@@ -160,13 +153,13 @@ impl Batch<'_> {
     }
 
     fn flush(&mut self, name: &str, slot: Slot) {
-        self.each(DELETE_ELEMENT, REQUEST | ACK, name, slot, |_| {});
+        self.each(DELETE_ELEMENT, REQUEST | ACK, name, slot, |_, _| {});
     }
 
     fn add(&mut self, name: &str, slot: Slot, timeout: Option<u64>) {
-        let key = self.key;
-        self.each(NEW_ELEMENT, REQUEST | ACK | CREATE, name, slot, |out| {
-            elements(out, key, timeout);
+        let vips = self.vips;
+        self.each(NEW_ELEMENT, REQUEST | ACK | CREATE, name, slot, |out, key| {
+            elements(out, vips.iter().filter_map(|vip| key.element(*vip)), timeout);
         });
     }
 
@@ -176,20 +169,24 @@ impl Batch<'_> {
         flags: u16,
         name: &str,
         slot: Slot,
-        fill: impl Fn(&mut Messages),
+        fill: impl Fn(&mut Messages, Key),
     ) {
-        for family in self.families {
-            for prefix in self.prefixes {
+        for (family, keys) in self.tables {
+            for key in keys {
                 self.last = self.socket.next_sequence();
                 self.out
                     .begin(kind, flags, self.last)
                     .body(&header(family.number()))
                     .text(LIST_TABLE, TABLE)
-                    .text(LIST_SET, &format!("{prefix}{name}{}", slot.index()));
-                fill(&mut self.out);
+                    .text(LIST_SET, &set_name(*key, name, slot));
+                fill(&mut self.out, *key);
             }
         }
     }
+}
+
+fn set_name(key: Key, name: &str, slot: Slot) -> String {
+    format!("{}{name}{}", key.prefix(), slot.index())
 }
 
 fn edge(out: &mut Messages, kind: u16, sequence: u32) {
@@ -201,33 +198,28 @@ pub(super) fn header(family: u8) -> [u8; 4] {
     [family, 0, 0, 0]
 }
 
-fn elements(out: &mut Messages, key: &[u8], timeout: Option<u64>) {
+fn elements(out: &mut Messages, keys: impl Iterator<Item = Vec<u8>>, timeout: Option<u64>) {
     out.nest(LIST_ELEMENTS, |list| {
-        list.nest(ELEMENT, |element| {
-            element.nest(ELEMENT_KEY, |value| {
-                value.attribute(DATA_VALUE, key);
+        for key in keys {
+            list.nest(ELEMENT, |element| {
+                element.nest(ELEMENT_KEY, |value| {
+                    value.attribute(DATA_VALUE, &key);
+                });
+                if let Some(milliseconds) = timeout {
+                    element.attribute(ELEMENT_TIMEOUT, &milliseconds.to_be_bytes());
+                }
             });
-            if let Some(milliseconds) = timeout {
-                element.attribute(ELEMENT_TIMEOUT, &milliseconds.to_be_bytes());
-            }
-        });
+        }
     });
 }
 
-fn key_of(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
-}
-
-/// Which of our tables the kernel has. The ones that a gate cannot do without are always in it.
-fn present(socket: &mut Socket, vip: IpAddr) -> Result<Vec<Family>, Errno> {
-    let mut families = core(vip).to_vec();
+/// Which of our tables the kernel has, and what sets. The ones that a gate cannot do without are always in it.
+fn present(socket: &mut Socket, vips: &[IpAddr]) -> Result<Vec<(Family, Vec<Key>)>, Errno> {
+    let mut families = core(vips).to_vec();
     if table_exists(socket, Family::Netdev)? {
         families.push(Family::Netdev);
     }
-    Ok(families)
+    Ok(families.into_iter().map(|family| (family, keys(family, vips))).collect())
 }
 
 pub(super) fn table_exists(socket: &mut Socket, family: Family) -> Result<bool, Errno> {
@@ -242,52 +234,89 @@ pub(super) fn table_exists(socket: &mut Socket, family: Family) -> Result<bool, 
     }
 }
 
-/// What the key's element in this set of the inet table has left; [`Span::ZERO`] if it has no end.
-fn left(socket: &mut Socket, set: &str, key: &[u8]) -> Result<Option<Span>, Errno> {
+/// The elements of this set of the inet table, and what each has left; [`Span::ZERO`] if it has no end.
+fn read(socket: &mut Socket, set: &str) -> Result<Vec<(Vec<u8>, Span)>, Errno> {
     let sequence = socket.next_sequence();
     let mut out = Messages::default();
     out.begin(GET_ELEMENT, REQUEST | DUMP, sequence)
         .body(&header(Family::Inet.number()))
         .text(LIST_TABLE, TABLE)
         .text(LIST_SET, set);
-    let mut found = None;
+    let mut found = Vec::new();
     socket.dump(&out, sequence, |_, payload| {
         let list = payload.get(4..).and_then(|p| attribute(p, LIST_ELEMENTS)).unwrap_or(&[]);
         for (_, element) in attributes(list) {
-            let value = attribute(element, ELEMENT_KEY).and_then(|k| attribute(k, DATA_VALUE));
-            if value == Some(key) {
-                let milliseconds = attribute(element, ELEMENT_EXPIRATION)
-                    .and_then(|v| v.try_into().ok())
-                    .map_or(0, u64::from_be_bytes);
-                found = Some(Span::millis(milliseconds));
-            }
+            let key = attribute(element, ELEMENT_KEY).and_then(|k| attribute(k, DATA_VALUE));
+            let milliseconds = attribute(element, ELEMENT_EXPIRATION)
+                .and_then(|v| v.try_into().ok())
+                .map_or(0, u64::from_be_bytes);
+            found.extend(key.map(|key| (key.to_vec(), Span::millis(milliseconds))));
         }
     })?;
     Ok(found)
 }
 
+/// How one VIP stands in one slot.
+struct Standing {
+    held: bool,
+    ticket: Option<Span>,
+}
+
+fn standing(socket: &mut Socket, vips: &[IpAddr], slot: Slot) -> Result<Vec<Standing>, Errno> {
+    let mut all = Vec::new();
+    for key in keys(Family::Inet, vips) {
+        let held = read(socket, &set_name(key, "held", slot))?;
+        let tickets = read(socket, &set_name(key, "ticket", slot))?;
+        for element in vips.iter().filter_map(|vip| key.element(*vip)) {
+            let is = |(other, _): &&(Vec<u8>, Span)| *other == element;
+            all.push(Standing {
+                held: held.iter().any(|found| is(&found)),
+                ticket: tickets.iter().find(is).map(|(_, left)| *left),
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Whom the tables that stand there guard, whoever loaded them; none if they do not say it.
+pub(super) fn guarded_vips(socket: &mut Socket) -> Result<Vec<IpAddr>, Errno> {
+    let mut vips = Vec::new();
+    for key in [Key::Ipv4, Key::Ipv6] {
+        let found = match read(socket, &guarded(key)) {
+            Ok(found) => found,
+            Err(Errno::NOENT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => continue,
+            Err(error) => return Err(error),
+        };
+        vips.extend(found.iter().filter_map(|(bytes, _)| address_of(bytes)));
+    }
+    Ok(vips)
+}
+
+fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
 /// Reads the kernel's own word on the gate, from any thread.
 pub struct Reader {
     socket: Socket,
-    key: Vec<u8>,
+    vips: Vec<IpAddr>,
 }
 
 impl Reader {
-    /// For the gate of this VIP.
-    pub fn new(vip: IpAddr) -> Result<Reader, GateError> {
+    /// For the gate of these VIPs.
+    pub fn new(vips: &[IpAddr]) -> Result<Reader, GateError> {
         let socket =
             Socket::open(NETFILTER, 0).map_err(GateError::kernel("open the gate's sets"))?;
-        Ok(Reader { socket, key: key_of(vip) })
+        Ok(Reader { socket, vips: vips.to_vec() })
     }
 
-    /// The VIP passes at this moment. What cannot be read counts as closed.
+    /// All of the VIPs pass at this moment. What cannot be read counts as closed.
     pub fn is_open(&mut self) -> bool {
-        [0, 1]
-            .iter()
-            .any(|slot| self.has(&format!("held{slot}")) && self.has(&format!("ticket{slot}")))
-    }
-
-    fn has(&mut self, set: &str) -> bool {
-        matches!(left(&mut self.socket, set, &self.key), Ok(Some(_)))
+        [Slot::Zero, Slot::One].into_iter().any(|slot| {
+            standing(&mut self.socket, &self.vips, slot).is_ok_and(|all| {
+                !all.is_empty() && all.iter().all(|vip| vip.held && vip.ticket.is_some())
+            })
+        })
     }
 }

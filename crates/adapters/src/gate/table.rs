@@ -7,9 +7,10 @@
 
 use super::GateError;
 use super::rules::{Family, TABLE, table};
-use super::sets::{header, table_exists};
+use super::sets::{guarded_vips, header, table_exists};
 use crate::netlink::{ACK, CREATE, DUMP, Messages, REQUEST, Socket, attribute, attributes, text};
 use crate::run::run;
+use crate::vip;
 use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
 use std::net::IpAddr;
@@ -37,48 +38,57 @@ pub enum Loaded {
     Replaced,
 }
 
-/// Loads the gate closed, before the network is up (G3); a whole one of ours is left as it is. Interface
-/// `interface` need not
-/// exist yet: announcements of packet sockets are stopped on it from the first load when it does.
-pub fn load(vip: IpAddr, interface: &str) -> Result<Loaded, GateError> {
+/// Loads the gate of these VIPs closed, before the network is up (G3); a whole one of ours is left as it is.
+/// Interface `interface` need not exist yet: announcements of packet sockets are stopped on it from the first load
+/// when it does. A VIP that the table before this one guarded, and this one does not, is taken off first.
+pub fn load(vips: &[IpAddr], interface: &str) -> Result<Loaded, GateError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-@:".contains(c);
     if interface.is_empty() || interface.len() > 15 || !interface.chars().all(plain) {
         return Err(GateError::Interface(interface.to_owned()));
     }
+    let vips = &in_order(vips)?;
     let mut kernel = Kernel::open()?;
-    let core: Vec<_> = core(vip).iter().map(|f| (*f, table(*f, vip, None))).collect();
-    let loaded = kernel.load(&core, false)?;
+    let core: Vec<_> = core(vips).iter().map(|f| (*f, table(*f, vips, None))).collect();
+    let loaded = kernel.load(&core, vips, false)?;
     // One that was replaced is closed; then so are all.
     let anew = loaded != Loaded::Kept;
     let mut with =
-        |egress| kernel.load(&[(Family::Netdev, table(Family::Netdev, vip, egress))], anew);
+        |egress| kernel.load(&[(Family::Netdev, table(Family::Netdev, vips, egress))], vips, anew);
     // With its hook where the kernel and the interface have one; else its sets alone; else no such table.
     let egress = with(Some(interface)).or_else(|_| with(None)).unwrap_or(Loaded::Kept);
     Ok(if anew { loaded } else { egress })
 }
 
-/// The tables without which there is no gate.
-pub(super) fn core(vip: IpAddr) -> &'static [Family] {
-    match vip {
-        IpAddr::V4(_) => &[Family::Inet, Family::Arp],
-        IpAddr::V6(_) => &[Family::Inet],
+/// The same VIPs in another order are the same gate.
+pub(super) fn in_order(vips: &[IpAddr]) -> Result<Vec<IpAddr>, GateError> {
+    if vips.is_empty() {
+        return Err(GateError::NoVip);
     }
+    let mut vips = vips.to_vec();
+    vips.sort();
+    vips.dedup();
+    Ok(vips)
+}
+
+/// The tables without which there is no gate.
+pub(super) fn core(vips: &[IpAddr]) -> &'static [Family] {
+    if vips.iter().any(IpAddr::is_ipv4) { &[Family::Inet, Family::Arp] } else { &[Family::Inet] }
 }
 
 /// What is wrong with our tables; none if nothing is. The egress table is judged apart: without it the gate is
 /// shut all the same.
-pub(super) fn damage(vip: IpAddr, interface: &str) -> Result<Option<Damage>, GateError> {
+pub(super) fn damage(vips: &[IpAddr], interface: &str) -> Result<Option<Damage>, GateError> {
     let mut kernel = Kernel::open()?;
-    for family in core(vip).iter().copied() {
-        match kernel.state(family, &table(family, vip, None))? {
+    for family in core(vips).iter().copied() {
+        match kernel.state(family, &table(family, vips, None))? {
             State::Whole => {}
             State::Absent => return Ok(Some(Damage::Gone(family.name()))),
             State::Unsealed => return Ok(Some(Damage::Unsealed(family.name()))),
             State::Different => return Ok(Some(Damage::Changed(family.name()))),
         }
     }
-    let with_hook = kernel.state(Family::Netdev, &table(Family::Netdev, vip, Some(interface)))?;
-    let sets_alone = kernel.state(Family::Netdev, &table(Family::Netdev, vip, None))?;
+    let with_hook = kernel.state(Family::Netdev, &table(Family::Netdev, vips, Some(interface)))?;
+    let sets_alone = kernel.state(Family::Netdev, &table(Family::Netdev, vips, None))?;
     let whole = [with_hook, sets_alone].contains(&State::Whole);
     Ok((!whole && with_hook != State::Absent).then_some(Damage::Egress))
 }
@@ -127,7 +137,12 @@ impl Kernel {
     }
 
     /// Loads these tables in one transaction, unless all of them are whole; `anew`: even then.
-    fn load(&mut self, tables: &[(Family, String)], anew: bool) -> Result<Loaded, GateError> {
+    fn load(
+        &mut self,
+        tables: &[(Family, String)],
+        vips: &[IpAddr],
+        anew: bool,
+    ) -> Result<Loaded, GateError> {
         let mut states = Vec::new();
         for (family, text) in tables {
             states.push(self.state(*family, text)?);
@@ -135,7 +150,11 @@ impl Kernel {
         if !anew && states.iter().all(|state| *state == State::Whole) {
             return Ok(Loaded::Kept);
         }
-        let all: String = tables.iter().map(|(_, text)| text.as_str()).collect();
+        let mut all: String = tables.iter().map(|(_, text)| text.as_str()).collect();
+        if tables.iter().any(|(family, _)| *family == Family::Inet) {
+            self.take_off_unguarded(vips)?;
+            all.push_str(self.superfluous(vips)?);
+        }
         run("nft", &["-f", "-"], &all, NFT_MAX)?;
         let doing = GateError::kernel("seal the gate");
         for (family, text) in tables {
@@ -145,6 +164,24 @@ impl Kernel {
         }
         let fresh = states.iter().all(|state| *state == State::Absent);
         Ok(if fresh { Loaded::Fresh } else { Loaded::Replaced })
+    }
+
+    /// What the tables that are to be replaced guard, and the new ones do not, would pass from then on.
+    fn take_off_unguarded(&mut self, vips: &[IpAddr]) -> Result<(), GateError> {
+        let guarded =
+            guarded_vips(&mut self.socket).map_err(GateError::kernel("read the gate's sets"))?;
+        for old in guarded.iter().filter(|old| !vips.contains(old)) {
+            vip::remove_everywhere(*old)?;
+        }
+        Ok(())
+    }
+
+    /// The text that removes a table of other VIPs.
+    fn superfluous(&mut self, vips: &[IpAddr]) -> Result<&'static str, GateError> {
+        let doing = GateError::kernel("read the gate");
+        let unused = !core(vips).contains(&Family::Arp)
+            && table_exists(&mut self.socket, Family::Arp).map_err(&doing)?;
+        Ok(if unused { "delete table arp regent\n" } else { "" })
     }
 
     fn state(&mut self, family: Family, text: &str) -> Result<State, GateError> {

@@ -3,7 +3,8 @@
 use super::*;
 use crate::Applied;
 use crate::testing::{INTERFACE, Knock, Segment, knock, pings, segment, serve, until};
-use crate::vip::{Mac, Vip, link_mac, probe::who_has};
+use crate::vip::stranger::{self, Known, Stranger};
+use crate::vip::{Mac, Vip, Vips, link, probe::who_has};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
@@ -23,14 +24,18 @@ fn vip6() -> IpAddr {
     "fd99::100".parse().unwrap()
 }
 
+fn one(vip: IpAddr, interface: &str) -> Vips {
+    Vips::new(vec![Vip::new(vip, 24, interface)])
+}
+
 /// The VIP on [`HERE`], with a server behind it, and a gate as it is loaded.
 fn host(segment: &Segment, vip: IpAddr) -> Gate {
     segment.on(HERE, || {
-        let gate = Gate::open(vip, INTERFACE).unwrap();
+        let gate = Gate::open(&[vip], INTERFACE).unwrap();
         if knock(([127, 0, 0, 1], PORT)) != Knock::Open {
             serve(PORT);
         }
-        assert_eq!(Vip::new(vip, 24, INTERFACE).add(LONG).unwrap(), Applied::Changed);
+        assert_eq!(one(vip, INTERFACE).add(LONG).unwrap(), Applied::Changed);
         gate
     })
 }
@@ -55,7 +60,7 @@ fn seen(segment: &Segment, from: u8, vip: IpAddr) -> Seen {
 
 /// This host knows that the VIP is at [`HERE`], as one does that has just spoken to it.
 fn knows(segment: &Segment, host: u8, vip: IpAddr) {
-    let mac = segment.on(HERE, || link_mac(INTERFACE).unwrap());
+    let mac = segment.on(HERE, || link::mac(INTERFACE).unwrap());
     let entry = format!("ip neigh replace {vip} lladdr {mac} dev {INTERFACE} nud permanent");
     segment.sh(host, &entry);
 }
@@ -180,8 +185,8 @@ fn ipv6_refusing_resets_new_connections_while_the_ticket_lasts() {
 fn a_planned_close_resets_everybody() {
     let Some(segment) = segment(&[HERE, PEER]) else { return };
     for vip in [vip4(), vip6()] {
-        let mut gate = segment.on(HERE, || Gate::open(vip, INTERFACE).unwrap());
-        let address = Vip::new(vip, 24, INTERFACE);
+        let mut gate = segment.on(HERE, || Gate::open(&[vip], INTERFACE).unwrap());
+        let address = one(vip, INTERFACE);
         let port = if vip.is_ipv4() { 81 } else { 82 };
         segment.on(HERE, || serve(port));
         segment.on(HERE, || address.add(LONG).unwrap());
@@ -230,11 +235,11 @@ fn refusing_resets_old_connections_too() {
 fn local_clients_pass_only_while_open() {
     let Some(segment) = segment(&[HERE]) else { return };
     for vip in [vip4(), vip6()] {
-        let mut gate = segment.on(HERE, || Gate::open(vip, INTERFACE).unwrap());
+        let mut gate = segment.on(HERE, || Gate::open(&[vip], INTERFACE).unwrap());
         let port = if vip.is_ipv4() { 81 } else { 82 };
         segment.on(HERE, || {
             serve(port);
-            Vip::new(vip, 24, INTERFACE).add(LONG).unwrap();
+            one(vip, INTERFACE).add(LONG).unwrap();
             assert_eq!(knock((vip, port)), Knock::Silent);
             gate.arm(Slot::Zero, LONG).unwrap();
             gate.enable(Slot::Zero).unwrap();
@@ -252,7 +257,7 @@ fn a_closed_host_is_a_client_of_the_vip_elsewhere() {
         segment.sh(PEER, &format!("ip addr add {vip}/{bits} dev {INTERFACE} nodad"));
         segment.on(PEER, || serve(if vip.is_ipv4() { 81 } else { 82 }));
         segment.on(HERE, || {
-            let _gate = Gate::open(vip, INTERFACE).unwrap();
+            let _gate = Gate::open(&[vip], INTERFACE).unwrap();
             assert_eq!(knock((vip, if vip.is_ipv4() { 81 } else { 82 })), Knock::Open);
         });
     }
@@ -345,7 +350,7 @@ fn every_hook_closes_alone() {
                 continue;
             }
             segment.sh(HERE, "nft flush ruleset");
-            segment.on(HERE, || load(vip, INTERFACE).unwrap());
+            segment.on(HERE, || load(&[vip], INTERFACE).unwrap());
             for (family, chain) in all.iter().filter(|hook| *hook != left) {
                 segment.try_sh(HERE, &format!("nft flush chain {family} regent {chain}"));
             }
@@ -368,14 +373,14 @@ fn every_hook_closes_alone() {
 fn loading_again_neither_opens_nor_closes() {
     let Some(segment) = segment(&[HERE, PEER]) else { return };
     let vip = vip4();
-    segment.on(HERE, || assert_eq!(load(vip, INTERFACE).unwrap(), Loaded::Fresh));
+    segment.on(HERE, || assert_eq!(load(&[vip], INTERFACE).unwrap(), Loaded::Fresh));
     let mut gate = host(&segment, vip);
     gate.arm(Slot::One, LONG).unwrap();
     gate.enable(Slot::One).unwrap();
     drop(gate);
     segment.on(HERE, || {
-        assert_eq!(load(vip, INTERFACE).unwrap(), Loaded::Kept);
-        let mut gate = Gate::open(vip, INTERFACE).unwrap();
+        assert_eq!(load(&[vip], INTERFACE).unwrap(), Loaded::Kept);
+        let mut gate = Gate::open(&[vip], INTERFACE).unwrap();
         assert_eq!(seen(&segment, PEER, vip), OPEN);
         let slots = gate.slots().unwrap();
         assert_eq!(slots[0], None);
@@ -404,9 +409,9 @@ fn a_table_that_is_not_ours_is_replaced_by_a_closed_one() {
         gate.arm(Slot::Zero, LONG).unwrap();
         gate.enable(Slot::Zero).unwrap();
         segment.sh(HERE, change);
-        segment.on(HERE, || assert_ne!(load(vip, INTERFACE).unwrap(), Loaded::Kept, "{change}"));
+        segment.on(HERE, || assert_ne!(load(&[vip], INTERFACE).unwrap(), Loaded::Kept, "{change}"));
         assert_eq!(seen(&segment, PEER, vip), SILENT, "{change}");
-        segment.on(HERE, || assert_eq!(load(vip, INTERFACE).unwrap(), Loaded::Kept));
+        segment.on(HERE, || assert_eq!(load(&[vip], INTERFACE).unwrap(), Loaded::Kept));
     }
 }
 
@@ -418,9 +423,9 @@ fn a_flush_is_noticed_and_mended() {
     let mut gate = host(&segment, vip);
     let (tell, told) = mpsc::channel();
     let _watch = segment.on(HERE, || {
-        watch(vip, INTERFACE, move |event| tell.send((Instant::now(), event)).unwrap()).unwrap()
+        watch(&[vip], INTERFACE, move |event| tell.send((Instant::now(), event)).unwrap()).unwrap()
     });
-    let address = Vip::new(vip, 24, INTERFACE);
+    let address = one(vip, INTERFACE);
     for change in ["nft flush ruleset", "nft flush chain inet regent prerouting"] {
         segment.on(HERE, || address.add(LONG).unwrap());
         gate.arm(Slot::Zero, LONG).unwrap();
@@ -451,28 +456,24 @@ fn a_flush_is_noticed_and_mended() {
 /// interface's name; older ones drop it with the interface.)
 #[test]
 fn an_interface_that_comes_later_is_guarded_too() {
-    let Some(segment) = segment(&[HERE]) else { return };
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
     let (vip, late) = (vip4(), "late0");
-    let address = Vip::new(vip, 24, late);
-    let make =
-        "ip link add late0 type veth peer name late1; ip link set late0 up; ip link set late1 up";
+    let address = one(vip, late);
     // A stalled agent announces, and the other end of the cable listens.
     let leaks = || {
-        segment.on(HERE, || {
-            let (tell, told) = mpsc::channel();
-            let other_end = Vip::new(vip, 24, "late1");
-            let on = move |mac| tell.send(mac).unwrap();
-            let _watch = crate::vip::stranger::watch(&other_end, vec![], on).unwrap();
-            drop(address.announce(false, || true));
-            told.recv_timeout(Duration::from_millis(200)).is_ok()
-        })
+        let (tell, told) = mpsc::channel();
+        let on = move |stranger| tell.send(stranger).unwrap();
+        let _watch = segment
+            .on(PEER, || stranger::watch(address.all(), vec![], Known::default(), on).unwrap());
+        segment.on(HERE, || drop(address.announce(false, || true)));
+        told.recv_timeout(Duration::from_millis(200)).is_ok()
     };
-    segment.on(HERE, || assert_eq!(load(vip, late).unwrap(), Loaded::Fresh));
-    let mut gate = segment.on(HERE, || Gate::open(vip, late).unwrap());
+    segment.on(HERE, || assert_eq!(load(&[vip], late).unwrap(), Loaded::Fresh));
+    let mut gate = segment.on(HERE, || Gate::open(&[vip], late).unwrap());
     gate.arm(Slot::Zero, LONG).unwrap();
     gate.enable(Slot::Zero).unwrap();
-    segment.sh(HERE, make);
-    let mut gate = segment.on(HERE, || Gate::open(vip, late).unwrap());
+    segment.cable(late, HERE, PEER);
+    let mut gate = segment.on(HERE, || Gate::open(&[vip], late).unwrap());
     if !gate.egress() {
         eprintln!("SKIPPED an interface that comes later: this kernel has no egress hook");
         return;
@@ -486,8 +487,9 @@ fn an_interface_that_comes_later_is_guarded_too() {
 
     let (tell, told) = mpsc::channel();
     let _watch =
-        segment.on(HERE, || watch(vip, late, move |event| tell.send(event).unwrap()).unwrap());
-    segment.sh(HERE, &format!("ip link del late0; {make}"));
+        segment.on(HERE, || watch(&[vip], late, move |event| tell.send(event).unwrap()).unwrap());
+    segment.sh(HERE, "ip link del late0");
+    segment.cable(late, HERE, PEER);
     until("the hook on the new interface", Duration::from_secs(5), || !leaks());
     gate.arm(Slot::One, LONG).unwrap();
     gate.enable(Slot::One).unwrap();
@@ -505,11 +507,11 @@ fn an_announcement_leaves_only_while_open(vip: IpAddr) {
     }
     let (tell, told) = mpsc::channel();
     let _watch = segment.on(PEER, || {
-        let seen_by_peer = Vip::new(vip, 24, INTERFACE);
-        crate::vip::stranger::watch(&seen_by_peer, vec![], move |mac| tell.send(mac).unwrap())
-            .unwrap()
+        let seen_by_peer = one(vip, INTERFACE);
+        let on = move |stranger: Stranger| tell.send(stranger.mac).unwrap();
+        stranger::watch(seen_by_peer.all(), vec![], Known::default(), on).unwrap()
     });
-    let address = Vip::new(vip, 24, INTERFACE);
+    let address = one(vip, INTERFACE);
     let heard = || told.recv_timeout(Duration::from_millis(300)).ok();
     // A stalled agent believes that it is open. (A dropped frame is an error to its sender, or not.)
     segment.on(HERE, || drop(address.announce(true, || true)));
@@ -517,7 +519,7 @@ fn an_announcement_leaves_only_while_open(vip: IpAddr) {
     gate.arm(Slot::Zero, LONG).unwrap();
     gate.enable(Slot::Zero).unwrap();
     segment.on(HERE, || address.announce(true, || true).unwrap());
-    assert_eq!(heard(), Some(segment.on(HERE, || link_mac(INTERFACE).unwrap())));
+    assert_eq!(heard(), Some(segment.on(HERE, || link::mac(INTERFACE).unwrap())));
 }
 
 #[test]
@@ -535,7 +537,7 @@ fn the_reader_has_the_kernels_word() {
     let Some(segment) = segment(&[HERE]) else { return };
     let vip = vip4();
     let mut gate = host(&segment, vip);
-    let mut reader = segment.on(HERE, || Reader::new(vip).unwrap());
+    let mut reader = segment.on(HERE, || Reader::new(&[vip]).unwrap());
     assert!(!reader.is_open());
     gate.arm(Slot::Zero, Span::millis(300)).unwrap();
     gate.enable(Slot::One).unwrap();
@@ -577,6 +579,6 @@ fn without_its_table_the_gate_says_so() {
 
 #[test]
 fn an_interface_name_cannot_smuggle_rules() {
-    let error = load(vip4(), "eth0\"; accept").unwrap_err();
+    let error = load(&[vip4()], "eth0\"; accept").unwrap_err();
     assert!(matches!(error, GateError::Interface(_)), "{error}");
 }

@@ -7,7 +7,7 @@
 
 use super::GateError;
 use super::rules::TABLE;
-use super::table::{Damage, damage, has_egress, load};
+use super::table::{Damage, damage, has_egress, in_order, load};
 use crate::netlink::{Socket, attribute, messages, text};
 use crate::vip;
 use regent_core::time::Span;
@@ -28,7 +28,8 @@ const SEAL_WITHIN: Duration = Duration::from_millis(50);
 /// What befell the gate from outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GateEvent {
-    /// Our tables were flushed or changed. The VIP is off every interface already; the gate is being loaded closed.
+    /// Our tables were flushed or changed. The VIPs are off every interface already; the gate is being loaded
+    /// closed.
     Broken {
         /// What was found.
         what: String,
@@ -63,11 +64,12 @@ impl Drop for Watch {
 
 /// Watches our tables from a thread of its own. `on` is called from there.
 pub fn watch(
-    vip: IpAddr,
+    vips: &[IpAddr],
     interface: &str,
     on: impl Fn(GateEvent) + Send + 'static,
 ) -> Result<Watch, GateError> {
     let doing = GateError::kernel("watch the gate");
+    let vips = in_order(vips)?;
     let socket = Socket::open(NETFILTER, GROUP).map_err(&doing)?;
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     let stop = eventfd(0, flags).map_err(&doing)?;
@@ -75,7 +77,7 @@ pub fn watch(
     let interface = interface.to_owned();
     let thread = std::thread::Builder::new()
         .name("gate-watch".into())
-        .spawn(move || Watcher { socket, stopped, vip, interface, index: None, on }.run())
+        .spawn(move || Watcher { socket, stopped, vips, interface, index: None, on }.run())
         .map_err(|_| GateError::NotThere("no thread left"))?;
     Ok(Watch { stop, thread: Some(thread) })
 }
@@ -83,7 +85,7 @@ pub fn watch(
 struct Watcher<F> {
     socket: Socket,
     stopped: OwnedFd,
-    vip: IpAddr,
+    vips: Vec<IpAddr>,
     interface: String,
     /// The interface as it was last seen: one that was made anew has a new number.
     index: Option<u32>,
@@ -130,17 +132,17 @@ impl<F: Fn(GateEvent)> Watcher<F> {
 
     fn look(&mut self) {
         let started = Instant::now();
-        let mut found = damage(self.vip, &self.interface);
+        let mut found = damage(&self.vips, &self.interface);
         while let Ok(Some(Damage::Unsealed(_))) = found
             && started.elapsed() < SEAL_WITHIN
         {
             std::thread::sleep(Duration::from_millis(5));
-            found = damage(self.vip, &self.interface);
+            found = damage(&self.vips, &self.interface);
         }
         let what = match found {
             Ok(None) if self.is_unguarded_anew() => return self.mend(started),
             Ok(None) => return,
-            // The VIP cannot pass: nothing is taken away.
+            // No VIP can pass: nothing is taken away.
             Ok(Some(Damage::Egress)) => return self.mend(started),
             Ok(Some(Damage::Gone(family))) => format!("table {family} {TABLE} is gone"),
             Ok(Some(Damage::Changed(family))) => format!("table {family} {TABLE} was changed"),
@@ -149,9 +151,9 @@ impl<F: Fn(GateEvent)> Watcher<F> {
             }
             Err(error) => return (self.on)(GateEvent::Failed { reason: error.to_string() }),
         };
-        let off = vip::remove_everywhere(self.vip);
+        let off: Vec<_> = self.vips.iter().map(|vip| vip::remove_everywhere(*vip)).collect();
         (self.on)(GateEvent::Broken { what });
-        if let Err(error) = off {
+        for error in off.into_iter().filter_map(Result::err) {
             (self.on)(GateEvent::Failed { reason: error.to_string() });
         }
         self.mend(started);
@@ -166,7 +168,7 @@ impl<F: Fn(GateEvent)> Watcher<F> {
     }
 
     fn mend(&mut self, started: Instant) {
-        match load(self.vip, &self.interface) {
+        match load(&self.vips, &self.interface) {
             Ok(_) => {
                 let took = Span(started.elapsed().as_nanos() as u64);
                 (self.on)(GateEvent::Repaired { took });

@@ -79,17 +79,21 @@ pub(super) fn places(address: IpAddr) -> Result<Vec<Place>, VipError> {
     Ok(all)
 }
 
-/// The IPv6 address with which this host speaks on the interface to this peer. Never the VIP: a host address covers
-/// nobody else.
+/// An IPv6 address with which this host may ask on the interface for another one: of its subnet, or of the link.
+/// Never a VIP: a host address covers nobody else.
 pub(super) fn own_address(interface: &str, peer: Ipv6Addr) -> Result<Option<Ipv6Addr>, VipError> {
     let doing = VipError::kernel("list addresses");
     let index = index_of(interface)?;
     let mut socket = Socket::route().map_err(&doing)?;
     let all = list(&mut socket).map_err(&doing)?;
-    Ok(all.iter().find_map(|place| match place.address {
-        IpAddr::V6(own) if place.index == index && covers(place, peer.into()) => Some(own),
-        IpAddr::V4(_) | IpAddr::V6(_) => None,
-    }))
+    let on_it = |fits: &dyn Fn(&Place, Ipv6Addr) -> bool| {
+        all.iter().filter(|place| place.index == index).find_map(|place| match place.address {
+            IpAddr::V6(own) if own != peer && fits(place, own) => Some(own),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        })
+    };
+    let of_subnet = on_it(&|place, _| covers(place, peer.into()));
+    Ok(of_subnet.or_else(|| on_it(&|_, own| own.is_unicast_link_local())))
 }
 
 fn prefix_for(address: IpAddr, wanted: u8, index: u32, all: &[Place]) -> u8 {

@@ -3,11 +3,10 @@
 //! so each is sent only while the gate is open, and the egress hook drops what a stalled agent sends too late (G2).
 
 use super::frame::announcements;
-use super::link::{Packets, link_mac};
+use super::link::{self, Packets};
 use super::{Vip, VipError};
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// When, counted from the opening (G2).
@@ -15,23 +14,24 @@ const TIMES: [Duration; 3] =
     [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(1000)];
 
 pub(super) fn announce(
-    vip: &Vip,
+    vips: &[Vip],
+    announced: &Arc<AtomicU64>,
     egress: bool,
     mut open: impl FnMut() -> bool + Send + 'static,
 ) -> Result<(), VipError> {
     let started = Instant::now();
-    let packets = match vip.address {
-        IpAddr::V4(_) => Packets::arp(&vip.interface)?,
-        IpAddr::V6(v6) => Packets::advertisements(&vip.interface, v6)?,
-    };
-    let frames = announcements(vip.address, link_mac(&vip.interface)?);
-    let announced = Arc::clone(&vip.announced);
+    let mut frames = Vec::new();
+    for vip in vips {
+        let packets = Packets::claims(&vip.interface, vip.address)?;
+        frames.push((packets, announcements(vip.address, link::mac(&vip.interface)?)));
+    }
+    let announced = Arc::clone(announced);
     let mine = announced.fetch_add(1, Ordering::SeqCst) + 1;
-    // The first one goes out before this returns: clients wait for it.
+    // The first ones go out before this returns: clients wait for them.
     if !open() {
         return Ok(());
     }
-    for frame in &frames {
+    for (packets, frame) in each(&frames) {
         packets.send(frame)?;
     }
     if !egress {
@@ -43,7 +43,7 @@ pub(super) fn announce(
             if announced.load(Ordering::SeqCst) != mine || !open() {
                 return;
             }
-            for frame in &frames {
+            for (packets, frame) in each(&frames) {
                 // The interface may go down meanwhile; the next opening announces anew.
                 let _ = packets.send(frame);
             }
@@ -54,4 +54,8 @@ pub(super) fn announce(
         .spawn(repeat)
         .map_err(VipError::socket("start a thread"))?;
     Ok(())
+}
+
+fn each(frames: &[(Packets, Vec<Vec<u8>>)]) -> impl Iterator<Item = (&Packets, &[u8])> {
+    frames.iter().flat_map(|(packets, of_it)| of_it.iter().map(move |f| (packets, f.as_slice())))
 }

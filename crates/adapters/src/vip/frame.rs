@@ -9,6 +9,9 @@ const REQUEST: u16 = 1;
 const REPLY: u16 = 2;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
+/// Options of neighbour discovery: the link-layer address of the sender, and of the target.
+const SOURCE: u8 = 1;
+const TARGET: u8 = 2;
 
 /// A hardware address of Ethernet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -41,12 +44,15 @@ pub(super) fn question4(whom: Ipv4Addr, mac: Mac) -> Vec<u8> {
     arp(BROADCAST, mac, REQUEST, (mac, Ipv4Addr::UNSPECIFIED), (NOBODY, whom))
 }
 
-/// The same for IPv6, in our own name (RFC 4861 7.2.2).
-pub(super) fn question6(whom: Ipv6Addr, own: Ipv6Addr, mac: Mac) -> Vec<u8> {
+/// The same for IPv6: in our own name, answered to us alone (RFC 4861 7.2.2), or in nobody's, answered to all
+/// (RFC 4862 5.4.2).
+pub(super) fn question6(whom: Ipv6Addr, own: Option<Ipv6Addr>, mac: Mac) -> Vec<u8> {
     let [.., a, b, c] = whom.octets();
     let low = u16::from_be_bytes([b, c]);
     let to = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), low);
-    neighbour(SOLICITATION, 0, (mac, own), to, whom, 1)
+    let from = own.unwrap_or(Ipv6Addr::UNSPECIFIED);
+    // Who has no name must not say where it is.
+    neighbour(SOLICITATION, 0, (mac, from), to, whom, own.map(|_| SOURCE))
 }
 
 /// Who claims which address in this frame: the sender of any ARP, the target of an advertisement.
@@ -80,7 +86,7 @@ fn link_layer_option(icmp: &[u8]) -> Option<Mac> {
         if length == 0 {
             return None;
         }
-        if kind == 2 {
+        if kind == TARGET {
             return Some(Mac(options.get(2..8)?.try_into().ok()?));
         }
         options = options.get(length..)?;
@@ -117,7 +123,7 @@ fn arp(
 /// Unsolicited, overriding, to all nodes (RFC 4861 7.2.6).
 fn advertisement(vip: Ipv6Addr, mac: Mac) -> Vec<u8> {
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-    neighbour(ADVERTISEMENT, 0x20, (mac, vip), all_nodes, vip, 2)
+    neighbour(ADVERTISEMENT, 0x20, (mac, vip), all_nodes, vip, Some(TARGET))
 }
 
 fn neighbour(
@@ -126,12 +132,14 @@ fn neighbour(
     (mac, from): (Mac, Ipv6Addr),
     to: Ipv6Addr,
     target: Ipv6Addr,
-    option: u8,
+    option: Option<u8>,
 ) -> Vec<u8> {
     let mut icmp = vec![kind, 0, 0, 0, flags, 0, 0, 0];
     icmp.extend_from_slice(&target.octets());
-    icmp.extend_from_slice(&[option, 1]);
-    icmp.extend_from_slice(&mac.0);
+    if let Some(option) = option {
+        icmp.extend_from_slice(&[option, 1]);
+        icmp.extend_from_slice(&mac.0);
+    }
     let checksum = checksum(from, to, &icmp);
     icmp[2..4].copy_from_slice(&checksum.to_be_bytes());
 
@@ -183,8 +191,29 @@ mod tests {
     #[test]
     fn a_question_claims_nothing() {
         assert_eq!(claim(&question4("10.77.0.12".parse().unwrap(), MINE)), None);
-        let frame = question6("fd00::2".parse().unwrap(), "fd00::1".parse().unwrap(), MINE);
-        assert_eq!(claim(&frame), None);
+        for own in [None, Some("fd00::1".parse().unwrap())] {
+            assert_eq!(claim(&question6("fd00::2".parse().unwrap(), own, MINE)), None);
+        }
+    }
+
+    /// RFC 4861 7.2.6: overriding, not solicited, to all nodes, from the address that it is about. RFC 4862 5.4.2: a
+    /// probe has no sender, says no link-layer address, and goes to the solicited-node group.
+    #[test]
+    fn neighbour_discovery_is_as_the_rfcs_have_it() {
+        let vip: Ipv6Addr = "fd00::12:3456".parse().unwrap();
+        let told = advertisement(vip, MINE);
+        assert_eq!(told[..14], [&[0x33, 0x33, 0, 0, 0, 1][..], &MINE.0, &[0x86, 0xdd]].concat());
+        assert_eq!(told[22..38], vip.octets());
+        assert_eq!(told[38..54], "ff02::1".parse::<Ipv6Addr>().unwrap().octets());
+        assert_eq!((told[54], told[58]), (136, 0x20));
+        assert_eq!(told[62..], [&vip.octets()[..], &[2, 1], &MINE.0].concat());
+
+        let probe = question6(vip, None, MINE);
+        assert_eq!(probe[..6], [0x33, 0x33, 0xff, 0x12, 0x34, 0x56]);
+        assert_eq!(probe[22..38], [0; 16]);
+        assert_eq!(probe[38..54], "ff02::1:ff12:3456".parse::<Ipv6Addr>().unwrap().octets());
+        assert_eq!((probe[54], probe.len()), (135, 54 + 24));
+        assert_eq!(probe[62..], vip.octets());
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Is a silent peer's host alive? Asked of the segment (its own address, by ARP) and of its agent's port, at
 //! the same time.
 
+use super::VipError;
 use super::address::own_address;
-use super::frame::{Mac, claim, question4, question6};
-use super::link::{Packets, link_mac};
+use super::frame::{Mac, question4, question6};
+use super::link::{self, Packets};
 use regent_core::command::PortAnswer;
 use socket2::{Domain, SockAddr, Type};
 use std::io::ErrorKind;
@@ -38,24 +39,35 @@ pub fn probe_peer(interface: &str, peer: IpAddr, port: u16) -> Peer {
 
 /// The hardware address that answers for this address until the deadline.
 pub(crate) fn who_has(interface: &str, whom: IpAddr, deadline: Instant) -> Option<Mac> {
-    let mac = link_mac(interface).ok()?;
-    let (packets, frame) = match whom {
-        IpAddr::V4(v4) => (Packets::arp(interface).ok()?, question4(v4, mac)),
-        IpAddr::V6(v6) => {
-            let own = own_address(interface, v6).ok()??;
-            (Packets::advertisements(interface, v6).ok()?, question6(v6, own, mac))
-        }
-    };
-    let mut buffer = [0; 128];
+    let mac = link::mac(interface).ok()?;
+    let packets = Packets::claims(interface, whom).ok()?;
+    let frame = question(interface, whom, mac).ok()?;
+    ask(&packets, &frame, whom, BETWEEN, deadline, |from| from != mac)
+}
+
+/// The frame that asks whose this address is, such that the answer changes nothing at others and reaches few.
+pub(super) fn question(interface: &str, whom: IpAddr, mac: Mac) -> Result<Vec<u8>, VipError> {
+    Ok(match whom {
+        IpAddr::V4(v4) => question4(v4, mac),
+        IpAddr::V6(v6) => question6(v6, own_address(interface, v6)?, mac),
+    })
+}
+
+/// Asks some times; the first answer from a hardware address that counts.
+pub(super) fn ask(
+    packets: &Packets,
+    frame: &[u8],
+    whom: IpAddr,
+    between: Duration,
+    deadline: Instant,
+    counts: impl Fn(Mac) -> bool,
+) -> Option<Mac> {
     for n in 1..=QUESTIONS {
         // A frame that cannot be sent is one that is not answered.
-        let _ = packets.send(&frame);
-        let next = if n == QUESTIONS { deadline } else { deadline.min(Instant::now() + BETWEEN) };
-        while let Some(received) = packets.receive(&mut buffer, next) {
-            if let Some((address, from)) = claim(received)
-                && address == whom
-                && from != mac
-            {
+        let _ = packets.send(frame);
+        let next = if n == QUESTIONS { deadline } else { deadline.min(Instant::now() + between) };
+        while let Some(from) = packets.next_claim(whom, next) {
+            if counts(from) {
                 return Some(from);
             }
         }

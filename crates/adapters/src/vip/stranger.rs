@@ -1,26 +1,74 @@
-//! Watches the segment, always, for somebody else who claims the VIP: a takeover then need not wait to ask.
+//! Watches the segment, always, for somebody else who answers for a VIP: a takeover then need not wait to ask.
 //!
-//! A member that claims it is no stranger: the lease decides between members. Their hardware addresses are
-//! learned from what
-//! they say about their own addresses, and asked for before anybody is called a stranger.
+//! It listens, and once a second it asks for each VIP, on active and standby nodes alike: a stranger that keeps
+//! silent is found as well, and one that stays is told of again. A member that answers is no stranger: the lease
+//! decides between members. Their hardware addresses come from their reports ([`Known`]); a member that has not
+//! reported yet is asked for its own address before anybody is called a stranger.
 
-use super::frame::{Mac, claim};
-use super::link::{Packets, link_mac};
-use super::probe::who_has;
+use super::frame::{Mac, question4, question6};
+use super::link::{self, Packets};
+use super::probe::{ask, question, who_has};
 use super::{Vip, VipError};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use regent_core::id::NodeId;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The same stranger is reported once in this time.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// One small frame for each VIP and node.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// The same stranger is reported once in this time: less than [`ASK_EVERY`], so that each answer is.
+const AGAIN_AFTER: Duration = Duration::from_millis(700);
 /// Who may be a stranger is asked about this quickly.
 const MEMBER_ANSWERS_WITHIN: Duration = Duration::from_millis(70);
 /// More strangers than this at a time are not told apart.
 const STRANGERS_MAX: usize = 64;
+/// How long [`is_used`] waits, and between its questions.
+const USED_WITHIN: Duration = Duration::from_millis(240);
+const USED_BETWEEN: Duration = Duration::from_millis(60);
+
+/// Somebody who answers for a VIP and is neither this host nor a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stranger {
+    /// For which.
+    pub vip: IpAddr,
+    /// Where it is.
+    pub mac: Mac,
+}
+
+/// The hardware addresses of the members' VIP interfaces, as they report them; clones share it.
+#[derive(Clone, Default, Debug)]
+pub struct Known(Arc<Mutex<BTreeMap<NodeId, Mac>>>);
+
+impl Known {
+    /// This member reported this one; what it reported before is forgotten.
+    pub fn tell(&self, member: NodeId, mac: Mac) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(member, mac);
+    }
+
+    fn has(&self, mac: Mac) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().any(|one| *one == mac)
+    }
+}
+
+/// Asks the segment, for at most 300 ms, whether somebody else answers for this address (RFC 5227 2.1.1, RFC 4862
+/// 5.4.2): neither this host, on whatever interface, nor who is known. To be asked before the address is put on
+/// for the first time; later the [`watch`] has the answer at hand.
+pub fn is_used(interface: &str, vip: IpAddr, known: &Known) -> Result<Option<Mac>, VipError> {
+    let deadline = Instant::now() + USED_WITHIN;
+    let (mac, own) = (link::mac(interface)?, link::own_macs()?);
+    let packets = Packets::claims(interface, vip)?;
+    let frame = match vip {
+        IpAddr::V4(v4) => question4(v4, mac),
+        IpAddr::V6(v6) => question6(v6, None, mac),
+    };
+    let counts = |from: Mac| !own.contains(&from) && !known.has(from);
+    Ok(ask(&packets, &frame, vip, USED_BETWEEN, deadline, counts))
+}
 
 /// A running watch; it ends when this is dropped.
 pub struct StrangerWatch {
@@ -38,106 +86,142 @@ impl Drop for StrangerWatch {
     }
 }
 
-/// Calls `on` from a thread of its own with each hardware address that claims the VIP and is neither ours nor
-/// one of a
-/// member's. `members`: the members' own addresses.
+/// Calls `on` from a thread of its own with each [`Stranger`], every second for as long as it answers. `members`: the
+/// members' own addresses. An interface that is not there, or comes anew, is tried again every second.
 pub fn watch(
-    vip: &Vip,
+    vips: &[Vip],
     members: Vec<IpAddr>,
-    on: impl Fn(Mac) + Send + 'static,
+    known: Known,
+    on: impl Fn(Stranger) + Send + 'static,
 ) -> Result<StrangerWatch, VipError> {
     let doing = VipError::socket("watch for strangers");
-    let packets = match vip.address {
-        IpAddr::V4(_) => Packets::arp(&vip.interface)?,
-        IpAddr::V6(v6) => Packets::advertisements(&vip.interface, v6)?,
-    };
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     let stop = eventfd(0, flags).map_err(VipError::kernel("watch for strangers"))?;
     let stopped = stop.try_clone().map_err(&doing)?;
-    let watcher = Watcher {
-        vip: vip.clone(),
-        members,
-        packets,
-        known: BTreeMap::new(),
-        reported: BTreeMap::new(),
-        on,
-    };
+    let ears = vips.iter().map(|vip| Ear::new(vip.clone())).collect();
+    let watcher = Watcher { members, known, asked: BTreeMap::new(), reported: BTreeMap::new(), on };
     let thread = std::thread::Builder::new()
         .name("stranger-watch".into())
-        .spawn(move || watcher.run(&stopped))
+        .spawn(move || watcher.run(ears, &stopped))
         .map_err(&doing)?;
     Ok(StrangerWatch { stop, thread: Some(thread) })
 }
 
-struct Watcher<F> {
+/// Hears who claims one VIP, on its interface as it is at the moment.
+struct Ear {
     vip: Vip,
+    open: Option<(u32, Packets)>,
+}
+
+impl Ear {
+    fn new(vip: Vip) -> Ear {
+        let mut ear = Ear { vip, open: None };
+        ear.follow();
+        ear
+    }
+
+    /// An interface that was made anew has a new number, and the old ear hears nothing.
+    fn follow(&mut self) {
+        let interface = self.vip.interface();
+        let index = link::index_of(interface).ok();
+        if self.open.as_ref().map(|(index, _)| *index) != index {
+            let packets = Packets::claims(interface, self.vip.address());
+            self.open = index.zip(packets.ok());
+        }
+    }
+
+    fn ask(&self) {
+        let (Some((_, packets)), Ok(mac)) = (&self.open, link::mac(self.vip.interface())) else {
+            return;
+        };
+        if let Ok(frame) = question(self.vip.interface(), self.vip.address(), mac) {
+            // It is asked again in a second.
+            let _ = packets.send(&frame);
+        }
+    }
+}
+
+struct Watcher<F> {
     members: Vec<IpAddr>,
-    packets: Packets,
-    /// Members' addresses as they were last heard of.
-    known: BTreeMap<IpAddr, Mac>,
-    reported: BTreeMap<Mac, Instant>,
+    known: Known,
+    /// Members as they last answered for their own addresses.
+    asked: BTreeMap<IpAddr, Mac>,
+    reported: BTreeMap<(IpAddr, Mac), Instant>,
     on: F,
 }
 
-impl<F: Fn(Mac)> Watcher<F> {
-    fn run(mut self, stopped: &OwnedFd) {
-        let mut buffer = [0; 128];
+impl<F: Fn(Stranger)> Watcher<F> {
+    fn run(mut self, mut ears: Vec<Ear>, stopped: &OwnedFd) {
+        let mut next = Instant::now();
         loop {
-            let mut fds = [
-                PollFd::new(stopped, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.packets.as_fd(), PollFlags::IN),
-            ];
-            // An interrupted wait is begun again.
-            let _ = poll(&mut fds, None);
-            if !fds[0].revents().is_empty() {
+            if next <= Instant::now() {
+                next = Instant::now() + ASK_EVERY;
+                ears.iter_mut().for_each(Ear::follow);
+                ears.iter().for_each(Ear::ask);
+            }
+            if !wait(&ears, stopped, next) {
                 return;
             }
-            let Some(frame) = self.packets.receive(&mut buffer, Instant::now()) else { continue };
-            let Some((address, mac)) = claim(frame) else { continue };
-            if self.members.contains(&address) {
-                self.known.insert(address, mac);
-            }
-            if address == self.vip.address {
-                self.judge(mac);
+            for ear in &ears {
+                let Some((_, packets)) = &ear.open else { continue };
+                // At most one of each, so that none is kept waiting by another.
+                if let Some(mac) = packets.next_claim(ear.vip.address(), Instant::now()) {
+                    self.judge(&ear.vip, mac);
+                }
             }
         }
     }
 
-    fn judge(&mut self, mac: Mac) {
-        // The interface may change its own address; so it is asked each time.
-        if link_mac(&self.vip.interface).is_ok_and(|own| own == mac) || self.is_member(mac) {
+    fn judge(&mut self, vip: &Vip, mac: Mac) {
+        let claim = (vip.address(), mac);
+        self.reported.retain(|_, at| at.elapsed() < AGAIN_AFTER);
+        if self.known.has(mac) || self.reported.contains_key(&claim) {
             return;
         }
-        let now = Instant::now();
-        self.reported.retain(|_, at| now.duration_since(*at) < AGAIN_AFTER);
-        if self.reported.len() < STRANGERS_MAX && !self.reported.contains_key(&mac) {
-            self.reported.insert(mac, now);
-            (self.on)(mac);
+        // Interfaces may come and change their own address; so they are asked each time.
+        let is_own = link::own_macs().is_ok_and(|own| own.contains(&mac));
+        if !is_own && !self.is_member(vip, mac) && self.reported.len() < STRANGERS_MAX {
+            self.reported.insert(claim, Instant::now());
+            (self.on)(Stranger { vip: vip.address(), mac });
         }
     }
 
-    fn is_member(&mut self, mac: Mac) -> bool {
-        if self.known.values().any(|known| *known == mac) {
+    fn is_member(&mut self, vip: &Vip, mac: Mac) -> bool {
+        if self.asked.values().any(|member| *member == mac) {
             return true;
         }
-        // Reported a moment ago: asking again for each of its frames would answer nothing new.
-        if self.reported.get(&mac).is_some_and(|at| at.elapsed() < AGAIN_AFTER) {
-            return false;
-        }
         let deadline = Instant::now() + MEMBER_ANSWERS_WITHIN;
-        let interface = &self.vip.interface;
         let answers: Vec<_> = std::thread::scope(|scope| {
             let ask = |member: IpAddr| {
-                scope.spawn(move || (member, who_has(interface, member, deadline)))
+                scope.spawn(move || (member, who_has(vip.interface(), member, deadline)))
             };
             let asked: Vec<_> = self.members.iter().map(|member| ask(*member)).collect();
             asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
         });
         for (member, answer) in answers {
             if let Some(answer) = answer {
-                self.known.insert(member, answer);
+                self.asked.insert(member, answer);
             }
         }
-        self.known.values().any(|known| *known == mac)
+        self.asked.values().any(|member| *member == mac)
     }
+}
+
+/// Waits for a claim or the time to ask; false when the watch shall end.
+fn wait(ears: &[Ear], stopped: &OwnedFd, next: Instant) -> bool {
+    let left = next.saturating_duration_since(Instant::now());
+    let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+    let mut fds = vec![PollFd::new(stopped, PollFlags::IN)];
+    let packets = ears.iter().filter_map(|ear| ear.open.as_ref());
+    fds.extend(packets.map(|(_, p)| PollFd::from_borrowed_fd(p.as_fd(), PollFlags::IN)));
+    // An interrupted wait is begun again.
+    let _ = poll(&mut fds, Some(&left));
+    if !fds[0].revents().is_empty() {
+        return false;
+    }
+    // What has an error (its interface is down or gone) is readable at once, over and over.
+    if fds[1..].iter().any(|fd| fd.revents().contains(PollFlags::ERR)) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    true
 }

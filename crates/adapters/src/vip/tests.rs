@@ -1,9 +1,11 @@
 //! The address, its sockets and its announcements, on hosts of a segment.
 
 use super::probe::{Peer, probe_peer};
+use super::stranger::Stranger;
 use super::*;
 use crate::testing::{INTERFACE, Knock, Segment, knock, pings, segment, serve, until};
 use regent_core::command::PortAnswer;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -14,20 +16,23 @@ const PEER: u8 = 2;
 const THIRD: u8 = 3;
 const LONG: Span = Span::millis(60_000);
 
-fn vips() -> [Vip; 2] {
-    ["10.99.0.100", "fd99::100"].map(|vip| Vip::new(vip.parse().unwrap(), 24, INTERFACE))
+fn vips() -> [Vips; 2] {
+    ["10.99.0.100", "fd99::100"].map(|vip| one(vip.parse().unwrap(), INTERFACE))
 }
 
-fn vip4() -> Vip {
-    let [vip, _] = vips();
-    vip
+fn one(vip: IpAddr, interface: &str) -> Vips {
+    Vips::new(vec![Vip::new(vip, 24, interface)])
+}
+
+fn of(vips: &Vips) -> IpAddr {
+    vips.addresses()[0]
 }
 
 #[test]
 fn the_address_comes_stays_and_goes() {
     let Some(segment) = segment(&[HERE, PEER]) else { return };
     for vip in vips() {
-        let there = || segment.on(PEER, || pings(vip.address()));
+        let there = || segment.on(PEER, || pings(of(&vip)));
         segment.on(HERE, || {
             assert_eq!(vip.remove().unwrap(), Applied::AlreadySo);
             assert_eq!(vip.add(LONG).unwrap(), Applied::Changed);
@@ -84,7 +89,7 @@ fn other_traffic_keeps_its_source_address() {
 #[test]
 fn an_interface_that_is_not_there_is_named() {
     let Some(segment) = segment(&[HERE]) else { return };
-    let error = segment.on(HERE, || Vip::new("10.99.0.100".parse().unwrap(), 24, "eth9").add(LONG));
+    let error = segment.on(HERE, || one("10.99.0.100".parse().unwrap(), "eth9").add(LONG));
     assert_eq!(error.unwrap_err().to_string(), "find interface eth9");
 }
 
@@ -95,24 +100,22 @@ fn connections_of_the_vip_are_reset_and_no_others() {
     segment.on(HERE, || serve(8080));
     for vip in vips() {
         segment.on(HERE, || vip.add(LONG).unwrap());
-        let own: IpAddr =
-            if vip.address().is_ipv4() { "10.99.0.1" } else { "fd99::1" }.parse().unwrap();
+        let own: IpAddr = if of(&vip).is_ipv4() { "10.99.0.1" } else { "fd99::1" }.parse().unwrap();
         let connect = |to: IpAddr| {
             let mut stream = TcpStream::connect(SocketAddr::new(to, 8080)).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             assert_eq!(echo(&mut stream), Ok(()));
             stream
         };
-        let (mut clients, mut other) = segment.on(PEER, || {
-            ((0..20).map(|_| connect(vip.address())).collect::<Vec<_>>(), connect(own))
-        });
-        let mut local = segment.on(HERE, || connect(vip.address()));
+        let (mut clients, mut other) = segment
+            .on(PEER, || ((0..20).map(|_| connect(of(&vip))).collect::<Vec<_>>(), connect(own)));
+        let mut local = segment.on(HERE, || connect(of(&vip)));
         segment.on(HERE, || {
-            let _listener = TcpListener::bind((vip.address(), 9090)).unwrap();
+            let _listener = TcpListener::bind((of(&vip), 9090)).unwrap();
             // Twenty, and one end of the local one, which resets the other.
             assert_eq!(vip.destroy_sockets().unwrap(), 21);
             assert_eq!(vip.destroy_sockets().unwrap(), 0);
-            assert_eq!(knock((vip.address(), 9090)), Knock::Open, "a listener of the VIP stays");
+            assert_eq!(knock((of(&vip), 9090)), Knock::Open, "a listener of the VIP stays");
         });
         for client in &mut clients {
             let error = client.read(&mut [0; 8]).unwrap_err();
@@ -132,10 +135,10 @@ fn echo(stream: &mut TcpStream) -> Result<(), String> {
 fn an_announcement_moves_a_peers_entry() {
     let Some(segment) = segment(&[HERE, PEER, THIRD]) else { return };
     for vip in vips() {
-        let entry = || segment.sh(PEER, &format!("ip neigh show {}", vip.address()));
-        let mac = |host| segment.on(host, || link_mac(INTERFACE).unwrap().to_string());
+        let entry = || segment.sh(PEER, &format!("ip neigh show {}", of(&vip)));
+        let mac = |host| segment.on(host, || link::mac(INTERFACE).unwrap().to_string());
         segment.on(THIRD, || vip.add(LONG).unwrap());
-        let reached = || segment.on(PEER, || pings(vip.address()));
+        let reached = || segment.on(PEER, || pings(of(&vip)));
         until("the old owner", Duration::from_secs(3), reached);
         assert!(entry().contains(&mac(THIRD)), "{}", entry());
         segment.on(THIRD, || vip.remove().unwrap());
@@ -144,7 +147,7 @@ fn an_announcement_moves_a_peers_entry() {
             vip.announce(true, || true).unwrap();
         });
         until("the new entry", Duration::from_secs(1), || entry().contains(&mac(HERE)));
-        segment.on(PEER, || assert!(pings(vip.address())));
+        segment.on(PEER, || assert!(pings(of(&vip))));
     }
 }
 
@@ -152,14 +155,14 @@ fn an_announcement_moves_a_peers_entry() {
 #[test]
 fn announcements_are_repeated_only_while_open() {
     let Some(segment) = segment(&[HERE, PEER]) else { return };
-    let vip = vip4();
+    let [vip, _] = vips();
     let frames = |within: Duration| {
-        let packets = link::Packets::arp(INTERFACE).unwrap();
+        let vip = of(&vips()[0]);
+        let packets = link::Packets::claims(INTERFACE, vip).unwrap();
         move || {
             let (deadline, mut count, mut buffer) = (Instant::now() + within, 0, [0; 128]);
             while let Some(frame) = packets.receive(&mut buffer, deadline) {
-                count +=
-                    usize::from(frame::claim(frame).is_some_and(|(a, _)| a == vip4().address()));
+                count += usize::from(frame::claim(frame).is_some_and(|(a, _)| a == of(&vips()[0])));
             }
             count
         }
@@ -183,29 +186,168 @@ fn announcements_are_repeated_only_while_open() {
     assert_eq!(count(), 8, "the older one ends with the newer");
 }
 
+/// What the watch on [`HERE`] tells.
+fn watched(
+    segment: &Segment,
+    vips: &Vips,
+    members: &[&str],
+    known: &Known,
+) -> (stranger::StrangerWatch, mpsc::Receiver<(Instant, Stranger)>) {
+    let (tell, told) = mpsc::channel();
+    let members = members.iter().map(|member| member.parse().unwrap()).collect();
+    let on = move |stranger| tell.send((Instant::now(), stranger)).unwrap();
+    let known = known.clone();
+    (segment.on(HERE, || stranger::watch(vips.all(), members, known, on).unwrap()), told)
+}
+
+fn mac_of(segment: &Segment, host: u8) -> Mac {
+    segment.on(host, || link::mac(INTERFACE).unwrap())
+}
+
 #[test]
-fn a_stranger_is_reported_and_a_member_is_not() {
+fn a_stranger_is_told_of_for_as_long_as_it_answers() {
     let Some(segment) = segment(&[HERE, PEER, THIRD]) else { return };
-    for vip in vips() {
-        let member: IpAddr =
-            if vip.address().is_ipv4() { "10.99.0.2" } else { "fd99::2" }.parse().unwrap();
-        let (tell, told) = mpsc::channel();
-        let watch = segment.on(HERE, || {
-            stranger::watch(&vip, vec![member], move |mac| tell.send(mac).unwrap()).unwrap()
-        });
-        let heard = |within| told.recv_timeout(Duration::from_millis(within)).ok();
-        let announce = |host| segment.on(host, || vip.announce(false, || true).unwrap());
-        announce(HERE);
-        announce(PEER);
-        assert_eq!(heard(400), None, "ours and a member's");
-        announce(THIRD);
-        let stranger = segment.on(THIRD, || link_mac(INTERFACE).unwrap());
-        assert_eq!(heard(2000), Some(stranger));
-        announce(THIRD);
-        assert_eq!(heard(200), None, "once a second is enough");
+    let both = Vips::new(vips().iter().flat_map(|vips| vips.all().to_vec()).collect());
+    let stranger = mac_of(&segment, THIRD);
+    for is_active in [false, true] {
+        if is_active {
+            segment.on(HERE, || both.add(LONG).unwrap());
+        }
+        let (watch, told) = watched(&segment, &both, &[], &Known::default());
+        assert_eq!(told.recv_timeout(Duration::from_millis(1500)).ok(), None, "nobody");
+        // It says nothing by itself: it is asked.
+        for vip in &both.addresses() {
+            let bits = if vip.is_ipv4() { 32 } else { 128 };
+            segment.sh(THIRD, &format!("ip addr add {vip}/{bits} dev {INTERFACE} nodad"));
+        }
+        let began = Instant::now();
+        let mut heard: BTreeMap<IpAddr, Vec<Instant>> = BTreeMap::new();
+        while began.elapsed() < Duration::from_secs(5) {
+            let (at, who) = told.recv_timeout(Duration::from_secs(3)).unwrap();
+            assert_eq!(who.mac, stranger, "{who:?}");
+            heard.entry(who.vip).or_insert_with(|| vec![began]).push(at);
+        }
+        for vip in both.addresses() {
+            let gaps = heard[&vip].windows(2).map(|pair| pair[1].duration_since(pair[0]));
+            let longest = gaps.max().unwrap();
+            println!("{vip}: told {} times, at least every {longest:?}", heard[&vip].len() - 1);
+            assert!(longest < Duration::from_secs(2), "{vip}: {longest:?}");
+        }
+        for vip in &both.addresses() {
+            let bits = if vip.is_ipv4() { 32 } else { 128 };
+            segment.sh(THIRD, &format!("ip addr del {vip}/{bits} dev {INTERFACE}"));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        while told.try_recv().is_ok() {}
+        assert_eq!(told.recv_timeout(Duration::from_millis(2500)).ok(), None, "it is gone");
         drop(watch);
         assert_eq!(told.recv(), Err(mpsc::RecvError), "dropped: the watch has ended");
     }
+}
+
+/// A member may be known by its report, or answer for its own address.
+#[test]
+fn a_member_is_no_stranger() {
+    let Some(segment) = segment(&[HERE, PEER, THIRD]) else { return };
+    for vip in vips() {
+        let member = if of(&vip).is_ipv4() { "10.99.0.2" } else { "fd99::2" };
+        segment.on(PEER, || vip.add(LONG).unwrap());
+        let known = Known::default();
+        let silent = |told: &mpsc::Receiver<_>| {
+            told.recv_timeout(Duration::from_millis(2500)).ok().map(|(_, who)| who)
+        };
+        let (by_address, told) = watched(&segment, &vip, &[member], &known);
+        assert_eq!(silent(&told), None, "it answers for its own address");
+        drop(by_address);
+
+        let id = regent_core::id::NodeId(2);
+        known.tell(id, mac_of(&segment, PEER));
+        let (_by_report, told) = watched(&segment, &vip, &[], &known);
+        assert_eq!(silent(&told), None, "its report names its link");
+        let peer = Stranger { vip: of(&vip), mac: mac_of(&segment, PEER) };
+        known.tell(id, mac_of(&segment, THIRD));
+        assert_eq!(silent(&told), Some(peer), "its report names another");
+        known.tell(id, mac_of(&segment, PEER));
+        segment.on(PEER, || vip.remove().unwrap());
+        std::thread::sleep(Duration::from_millis(200));
+        while told.try_recv().is_ok() {}
+        segment.on(THIRD, || vip.announce(false, || true).unwrap());
+        let third = Stranger { vip: of(&vip), mac: mac_of(&segment, THIRD) };
+        assert_eq!(silent(&told), Some(third), "one announcement is heard, too");
+    }
+}
+
+/// Before the first activation, and before a cluster is made.
+#[test]
+fn an_address_in_use_is_found_within_300_ms() {
+    let Some(segment) = segment(&[HERE, PEER, THIRD]) else { return };
+    // 240 ms, and what a loaded machine adds.
+    let bound = Duration::from_millis(400);
+    for vips in vips() {
+        let vip = of(&vips);
+        let known = Known::default();
+        let used = || {
+            segment.on(HERE, || {
+                let began = Instant::now();
+                (is_used(INTERFACE, vip, &known).unwrap(), began.elapsed())
+            })
+        };
+        let (answer, took) = used();
+        assert_eq!(answer, None);
+        assert!(took < bound, "{took:?}");
+        segment.on(HERE, || vips.add(LONG).unwrap());
+        assert_eq!(used().0, None, "our own");
+        segment.on(PEER, || vips.add(LONG).unwrap());
+        let answers = || used().0 == Some(mac_of(&segment, PEER));
+        until("the peer", Duration::from_secs(3), answers);
+        known.tell(regent_core::id::NodeId(2), mac_of(&segment, PEER));
+        assert_eq!(used().0, None, "a member's");
+        segment.on(THIRD, || vips.add(LONG).unwrap());
+        let answers = || used().0 == Some(mac_of(&segment, THIRD));
+        until("the stranger", Duration::from_secs(3), answers);
+        println!("{vip}: free in {took:?}, used in {:?}", used().1);
+    }
+    let error = segment.on(HERE, || is_used("eth9", of(&vips()[0]), &Known::default()));
+    assert_eq!(error.unwrap_err().to_string(), "find interface eth9");
+}
+
+/// An agent may start before its interface does, and interfaces are made anew.
+#[test]
+fn the_watch_follows_its_interface() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let vip = one("10.99.1.100".parse().unwrap(), "late0");
+    let (_watch, told) = watched(&segment, &vip, &[], &Known::default());
+    for _ in 0..2 {
+        segment.cable("late0", HERE, PEER);
+        until("the stranger", Duration::from_secs(5), || {
+            segment.on(PEER, || vip.announce(false, || true).unwrap());
+            told.recv_timeout(Duration::from_millis(100)).is_ok()
+        });
+        segment.sh(HERE, "ip link del late0");
+    }
+}
+
+#[test]
+fn an_interface_tells_its_mac_and_carrier() {
+    let Some(segment) = segment(&[HERE]) else { return };
+    segment.sh(
+        HERE,
+        "ip link add one type veth peer name two; ip link set one address 02:00:00:00:00:07",
+    );
+    let carrier = |of: &str| segment.on(HERE, || link::carrier(of).unwrap());
+    assert_eq!(segment.on(HERE, || link::mac("one").unwrap()), Mac([2, 0, 0, 0, 0, 7]));
+    segment.sh(HERE, "ip link set one up");
+    assert!(!carrier("one"), "the cable's other end is down");
+    segment.sh(HERE, "ip link set two up");
+    assert!(carrier("one"));
+    segment.sh(HERE, "ip link add bridge0 type bridge; ip link set bridge0 up");
+    segment.sh(HERE, "ip link set two master bridge0");
+    until("the bridge's carrier", Duration::from_secs(5), || carrier("bridge0"));
+    segment.sh(HERE, "ip link set one down");
+    assert!(!carrier("one") && !carrier("two"));
+    until("the bridge without one", Duration::from_secs(5), || !carrier("bridge0"));
+    let error = segment.on(HERE, || link::carrier("eth9")).unwrap_err();
+    assert_eq!(error.to_string(), "find interface eth9");
 }
 
 /// 80 ms, and what a loaded machine adds.

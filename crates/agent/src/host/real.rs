@@ -13,7 +13,7 @@ use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_adapters::database::{DatabaseNode, WorkerSettings, backup};
 use regent_adapters::gate::{self, GateEvent};
 use regent_adapters::unit::{Managed, UnitWatch, Units};
-use regent_adapters::vip::{Vip, probe, stranger};
+use regent_adapters::vip::{Known, Vip, Vips, probe, stranger};
 use regent_api::history::Severity;
 use regent_core::command::{
     AddressStep, DatabaseStep, Fenced, GateStep, Outcome, ServiceStep, StepResult,
@@ -43,7 +43,9 @@ const ADDRESSES: usize = 64;
 pub struct RealHost {
     settings: Settings,
     interface: String,
-    vip: Vip,
+    vips: Vips,
+    /// Filled from the members' reports, so that none of them is taken for a stranger.
+    known: Known,
     egress: Arc<AtomicBool>,
     worker_settings: WorkerSettings,
     begun: OnceLock<Begun>,
@@ -83,7 +85,12 @@ impl RealHost {
         RealHost {
             settings: settings.clone(),
             interface: me.interface.clone(),
-            vip: Vip::new(settings.vip.address, settings.vip.prefix, &me.interface),
+            vips: Vips::new(vec![Vip::new(
+                settings.vip.address,
+                settings.vip.prefix,
+                &me.interface,
+            )]),
+            known: Known::default(),
             egress: Arc::default(),
             worker_settings,
             begun: OnceLock::new(),
@@ -97,7 +104,7 @@ impl RealHost {
     fn watch_network(&self, inputs: &Inputs, events: &Events) -> Watches {
         let gate_watch = {
             let (inputs, events) = (inputs.clone(), events.clone());
-            gate::watch(self.vip.address(), &self.interface, move |event| match event {
+            gate::watch(&self.vips.addresses(), &self.interface, move |event| match event {
                 GateEvent::Broken { what } => {
                     inputs.put(Input::GateLost);
                     events.write(Severity::Alarm, 0, "gate.broken", &what);
@@ -114,9 +121,10 @@ impl RealHost {
         let members: Vec<IpAddr> = self.settings.members.iter().map(|m| m.address.ip()).collect();
         let strangers = {
             let inputs = inputs.clone();
-            stranger::watch(&self.vip, members, move |mac| {
-                inputs.offer(Input::Stranger { mac: mac.0 });
-            })
+            let on = move |stranger: stranger::Stranger| {
+                inputs.offer(Input::Stranger { mac: stranger.mac.0 });
+            };
+            stranger::watch(self.vips.all(), members, self.known.clone(), on)
         };
         if let Err(error) = &gate_watch {
             events.write(Severity::Alarm, 0, "gate.unwatched", &format!("failed to {error}"));
@@ -171,10 +179,10 @@ impl RealHost {
     /// One thread, so that changes of the address keep their order.
     fn carry_addresses(&self, inputs: Inputs) -> mpsc::SyncSender<(CommandId, AddressStep)> {
         let (queue, steps) = mpsc::sync_channel::<(CommandId, AddressStep)>(ADDRESSES);
-        let (vip, egress) = (self.vip.clone(), Arc::clone(&self.egress));
+        let (vips, egress) = (self.vips.clone(), Arc::clone(&self.egress));
         let carried = std::thread::Builder::new().name("address".into()).spawn(move || {
             for (id, step) in steps {
-                let outcome = match change_address(&vip, step, egress.load(Ordering::Relaxed)) {
+                let outcome = match change_address(&vips, step, egress.load(Ordering::Relaxed)) {
                     Ok(()) => Outcome::Done,
                     Err(why) => Outcome::Failed(why),
                 };
@@ -188,16 +196,16 @@ impl RealHost {
     }
 }
 
-fn change_address(vip: &Vip, step: AddressStep, egress: bool) -> Result<(), String> {
+fn change_address(vips: &Vips, step: AddressStep, egress: bool) -> Result<(), String> {
     let fail = |error: regent_adapters::vip::VipError| format!("failed to {error}");
     match step {
-        AddressStep::Add { lifetime } => vip.add(lifetime).map(drop).map_err(fail),
-        AddressStep::Remove => vip.remove().map(drop).map_err(fail),
-        AddressStep::DestroySockets => vip.destroy_sockets().map(drop).map_err(fail),
+        AddressStep::Add { lifetime } => vips.add(lifetime).map(drop).map_err(fail),
+        AddressStep::Remove => vips.remove().map(drop).map_err(fail),
+        AddressStep::DestroySockets => vips.destroy_sockets().map(drop).map_err(fail),
         AddressStep::Announce => {
             let mut reader =
-                gate::Reader::new(vip.address()).map_err(|e| format!("failed to {e}"))?;
-            vip.announce(egress, move || reader.is_open()).map_err(fail)
+                gate::Reader::new(&vips.addresses()).map_err(|e| format!("failed to {e}"))?;
+            vips.announce(egress, move || reader.is_open()).map_err(fail)
         }
     }
 }
@@ -213,7 +221,7 @@ impl Gate for RealGate {
 
 impl Host for RealHost {
     fn gate(&self) -> Result<Opened, String> {
-        let mut gate = gate::Gate::open(self.vip.address(), &self.interface)
+        let mut gate = gate::Gate::open(&self.vips.addresses(), &self.interface)
             .map_err(|e| format!("failed to {e}"))?;
         let slots = gate.slots().map_err(|e| format!("failed to {e}"))?;
         self.egress.store(gate.egress(), Ordering::Relaxed);
