@@ -224,6 +224,8 @@ impl Host {
         if let Some(pid) = Pid::from_raw(self.leader()?) {
             kill_process(pid, Signal::KILL)?;
         }
+        // A host that hangs loses its power too; what was frozen dies without another step.
+        fs::write(self.cgroup.join("cgroup.freeze"), "0")?;
         self.reap()?;
         run(&mut crate::run::words(&format!("ip netns del {}", self.netns)))?;
         Ok(())

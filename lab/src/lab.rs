@@ -71,6 +71,12 @@ impl Lab {
         Ok(Lab { name: name.to_owned(), hosts: hosts_of(name, &dir, &lower)?, dir, keep: true })
     }
 
+    /// Its hosts, for an owner of their own.
+    pub fn into_hosts(mut self) -> Vec<Host> {
+        self.keep = true;
+        std::mem::take(&mut self.hosts)
+    }
+
     /// All hosts: mn1, mn2, w1.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts

@@ -17,6 +17,7 @@
 //! the network bad, `fault` and `demo` tell the story, `cases` holds the tests.
 
 pub mod bench;
+pub mod bmc;
 pub mod capture;
 pub mod cases;
 pub mod client;

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use regent_lab::image::Image;
 use regent_lab::lab::{Lab, base_dir};
 use regent_lab::{
-    bench, capture, cases, client, cluster, demo, diagnose, direct, impair, run, say, sweep,
+    bench, bmc, capture, cases, client, cluster, demo, diagnose, direct, impair, run, say, sweep,
 };
 
 #[derive(Parser)]
@@ -62,6 +62,11 @@ enum Command {
         what: String,
         #[command(flatten)]
         options: impair::Options,
+    },
+    /// Redfish controllers for a lab that stands, until Ctrl-C
+    Bmc {
+        /// Name of the run
+        name: String,
     },
     /// Remove a lab
     Down {
@@ -151,6 +156,7 @@ fn dispatch(command: Command) -> Result<bool> {
             impair::fault(&Lab::attach(&name)?, &host, &what, &options).map(|()| true)
         }
         Command::Fault { name, host, what, options: _ } => fault(&name, &host, &what),
+        Command::Bmc { name } => bmc::main(&name).map(|()| true),
         Command::Down { name } => sweep::remove(&name).map(|()| true),
         Command::List => {
             sweep::runs()?.iter().for_each(|name| say::plain(name));

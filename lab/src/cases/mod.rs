@@ -12,6 +12,7 @@ use crate::{diagnose, say, sweep};
 
 mod agent_kill;
 mod agent_stop;
+mod bmc;
 mod hang;
 mod harness;
 mod impaired;
@@ -42,8 +43,9 @@ enum Run {
 }
 
 /// All of them.
-pub const ALL: [Case; 13] = [
+pub const ALL: [Case; 14] = [
     harness::CASE,
+    bmc::CASE,
     moves::CASE,
     agent_kill::CASE,
     agent_stop::SHORT,
