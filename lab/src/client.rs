@@ -189,7 +189,8 @@ async fn look(vip: Ipv4Addr) {
     }
 }
 
-async fn http(
+/// One call; well if the answer is 200 or 201 within the limit.
+pub(crate) async fn http(
     vip: Ipv4Addr,
     port: u16,
     method: &str,

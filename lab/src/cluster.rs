@@ -22,6 +22,8 @@ pub const WITNESS: &str = "w1";
 
 /// `status` answers within a second with a peer dead; nsenter and a busy machine add to it.
 const STATUS: Duration = Duration::from_secs(5);
+/// Any other question; a planned move is answered when it is over.
+const ANSWER: Duration = Duration::from_secs(30);
 /// A first clone of a small database, and everything before it.
 const FIRST_SYNC: Duration = Duration::from_secs(60);
 /// Between two looks at `status`: each costs a process on a host that is being measured.
@@ -32,7 +34,7 @@ const CONFIG: &str = r#"cluster = "lab"
 [vip]
 address = "10.77.0.100/24"
 interface = "host0"
-
+DRIVER
 [node.mn1]
 id = 1
 address = "10.77.0.11"
@@ -53,11 +55,60 @@ unit = "mariadb.service"
 [[service]]
 name = "management"
 unit = "management-service.service"
-
+MANAGEMENT
 [[service]]
 name = "ui"
 unit = "nginx.service"
+UI
 "#;
+
+/// Who puts the virtual address onto the active node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Driver {
+    /// The agent itself.
+    #[default]
+    Native,
+    /// keepalived, steered by the agent.
+    Keepalived,
+}
+
+/// What a cluster is configured with beside what every lab has.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Who moves the virtual address.
+    pub driver: Driver,
+    /// What stands under `[policy]`.
+    pub policy: String,
+    /// What stands at the top: `gateway = "10.77.0.1"`.
+    pub top: String,
+}
+
+impl Settings {
+    /// One move after the other, without the hold-down of the default policy: for cases that harm
+    /// service after service.
+    pub fn brisk() -> Settings {
+        Settings { policy: String::new(), ..Settings::default() }
+    }
+
+    /// The configuration file of every node.
+    pub fn file(&self) -> String {
+        let driver = match self.driver {
+            Driver::Native => "",
+            Driver::Keepalived => "driver = \"keepalived\"\n",
+        };
+        let text = CONFIG.replace("DRIVER\n", &format!("{driver}\n"));
+        let text = text.replace("MANAGEMENT\n", &format!("{MANAGEMENT}\n"));
+        let text = text.replace("UI\n", UI);
+        let policy = match self.policy.as_str() {
+            "" => String::new(),
+            lines => format!("\n[policy]\n{lines}"),
+        };
+        format!("{}{text}{policy}", self.top)
+    }
+}
+
+const MANAGEMENT: &str = "";
+const UI: &str = "";
 
 /// Accounts and tables of the lab's clients. The measuring clients sign in without a password:
 /// nothing but the lab's own namespaces reaches these databases.
@@ -121,7 +172,12 @@ pub struct Cluster {
 
 impl Cluster {
     /// Boots three hosts with the product configured and running, but not initialised.
-    pub fn boot(name: &str, image: &Image, product: &Product) -> Result<Cluster> {
+    pub fn boot(
+        name: &str,
+        image: &Image,
+        product: &Product,
+        settings: &Settings,
+    ) -> Result<Cluster> {
         let run = lab::base_dir()?.join("run").join(name);
         fs::create_dir_all(&run)?;
         sweep::mark(&run)?;
@@ -129,14 +185,19 @@ impl Cluster {
         product.lay_out(&layer)?;
         let lab = Lab::new(name, image, &layer)?;
         let mut cluster = Cluster { lab };
-        cluster.configure(product)?;
+        cluster.configure(product, settings)?;
         cluster.lab.boot_all()?;
         Ok(cluster)
     }
 
     /// `boot`, the first data on mn1, `regent init` there, and everybody in sync.
-    pub fn up(name: &str, image: &Image, product: &Product) -> Result<Cluster> {
-        let cluster = Cluster::boot(name, image, product)?;
+    pub fn up(
+        name: &str,
+        image: &Image,
+        product: &Product,
+        settings: &Settings,
+    ) -> Result<Cluster> {
+        let cluster = Cluster::boot(name, image, product, settings)?;
         let ready = cluster.initialise();
         if ready.is_err() {
             diagnose::collect(&cluster.lab);
@@ -165,7 +226,7 @@ impl Cluster {
     }
 
     /// Certificates, configuration and units, before the first boot.
-    fn configure(&mut self, product: &Product) -> Result<()> {
+    fn configure(&mut self, product: &Product, settings: &Settings) -> Result<()> {
         let regent = product.binaries.join("regent");
         let authority = self.lab.dir.join("ca");
         run(Command::new(&regent).args(["ca", "init", "--dir"]).arg(&authority))?;
@@ -179,7 +240,7 @@ impl Cluster {
             for file in ["ca.crt", "node.crt", "node.key"] {
                 host.put_off(&format!("etc/regent/tls/{file}"), &fs::read(issued.join(file))?)?;
             }
-            host.put_off("etc/regent/regent.toml", CONFIG.as_bytes())?;
+            host.put_off("etc/regent/regent.toml", settings.file().as_bytes())?;
             let units: &[&str] = if name == WITNESS {
                 host.mask(&["mariadb.service", "nginx.service"])?;
                 &["multi-user.target.wants/regent-witness.service"]
@@ -202,6 +263,14 @@ impl Cluster {
         let host = self.lab.host(node).ok()?;
         let output = host.enter(&["regent", "status", "--json"], STATUS).ok()?;
         Status::parse(&String::from_utf8_lossy(&output.stdout))
+    }
+
+    /// What `regent WORDS` prints on a node, whatever its exit code.
+    pub fn told(&self, node: &str, words: &[&str]) -> Result<String> {
+        let argv: Vec<&str> = ["regent"].iter().chain(words).copied().collect();
+        let output = self.lab.host(node)?.enter(&argv, ANSWER)?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok(String::from_utf8_lossy(&said).into_owned())
     }
 
     /// The answer of the node that serves, by its own word, or else of any that answers.
@@ -308,6 +377,7 @@ pub fn how_to_enter(name: &str) -> String {
          Run in it:      cargo xtask lab enter {name} mn1 -- regent status\n\
          As a client:    ip netns exec {name}-cl curl http://{VIP}:8080/jobs\n\
          Faults:         cargo xtask lab fault {name} mn1 off|on|cut|heal|hang|resume\n\
+         A bad network: cargo xtask lab fault {name} mn1-mn2 impair --loss 30% --delay 500ms, or heal\n\
          Remove it:      cargo xtask lab down {name}"
     )
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use comfy_table::presets;
 use comfy_table::{CellAlignment, Table};
 
-use crate::cluster::{Cluster, Product, how_to_enter};
+use crate::cluster::{Cluster, Product, Settings, how_to_enter};
 use crate::fault::{Outcome, STORY, Watched};
 use crate::image::Image;
 use crate::lab::{base_dir, fresh_name};
@@ -39,6 +39,11 @@ pub fn run(keep: bool, name: Option<String>) -> Result<bool> {
 
 /// Image, hosts and product, up to "in sync".
 pub fn stage(name: Option<String>) -> Result<Cluster> {
+    stage_with(name, &Settings::default())
+}
+
+/// `stage` with another configuration.
+pub fn stage_with(name: Option<String>, settings: &Settings) -> Result<Cluster> {
     say::start();
     for swept in sweep::sweep()? {
         say::line(&format!("lab     removed what the run {swept} left behind"));
@@ -50,7 +55,7 @@ pub fn stage(name: Option<String>) -> Result<Cluster> {
     let image = Image::ensure(&base, &mut |text| say::progress(text))?;
     let name = name.unwrap_or_else(fresh_name);
     say::line(&format!("lab     {name}: booting mn1, mn2 and the witness w1"));
-    let cluster = Cluster::up(&name, &image, &Product::beside()?)?;
+    let cluster = Cluster::up(&name, &image, &Product::beside()?, settings)?;
     say::line("lab     in sync");
     Ok(cluster)
 }

@@ -176,6 +176,13 @@ impl Host {
         bail!("{} is off", self.spec.name)
     }
 
+    /// The processes of a unit, as this machine counts; none if it does not run.
+    pub fn unit_processes(&self, unit: &str) -> Result<Vec<i32>> {
+        let group = self.cgroup.join("payload/system.slice").join(unit).join("cgroup.procs");
+        let Ok(listed) = fs::read_to_string(&group) else { return Ok(Vec::new()) };
+        listed.lines().map(|pid| pid.parse().context("process id")).collect()
+    }
+
     /// Whether it has a PID 1.
     pub fn is_on(&self) -> bool {
         self.leader().is_ok()

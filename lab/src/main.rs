@@ -6,10 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use regent_lab::cluster::{Driver, Settings};
 use regent_lab::image::Image;
 use regent_lab::lab::{Lab, base_dir};
 use regent_lab::{
-    bench, bmc, capture, cases, client, cluster, demo, diagnose, direct, impair, run, say, sweep,
+    bench, bmc, capture, cases, client, cluster, demo, diagnose, direct, impair, matrix, run, say,
+    sweep, watch,
 };
 
 #[derive(Parser)]
@@ -88,6 +90,18 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Each key service killed, hung and with its port blocked, on the active node and the standby
+    Matrix {
+        /// Who puts the virtual address onto the active node
+        #[arg(long, default_value = "native")]
+        driver: Driver,
+        /// Only cases whose name contains this, as in management-hung-active
+        #[arg(long)]
+        only: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Each fault of the demo several times: medians against the bars
     Moves {
         /// How often
@@ -114,6 +128,12 @@ enum Command {
         node: String,
         /// Its own address
         address: Ipv4Addr,
+    },
+    /// The watcher of the nodes' services, inside a namespace
+    #[command(hide = true)]
+    Watch {
+        /// Each NODE=ADDRESS
+        targets: Vec<String>,
     },
     /// The forwarder between two hosts, inside the bridge's namespace
     #[command(hide = true)]
@@ -143,7 +163,10 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<bool> {
     let is_measuring = matches!(
         command,
-        Command::Client { .. } | Command::Direct { .. } | Command::Capture { .. }
+        Command::Client { .. }
+            | Command::Direct { .. }
+            | Command::Capture { .. }
+            | Command::Watch { .. }
     );
     if !is_measuring {
         run::catch_interrupts()?;
@@ -170,6 +193,9 @@ fn dispatch(command: Command) -> Result<bool> {
             Ok(true)
         }
         Command::Case { name, list: false } => cases::run(name.as_deref()),
+        Command::Matrix { driver, only, json } => {
+            matrix::run(&Settings { driver, ..Settings::brisk() }, only.as_deref(), json)
+        }
         Command::Moves { runs, name } => bench::moves(runs, name),
         Command::Image => {
             let image = Image::ensure(&base_dir()?, &mut |text| say::progress(text))?;
@@ -183,6 +209,7 @@ fn dispatch(command: Command) -> Result<bool> {
         }
         Command::Client { vip } => client::main(vip).map(|()| true),
         Command::Direct { node, address } => direct::main(node, address).map(|()| true),
+        Command::Watch { targets } => watch::main(&targets).map(|()| true),
         Command::Capture { vip } => capture::main(vip).map(|()| true),
         Command::Impair { plan } => impair::main(&plan).map(|()| true),
     }
@@ -197,7 +224,7 @@ fn up(name: Option<String>, bare: bool, fresh: bool) -> Result<bool> {
         lab.keep()?;
     } else {
         let product = cluster::Product::beside()?;
-        let mut cluster = cluster::Cluster::boot(&name, &image, &product)?;
+        let mut cluster = cluster::Cluster::boot(&name, &image, &product, &Settings::default())?;
         cluster.lab.keep()?;
         if !fresh {
             cluster.initialise()?;

@@ -14,6 +14,7 @@ use crate::client::Attempt;
 use crate::dual::{Event, dual_ms};
 use crate::lab::{Lab, VIP};
 use crate::run::{now_us, wait_for};
+use crate::service::Service;
 use crate::{gap, say};
 
 /// A gap shorter than this is the noise of a busy machine and is not told.
@@ -72,6 +73,17 @@ pub enum Seen {
         /// How many they were.
         count: u64,
     },
+    /// A node's service began to be well, or to be not well, at its own address.
+    Well {
+        /// Whose.
+        node: String,
+        /// Which.
+        service: Service,
+        /// When the first look of this kind was sent, or, if it is well, answered.
+        at: u64,
+        /// Which of the two.
+        ok: bool,
+    },
     /// The capture is under way.
     Listening {
         /// Since when.
@@ -97,6 +109,8 @@ pub struct Tape {
     pub calls: Vec<(String, u64)>,
     /// Stretches of the VIP's speakers.
     pub frames: Vec<(String, u64, u64)>,
+    /// Changes of the services at the nodes' own addresses: node, service, when, well.
+    pub wells: Vec<(String, Service, u64, bool)>,
     /// Last error of each kind of client, for diagnosis.
     pub errors: BTreeMap<String, (u64, String)>,
     /// The client's failed rows: sent, failed, why.
@@ -145,6 +159,32 @@ impl Tape {
     pub fn rows(&self, is_of: impl Fn(&Writer) -> bool) -> Vec<(u64, u64)> {
         let of = self.writes.iter().filter(|write| is_of(&write.0));
         of.map(|write| (write.1, write.3)).collect()
+    }
+
+    /// When this service of this node was well again for good after `from`; `None` if it is not
+    /// well now, or nobody saw it unwell since then.
+    pub fn restored(&self, node: &str, service: Service, from: u64) -> Option<u64> {
+        let changes = self.wells.iter().filter(|one| one.0 == node && one.1 == service);
+        let since: Vec<(u64, bool)> =
+            changes.filter(|one| one.2 >= from).map(|one| (one.2, one.3)).collect();
+        let was_unwell = since.iter().any(|(_, ok)| !ok);
+        since.last().filter(|(_, ok)| *ok && was_unwell).map(|(at, _)| *at)
+    }
+
+    /// Services that are not well now, as `NODE SERVICE`.
+    pub fn unwell(&self) -> Vec<String> {
+        let mut last = BTreeMap::new();
+        for (node, service, _, ok) in &self.wells {
+            last.insert((node, *service), *ok);
+        }
+        let unwell = last.into_iter().filter(|(_, ok)| !ok);
+        unwell.map(|((node, service), _)| format!("{node} {}", service.name())).collect()
+    }
+
+    /// When this hardware address first spoke for the VIP after `from`.
+    pub fn spoke(&self, mac: &str, from: u64) -> Option<u64> {
+        let of = self.frames.iter().filter(|(who, first, _)| who == mac && *first >= from);
+        of.map(|(_, first, _)| *first).next()
     }
 
     /// When the client's last row was acknowledged.
@@ -219,6 +259,7 @@ impl Tape {
                 }
                 self.frames.push((mac, first, last));
             }
+            Seen::Well { node, service, at, ok } => self.wells.push((node, service, at, ok)),
             Seen::Listening { at: _ } => self.is_listening = true,
         }
     }
@@ -259,6 +300,18 @@ impl Recorder {
             Ok((self.tape().last_ack > 0).then_some(()))
         })
         .with_context(|| format!("{:?}", self.tape().errors))
+    }
+
+    /// Starts to watch every service of the nodes at their own addresses.
+    pub fn start_watch(&mut self, lab: &Lab, nodes: &[&str]) -> Result<()> {
+        let mut args = vec!["watch".to_owned()];
+        for node in nodes {
+            args.push(format!("{node}={}", lab.host(node)?.spec.address));
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let stdin = self.spawn("watch", &lab.client_ns(), &args)?;
+        self.directs.extend(stdin);
+        Ok(())
     }
 
     /// Starts the prober of a node's own database; again after the node was off.

@@ -51,6 +51,38 @@ pub struct Node {
     pub serving: bool,
     /// Why it is what it is.
     pub reason: Option<String>,
+    /// Its database; none where nothing is known.
+    pub database: Option<Part>,
+    /// Its services.
+    pub services: Vec<Part>,
+    /// Its probes of database and host that fail.
+    pub ailments: Vec<Ailment>,
+}
+
+/// A service, or the database.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Part {
+    /// Its name; empty for the database.
+    pub name: String,
+    /// `up`, `down` or `unknown`.
+    pub state: String,
+    /// `passing`, `failing` or `unknown`.
+    pub health: String,
+    /// Why it is not well.
+    pub cause: String,
+}
+
+/// A probe that fails.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Ailment {
+    /// Its name.
+    pub probe: String,
+    /// What it looks at: `database` or `host`.
+    pub subject: String,
+    /// What it saw.
+    pub why: String,
 }
 
 /// A row of the table of what can be stuck.
@@ -95,6 +127,22 @@ impl Status {
         active.is_some() && standby && self.sync.state == "in-sync" && writer == active
     }
 
+    /// Why a service of a node, or its database, is not well; nothing if it is.
+    pub fn cause(&self, node: &str, service: &str) -> Option<String> {
+        let node = self.nodes.iter().find(|one| one.name == node)?;
+        let of = |part: &Part| {
+            let unwell = part.state == "down" || part.health == "failing" || !part.cause.is_empty();
+            unwell.then(|| format!("{} {} {}", part.state, part.health, part.cause))
+        };
+        if service == "database" {
+            let ailing = node.ailments.iter().find(|one| one.subject == "database");
+            let ailing = ailing.map(|one| format!("{}: {}", one.probe, one.why));
+            // A unit that is down leaves no facts.
+            return ailing.or_else(|| node.database.as_ref().map_or(Some("down".into()), of));
+        }
+        node.services.iter().find(|part| part.name == service).and_then(of)
+    }
+
     /// One line for a person.
     pub fn brief(&self) -> String {
         let roles: Vec<String> =
@@ -134,6 +182,17 @@ mod tests {
         assert!(!Status::parse(&waking).unwrap().is_in_sync());
         let other = IN_SYNC.replace("\"writer\":\"mn1\"", "\"writer\":\"mn2\"");
         assert!(!Status::parse(&other).unwrap().is_in_sync());
+    }
+
+    #[test]
+    fn a_cause_is_found_with_the_service_that_it_names() {
+        let text = r#"{"nodes":[{"name":"mn1","database":{"state":"up"},"services":[
+            {"name":"ui","state":"up","health":"failing","cause":"probe ui-http: late"},
+            {"name":"management","state":"up"}]}]}"#;
+        let status = Status::parse(text).unwrap();
+        assert!(status.cause("mn1", "ui").unwrap().contains("late"));
+        assert_eq!(status.cause("mn1", "management"), None);
+        assert_eq!(status.cause("mn1", "database"), None);
     }
 
     #[test]

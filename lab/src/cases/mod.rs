@@ -19,6 +19,7 @@ mod impaired;
 mod moves;
 mod no_quorum;
 mod partition;
+mod services;
 mod witness_dead;
 
 /// How long a case goes on watching after its last step.
@@ -43,7 +44,7 @@ enum Run {
 }
 
 /// All of them.
-pub const ALL: [Case; 14] = [
+pub const ALL: &[Case] = &[
     harness::CASE,
     bmc::CASE,
     moves::CASE,
@@ -54,6 +55,7 @@ pub const ALL: [Case; 14] = [
     partition::BOTH_WAYS,
     partition::DEAF,
     partition::MUTE,
+    services::CASE,
     impaired::BOTH_WAYS,
     impaired::ONE_WAY,
     witness_dead::CASE,
