@@ -12,6 +12,7 @@ pub mod database;
 mod diag;
 pub mod fence;
 pub mod gate;
+pub mod keepalived;
 mod netlink;
 pub mod notify;
 pub mod run;

@@ -6,12 +6,14 @@
 
 mod address;
 mod announce;
+mod driver;
 mod frame;
 pub mod link;
 pub mod probe;
 mod sockets;
 pub mod stranger;
 
+pub use driver::Driver;
 pub use frame::Mac;
 pub use stranger::{Known, is_used};
 
@@ -53,11 +55,11 @@ pub enum VipError {
 }
 
 impl VipError {
-    fn kernel(doing: &'static str) -> impl Fn(Errno) -> VipError {
+    pub(crate) fn kernel(doing: &'static str) -> impl Fn(Errno) -> VipError {
         move |source| VipError::Kernel { doing, source }
     }
 
-    fn socket(doing: &'static str) -> impl Fn(std::io::Error) -> VipError {
+    pub(crate) fn socket(doing: &'static str) -> impl Fn(std::io::Error) -> VipError {
         move |source| VipError::Socket { doing, source }
     }
 }

@@ -1,0 +1,128 @@
+//! Where the addresses stand on this host, and for how long; and word of every change.
+
+use crate::netlink::{DUMP, Messages, REQUEST, Socket, attribute};
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with, sockopt,
+};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+const GET_ADDRESS: u16 = 22;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_CACHEINFO: u16 = 6;
+/// RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR.
+const GROUPS: u32 = 0x10 | 0x100;
+
+/// An address of this host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    pub(super) index: u32,
+    pub(super) address: IpAddr,
+    pub(super) prefix: u8,
+    /// Its lifetime does not end.
+    pub(super) forever: bool,
+}
+
+/// Every address of this host.
+pub(super) fn all() -> Result<Vec<Place>, Errno> {
+    let mut socket = Socket::route()?;
+    let sequence = socket.next_sequence();
+    let mut out = Messages::default();
+    out.begin(GET_ADDRESS, REQUEST | DUMP, sequence).body(&[0; 8]);
+    let mut all = Vec::new();
+    socket.dump(&out, sequence, |_, payload| all.extend(place(payload)))?;
+    Ok(all)
+}
+
+fn place(payload: &[u8]) -> Option<Place> {
+    let (head, rest) = payload.split_at_checked(8)?;
+    let bytes = attribute(rest, IFA_LOCAL).or(attribute(rest, IFA_ADDRESS))?;
+    let address = match bytes.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
+        16 => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
+        _ => return None,
+    };
+    // ifa_cacheinfo: preferred, then valid, in seconds.
+    let valid = attribute(rest, IFA_CACHEINFO).and_then(|info| info.get(4..8));
+    let forever = valid.is_none_or(|seconds| seconds == u32::MAX.to_ne_bytes());
+    let index = u32::from_ne_bytes(head[4..8].try_into().ok()?);
+    Some(Place { index, address, prefix: head[1], forever })
+}
+
+/// How long the network part of a VIP is on this interface, by the rule of the native driver: a host address where
+/// another address of the interface has it in its subnet, so that source addresses stay as they are.
+pub(super) fn prefix_for(
+    vip: IpAddr,
+    wanted: u8,
+    index: u32,
+    all: &[Place],
+    vips: &[IpAddr],
+) -> u8 {
+    let covers =
+        |place: &&Place| place.index == index && !vips.contains(&place.address) && has(place, vip);
+    match vip {
+        IpAddr::V6(_) => 128,
+        IpAddr::V4(_) if all.iter().any(|place| covers(&place)) => 32,
+        IpAddr::V4(_) => wanted,
+    }
+}
+
+fn has(place: &Place, other: IpAddr) -> bool {
+    match (place.address, other) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            let kept = 32 - u32::from(place.prefix.min(32));
+            (a.to_bits() ^ b.to_bits()).checked_shr(kept).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(_), IpAddr::V6(_) | IpAddr::V4(_)) | (IpAddr::V4(_), IpAddr::V6(_)) => false,
+    }
+}
+
+/// Becomes readable whenever an address of this host changes.
+pub(super) struct Changes(OwnedFd);
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Changes {
+    pub(super) fn open() -> Result<Changes, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        sockopt::set_socket_recv_buffer_size(&fd, 1 << 20)?;
+        bind(&fd, &SocketAddrNetlink::new(0, GROUPS))?;
+        Ok(Changes(fd))
+    }
+
+    /// Forgets what has come: a change only says that it is time to look.
+    pub(super) fn clear(&self) {
+        let mut buffer = [0; 4096];
+        // An overrun is an error too, and says the same: look.
+        while !matches!(recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT), Err(Errno::AGAIN)) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(address: &str, prefix: u8) -> Place {
+        Place { index: 1, address: address.parse().unwrap(), prefix, forever: true }
+    }
+
+    #[test]
+    fn a_vip_within_a_known_subnet_is_a_host_address() {
+        let vip = "10.77.0.100".parse().unwrap();
+        let prefix = |all: &[Place], vips: &[IpAddr]| prefix_for(vip, 24, 1, all, vips);
+        assert_eq!(prefix(&[place("10.77.0.11", 24)], &[vip]), 32);
+        assert_eq!(prefix(&[place("192.0.2.1", 24)], &[vip]), 24);
+        assert_eq!(prefix(&[place("0.0.0.1", 0)], &[vip]), 32);
+        assert_eq!(prefix(&[place("10.77.0.100", 24)], &[vip]), 24, "itself does not count");
+        assert_eq!(prefix_for(vip, 24, 2, &[place("10.77.0.11", 24)], &[vip]), 24);
+        assert_eq!(prefix_for("fd00::1".parse().unwrap(), 64, 1, &[], &[]), 128);
+    }
+}
