@@ -5,7 +5,7 @@
 //! [`worker`], then `steps.rs` (what core can ask, one function each), `facts.rs` (what core is told),
 //! `keep.rs` (what is kept beside the data), then `lineage.rs` and `rejoin.rs` (the way back of a returned node).
 
-mod account;
+pub(crate) mod account;
 pub mod backup;
 mod binlog;
 mod control;
@@ -18,7 +18,7 @@ mod lineage;
 pub mod peer;
 mod rejoin;
 mod settings;
-mod sql;
+pub(crate) mod sql;
 mod steps;
 mod tool;
 pub mod worker;

@@ -1,25 +1,31 @@
-//! What the writer makes for itself once it is writable: the database `regent`, the marker's table, the
-//! replication account. Everything is looked for first, because a statement of definition in a tail makes that tail
+//! What the writer makes for itself once it is writable: the database `regent`, the marker's and the heartbeats'
+//! table, the replication account and the probes'. Everything is looked for first, because a statement of definition in a tail makes that tail
 //! impossible to undo in place.
 
 use crate::database::keep;
 use crate::database::sql::{Client, SqlError};
+use ring::digest::{SHA256, digest};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 /// The replication account; ours alone (D9).
 pub(crate) const USER: &str = "regent_repl";
+/// The probes' account: an ordinary one, so that read-only binds it (D9).
+pub(crate) const PROBE_USER: &str = "regent_probe";
+/// One row for each node and kind of probe.
+pub(crate) const HEARTBEAT: &str = "regent.heartbeat";
+/// Probes have three connections on each node; what hangs must not fill the server.
+const PROBE_CONNECTIONS: u32 = 20;
 /// A statement of definition may wait for the replica.
 const BOUND: Duration = Duration::from_secs(60);
 const QUICK: Duration = Duration::from_secs(2);
 
 /// Makes what is missing; nothing while the server is read-only (D9: our account writes only while D2 allows it).
+/// Replication comes before probes: no probe is worth a follower.
 pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), String> {
     let text = |fault: SqlError| fault.to_string();
-    let look = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema='regent' AND table_name='marker'";
-    let there = client.one(look, QUICK).await.map_err(text)?;
-    if there.scalar() != Some("1") {
+    if !is_table(client, "marker").await.map_err(text)? {
         expect_writable(client).await?;
         make_table(client).await.map_err(text)?;
     }
@@ -34,7 +40,40 @@ pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), St
         );
         client.query(&make, BOUND).await.map_err(text)?;
     }
+    make_for_probes(client, &derived(&password)).await
+}
+
+async fn make_for_probes(client: &mut Client, password: &str) -> Result<(), String> {
+    let text = |fault: SqlError| fault.to_string();
+    if !is_table(client, "heartbeat").await.map_err(text)? {
+        expect_writable(client).await?;
+        let make = format!(
+            "CREATE TABLE IF NOT EXISTS {HEARTBEAT} \
+             (node SMALLINT UNSIGNED NOT NULL, name VARCHAR(16) CHARACTER SET ascii NOT NULL, \
+             token VARCHAR(64) CHARACTER SET ascii NOT NULL, \
+             at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3), \
+             PRIMARY KEY (node, name)) ENGINE=InnoDB"
+        );
+        client.query(&make, BOUND).await.map_err(text)?;
+    }
+    if !signs_in(client, PROBE_USER, password).await.map_err(text)? {
+        expect_writable(client).await?;
+        let make = format!(
+            "CREATE USER IF NOT EXISTS {PROBE_USER}@'%' IDENTIFIED VIA mysql_native_password USING 'invalid' \
+             WITH MAX_USER_CONNECTIONS {PROBE_CONNECTIONS}; \
+             GRANT SELECT, INSERT, UPDATE ON {HEARTBEAT} TO {PROBE_USER}@'%'; \
+             ALTER USER {PROBE_USER}@'%' IDENTIFIED BY '{password}'"
+        );
+        client.query(&make, BOUND).await.map_err(text)?;
+    }
     Ok(())
+}
+
+async fn is_table(client: &mut Client, name: &str) -> Result<bool, SqlError> {
+    let look = format!(
+        "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema='regent' AND table_name='{name}'"
+    );
+    Ok(client.one(&look, QUICK).await?.scalar() == Some("1"))
 }
 
 /// The marker's table (D4).
@@ -47,8 +86,12 @@ pub(crate) async fn make_table(client: &mut Client) -> Result<(), SqlError> {
 
 /// Does the account exist, with this password?
 pub(crate) async fn is_there(client: &mut Client, password: &str) -> Result<bool, SqlError> {
+    signs_in(client, USER, password).await
+}
+
+async fn signs_in(client: &mut Client, user: &str, password: &str) -> Result<bool, SqlError> {
     let look = format!(
-        "SELECT COUNT(*) FROM mysql.global_priv WHERE User='{USER}' AND Host='%' \
+        "SELECT COUNT(*) FROM mysql.global_priv WHERE User='{user}' AND Host='%' \
          AND JSON_VALUE(Priv,'$.authentication_string')=PASSWORD('{password}')"
     );
     Ok(client.one(&look, QUICK).await?.scalar() == Some("1"))
@@ -69,18 +112,34 @@ pub(crate) async fn is_writable(client: &mut Client) -> Result<bool, SqlError> {
 
 /// The account's password: the one kept here, or a new one.
 pub(crate) fn secret(state_dir: &Path) -> io::Result<String> {
-    let path = state_dir.join("replication.secret");
-    match std::fs::read_to_string(&path) {
-        Ok(text) if is_plain(text.trim()) => Ok(text.trim().to_string()),
-        Ok(_) => Err(io::Error::other(format!("{}: not a password of ours", path.display()))),
+    match kept_secret(state_dir) {
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
             let drawn: String =
                 keep::random::<24>()?.iter().map(|byte| format!("{byte:02x}")).collect();
             adopt_secret(state_dir, &drawn)?;
             Ok(drawn)
         }
-        Err(fault) => Err(fault),
+        kept => kept,
     }
+}
+
+/// The probe account's password. It follows from the other one, which every node has, and does not tell it.
+pub(crate) fn probe_password(state_dir: &Path) -> io::Result<String> {
+    kept_secret(state_dir).map(|secret| derived(&secret))
+}
+
+fn derived(secret: &str) -> String {
+    let digest = digest(&SHA256, format!("{PROBE_USER} {secret}").as_bytes());
+    digest.as_ref()[..24].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn kept_secret(state_dir: &Path) -> io::Result<String> {
+    let path = state_dir.join("replication.secret");
+    let text = std::fs::read_to_string(&path)?;
+    if !is_plain(text.trim()) {
+        return Err(io::Error::other(format!("{}: not a password of ours", path.display())));
+    }
+    Ok(text.trim().to_owned())
 }
 
 /// A follower keeps its writer's password, so that it need not change it when it becomes the writer.

@@ -1,16 +1,18 @@
-//! A client of the database's text protocol, over the local Unix socket and nothing else.
+//! A client of the database's text protocol: over the local Unix socket as root, and over whatever a probe brings,
+//! with the password of an ordinary account.
 //!
 //! It promises that no answer is mixed up with another: after a lost or late answer the connection says so for
 //! ever ([`SqlError::Lost`]), because D11 needs to know which server thread may still be at work. It never opens
-//! a TCP connection, never knows a password (root comes in by `unix_socket`), never retries, and does nothing on
+//! a TCP connection, knows no password for root (who comes in by `unix_socket`), never retries, and does nothing on
 //! being dropped but closing its socket. That is why it is written here, in one screen: a general client cleans
 //! up in the background, and brings a hundred packages.
 
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -90,10 +92,16 @@ impl Rows {
 }
 
 /// One connection.
-pub(crate) struct Client {
-    stream: UnixStream,
+pub(crate) struct Client<S = UnixStream> {
+    stream: S,
     sequence: u8,
     lost: bool,
+}
+
+/// Who comes in, by the method `mysql_native_password`; without a password the socket's owner is the proof.
+struct Login<'a> {
+    user: &'a str,
+    password: Option<&'a str>,
 }
 
 impl Client {
@@ -101,11 +109,36 @@ impl Client {
     pub(crate) async fn connect(socket: &Path, bound: Duration) -> Result<Client, SqlError> {
         let connecting = async {
             let stream = UnixStream::connect(socket).await.map_err(SqlError::Absent)?;
-            let mut client = Client { stream, sequence: 0, lost: false };
-            client.greet().await?;
-            Ok(client)
+            Client::sign_in(stream, Login { user: "root", password: None }).await
         };
         timeout(bound, connecting).await.unwrap_or(Err(SqlError::Late(bound)))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Comes in over this stream as an ordinary account.
+    pub(crate) async fn login(
+        stream: S,
+        user: &str,
+        password: &str,
+    ) -> Result<Client<S>, SqlError> {
+        Client::sign_in(stream, Login { user, password: Some(password) }).await
+    }
+
+    async fn sign_in(stream: S, login: Login<'_>) -> Result<Client<S>, SqlError> {
+        let mut client = Client { stream, sequence: 0, lost: false };
+        client.greet(&login).await?;
+        Ok(client)
+    }
+
+    /// Says farewell, so that the server counts and logs no lost connection, and waits until it closes.
+    pub(crate) async fn quit(mut self) {
+        const QUIT: u8 = 1;
+        self.sequence = 0;
+        if self.send(&[QUIT]).await.is_ok() {
+            // Whatever comes is not for anybody.
+            let _ = self.stream.read(&mut [0]).await;
+        }
     }
 
     /// Sends one text of one or more statements and reads every answer, within the bound.
@@ -189,29 +222,44 @@ impl Client {
         }
     }
 
-    async fn greet(&mut self) -> Result<(), SqlError> {
+    async fn greet(&mut self, login: &Login<'_>) -> Result<(), SqlError> {
         let hello = self.receive().await?;
-        let bytes = Bytes(&hello);
-        // The rest of the greeting is for those who have a password.
-        match bytes.peek()? {
-            10 => {}
+        let mut nonce = match Bytes(&hello).peek()? {
+            10 => nonce(&hello)?,
             0xff => return Err(refusal(&hello)),
             _ => return Err(strange("an unknown protocol")),
-        }
+        };
         let mut answer = Vec::new();
         answer.extend_from_slice(&CAPABILITIES.to_le_bytes());
         answer.extend_from_slice(&0x0100_0000u32.to_le_bytes());
         answer.push(CHARSET);
         answer.extend_from_slice(&[0; 23]);
-        answer.extend_from_slice(b"root\0\0mysql_native_password\0");
+        answer.extend_from_slice(login.user.as_bytes());
+        answer.push(0);
+        let proof = login.proof(&nonce);
+        answer.push(proof.len() as u8);
+        answer.extend_from_slice(&proof);
+        answer.extend_from_slice(NATIVE);
+        answer.push(0);
         self.send(&answer).await?;
         loop {
             let packet = self.receive().await?;
             match packet.first() {
                 Some(0x00) => return Ok(()),
                 Some(0xff) => return Err(refusal(&packet)),
-                // Another method is asked for: an empty proof, the socket's owner is the proof.
-                Some(0xfe) => self.send(&[]).await?,
+                // Another method or another nonce.
+                Some(0xfe) => {
+                    let mut parts = packet[1..].splitn(2, |b| *b == 0);
+                    let method = parts.next().unwrap_or_default();
+                    let proof = if method == NATIVE {
+                        nonce = parts.next().unwrap_or_default().to_vec();
+                        nonce.truncate(NONCE);
+                        login.proof(&nonce)
+                    } else {
+                        Vec::new()
+                    };
+                    self.send(&proof).await?;
+                }
                 Some(_) | None => return Err(strange("an unknown way to sign in")),
             }
         }
@@ -241,6 +289,32 @@ impl Client {
         self.stream.read_exact(&mut payload).await.map_err(SqlError::Lost)?;
         Ok(payload)
     }
+}
+
+const NATIVE: &[u8] = b"mysql_native_password";
+const NONCE: usize = 20;
+
+impl Login<'_> {
+    /// SHA1(password) XOR SHA1(nonce, SHA1(SHA1(password))).
+    fn proof(&self, nonce: &[u8]) -> Vec<u8> {
+        let Some(password) = self.password else { return Vec::new() };
+        let sha = |bytes: &[u8]| digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes);
+        let once = sha(password.as_bytes());
+        let twice = sha(once.as_ref());
+        let mask = sha(&[nonce, twice.as_ref()].concat());
+        once.as_ref().iter().zip(mask.as_ref()).map(|(a, b)| a ^ b).collect()
+    }
+}
+
+/// Greeting: protocol, version, thread, 8 bytes of the nonce, 19 bytes about the server, the rest of the nonce.
+fn nonce(hello: &[u8]) -> Result<Vec<u8>, SqlError> {
+    let version = hello.iter().skip(1).position(|b| *b == 0).unwrap_or(hello.len());
+    let mut bytes = Bytes(hello);
+    bytes.skip(1 + version + 1 + 4)?;
+    let mut nonce = bytes.take(8)?.to_vec();
+    bytes.skip(19)?;
+    nonce.extend_from_slice(bytes.take(NONCE - 8)?);
+    Ok(nonce)
 }
 
 fn refusal(packet: &[u8]) -> SqlError {

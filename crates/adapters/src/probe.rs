@@ -1,0 +1,32 @@
+//! Probes: everything that is looked at all the time, in a child process of the one binary (`regent prober`), so
+//! that nothing that hangs is near the lease.
+//!
+//! It promises that a probe that hangs delays no other, that a hang is seen as a failure, and that only changes are
+//! told. It judges by [`regent_core::health::Judge`] and decides nothing. How to read it: [`kind`] (what can be
+//! looked at), [`line`] (what is said to and by the process), [`worker`] (the process), then `watch.rs` (one
+//! probe's life), `eye.rs` (one look) and the kinds.
+//!
+//! ```text
+//!  agent ──set, role, forget──► worker ──orders──► a task for each probe: wait, look, judge
+//!        ◄──changes, pulse───────────────────────────┘ │        │
+//!                                  what may block: threads,  sockets: the one runtime
+//!                                  one in flight per probe
+//! ```
+
+pub(crate) mod connect;
+mod exec;
+mod eye;
+mod gateway;
+mod host;
+mod http;
+pub mod kind;
+pub mod line;
+mod link;
+mod sql;
+mod threads;
+mod tls;
+mod watch;
+pub mod worker;
+
+pub use kind::{Accounts, Disk, Endpoint, File, Host, Http, Invalid, Kind, Least, Probe, Share};
+pub use kind::{Sql, Url};

@@ -1,0 +1,177 @@
+//! Connections: to an address or a name, opened with as few system calls as will do.
+//!
+//! On this host a connection is there, or refused, when the call returns; only what takes longer is waited for. It
+//! ends with a reset, so that a thousand probes leave no sockets waiting (TIME_WAIT) behind.
+
+use crate::probe::eye::Seen;
+use crate::probe::kind::{Endpoint, Host};
+use crate::probe::threads::{Flight, Late, Threads};
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::time::timeout_at;
+
+/// A name is looked up again after this long; meanwhile, and while that fails, what is known is used.
+const NAME_MAX: Duration = Duration::from_secs(30);
+
+/// Where something is.
+pub(crate) struct Place {
+    /// As it was written.
+    pub(crate) endpoint: Endpoint,
+    known: Vec<SocketAddr>,
+    /// When the name was looked up; none for an address.
+    looked_up: Option<Instant>,
+    flight: Flight<io::Result<Vec<SocketAddr>>>,
+}
+
+impl Place {
+    /// Nothing is looked up yet.
+    pub(crate) fn new(endpoint: Endpoint) -> Place {
+        let known = match &endpoint.host {
+            Host::Address(address) => vec![SocketAddr::new(*address, endpoint.port)],
+            Host::Name(_) => Vec::new(),
+        };
+        Place { endpoint, known, looked_up: None, flight: Flight::new() }
+    }
+
+    /// Its addresses.
+    async fn find(&mut self, threads: &Threads, deadline: Instant) -> Result<(), Seen> {
+        let Host::Name(name) = &self.endpoint.host else { return Ok(()) };
+        if self.looked_up.is_some_and(|at| at.elapsed() < NAME_MAX) {
+            return Ok(());
+        }
+        let question = (name.clone(), self.endpoint.port);
+        let launch = |sender: tokio::sync::oneshot::Sender<_>| {
+            threads.run(move || {
+                let found = question.to_socket_addrs().map(Iterator::collect);
+                // If nobody waits, the probe is gone.
+                let _ = sender.send(found);
+            });
+        };
+        // What is known is good enough not to wait for.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let bound = if self.known.is_empty() { left } else { Duration::ZERO };
+        match self.flight.take(bound, launch).await {
+            Ok(Ok(found)) => {
+                self.known = found;
+                self.looked_up = Some(Instant::now());
+                Ok(())
+            }
+            _ if !self.known.is_empty() => Ok(()),
+            Ok(Err(error)) => Err(Seen::Unknown(format!("the name {name} is not found: {error}"))),
+            Err(Late::NoAnswer | Late::Slow | Late::Broken) => {
+                Err(Seen::Unknown(format!("the name {name} was not found in time")))
+            }
+        }
+    }
+}
+
+/// A connection, ready or soon to be.
+pub(crate) struct Opened {
+    socket: Socket,
+    /// It stands.
+    pub(crate) is_ready: bool,
+}
+
+impl Opened {
+    /// Sends what fits, without waiting.
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.send(bytes)
+    }
+
+    /// Waits until it stands.
+    pub(crate) async fn stream(self) -> io::Result<TcpStream> {
+        let stream = TcpStream::from_std(self.socket.into())?;
+        if !self.is_ready {
+            stream.writable().await?;
+            if let Some(error) = stream.take_error()? {
+                return Err(error);
+            }
+        }
+        Ok(stream)
+    }
+}
+
+/// Opens a connection as far as it goes without waiting.
+fn open(address: SocketAddr) -> io::Result<Opened> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    let to = SockAddr::from(address);
+    let in_progress = |error: &io::Error| error.raw_os_error() == Some(libc::EINPROGRESS);
+    match socket.connect(&to) {
+        Ok(()) => Ok(Opened { socket, is_ready: true }),
+        // The answer of this host is there already; asking again brings it.
+        Err(error) if in_progress(&error) => match socket.connect(&to) {
+            Ok(()) => Ok(Opened { socket, is_ready: true }),
+            Err(error) if error.raw_os_error() == Some(libc::EALREADY) => {
+                Ok(Opened { socket, is_ready: false })
+            }
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// Can somebody be connected to?
+pub(crate) async fn look(place: &mut Place, threads: &Threads, bound: Duration) -> Seen {
+    let deadline = Instant::now() + bound;
+    let connected = connect(place, threads, deadline, bound, |opened| async {
+        if opened.is_ready { Ok(()) } else { opened.stream().await.map(|_| ()) }
+    });
+    match connected.await {
+        Ok(()) => Seen::Well,
+        Err(seen) => seen,
+    }
+}
+
+/// Connects to the first of the place's addresses that takes it, and does something with the connection until it
+/// stands; all until the deadline.
+pub(crate) async fn connect<T, F: Future<Output = io::Result<T>>>(
+    place: &mut Place,
+    threads: &Threads,
+    deadline: Instant,
+    bound: Duration,
+    ready: impl Fn(Opened) -> F,
+) -> Result<T, Seen> {
+    place.find(threads, deadline).await?;
+    let mut failed = None;
+    for address in &place.known {
+        let error = match open(*address) {
+            Ok(opened) => match timeout_at(deadline.into(), ready(opened)).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    let bound = bound.as_millis();
+                    let why = format!("no connection to {} within {bound} ms", place.endpoint);
+                    return Err(Seen::Unwell(why));
+                }
+            },
+            Err(error) => error,
+        };
+        failed = failed.or(Some(error));
+    }
+    match failed {
+        Some(error) => Err(words(&place.endpoint, &error)),
+        None => Err(Seen::Unknown(format!("{} has no address", place.endpoint.host))),
+    }
+}
+
+/// Why there is no connection. What this process lacks says nothing about the other side.
+fn words(endpoint: &Endpoint, error: &io::Error) -> Seen {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => Seen::Unwell(format!("connection refused by {endpoint}")),
+        Some(libc::ECONNRESET) => Seen::Unwell(format!("connection reset by {endpoint}")),
+        Some(libc::EHOSTUNREACH | libc::ENETUNREACH) => {
+            Seen::Unwell(format!("no route to {endpoint}"))
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            Seen::Unwell(format!("this host's own packet filter refuses {endpoint}"))
+        }
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL) => {
+            Seen::Unknown(format!("no socket for {endpoint}: {error}"))
+        }
+        Some(_) | None => Seen::Unwell(format!("no connection to {endpoint}: {error}")),
+    }
+}

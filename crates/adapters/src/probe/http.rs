@@ -1,0 +1,282 @@
+//! HTTP and HTTPS: one request on a connection of its own, and as much of the answer as decides.
+//!
+//! A connection is never kept for the next look: a service that no longer accepts any would go unseen.
+
+use crate::probe::connect::{self, Opened, Place};
+use crate::probe::eye::Seen;
+use crate::probe::kind::Http;
+use crate::probe::threads::{Late, Threads};
+use crate::probe::tls::TlsEye;
+use std::io;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout_at;
+
+/// Of an answer no more is read than this.
+const ANSWER_MAX: usize = 64 << 10;
+/// Room for one reading.
+const PART: usize = 1024;
+
+/// Asks, again and again.
+pub(crate) struct HttpEye {
+    http: Http,
+    place: Place,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    tls: Option<TlsEye>,
+}
+
+impl HttpEye {
+    /// For this request.
+    pub(crate) fn new(http: Http) -> HttpEye {
+        let endpoint = &http.url.endpoint;
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {endpoint}\r\nUser-Agent: regent-prober\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+            http.url.path
+        );
+        HttpEye {
+            place: Place::new(endpoint.clone()),
+            request: request.into_bytes(),
+            answer: Vec::new(),
+            tls: http.url.secure.then(|| TlsEye::new(endpoint, http.ca.clone())),
+            http,
+        }
+    }
+
+    /// What will go wrong, as of the last look.
+    pub(crate) fn warning(&self) -> Option<&str> {
+        self.tls.as_ref()?.warning()
+    }
+
+    /// Asks once.
+    pub(crate) async fn look(&mut self, threads: &Threads, bound: Duration) -> Seen {
+        let deadline = Instant::now() + bound;
+        let request = self.request.as_slice();
+        let plain = self.tls.is_none();
+        let ready = |opened: Opened| async move {
+            let sent = if plain && opened.is_ready { send_now(&opened, request)? } else { 0 };
+            Ok((opened.stream().await?, sent))
+        };
+        let connected = connect::connect(&mut self.place, threads, deadline, bound, ready).await;
+        let (stream, sent) = match connected {
+            Ok(connected) => connected,
+            Err(seen) => return seen,
+        };
+        let asking = async {
+            match &mut self.tls {
+                None => ask(stream, &request[sent..], &mut self.answer, &self.http).await,
+                Some(tls) => {
+                    let stream = tls.connect(stream, threads, bound).await?;
+                    Box::pin(ask(stream, request, &mut self.answer, &self.http)).await
+                }
+            }
+        };
+        match timeout_at(deadline.into(), asking).await {
+            Ok(Ok(seen) | Err(seen)) => seen,
+            Err(_) => Seen::late(Late::NoAnswer, bound),
+        }
+    }
+}
+
+/// As much as fits without waiting.
+fn send_now(opened: &Opened, request: &[u8]) -> io::Result<usize> {
+    match opened.send(request) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        sent => sent,
+    }
+}
+
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    request: &[u8],
+    answer: &mut Vec<u8>,
+    http: &Http,
+) -> Result<Seen, Seen> {
+    let broke = |error: io::Error| Seen::Unwell(format!("the connection broke: {error}"));
+    answer.clear();
+    if !request.is_empty() {
+        stream.write_all(request).await.map_err(broke)?;
+        stream.flush().await.map_err(broke)?;
+    }
+    loop {
+        answer.reserve(PART);
+        let end = match stream.read_buf(answer).await {
+            Ok(count) => count == 0,
+            // A server that ends without a word of TLS has said all it had to say.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
+            Err(error) => return Err(broke(error)),
+        };
+        if let Some(seen) = judge(answer, end, http) {
+            return Ok(seen);
+        }
+    }
+}
+
+/// What this much of an answer means; none if more is needed.
+fn judge(answer: &[u8], is_end: bool, http: &Http) -> Option<Seen> {
+    let unwell = |why: String| Some(Seen::Unwell(why));
+    let start = &answer[..answer.len().min(5)];
+    if !b"HTTP/".starts_with(start) {
+        return unwell("the answer is not HTTP".into());
+    }
+    let Some(end) = find(answer, b"\r\n\r\n") else {
+        return match (is_end, answer.len()) {
+            (true, 0) => unwell("the connection was closed without an answer".into()),
+            (true, _) => unwell("the answer broke off in its head".into()),
+            (false, ANSWER_MAX..) => unwell("the answer's head has no end".into()),
+            (false, _) => None,
+        };
+    };
+    let (head, rest) = (&answer[..end], &answer[end + 4..]);
+    let Some(status) = status(head) else { return unwell("the answer has no status".into()) };
+    if (100..200).contains(&status) && status != 101 {
+        // Only a foreword (RFC 9110 15.2).
+        return judge(rest, is_end, http);
+    }
+    match http.status {
+        Some(expected) if status != expected => {
+            return unwell(format!("status {status}, expected {expected}"));
+        }
+        None if !(200..400).contains(&status) => {
+            return unwell(format!("status {status}, expected 2xx or 3xx"));
+        }
+        Some(_) | None => {}
+    }
+    let Some(text) = &http.body else { return Some(Seen::Well) };
+    let (body, is_whole) = body(head, rest);
+    if find(&body, text.as_bytes()).is_some() {
+        return Some(Seen::Well);
+    }
+    match is_whole || is_end {
+        true => unwell(format!("the body lacks {text}")),
+        false if answer.len() >= ANSWER_MAX => {
+            unwell(format!("the first 64 KiB of the body lack {text}"))
+        }
+        false => None,
+    }
+}
+
+fn status(head: &[u8]) -> Option<u16> {
+    let line = head.split(|b| *b == b'\r').next()?;
+    let status = line.split(|b| *b == b' ').nth(1)?;
+    std::str::from_utf8(status).ok()?.parse().ok().filter(|status| (100..600).contains(status))
+}
+
+fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    head.split(|b| *b == b'\n').find_map(|line| {
+        let colon = line.iter().position(|b| *b == b':')?;
+        line[..colon].eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
+    })
+}
+
+/// The body as far as it is here, and whether that is all of it.
+fn body<'a>(head: &[u8], rest: &'a [u8]) -> (std::borrow::Cow<'a, [u8]>, bool) {
+    if header(head, "transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case(b"chunked")) {
+        let (bytes, is_whole) = joined(rest);
+        return (bytes.into(), is_whole);
+    }
+    let length = header(head, "content-length").and_then(|v| std::str::from_utf8(v).ok());
+    match length.and_then(|length| length.parse::<usize>().ok()) {
+        Some(length) if rest.len() >= length => (rest[..length].into(), true),
+        Some(_) | None => (rest.into(), false),
+    }
+}
+
+/// Chunks put together (RFC 9112 7.1), and whether the last one is here.
+fn joined(mut rest: &[u8]) -> (Vec<u8>, bool) {
+    let mut bytes = Vec::new();
+    while let Some(end) = find(rest, b"\r\n") {
+        let size = rest[..end].split(|b| *b == b';').next().unwrap_or_default();
+        let size = std::str::from_utf8(size).ok().map(str::trim);
+        let Some(size) = size.and_then(|size| usize::from_str_radix(size, 16).ok()) else {
+            // Not what it claims to be: nothing more can be understood.
+            return (bytes, true);
+        };
+        if size == 0 {
+            return (bytes, true);
+        }
+        let chunk = &rest[end + 2..];
+        bytes.extend_from_slice(&chunk[..size.min(chunk.len())]);
+        let Some(next) = size.checked_add(2).and_then(|next| chunk.get(next..)) else { break };
+        rest = next;
+    }
+    (bytes, false)
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    if what.is_empty() {
+        return Some(0);
+    }
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(status: Option<u16>, body: Option<&str>) -> Http {
+        let url = "http://127.0.0.1:80/".parse().unwrap();
+        Http { url, status, body: body.map(str::to_owned), ca: None }
+    }
+
+    /// Judged after every byte: the first conclusion must be the last one's.
+    fn judged(answer: &str, http: &Http) -> Seen {
+        let bytes = answer.as_bytes();
+        let early = (0..=bytes.len()).find_map(|n| judge(&bytes[..n], false, http));
+        let last = judge(bytes, true, http).expect("a conclusion at the end");
+        assert_eq!(early.unwrap_or(last.clone()), last, "{answer}");
+        last
+    }
+
+    fn unwell(why: &str) -> Seen {
+        Seen::Unwell(why.to_owned())
+    }
+
+    #[test]
+    fn a_status_passes_or_is_named() {
+        let any = http(None, None);
+        assert_eq!(judged("HTTP/1.1 200 OK\r\n\r\n", &any), Seen::Well);
+        assert_eq!(judged("HTTP/1.0 302 Found\r\nLocation: /x\r\n\r\n", &any), Seen::Well);
+        let why = "status 503, expected 2xx or 3xx";
+        assert_eq!(judged("HTTP/1.1 503 Busy\r\n\r\n", &any), unwell(why));
+        let exact = http(Some(204), None);
+        assert_eq!(judged("HTTP/1.1 204 No\r\n\r\n", &exact), Seen::Well);
+        assert_eq!(judged("HTTP/1.1 200 OK\r\n\r\n", &exact), unwell("status 200, expected 204"));
+        let foreword = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+        assert_eq!(judged(foreword, &any), Seen::Well);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_named() {
+        let any = http(None, None);
+        assert_eq!(judged("", &any), unwell("the connection was closed without an answer"));
+        assert_eq!(judged("SSH-2.0-x\r\n", &any), unwell("the answer is not HTTP"));
+        assert_eq!(judged("HTTP/1.1 2", &any), unwell("the answer broke off in its head"));
+        assert_eq!(judged("HTTP/1.1 abc\r\n\r\n", &any), unwell("the answer has no status"));
+        let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(ANSWER_MAX));
+        assert_eq!(
+            judge(endless.as_bytes(), false, &any),
+            Some(unwell("the answer's head has no end"))
+        );
+    }
+
+    #[test]
+    fn a_body_is_looked_into_however_it_comes() {
+        let ok = http(None, Some("\"ok\":true"));
+        let lacks = unwell("the body lacks \"ok\":true");
+        let length = "HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n";
+        assert_eq!(judged(&format!("{length}{{\"ok\":true}}"), &ok), Seen::Well);
+        assert_eq!(judged(&format!("{length}{{\"ok\":fals}}"), &ok), lacks);
+        let plain = "HTTP/1.1 200 OK\r\n\r\n";
+        assert_eq!(judged(&format!("{plain}{{\"ok\":true}}"), &ok), Seen::Well);
+        assert_eq!(judged(&format!("{plain}{{}}"), &ok), lacks);
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n";
+        let split = "5;x=y\r\n{\"ok\"\r\n6\r\n:true}\r\n0\r\n\r\n";
+        assert_eq!(judged(&format!("{chunked}{split}"), &ok), Seen::Well);
+        assert_eq!(judged(&format!("{chunked}2\r\n{{}}\r\n0\r\n\r\n"), &ok), lacks);
+        assert_eq!(judged(&format!("{chunked}zz\r\n"), &ok), lacks);
+        let long = format!("{plain}{}", "x".repeat(ANSWER_MAX));
+        let why = "the first 64 KiB of the body lack \"ok\":true";
+        assert_eq!(judge(long.as_bytes(), false, &ok), Some(unwell(why)));
+    }
+}

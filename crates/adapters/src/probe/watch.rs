@@ -1,0 +1,210 @@
+//! One probe's life: wait, look, judge, tell. It never overlaps itself, and nothing it waits for is another's.
+
+use crate::probe::eye::{Eye, Seen};
+use crate::probe::kind::Probe;
+use crate::probe::line::FromProber;
+use crate::probe::threads::Threads;
+use regent_core::health::{Counts, Health, Judge};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+
+/// While it keeps failing, or stays unknown, another why is told no more often than this.
+const WHY_EVERY: Duration = Duration::from_secs(5);
+/// A warning is told again after this long.
+const WARN_EVERY: Duration = Duration::from_secs(3600);
+
+/// What the agent wants of one probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Orders {
+    /// It counts in the present role; without a role it does not, unless in every one.
+    pub(crate) counts: bool,
+    /// Grows each time that what it looks at is started anew.
+    pub(crate) starts: u64,
+}
+
+/// What all probes share.
+pub(crate) struct Common {
+    pub(crate) out: mpsc::Sender<FromProber>,
+    pub(crate) threads: Threads,
+    /// Observations since the pulse before.
+    pub(crate) ran: Cell<u64>,
+    /// By how much the latest of them started late.
+    pub(crate) late: Cell<Duration>,
+}
+
+/// What the agent was told last.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// It was told something other than unknown.
+    pub(crate) is_known: Cell<bool>,
+    /// A warning stands.
+    pub(crate) warns: Cell<bool>,
+}
+
+/// A probe that runs.
+pub(crate) struct Watch {
+    probe: Probe,
+    eye: Eye,
+    common: Rc<Common>,
+    told: Rc<Told>,
+    judge: Judge,
+    why: String,
+    /// When `why` was told.
+    why_at: Instant,
+    /// The start of the last observation that agreed with what is known; none before the first.
+    agreed: Option<Instant>,
+    warning: Option<(String, Instant)>,
+}
+
+impl Watch {
+    /// Knows nothing yet.
+    pub(crate) fn new(probe: Probe, eye: Eye, common: Rc<Common>, told: Rc<Told>) -> Watch {
+        Watch {
+            judge: Judge::new(probe.rise, probe.fall),
+            eye,
+            common,
+            told,
+            why: String::new(),
+            why_at: Instant::now(),
+            agreed: None,
+            warning: None,
+            probe,
+        }
+    }
+
+    /// Runs until the orders end. The first look comes after `phase`, so that the starts of all are spread.
+    pub(crate) async fn run(mut self, mut orders: watch::Receiver<Orders>, phase: Duration) {
+        let interval = Duration::from_millis(self.probe.interval_ms.max(1));
+        let bound = Duration::from_millis(self.probe.timeout_ms.max(1));
+        let mut known = *orders.borrow_and_update();
+        loop {
+            if !known.counts {
+                self.conclude(idle(self.probe.counts).to_owned()).await;
+                self.over().await;
+                if orders.changed().await.is_err() {
+                    return;
+                }
+                known = *orders.borrow_and_update();
+                continue;
+            }
+            let mut next = Instant::now() + phase;
+            while known.counts {
+                let look = async {
+                    sleep_until(next.into()).await;
+                    let start = Instant::now();
+                    self.common.late.set(self.common.late.get().max(start - next));
+                    (start, self.eye.look(&self.common.threads, bound).await)
+                };
+                let (start, seen) = tokio::select! {
+                    biased;
+                    changed = orders.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        // What was under way looked at what was there before.
+                        let before = std::mem::replace(&mut known, *orders.borrow_and_update());
+                        if before.starts != known.starts {
+                            self.conclude("it was started anew".into()).await;
+                            next = Instant::now();
+                        }
+                        continue;
+                    }
+                    seen = look => seen,
+                };
+                self.common.ran.set(self.common.ran.get() + 1);
+                self.take(start, seen).await;
+                self.warn().await;
+                next = (next + interval).max(Instant::now());
+            }
+        }
+    }
+
+    async fn take(&mut self, start: Instant, seen: Seen) {
+        let agreed = *self.agreed.get_or_insert(start);
+        let (passed, why) = match seen {
+            Seen::Well => (true, String::new()),
+            Seen::Unwell(why) => (false, why),
+            Seen::Unknown(why) => {
+                let is_due = start.duration_since(self.why_at) >= WHY_EVERY;
+                if self.judge.health() != Health::Unknown || self.why.is_empty() || is_due {
+                    self.conclude(why).await;
+                } else {
+                    self.judge.forget();
+                }
+                return;
+            }
+        };
+        if let Some(health) = self.judge.take(passed) {
+            self.tell(health, why, start, agreed).await;
+            self.agreed = Some(start);
+            return;
+        }
+        let agrees = match self.judge.health() {
+            Health::Passing => passed,
+            Health::Failing => !passed,
+            Health::Unknown => false,
+        };
+        if agrees {
+            self.agreed = Some(start);
+            if why != self.why && self.why_at.elapsed() >= WHY_EVERY {
+                self.tell(self.judge.health(), why, start, agreed).await;
+            }
+        }
+    }
+
+    /// Nothing is known, and why.
+    async fn conclude(&mut self, why: String) {
+        let was_known = self.judge.health() != Health::Unknown;
+        self.judge.forget();
+        self.agreed = None;
+        if was_known || why != self.why {
+            let now = Instant::now();
+            self.tell(Health::Unknown, why, now, now).await;
+        }
+    }
+
+    async fn tell(&mut self, health: Health, why: String, now: Instant, since: Instant) {
+        self.why.clone_from(&why);
+        self.why_at = now;
+        self.told.is_known.set(health != Health::Unknown);
+        let streak_ms = since.elapsed().as_millis() as u64;
+        self.say(FromProber::Health { id: self.probe.id, health, why, streak_ms }).await;
+    }
+
+    async fn warn(&mut self) {
+        let Some(text) = self.eye.warning() else { return self.over().await };
+        let is_told = self
+            .warning
+            .as_ref()
+            .is_some_and(|(told, at)| told == text && at.elapsed() < WARN_EVERY);
+        if !is_told {
+            let text = text.to_owned();
+            self.warning = Some((text.clone(), Instant::now()));
+            self.told.warns.set(true);
+            self.say(FromProber::Warning { id: self.probe.id, text }).await;
+        }
+    }
+
+    async fn over(&mut self) {
+        if self.warning.take().is_some() {
+            self.told.warns.set(false);
+            self.say(FromProber::Warned { id: self.probe.id }).await;
+        }
+    }
+
+    async fn say(&self, line: FromProber) {
+        // If nobody reads, the agent is gone, and so are we in a moment.
+        let _ = self.common.out.send(line).await;
+    }
+}
+
+fn idle(counts: Counts) -> &'static str {
+    match counts {
+        Counts::Always => "it waits for its orders",
+        Counts::Active => "it counts on the active node only",
+        Counts::Standby => "it counts on a standby only",
+    }
+}
