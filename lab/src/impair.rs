@@ -79,6 +79,8 @@ impl Impairment {
                 .flatten()
                 .collect();
         ensure!(!lanes.is_empty(), "neither direction is to be impaired");
+        let pair = &impairment.pair;
+        ensure!(!impairment.dir.exists(), "{pair} is impaired already; heal it first");
         let made = impairment.make(lab, lanes, seed);
         if made.is_err() {
             impairment.remove();
@@ -123,7 +125,6 @@ impl Impairment {
     }
 
     fn make(&self, lab: &Lab, lanes: Vec<Lane>, seed: u64) -> Result<()> {
-        ensure!(!self.dir.exists(), "{} is impaired already; heal it first", self.pair);
         fs::create_dir_all(&self.dir)?;
         let device = self.plug_in(lab)?;
         let rules = self.rules(&lanes);
