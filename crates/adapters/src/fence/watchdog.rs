@@ -226,3 +226,123 @@ impl System {
 fn kernel(doing: &'static str, device: &Path) -> impl FnOnce(Errno) -> WatchdogError {
     move |source| WatchdogError::Kernel { doing, device: device.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{PipeReader, Read};
+    use std::time::{Duration, Instant};
+
+    /// A watchdog whose device is a FIFO: what is written to it can be read again.
+    fn piped(has_no_way_out: Option<bool>) -> (Watchdog, PipeReader) {
+        let (read, write) = std::io::pipe().unwrap();
+        let facts = Facts {
+            identity: "pipe".to_owned(),
+            timeout: Span::millis(10_000),
+            has_no_way_out,
+            outlives_us: true,
+        };
+        let device = PathBuf::from("/dev/watchdog");
+        (Watchdog { fd: write.into(), device, facts, fed_by_ioctl: false }, read)
+    }
+
+    fn all(mut from: PipeReader) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn only_a_disarm_on_purpose_writes_the_magic_letter() {
+        let (watchdog, device) = piped(Some(false));
+        watchdog.feed().unwrap();
+        watchdog.feed().unwrap();
+        drop(watchdog);
+        assert_eq!(all(device), b"\0\0");
+        let (watchdog, device) = piped(None);
+        watchdog.feed().unwrap();
+        assert!(matches!(watchdog.disarm(), Disarmed::Stopped));
+        assert_eq!(all(device), b"\0V");
+    }
+
+    #[test]
+    fn one_without_a_way_out_is_kept_and_fed_on() {
+        let (watchdog, device) = piped(Some(true));
+        let Disarmed::StillRunning(watchdog, why) = watchdog.disarm() else { panic!() };
+        assert!(why.contains("nowayout"), "{why}");
+        watchdog.feed().unwrap();
+        drop(watchdog);
+        assert_eq!(all(device), b"\0");
+    }
+
+    #[test]
+    fn a_device_that_is_gone_cannot_be_fed_and_says_so() {
+        let (watchdog, device) = piped(None);
+        drop(device);
+        let error = watchdog.feed().unwrap_err().to_string();
+        assert!(error.starts_with("feed /dev/watchdog"), "{error}");
+        assert!(matches!(watchdog.disarm(), Disarmed::StillRunning(_, _)));
+    }
+
+    #[test]
+    fn what_is_no_watchdog_is_refused_and_nothing_is_written_to_it() {
+        let arm = |path: &Path| Watchdog::arm(path, Span::millis(10_000)).unwrap_err();
+        let error = arm(Path::new("/dev/no-watchdog"));
+        assert!(matches!(error, WatchdogError::Absent(_)), "{error}");
+        assert!(error.to_string().contains("softdog"), "{error}");
+        let plain = std::env::temp_dir().join(format!("watchdog-{}", std::process::id()));
+        std::fs::write(&plain, "as it was").unwrap();
+        assert!(matches!(arm(&plain), WatchdogError::NotOne(_)));
+        assert_eq!(std::fs::read(&plain).unwrap(), b"as it was");
+        std::fs::remove_file(&plain).unwrap();
+        let error = arm(Path::new("/dev/null"));
+        assert!(matches!(error, WatchdogError::NotOne(_)), "{error}");
+    }
+
+    /// Needs a device that may be armed for good, so only one that is named is taken.
+    #[test]
+    fn a_real_device_is_armed_fed_and_disarmed() {
+        let Some(device) = std::env::var_os("REGENT_TEST_WATCHDOG").map(PathBuf::from) else {
+            eprintln!(
+                "SKIPPED a_real_device_is_armed_fed_and_disarmed: name a watchdog that may be \
+                 armed in REGENT_TEST_WATCHDOG"
+            );
+            return;
+        };
+        let system = System::of(&device).unwrap();
+        let state = || std::fs::read_to_string(system.directory.join("state")).unwrap();
+        assert_eq!(state(), "inactive\n");
+        let error = Watchdog::arm(&device, Span(u64::MAX)).unwrap_err();
+        println!("{error}");
+        assert_eq!(state(), "inactive\n", "it was opened for a time-out that it cannot have");
+        let watchdog = Watchdog::arm(&device, Span::millis(29_500)).unwrap();
+        println!("{:?}", watchdog.facts());
+        assert_eq!(watchdog.facts().timeout, Span::millis(30_000));
+        assert_eq!(state(), "active\n");
+        let second = Watchdog::arm(&device, Span::millis(30_000)).unwrap_err();
+        assert!(matches!(second, WatchdogError::InUse(_)), "{second}");
+        std::thread::sleep(Duration::from_millis(2100));
+        let left = || system.value("timeleft").unwrap();
+        assert!(left() <= 28, "{} s left", left());
+        let started = Instant::now();
+        for _ in 0..1000 {
+            watchdog.feed().unwrap();
+        }
+        println!("fed in {} ns", started.elapsed().as_nanos() / 1000);
+        assert!(left() >= 29, "{} s left after it was fed", left());
+        let outlives = watchdog.facts().outlives_us;
+        drop(watchdog);
+        if outlives {
+            assert_eq!(state(), "active\n", "dropping it stopped it");
+        }
+        let watchdog = Watchdog::arm(&device, Span::millis(30_000)).unwrap();
+        match watchdog.disarm() {
+            Disarmed::Stopped => assert_eq!(state(), "inactive\n"),
+            Disarmed::StillRunning(watchdog, why) => {
+                println!("{why}");
+                assert_eq!(watchdog.facts().has_no_way_out, Some(true));
+                assert_eq!(state(), "active\n");
+            }
+        }
+    }
+}
