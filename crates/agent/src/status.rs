@@ -217,6 +217,7 @@ fn role(role: Role) -> api::Role {
         Role::Isolated => api::Role::Isolated,
         Role::Failed => api::Role::Failed,
         Role::Maintenance => api::Role::Maintenance,
+        Role::Stopped => api::Role::Stopped,
     }
 }
 

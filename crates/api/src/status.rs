@@ -109,6 +109,8 @@ pub enum Role {
     Failed,
     /// No candidate, by an operator's word.
     Maintenance,
+    /// The whole cluster is stopped, by an operator's word.
+    Stopped,
     /// Votes and runs no resources.
     Witness,
     /// Never heard, or too long ago.
@@ -126,6 +128,7 @@ impl Role {
             Role::Isolated => "isolated",
             Role::Failed => "failed",
             Role::Maintenance => "maintenance",
+            Role::Stopped => "stopped",
             Role::Witness => "witness",
             Role::Unknown => "unknown",
         }

@@ -187,7 +187,11 @@ fn colour(node: &NodeStatus) -> Style {
     match node.role {
         Role::Active => green(),
         Role::Standby | Role::Witness => Style::new(),
-        Role::Activating | Role::Deactivating | Role::Maintenance | Role::Unknown => yellow(),
+        Role::Activating
+        | Role::Deactivating
+        | Role::Maintenance
+        | Role::Stopped
+        | Role::Unknown => yellow(),
         Role::Isolated | Role::Failed => red(),
     }
 }

@@ -22,6 +22,8 @@ pub enum Role {
     Failed,
     /// No candidate, by an operator's word.
     Maintenance,
+    /// The whole cluster is stopped, by an operator's word: nothing runs, and nothing is started.
+    Stopped,
 }
 
 impl fmt::Display for Role {
@@ -34,6 +36,7 @@ impl fmt::Display for Role {
             Role::Isolated => "isolated",
             Role::Failed => "failed",
             Role::Maintenance => "maintenance",
+            Role::Stopped => "stopped",
         })
     }
 }

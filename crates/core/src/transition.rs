@@ -20,7 +20,7 @@ const fn edge(id: &'static str, from: Role, to: Role, when: &'static str) -> Tra
     Transition { id, from, to, when }
 }
 
-use Role::{Activating, Active, Deactivating, Failed, Isolated, Maintenance, Standby};
+use Role::{Activating, Active, Deactivating, Failed, Isolated, Maintenance, Standby, Stopped};
 
 /// Every legal edge.
 pub const TRANSITIONS: &[Transition] = &[
@@ -100,6 +100,34 @@ pub const TRANSITIONS: &[Transition] = &[
     edge("T34", Isolated, Maintenance, "the register answers again, the maintenance goes on"),
     edge("T35", Maintenance, Failed, "the database is down"),
     edge("T36", Failed, Maintenance, "an operator took the node out"),
+    edge(
+        "T37",
+        Deactivating,
+        Maintenance,
+        "the lease was released by a node that is in maintenance",
+    ),
+    edge("T38", Activating, Maintenance, "another node succeeded, and this one is in maintenance"),
+    edge("T39", Active, Maintenance, "another node succeeded, and this one is in maintenance"),
+    edge(
+        "T40",
+        Maintenance,
+        Activating,
+        "the lease names this node: it was released to before it was taken out",
+    ),
+    edge("T41", Standby, Stopped, "an operator stops the cluster"),
+    edge("T42", Activating, Stopped, "an operator stops the cluster"),
+    edge("T43", Active, Stopped, "an operator stops the cluster"),
+    edge("T44", Deactivating, Stopped, "an operator stops the cluster"),
+    edge("T45", Isolated, Stopped, "an operator stops the cluster"),
+    edge("T46", Failed, Stopped, "an operator stops the cluster"),
+    edge("T47", Maintenance, Stopped, "an operator stops the cluster"),
+    edge("T48", Stopped, Standby, "an operator starts the cluster"),
+    edge("T49", Stopped, Activating, "an operator starts the cluster"),
+    edge("T50", Stopped, Active, "an operator starts the cluster"),
+    edge("T51", Stopped, Deactivating, "an operator starts the cluster"),
+    edge("T52", Stopped, Isolated, "an operator starts the cluster"),
+    edge("T53", Stopped, Failed, "an operator starts the cluster"),
+    edge("T54", Stopped, Maintenance, "an operator starts the cluster"),
 ];
 
 /// The edge between two roles, if it is legal.
@@ -119,5 +147,6 @@ pub fn promise(role: Role) -> &'static str {
         }
         Failed => "its database is down or not the recorded copy; acknowledges nothing",
         Maintenance => "no candidate, by an operator's word",
+        Stopped => "runs nothing and starts nothing; the gate is closed, or is being closed",
     }
 }

@@ -4,7 +4,7 @@ use regent_core::role::Role;
 use regent_core::transition::{TRANSITIONS, find, promise};
 use std::fmt::Write as _;
 
-const ROLES: [Role; 7] = [
+const ROLES: [Role; 8] = [
     Role::Standby,
     Role::Activating,
     Role::Active,
@@ -12,6 +12,7 @@ const ROLES: [Role; 7] = [
     Role::Isolated,
     Role::Failed,
     Role::Maintenance,
+    Role::Stopped,
 ];
 
 #[test]

@@ -6,16 +6,18 @@
 //! Clock and gate commands are carried out inline and answered at once; all others are handed on. Between any two
 //! steps the thread may stall: inputs queue, clocks go on, tickets end.
 
+use crate::health;
 use crate::host::{MEMBERS, NAMES};
 use crate::worker::Worker;
 use crate::world::{Event, World};
 use regent_core::command::{
-    Action, AddressStep, Command, Fenced, Outcome, PortAnswer, RunRecord, ServiceStep, SwapOutcome,
+    Action, AddressStep, Command, Outcome, PortAnswer, RunRecord, ServiceStep, SwapOutcome,
 };
+use regent_core::health::{Judge, Subject};
 use regent_core::id::{CommandId, NodeId, RunId, Version};
 use regent_core::invariant::Violation;
 use regent_core::node::{Identity, Input, Node};
-use regent_core::observe::{Report, UnitState};
+use regent_core::observe::{Report, ServiceId, UnitState};
 use regent_core::role::Role;
 use regent_core::spec::Spec;
 use regent_core::state::State;
@@ -78,6 +80,8 @@ pub struct Agent {
     pub stalled: u64,
     /// The newest word on its role.
     pub role: Role,
+    /// The prober's judges, as in the spec.
+    pub judges: Vec<Judge>,
     inbox: VecDeque<Input>,
     /// The step that is due: an older one is void.
     turn: u64,
@@ -121,6 +125,7 @@ impl World {
             worker: Worker::default(),
             stalled: 0,
             role: Role::Standby,
+            judges: health::judges(&self.spec.probes),
             inbox: VecDeque::new(),
             turn: 0,
             idle: true,
@@ -130,6 +135,7 @@ impl World {
         // systemd is asked over its bus, and answers when it answers.
         let after = self.rng.range(1_000_000, 60_000_000);
         self.after(after, Event::Units { host, run });
+        self.begin_probes(host, run);
         self.schedule_step(host, 0);
     }
 
@@ -142,7 +148,7 @@ impl World {
         self.input(host, Input::DatabaseUnit(database));
         for service in 0..self.hosts[host].services.len() {
             let state = self.service_state(host, service);
-            let service = regent_core::observe::ServiceId(service as u16);
+            let service = ServiceId(service as u16);
             self.input(host, Input::ServiceUnit { service, state });
         }
     }
@@ -314,10 +320,8 @@ impl World {
                 let after = self.rng.range(20_000_000, 80_000_000);
                 self.after(after, Event::Probe { host, run, id, node });
             }
-            Action::Fence { .. } => {
-                let why = "this host has no fence".into();
-                let run = self.session(host);
-                self.outcome(host, run, id, Outcome::Fence(Fenced::Unknown(why)));
+            Action::Fence { node } => {
+                self.fence(host, id, node);
             }
             Action::Send(report) => self.send_report(host, &report),
             Action::Tell(event) => {
@@ -429,8 +433,10 @@ impl World {
     }
 
     fn tell_service(&mut self, host: usize, service: usize) {
+        self.hosts[host].hung[service] = false;
+        self.forget_probes(host, Subject::Service(ServiceId(service as u16)));
         let (run, state) = (self.session(host), self.service_state(host, service));
-        let service = regent_core::observe::ServiceId(service as u16);
+        let service = ServiceId(service as u16);
         let after = self.rng.range(1_000_000, 8_000_000);
         let input = Input::ServiceUnit { service, state };
         self.after(after, Event::Inbox { host, run, input });

@@ -3,6 +3,7 @@
 use crate::clock::Rates;
 use crate::database::Files;
 use crate::gate::Gate;
+use crate::health::Wish;
 use crate::host::{HOSTS, MEMBERS, NAMES, WITNESS};
 use crate::net::{CLIENTS, PLACES};
 use crate::rng::Rng;
@@ -83,6 +84,14 @@ pub enum Fault {
     CopyData(usize),
     /// The data directory is put back to that copy, its server killed.
     Restore(usize),
+    /// A service hangs until it is killed.
+    HangService(usize, usize),
+    /// The database's clients do not get through for so long; its replica does.
+    BlockDatabase(usize, u64),
+    /// A foreign host answers for the VIP for so long.
+    StrangerStays(u64),
+    /// An operator asks for something else than a move.
+    Ask(Wish),
     /// An operator asks for a move to another node, wherever the holder is.
     Switchover(Option<usize>),
 }
@@ -115,7 +124,7 @@ impl Plan {
     }
 }
 
-const KINDS: u64 = 24;
+const KINDS: u64 = 28;
 
 fn length(rng: &mut Rng) -> u64 {
     match rng.below(4) {
@@ -241,7 +250,13 @@ fn draw_fault(kind: u64, whom: Option<usize>, at: u64, rng: &mut Rng, out: &mut 
                 !clients.iter().any(|(from, to)| *fault == Fault::Cut(*from, *to))
             });
         }
+        23 => out.push((at, Fault::HangService(member, rng.below(2) as usize))),
+        24 => out.push((at, Fault::BlockDatabase(member, long))),
+        25 | 26 => draw_wish(member, at, long, rng, out),
         _ => {
+            if rng.chance(100_000) {
+                out.push((at, Fault::StrangerStays(long)));
+            }
             // A restore is rare, and of a copy that is a little older.
             if rng.chance(250_000) {
                 out.push((at, Fault::CopyData(member)));
@@ -251,6 +266,25 @@ fn draw_fault(kind: u64, whom: Option<usize>, at: u64, rng: &mut Rng, out: &mut 
                 out.push((at + rng.below(400 * MS), Fault::KillAgent(member)));
             }
         }
+    }
+}
+
+/// What operators ask for: most of it ends by itself, a stop is followed by a start.
+fn draw_wish(host: usize, at: u64, long: u64, rng: &mut Rng, out: &mut Vec<(u64, Fault)>) {
+    let ttls = [300, 500, 700, 1_000, 1_400];
+    match rng.below(6) {
+        0 => out.push((at, Fault::Ask(Wish::Maintenance(host, long)))),
+        1 => {
+            out.push((at, Fault::Ask(Wish::Maintenance(host, 4 * long))));
+            out.push((at + long, Fault::Ask(Wish::Lift(host))));
+        }
+        2 => out.push((at, Fault::Ask(Wish::Pause(long)))),
+        3 => {
+            out.push((at, Fault::Ask(Wish::Stop)));
+            out.push((at + long, Fault::Ask(Wish::Start)));
+        }
+        4 => out.push((at, Fault::Ask(Wish::Fence(host)))),
+        5.. => out.push((at, Fault::Ask(Wish::Ttl(rng.pick(&ttls) * MS)))),
     }
 }
 
@@ -323,6 +357,10 @@ impl World {
                 }
             }
             Fault::Restore(host) => self.restore(host),
+            Fault::HangService(host, service) => self.hang_service(host, service),
+            Fault::BlockDatabase(host, length) => self.hosts[host].blocked = self.now + length,
+            Fault::StrangerStays(left) => self.strange(left),
+            Fault::Ask(wish) => self.ask(wish),
             Fault::Switchover(to) => self.ask_switchover(to),
         }
     }
@@ -358,6 +396,14 @@ impl World {
             Fault::LoseVoter(host) => (*host, String::from("the voter's disk is lost")),
             Fault::CopyData(host) => (*host, String::from("a copy of the data is put aside")),
             Fault::Restore(host) => (*host, String::from("the data are put back to that copy")),
+            Fault::HangService(host, service) => (*host, format!("service {service} hangs")),
+            Fault::BlockDatabase(host, l) => {
+                (*host, format!("the database's port is blocked for {} ms", l / MS))
+            }
+            Fault::StrangerStays(l) => {
+                (CLIENTS, format!("a stranger answers for the VIP for {} ms", l / MS))
+            }
+            Fault::Ask(wish) => (CLIENTS, format!("an operator asks: {wish:?}")),
             Fault::Switchover(to) => {
                 let to = to.map_or("the other", |to| NAMES[to]);
                 (CLIENTS, format!("an operator asks for a switchover to {to}"))
@@ -497,6 +543,7 @@ impl World {
         (self.chaos.stall_ppm, self.chaos.hot_ppm) = (0, 0);
         self.chaos.over = true;
         self.chaos.copies = [None, None];
+        self.end_wishes();
         let now = self.now;
         for host in HOSTS {
             self.go_on(host);

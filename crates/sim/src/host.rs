@@ -46,6 +46,10 @@ pub struct Host {
     pub starting: bool,
     /// Its services: the start, if it is up.
     pub services: Vec<Option<u64>>,
+    /// Those that are up and hang.
+    pub hung: Vec<bool>,
+    /// The database's clients are not let through until then.
+    pub blocked: u64,
     /// Starts of services so far.
     pub service_starts: u64,
     /// The agent, while it runs.
@@ -77,6 +81,8 @@ impl Host {
             database: Database::default(),
             starting: false,
             services: vec![Some(1); services],
+            hung: vec![false; services],
+            blocked: 0,
             service_starts: 1,
             agent: None,
             seat,

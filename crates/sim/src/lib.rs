@@ -15,6 +15,7 @@ pub mod clock;
 pub mod database;
 pub mod fault;
 pub mod gate;
+pub mod health;
 pub mod host;
 pub mod log;
 pub mod net;

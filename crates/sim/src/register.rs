@@ -334,6 +334,12 @@ impl World {
                 return;
             };
             let Some((id, asked)) = seat.current.take() else { continue };
+            if let Answer::View(value) = &answer {
+                // The agent hands on what a read found, known or not: it says that a majority answers.
+                let after = self.rng.range(5_000, 50_000);
+                let run = self.session(host);
+                self.after(after, Event::Inbox { host, run, input: to_view(value.clone()) });
+            }
             let outcome = to_outcome(answer, asked);
             self.answer_seat(host, id, outcome);
         }

@@ -12,7 +12,9 @@
 //! `kill agent|database|management|ui HOST`,
 //! `stall agent|database|register HOST for TIME`, `pause HOST for TIME`, `cut HOST from LIST`, `cut HOST to LIST`
 //! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
-//! `switchover [to HOST]`, `fail applier HOST`,
+//! `switchover [to HOST]`, `fail applier HOST`, `hang management|ui HOST`, `block database HOST for TIME`,
+//! `stranger for TIME`, `maintenance HOST for TIME`, `maintenance HOST off`, `suspend cluster for TIME` (a pause),
+//! `stop cluster`, `start cluster`, `fence HOST`, `ttl TIME`,
 //! `flush gate HOST`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all;
 //! without it every
 //! length is its middle one); each but the waits may
@@ -20,6 +22,7 @@
 
 use crate::agent::core;
 use crate::fault::Fault;
+use crate::health::Wish;
 use crate::host::NAMES;
 use crate::log::{Line, Log};
 use crate::rng::Rng;
@@ -177,6 +180,21 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
         ["lose", "voter", host] => one(Fault::LoseVoter(parse_host(host)?)),
         ["copy", "data", host] => one(Fault::CopyData(parse_host(host)?)),
         ["restore", "data", host] => one(Fault::Restore(parse_host(host)?)),
+        ["hang", "management", host] => one(Fault::HangService(parse_host(host)?, 0)),
+        ["hang", "ui", host] => one(Fault::HangService(parse_host(host)?, 1)),
+        ["block", "database", host, "for", t] => {
+            one(Fault::BlockDatabase(parse_host(host)?, parse_time(t)?))
+        }
+        ["stranger", "for", t] => one(Fault::StrangerStays(parse_time(t)?)),
+        ["maintenance", host, "for", t] => {
+            one(Fault::Ask(Wish::Maintenance(parse_host(host)?, parse_time(t)?)))
+        }
+        ["maintenance", host, "off"] => one(Fault::Ask(Wish::Lift(parse_host(host)?))),
+        ["suspend", "cluster", "for", t] => one(Fault::Ask(Wish::Pause(parse_time(t)?))),
+        ["stop", "cluster"] => one(Fault::Ask(Wish::Stop)),
+        ["start", "cluster"] => one(Fault::Ask(Wish::Start)),
+        ["fence", host] => one(Fault::Ask(Wish::Fence(parse_host(host)?))),
+        ["ttl", t] => one(Fault::Ask(Wish::Ttl(parse_time(t)?))),
         ["cut", host, "from", list] => links(host, list, true, Fault::Cut),
         ["cut", host, "to", list] => links(host, list, false, Fault::Cut),
         ["mend", host, "from", list] => links(host, list, true, Fault::Mend),

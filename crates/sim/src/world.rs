@@ -13,11 +13,12 @@ use crate::replication::Connection;
 use crate::rng::Rng;
 use crate::truth::Truth;
 use crate::worker::Part;
-use regent_core::command::AddressStep;
+use regent_core::command::{AddressStep, Fenced};
+use regent_core::health::{Counts, ProbeSpec, Subject, Weight};
 use regent_core::id::{AttemptId, ClusterId, CommandId, Epoch, Incarnation, NodeId};
 use regent_core::invariant::{self, Cluster, DatabaseView, NodeView, Removal, Violation};
 use regent_core::node::Input;
-use regent_core::observe::Report;
+use regent_core::observe::{Report, ServiceId};
 use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
 use regent_core::state::{
     Data, DataCopy, FORMAT, Intent, Lease, Member, MemberRole, Phase, State, Sync, Timing,
@@ -59,6 +60,10 @@ pub enum Event {
     ClientAnswer { write: u64, good: bool, host: usize },
     ClientPatience { client: usize, write: u64 },
     Stray,
+    Observe { host: usize, run: u64, probe: usize },
+    Observed { host: usize, run: u64, probe: usize, passed: bool },
+    Fenced { host: usize, run: u64, id: CommandId, outcome: Fenced },
+    Restart { host: usize },
     Fault(Fault),
 }
 
@@ -163,13 +168,28 @@ fn first_state(cluster: ClusterId, writer: Incarnation) -> State {
     }
 }
 
+fn probe(name: &str, subject: Subject) -> ProbeSpec {
+    ProbeSpec {
+        name: name.into(),
+        subject,
+        weight: Weight::Vital,
+        counts: Counts::Always,
+        rise: 2,
+        fall: 3,
+    }
+}
+
 /// What every node's file says.
 pub fn default_spec() -> Spec {
     Spec {
         nodes: vec![(NodeId(1), "a".into()), (NodeId(2), "b".into())],
         services: vec![ServiceSpec::vital("management"), ServiceSpec::vital("ui")],
-        probes: Vec::new(),
-        policy: Policy::default(),
+        probes: vec![
+            probe("management-http", Subject::Service(ServiceId(0))),
+            probe("ui-http", Subject::Service(ServiceId(1))),
+            probe("database-sql", Subject::Database),
+        ],
+        policy: Policy { fence_silent: false, ..Policy::default() },
         pace: Pace::default(),
         #[cfg(feature = "planted")]
         planted: None,
@@ -321,6 +341,9 @@ impl World {
             | Event::Cell { to: host, .. }
             | Event::Stored { host, .. }
             | Event::Report { to: host, .. }
+            | Event::Observe { host, .. }
+            | Event::Observed { host, .. }
+            | Event::Fenced { host, .. }
             | Event::Sql { host, .. }
             | Event::SqlReply { host, .. }
             | Event::Part { host, .. }
@@ -336,6 +359,7 @@ impl World {
             | Event::ClientAnswer { .. }
             | Event::ClientPatience { .. }
             | Event::Stray
+            | Event::Restart { .. }
             | Event::Fault(_) => return None,
         };
         if let Some(until) = self.hosts[host].paused {
@@ -405,6 +429,12 @@ impl World {
             Event::ClientAnswer { write, good, host } => self.client_answer(write, good, host),
             Event::ClientPatience { client, write } => self.client_patience(client, write),
             Event::Stray => self.stray_write(),
+            Event::Observe { host, run, probe } => self.observe(host, run, probe),
+            Event::Observed { host, run, probe, passed } => {
+                self.observed(host, run, probe, passed);
+            }
+            Event::Fenced { host, run, id, outcome } => self.fenced(host, run, id, outcome),
+            Event::Restart { host } => self.restart_cluster(host),
             Event::Fault(fault) => self.strike(&fault),
         }
     }
@@ -592,6 +622,10 @@ fn kind(event: &Event) -> u64 {
         Event::ClientAnswer { write, .. } => 2500 + (write << 16),
         Event::ClientPatience { write, .. } => 2600 + (write << 16),
         Event::Stray => 2700,
+        Event::Observe { host, probe, .. } => 2900 + ((*probe as u64) << 16) + *host as u64,
+        Event::Observed { host, probe, .. } => 3000 + ((*probe as u64) << 16) + *host as u64,
+        Event::Fenced { host, .. } => 3100 + *host as u64,
+        Event::Restart { host } => 3200 + *host as u64,
         Event::Fault(_) => 2800,
     }
 }

@@ -263,6 +263,7 @@ impl Node {
     /// The operator's word for where this node is.
     pub fn role(&self, now: Time) -> Role {
         match &self.view {
+            Some(_) if self.is_stopped() && self.mute.is_none() => Role::Stopped,
             Some(view) if self.holds() => self.holder_role(&view.state),
             Some(_) | None => self.standby_role(now),
         }
