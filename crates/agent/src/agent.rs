@@ -9,8 +9,10 @@
 //! The change from one to the other is a new life ([`Ending::Again`]): the process executes itself, so that
 //! nothing of an agent without a cluster lingers in one that has one.
 
+mod operating;
 mod quiet;
 mod speaking;
+mod timeline;
 
 use crate::config::Settings;
 use crate::config::settings::Member;
@@ -421,6 +423,7 @@ async fn serve_as_node(
     let Common { transport, incoming, register, bridge, heard, events, .. } = common;
 
     let record = RunRecord { runs, high: Version(high), lock_held: true, gate: slots };
+    let configuration = 0;
     let identity = CoreIdentity {
         cluster,
         node: me.id,
@@ -428,7 +431,7 @@ async fn serve_as_node(
         run: born.run,
         seed: born.seed.rotate_left(17),
         link: None,
-        configuration: 0,
+        configuration,
     };
     let now = clock::now();
     let mut journal = Journal::start(&life.place.journal());
@@ -464,6 +467,8 @@ async fn serve_as_node(
 
     let speaking = Arc::new(Speaking {
         settings: life.settings.clone(),
+        spec: life.settings.spec(),
+        configuration,
         me: me.id,
         attempt: AttemptId { node: me.id, boot: born.boot, run: born.run, n: 0 },
         admissions: AtomicU64::new(1 << 40),
@@ -473,12 +478,14 @@ async fn serve_as_node(
         events,
         bridge: Arc::clone(&bridge),
         register: Arc::clone(&register),
+        host: Arc::clone(&host),
+        transport,
     });
     let answerer: Answerer = {
         let speaking = Arc::clone(&speaking);
-        Arc::new(move |ask, _| {
+        Arc::new(move |ask, progress| {
             let speaking = Arc::clone(&speaking);
-            Box::pin(async move { speaking.reply(ask).await.into() })
+            Box::pin(async move { speaking.reply(ask, progress).await.into() })
         })
     };
     let socket = life.place.socket();

@@ -82,7 +82,14 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// Runs until the lease thread ends.
     pub fn run(self, commands: &Receiver<Command>) {
+        let mut serving = None;
         for command in commands {
+            if let Action::Send(report) = &command.action
+                && serving != Some(report.serving)
+            {
+                serving = Some(report.serving);
+                self.host.serving(report.serving);
+            }
             self.carry(command);
         }
     }
@@ -104,7 +111,7 @@ impl Dispatcher {
             Action::Database(step) => self.host.database(id, step),
             Action::Service { service, step } => self.host.service(id, service, step),
             Action::ProbePeer { node } => self.host.probe(id, node),
-            Action::Fence { node } => self.host.fence(id, node),
+            Action::Fence { node } => self.host.fence(id, node, command.epoch),
             Action::Send(report) => match serde_json::to_vec(&Word::Report(report)) {
                 Ok(body) => self.transport.send_to_all(Lane::Report, &body),
                 Err(error) => crate::log::warning(&format!("failed to write a report: {error}")),

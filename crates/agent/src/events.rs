@@ -57,8 +57,15 @@ impl Events {
             Severity::Warning => log::warning(&line),
             Severity::Alarm => log::alarm(&line),
         }
-        let entry =
-            Entry { at_ms: Moment::now(), epoch, code: code.into(), severity, text: text.into() };
+        let entry = Entry {
+            at_ms: Moment::now(),
+            epoch,
+            code: code.into(),
+            severity,
+            text: text.into(),
+            node: None,
+            away_ms: away(text),
+        };
         let mut inner = self.inner.lock().expect("nothing panics while it holds this");
         if STANDING.contains(&code) {
             inner.alarm = Some(text.into());
@@ -108,6 +115,13 @@ impl Inner {
     }
 }
 
+/// The outage that an event measures: "away for 123 ms".
+fn away(text: &str) -> Option<u64> {
+    let (_, after) = text.split_once("away for ")?;
+    let (number, _) = after.split_once(" ms")?;
+    number.parse().ok()
+}
+
 fn previous(path: &Path) -> PathBuf {
     path.with_extension("previous.jsonl")
 }
@@ -140,6 +154,16 @@ mod tests {
             .unwrap();
         let epochs: Vec<u64> = Events::open(&path).last(3).iter().map(|e| e.epoch).collect();
         assert_eq!(epochs, [2, 3, 4]);
+    }
+
+    #[test]
+    fn an_event_that_measures_an_outage_carries_the_figure() {
+        let dir = Scratch::new("events-away");
+        let events = Events::open(&dir.path().join("events.jsonl"));
+        events.write(Severity::Info, 3, "role.active", "active: away for 312 ms as seen from here");
+        events.write(Severity::Info, 3, "role.active", "active: gate enabled");
+        let away: Vec<Option<u64>> = events.last(9).iter().map(|e| e.away_ms).collect();
+        assert_eq!(away, [Some(312), None]);
     }
 
     #[test]

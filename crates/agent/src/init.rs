@@ -71,6 +71,7 @@ impl Founding {
                 Err(why) => Answer::Refused(why),
             },
             Question::Database(_) => Answer::Refused("there is no cluster yet".into()),
+            Question::Events { .. } => Answer::Refused("it is asked elsewhere".into()),
         }
     }
 
@@ -125,7 +126,7 @@ impl Founding {
                     if (cluster, voter) == (plan.cluster, seat.voter) => {}
                 Ok(Answer::Belongs { cluster, .. }) => return Err(taken(&name, cluster)),
                 Ok(Answer::Refused(why)) => return Err(refused(&name, &why)),
-                Ok(Answer::Voter(_) | Answer::Database(_)) => {
+                Ok(Answer::Voter(_) | Answer::Database(_) | Answer::Events(_)) => {
                     return Err(refused(&name, "its answer is not understood"));
                 }
                 Err(why) => return Err(unreachable(&name, &why)),
@@ -182,7 +183,7 @@ impl Founding {
                     Some(_) | None => return Err(taken(&member.name, cluster)),
                 },
                 Ok(Answer::Refused(why)) => return Err(refused(&member.name, &why)),
-                Ok(Answer::Installed | Answer::Database(_)) => {
+                Ok(Answer::Installed | Answer::Database(_) | Answer::Events(_)) => {
                     return Err(refused(&member.name, "its answer is not understood"));
                 }
                 Err(why) => return Err(unreachable(&member.name, &why)),

@@ -4,6 +4,7 @@ use crate::host::Host;
 use crate::serve::{self, Answerer};
 use crate::transport::{Incoming, Purpose, Transport, frame};
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
+use regent_api::history::Entry;
 use regent_core::id::{ClusterId, Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -28,6 +29,11 @@ pub enum Question {
     Install(Box<Plan>),
     /// To the database's worker.
     Database(PeerRequest),
+    /// What happened on your node?
+    Events {
+        /// At most this many of the last events.
+        last: usize,
+    },
 }
 
 /// An answer.
@@ -47,6 +53,8 @@ pub enum Answer {
     Installed,
     /// From the database's worker.
     Database(PeerAnswer),
+    /// These events, oldest first.
+    Events(Vec<Entry>),
     /// No, and why.
     Refused(String),
 }

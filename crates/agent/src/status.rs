@@ -3,12 +3,17 @@
 use crate::config::Settings;
 use regent_api::VERSION;
 use regent_api::status as api;
+use regent_core::health::{Counts, Health, ProbeId, Subject, Weight};
 use regent_core::id::{NodeId, Version};
 use regent_core::node::NodeStatus;
-use regent_core::observe::{DatabaseFacts, DatabaseReport, ServiceReport, Thread, UnitState};
+use regent_core::observe::{
+    Ailment, DatabaseFacts, DatabaseReport, ServiceReport, Thread, UnitState,
+};
 use regent_core::role::Role;
+use regent_core::spec::Spec;
 use regent_core::state::{Phase, State};
-use std::collections::HashMap;
+use regent_core::time::Span;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -39,6 +44,10 @@ pub struct Frame<'a> {
     pub me: NodeId,
     /// Signs of life.
     pub heard: &'a Heard,
+    /// What core knows of the configuration.
+    pub spec: &'a Spec,
+    /// The digest of this node's configuration; 0 if it is not known.
+    pub configuration: u64,
 }
 
 impl Frame<'_> {
@@ -68,8 +77,13 @@ impl Frame<'_> {
         status
     }
 
-    /// A node with a core.
-    pub fn of_node(&self, core: &NodeStatus, alarm: Option<String>) -> api::Status {
+    /// A node with a core; `warnings` are what its probes warn of although they pass.
+    pub fn of_node(
+        &self,
+        core: &NodeStatus,
+        alarm: Option<String>,
+        warnings: &BTreeMap<ProbeId, String>,
+    ) -> api::Status {
         let state = core.view.as_ref().map(|(_, state)| state);
         let mut status = self.of_state(state);
         status.alarm = alarm;
@@ -97,7 +111,59 @@ impl Frame<'_> {
             };
             status.nodes.push(node);
         }
+        status.pause_left_ms = core.pause_left.map(Span::as_millis);
+        status.stopped = core.stopped;
+        status.stranger = core.stranger.map(mac);
+        for (node, left) in &core.maintenance_left {
+            let name = self.settings.name(*node);
+            if let Some(node) = status.nodes.iter_mut().find(|n| n.name == name) {
+                node.maintenance_left_ms = Some(left.as_millis());
+            }
+        }
+        status.probes = self.probes(core, warnings);
         status
+    }
+
+    fn probes(&self, core: &NodeStatus, warnings: &BTreeMap<ProbeId, String>) -> Vec<api::Probe> {
+        let known = self.spec.probes.iter().zip(&core.probes);
+        known
+            .map(|(spec, probe)| api::Probe {
+                name: spec.name.clone(),
+                of: self.subject(spec.subject),
+                weight: weight(spec.weight),
+                counts: match spec.counts {
+                    Counts::Always => "always",
+                    Counts::Active => "active",
+                    Counts::Standby => "standby",
+                }
+                .into(),
+                health: health(probe.health),
+                since_ms: probe.since.as_millis(),
+                why: probe.why.clone(),
+                warning: warnings.get(&probe.probe).cloned(),
+            })
+            .collect()
+    }
+
+    fn subject(&self, subject: Subject) -> String {
+        match subject {
+            Subject::Database => "database".into(),
+            Subject::Host => "host".into(),
+            Subject::Service(id) => {
+                let service = self.spec.services.get(usize::from(id.0));
+                service.map_or_else(|| id.0.to_string(), |service| service.name.clone())
+            }
+        }
+    }
+
+    fn ailments(&self, ailments: &[Ailment]) -> Vec<api::Ailment> {
+        let told = |ailment: &Ailment| api::Ailment {
+            probe: ailment.probe.clone(),
+            of: self.subject(ailment.subject),
+            weight: weight(ailment.weight),
+            why: ailment.why.clone(),
+        };
+        ailments.iter().map(told).collect()
     }
 
     /// What the register says.
@@ -131,6 +197,11 @@ impl Frame<'_> {
             nodes: Vec::new(),
             blocked: None,
             alarm: None,
+            pause_left_ms: None,
+            stopped: state.is_some_and(|s| s.intent.stopped.is_some()),
+            stranger: None,
+            probes: Vec::new(),
+            measured: Vec::new(),
         }
     }
 
@@ -144,6 +215,9 @@ impl Frame<'_> {
             age_ms: Some(0),
             database: Some(core.database.as_ref().map_or_else(down, facts)),
             services: self.services(&core.services),
+            ailments: self.ailments(&core.ailments),
+            maintenance_left_ms: None,
+            configuration: digest(self.configuration),
         }
     }
 
@@ -158,6 +232,9 @@ impl Frame<'_> {
             age_ms: age.map(|a| a.as_millis() as u64),
             database: Some(report.database.as_ref().map_or_else(down, reported)),
             services: self.services(&report.services),
+            ailments: self.ailments(&report.ailments),
+            maintenance_left_ms: None,
+            configuration: digest(report.configuration),
         }
     }
 
@@ -174,6 +251,9 @@ impl Frame<'_> {
             age_ms: age.map(|a| a.as_millis() as u64),
             database: None,
             services: Vec::new(),
+            ailments: Vec::new(),
+            maintenance_left_ms: None,
+            configuration: None,
         }
     }
 
@@ -187,7 +267,10 @@ impl Frame<'_> {
         node.database = node.database.take().map(|_| unknown());
         for service in &mut node.services {
             service.state = api::Up::Unknown;
+            service.health = api::Health::Unknown;
+            service.cause.clear();
         }
+        node.ailments.clear();
     }
 
     fn is_fresh(&self, age: Option<Duration>) -> bool {
@@ -196,15 +279,46 @@ impl Frame<'_> {
 
     fn services(&self, reports: &[ServiceReport]) -> Vec<api::Service> {
         let all = self.settings.services.iter().enumerate();
-        all.map(|(i, service)| api::Service {
-            name: service.name.clone(),
-            state: match reports.get(i).map(|report| report.unit) {
-                Some(UnitState::Up { .. }) => api::Up::Up,
-                Some(UnitState::Down) => api::Up::Down,
-                Some(UnitState::Unknown) | None => api::Up::Unknown,
-            },
+        all.map(|(i, service)| {
+            let report = reports.get(i);
+            api::Service {
+                name: service.name.clone(),
+                state: match report.map(|report| report.unit) {
+                    Some(UnitState::Up { .. }) => api::Up::Up,
+                    Some(UnitState::Down) => api::Up::Down,
+                    Some(UnitState::Unknown) | None => api::Up::Unknown,
+                },
+                health: report.map_or(api::Health::Unknown, |report| health(report.health)),
+                cause: report.map(|report| report.cause.clone()).unwrap_or_default(),
+                given_up: report.is_some_and(|report| report.given_up),
+            }
         })
         .collect()
+    }
+}
+
+/// A link address as people write it.
+pub fn mac([a, b, c, d, e, f]: [u8; 6]) -> String {
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+/// No digest is known where it is zero.
+fn digest(configuration: u64) -> Option<String> {
+    (configuration != 0).then(|| format!("{configuration:016x}"))
+}
+
+fn health(health: Health) -> api::Health {
+    match health {
+        Health::Unknown => api::Health::Unknown,
+        Health::Passing => api::Health::Passing,
+        Health::Failing => api::Health::Failing,
+    }
+}
+
+fn weight(weight: Weight) -> api::Weight {
+    match weight {
+        Weight::Degraded => api::Weight::Degraded,
+        Weight::Vital => api::Weight::Vital,
     }
 }
 

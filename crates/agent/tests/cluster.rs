@@ -11,15 +11,17 @@ use regent_agent::host::{Host, Later, Opened};
 use regent_agent::place::Place;
 use regent_agent::transport::{Pace, Stream, Transport};
 use regent_agent::{ca, config, tls};
-use regent_api::call::{Ask, Call, RefusalKind, Reply};
+use regent_api::call::{Ask, Call, FenceTested, RefusalKind, Reply};
 use regent_api::frame;
 use regent_api::status::{Role, Status};
 use regent_core::command::{
-    AddressStep, DatabaseStep, GateStep, Outcome, PortAnswer, ServiceStep, StepResult,
+    AddressStep, DatabaseStep, Fenced, GateStep, Outcome, PortAnswer, ServiceStep, StepResult,
 };
-use regent_core::id::{CommandId, Incarnation, NodeId};
+use regent_core::health::ProbeId;
+use regent_core::id::{CommandId, Epoch, Incarnation, NodeId};
 use regent_core::node::Input;
 use regent_core::observe::{DatabaseFacts, Position, ServiceId, Thread, UnitState};
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -131,9 +133,30 @@ impl Host for ToyHost {
         self.done(id);
     }
 
-    fn fence(&self, id: CommandId, _: NodeId) {
-        let outcome = Outcome::Failed("this host has no fence".into());
+    fn fence(&self, id: CommandId, node: NodeId, _: Epoch) {
+        let outcome = Outcome::Fence(Fenced::Confirmed(format!("{node} is a toy, and off")));
         self.say(Input::Outcome { id, outcome });
+    }
+
+    fn fence_bound(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn test_fences(&self, node: Option<NodeId>, _: Epoch) -> Later<Vec<FenceTested>> {
+        let tested = node.map(|node| FenceTested {
+            node: node.to_string(),
+            device: "toy".into(),
+            works: true,
+            answer: "on".into(),
+            took_ms: 0,
+        });
+        Box::pin(async move { tested.into_iter().collect() })
+    }
+
+    fn serving(&self, _: bool) {}
+
+    fn warnings(&self) -> BTreeMap<ProbeId, String> {
+        BTreeMap::new()
     }
 
     fn probe(&self, id: CommandId, _: NodeId) {
@@ -333,6 +356,97 @@ fn a_cluster_is_founded_renews_and_outlives_a_restart() {
     }
 }
 
+fn expect_done(reply: Option<Reply>, part: &str) {
+    match reply {
+        Some(Reply::Done(text)) => assert!(text.contains(part), "{text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn expect_refused(reply: Option<Reply>, kind: RefusalKind, part: &str) {
+    match reply {
+        Some(Reply::Refused(refusal)) => {
+            assert_eq!(refusal.kind, kind, "{refusal:?}");
+            let text = format!("{}; {}", refusal.reason, refusal.remedy);
+            assert!(text.contains(part), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_operators_ask_for_is_done_or_refused_with_a_remedy() {
+    let lab = Lab::new("operators");
+    let [mn1, mn2, w1] = ["mn1", "mn2", "w1"].map(|name| lab.start(name));
+    let maintenance =
+        |node: Option<&str>, for_ms| Ask::Maintenance { node: node.map(String::from), for_ms };
+    for running in [&mn1, &mn2, &w1] {
+        running.expect("it listens", |s| !s.initialised);
+    }
+    let before = mn1.ask(Ask::Pause { for_ms: Some(60_000) });
+    expect_refused(before, RefusalKind::NotInitialised, "regent init");
+    assert!(matches!(mn1.ask(Ask::Init), Some(Reply::Done(_))));
+    mn1.expect("mn1 serves", |s| node(s, "mn1").role == Role::Active);
+    mn2.expect("mn2 stands by", |s| node(s, "mn2").role == Role::Standby);
+    w1.expect("the witness votes", |s| s.initialised);
+
+    expect_done(mn2.ask(maintenance(None, Some(60_000))), "mn2 is in maintenance for 60 s");
+    let there = mn1.expect("everybody sees it", |s| {
+        node(s, "mn2").maintenance_left_ms.is_some_and(|left| left > 50_000 && left <= 60_000)
+    });
+    assert_eq!(there.pause_left_ms, None);
+    expect_done(mn1.ask(maintenance(Some("mn2"), None)), "no more");
+    mn2.expect("it is over", |s| node(s, "mn2").maintenance_left_ms.is_none());
+    expect_done(mn1.ask(Ask::Pause { for_ms: Some(3_600_000) }), "paused for 3600 s");
+    mn2.expect("it counts down", |s| s.pause_left_ms.is_some_and(|left| left < 3_600_000));
+    expect_done(mn2.ask(Ask::Pause { for_ms: None }), "over");
+    mn1.expect("it is over", |s| s.pause_left_ms.is_none());
+
+    let unknown = mn1.ask(maintenance(Some("mn9"), Some(60_000)));
+    expect_refused(unknown, RefusalKind::Usage, "one of mn1, mn2");
+    let witness = mn1.ask(maintenance(Some("w1"), Some(60_000)));
+    expect_refused(witness, RefusalKind::Usage, "w1 is the witness");
+    let blink = mn1.ask(Ask::Pause { for_ms: Some(10) });
+    expect_refused(blink, RefusalKind::Usage, "10 ms is out of bounds; from 1 s");
+    let there = w1.ask(Ask::Pause { for_ms: Some(60_000) });
+    expect_refused(there, RefusalKind::Guard, "--node mn1 or --node mn2");
+
+    // Only the holder fences, and nobody itself.
+    let other = mn2.ask(Ask::Fence { node: "mn1".into() });
+    expect_refused(other, RefusalKind::Guard, "ask mn1");
+    let own = mn1.ask(Ask::Fence { node: "mn1".into() });
+    expect_refused(own, RefusalKind::Guard, "does not fence itself");
+    expect_done(mn1.ask(Ask::Fence { node: "mn2".into() }), "mn2 is fenced, confirmed");
+    match mn2.ask(Ask::FenceTest { node: Some("mn1".into()) }) {
+        Some(Reply::Fences(fences)) => assert!(fences.tested[0].works, "{fences:?}"),
+        other => panic!("{other:?}"),
+    }
+
+    // One timeline, told by anybody, the witness included.
+    let timeline = |running: &Running| match running.ask(Ask::History { last: 500, cluster: true })
+    {
+        Some(Reply::History(history)) => history,
+        other => panic!("{other:?}"),
+    };
+    for running in [&mn1, &w1] {
+        let history = timeline(running);
+        assert!(history.missing.is_empty(), "{:?}", history.missing);
+        let of =
+            |name: &str| history.events.iter().filter(|e| e.node.as_deref() == Some(name)).count();
+        assert!(of("mn1") > 0 && of("mn2") > 0, "{history:?}");
+        assert!(history.events.is_sorted_by_key(|e| e.at_ms));
+        assert!(history.events.iter().any(|e| e.code == "fence.confirmed"));
+    }
+    mn2.stop();
+    let began = Instant::now();
+    let history = timeline(&mn1);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(history.missing.iter().map(|m| m.node.as_str()).collect::<Vec<_>>(), ["mn2"]);
+    for running in [mn1, w1] {
+        running.stop();
+    }
+}
+
 #[test]
 fn a_voter_that_lost_its_disk_votes_only_once_admitted() {
     let lab = Lab::new("admit");
@@ -454,7 +568,7 @@ fn init_without_a_voter_says_whom_it_misses_and_goes_on_later() {
     mn1.expect("mn1 serves", |s| node(s, "mn1").role == Role::Active);
     let plan: serde_json::Value = serde_json::from_str(&planned).unwrap();
     let cluster = plan["cluster"].as_str().unwrap().to_string();
-    let explained = format!("{:?}", mn1.ask(Ask::History { last: 100 }));
+    let explained = format!("{:?}", mn1.ask(Ask::History { last: 100, cluster: false }));
     assert!(explained.contains(&cluster), "the first plan was carried out: {explained}");
     for running in [mn1, mn2, w1] {
         running.stop();

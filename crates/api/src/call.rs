@@ -33,6 +33,9 @@ pub enum Ask {
     History {
         /// At most this many of the last events.
         last: usize,
+        /// On every member, as one timeline.
+        #[serde(default)]
+        cluster: bool,
     },
     /// A planned move; to the eligible standby if none is named.
     Switchover {
@@ -46,14 +49,49 @@ pub enum Ask {
         /// Whose voter.
         node: String,
     },
+    /// A node is no candidate and its services are left alone, for so long; no length ends it.
+    Maintenance {
+        /// Which; the one that is asked if none is named.
+        node: Option<String>,
+        /// For how long.
+        for_ms: Option<u64>,
+    },
+    /// No succession and no restarts by us, for so long; no length ends it.
+    Pause {
+        /// For how long.
+        for_ms: Option<u64>,
+    },
+    /// Services, databases and VIP go down in order on every node; the agents stay.
+    Stop,
+    /// The stopped cluster comes up again.
+    Start,
+    /// Fence a node: power it off by its own device.
+    Fence {
+        /// Which.
+        node: String,
+    },
+    /// Ask every fence device for its state, changing nothing.
+    FenceTest {
+        /// Only this node's; every node's if none is named.
+        node: Option<String>,
+    },
 }
 
 impl Ask {
     /// Does it change anything? Then only root may ask it.
     pub fn changes(&self) -> bool {
         match self {
+            // A test logs in to a device that can turn a host off: not for everybody either.
+            Ask::FenceTest { .. }
+            | Ask::Switchover { .. }
+            | Ask::Init
+            | Ask::AdmitVoter { .. }
+            | Ask::Maintenance { .. }
+            | Ask::Pause { .. }
+            | Ask::Stop
+            | Ask::Start
+            | Ask::Fence { .. } => true,
             Ask::Status | Ask::Explain | Ask::History { .. } => false,
-            Ask::Switchover { .. } | Ask::Init | Ask::AdmitVoter { .. } => true,
         }
     }
 }
@@ -70,10 +108,45 @@ pub enum Reply {
     History(History),
     /// The lines of `explain`.
     Text(Vec<String>),
+    /// What each fence device said.
+    Fences(Fences),
     /// It is done.
     Done(String),
     /// It is not.
     Refused(Refusal),
+}
+
+/// Version 1 of `regent fence test --json`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Fences {
+    /// [`crate::VERSION`].
+    pub version: u32,
+    /// Who asked the devices.
+    pub now_node: String,
+    /// One for each node with a fence, or that needs one.
+    pub tested: Vec<FenceTested>,
+}
+
+/// What one fence device said.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FenceTested {
+    /// Whose fence.
+    pub node: String,
+    /// By which means; empty if none is configured.
+    pub device: String,
+    /// It answered as a device does that can be relied on.
+    pub works: bool,
+    /// `on`, `off`, `reachable`, or why not.
+    pub answer: String,
+    /// How long that took.
+    pub took_ms: u64,
+}
+
+impl Fences {
+    /// Every device works, or the command ends with a refusal.
+    pub fn exit(&self) -> Exit {
+        if self.tested.iter().all(|t| t.works) { Exit::Ok } else { Exit::Refused }
+    }
 }
 
 /// Why something was not done.

@@ -17,7 +17,7 @@ pub enum Exit {
     Unreachable = 3,
     /// There is no cluster yet: `regent init`.
     NotInitialised = 4,
-    /// `status`: it runs, but solo, or a node is not heard, or a service is down.
+    /// `status`: it runs, but solo, or a node is not heard, or a service is not well, or a configuration differs.
     Degraded = 5,
     /// `status`: no node is active.
     NoActive = 6,
@@ -60,7 +60,9 @@ impl Exit {
             Exit::Configuration => "the configuration or a certificate is wrong",
             Exit::Unreachable => "the agent does not answer",
             Exit::NotInitialised => "there is no cluster yet",
-            Exit::Degraded => "status: solo, or a node is not heard, or a service is down",
+            Exit::Degraded => {
+                "status: solo, a node not heard, a service not well, or configurations differ"
+            }
             Exit::NoActive => "status: no node is active",
             Exit::Refused => "a guard refuses; the reason is printed",
             Exit::TimedOut => "begun, and not ended in its time",

@@ -13,6 +13,7 @@ pub mod call;
 pub mod exit;
 pub mod frame;
 pub mod history;
+pub mod length;
 pub mod moment;
 pub mod status;
 

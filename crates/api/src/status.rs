@@ -35,6 +35,21 @@ pub struct Status {
     /// Must not go on without an operator: an identity exists twice, the register went back.
     #[serde(default)]
     pub alarm: Option<String>,
+    /// What is left of a pause: no succession and no restarts by us.
+    #[serde(default)]
+    pub pause_left_ms: Option<u64>,
+    /// The cluster is stopped by an operator's word.
+    #[serde(default)]
+    pub stopped: bool,
+    /// The link address of somebody else who answers for the VIP.
+    #[serde(default)]
+    pub stranger: Option<String>,
+    /// Every probe of the node that answers, as it concluded.
+    #[serde(default)]
+    pub probes: Vec<Probe>,
+    /// What the node that answers has measured of its own timing.
+    #[serde(default)]
+    pub measured: Vec<Measured>,
 }
 
 /// Whose right may be running.
@@ -89,6 +104,15 @@ pub struct NodeStatus {
     pub database: Option<Database>,
     /// Its services.
     pub services: Vec<Service>,
+    /// Probes of its database and its host that fail.
+    #[serde(default)]
+    pub ailments: Vec<Ailment>,
+    /// What is left of its maintenance.
+    #[serde(default)]
+    pub maintenance_left_ms: Option<u64>,
+    /// The digest of its configuration file, in hexadecimal; none where it is not known.
+    #[serde(default)]
+    pub configuration: Option<String>,
 }
 
 /// Where a member is.
@@ -188,8 +212,112 @@ pub enum Up {
 pub struct Service {
     /// Its name in the configuration.
     pub name: String,
-    /// Does it run?
+    /// Does its unit run?
     pub state: Up,
+    /// The conclusion from its unit and its probes.
+    #[serde(default)]
+    pub health: Health,
+    /// Why it is not well; empty if it is.
+    #[serde(default)]
+    pub cause: String,
+    /// It was given up after the configured tries.
+    #[serde(default)]
+    pub given_up: bool,
+}
+
+/// The conclusion about something that is probed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// Nothing was observed yet, or it does not count in this role.
+    #[default]
+    Unknown,
+    /// Well.
+    Passing,
+    /// Not well.
+    Failing,
+}
+
+impl Health {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Health::Unknown => "unknown",
+            Health::Passing => "passing",
+            Health::Failing => "failing",
+        }
+    }
+}
+
+/// What a failure means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weight {
+    /// An alarm.
+    Degraded,
+    /// It moves the VIP.
+    Vital,
+}
+
+impl Weight {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Weight::Degraded => "degraded",
+            Weight::Vital => "vital",
+        }
+    }
+}
+
+/// A probe of the database or the host that fails.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ailment {
+    /// The probe's name.
+    pub probe: String,
+    /// What it looks at: `database`, `host`, or a service's name.
+    pub of: String,
+    /// What its failure means.
+    pub weight: Weight,
+    /// What it saw.
+    pub why: String,
+}
+
+/// One probe of the node that answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Probe {
+    /// Its name.
+    pub name: String,
+    /// What it looks at: `database`, `host`, or a service's name.
+    pub of: String,
+    /// What its failure means.
+    pub weight: Weight,
+    /// In which role it counts: `always`, `active`, `standby`.
+    pub counts: String,
+    /// The conclusion.
+    pub health: Health,
+    /// For how long it has been so.
+    pub since_ms: u64,
+    /// What it saw; empty if it passes.
+    pub why: String,
+    /// Something to look at although it passes: a certificate that ends soon.
+    pub warning: Option<String>,
+}
+
+/// One quantity that the node measured, over the last hours.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// Stable, for tools: `swap`, `report-gap:mn2`.
+    pub what: String,
+    /// How many times.
+    pub count: u64,
+    /// The middle one, in microseconds.
+    pub p50_us: u64,
+    /// 99 of 100 were at most this long.
+    pub p99_us: u64,
+    /// 999 of 1000 were at most this long.
+    pub p999_us: u64,
+    /// The longest.
+    pub worst_us: u64,
 }
 
 /// What keeps anybody from serving.
@@ -204,23 +332,154 @@ pub struct Blocked {
 impl Status {
     /// The exit code that says the same in one number: the worst that holds.
     pub fn exit(&self) -> Exit {
-        if self.alarm.is_some() {
-            return Exit::Unsafe;
+        self.verdict().0
+    }
+
+    /// The exit code, and what it stands for: a sentence for each thing that is not well, the worst first.
+    pub fn verdict(&self) -> (Exit, Vec<String>) {
+        if let Some(alarm) = &self.alarm {
+            return (Exit::Unsafe, vec![alarm.clone()]);
         }
         if !self.initialised {
-            return Exit::NotInitialised;
+            return (Exit::NotInitialised, vec![self.reason.clone()]);
         }
-        let active = |n: &&NodeStatus| n.role == Role::Active && n.reachable;
-        if self.nodes.iter().find(active).is_none() {
-            return Exit::NoActive;
+        let mut found: Vec<String> = Vec::new();
+        let active = self.nodes.iter().any(|n| n.role == Role::Active && n.reachable);
+        if self.stopped {
+            found.push("stopped by an operator: regent cluster start starts it".into());
+        } else if !active {
+            found.push("no node is active".into());
         }
-        let solo = self.sync.as_ref().is_none_or(|s| s.state == SyncState::Solo);
-        let unwell = |n: &NodeStatus| {
-            !n.reachable
-                || n.services.iter().any(|s| s.state != Up::Up)
-                || n.database.as_ref().is_some_and(|d| d.state != Up::Up)
+        let exit = if active { Exit::Degraded } else { Exit::NoActive };
+        if self.sync.as_ref().is_none_or(|s| s.state == SyncState::Solo) && !self.stopped {
+            found.push("solo: there is no second copy of every acknowledged write".into());
+        }
+        if let Some(drift) = self.drift() {
+            found.push(drift);
+        }
+        for node in &self.nodes {
+            found.extend(node.troubles().into_iter().filter(|_| !self.stopped || !node.reachable));
+        }
+        let exit = if found.is_empty() { Exit::Ok } else { exit };
+        (exit, found)
+    }
+
+    /// Who has another configuration than the others.
+    pub fn drift(&self) -> Option<String> {
+        let known = self.nodes.iter().filter_map(|n| Some((n, n.configuration.as_ref()?)));
+        let here = known.clone().find(|(n, _)| n.name == self.now_node).or(known.clone().next())?;
+        let other: Vec<&str> =
+            known.filter(|(_, of)| *of != here.1).map(|(n, _)| n.name.as_str()).collect();
+        if other.is_empty() {
+            return None;
+        }
+        let (names, here) = (other.join(" and "), &here.0.name);
+        Some(format!(
+            "the configuration of {names} is not that of {here}: regent config diff shows it, regent config set mends it"
+        ))
+    }
+}
+
+impl NodeStatus {
+    /// What makes this node less than it should be, a sentence each; degraded probes are no part of it.
+    pub fn troubles(&self) -> Vec<String> {
+        let name = &self.name;
+        if !self.reachable {
+            return vec![format!("{name} is not heard")];
+        }
+        let mut found = Vec::new();
+        match self.database.as_ref().map(|d| d.state) {
+            Some(Up::Down) => found.push(format!("{name}: the database is down")),
+            Some(Up::Unknown) => {
+                found.push(format!("{name}: the state of its database is unknown"))
+            }
+            Some(Up::Up) | None => {}
+        }
+        for service in self.services.iter().filter(|s| !s.is_well()) {
+            found.push(format!("{name}: service {} {}", service.name, service.trouble()));
+        }
+        for ailment in self.ailments.iter().filter(|a| a.weight == Weight::Vital) {
+            found.push(format!("{name}: {}", ailment.text()));
+        }
+        found
+    }
+
+    /// What of it still runs, by name.
+    pub fn running(&self) -> Vec<String> {
+        let database = self.database.as_ref().filter(|d| d.state == Up::Up).map(|_| "the database");
+        let services = self.services.iter().filter(|s| s.state == Up::Up).map(|s| s.name.as_str());
+        services.chain(database).map(|what| format!("{} on {}", what, self.name)).collect()
+    }
+
+    /// What an operator should look at although nothing is out of order yet, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let degraded = self.ailments.iter().filter(|a| a.weight == Weight::Degraded);
+        degraded.map(|a| format!("{}: {}", self.name, a.text())).collect()
+    }
+}
+
+impl Database {
+    /// In a few words, for a table.
+    pub fn text(&self) -> String {
+        match self.state {
+            Up::Down => return "down".into(),
+            Up::Unknown => return "unknown".into(),
+            Up::Up => {}
+        }
+        let mut words = vec![if self.read_only { "read-only" } else { "writable" }];
+        let follows = self.receiver != Thread::Stopped || self.applier != Thread::Stopped;
+        if follows {
+            words.push(match (self.receiver, self.applier) {
+                (Thread::Running, Thread::Running) => "follows",
+                (Thread::Connecting, _) => "looks for its source",
+                (Thread::Failed, _) => "receiver failed",
+                (_, Thread::Failed) => "applier failed",
+                (Thread::Stopped | Thread::Running | Thread::Unknown, _) => "half stopped",
+            });
+        } else {
+            words.push(if self.strict { "strict" } else { "loose" });
+        }
+        let mut text = words.join(", ");
+        if let Some(error) = &self.error {
+            text.push_str(&format!(" ({error})"));
+        }
+        text
+    }
+}
+
+impl Service {
+    /// In a few words, for a table.
+    pub fn text(&self) -> String {
+        let name = &self.name;
+        match (self.state, self.health) {
+            (Up::Down, _) => format!("{name} DOWN"),
+            (Up::Unknown, _) => format!("{name} ?"),
+            (Up::Up, Health::Failing) => format!("{name} FAILING"),
+            (Up::Up, Health::Unknown) => format!("{name} starting"),
+            (Up::Up, Health::Passing) => name.clone(),
+        }
+    }
+
+    /// Its unit runs, and no vital probe of it fails.
+    pub fn is_well(&self) -> bool {
+        self.state == Up::Up && self.health != Health::Failing
+    }
+
+    /// What is wrong with it, as the end of a sentence.
+    fn trouble(&self) -> String {
+        let state = match self.state {
+            Up::Down => "is down".to_string(),
+            Up::Unknown => "is in an unknown state".to_string(),
+            Up::Up => format!("is not well: {}", self.cause),
         };
-        if solo || self.nodes.iter().any(unwell) { Exit::Degraded } else { Exit::Ok }
+        if self.given_up { format!("{state}; given up: mend it and start it") } else { state }
+    }
+}
+
+impl Ailment {
+    /// In words.
+    pub fn text(&self) -> String {
+        format!("probe {} of the {} fails: {}", self.probe, self.of, self.why)
     }
 }
 
@@ -238,6 +497,9 @@ mod tests {
             age_ms: Some(0),
             database: None,
             services: vec![],
+            ailments: vec![],
+            maintenance_left_ms: None,
+            configuration: None,
         }
     }
 
@@ -265,6 +527,11 @@ mod tests {
             ],
             blocked: None,
             alarm: None,
+            pause_left_ms: None,
+            stopped: false,
+            stranger: None,
+            probes: vec![],
+            measured: vec![],
         }
     }
 
@@ -283,6 +550,70 @@ mod tests {
         assert_eq!(lost.exit(), Exit::NotInitialised);
         lost.alarm = Some("the register went back".into());
         assert_eq!(lost.exit(), Exit::Unsafe);
+    }
+
+    fn ailment(weight: Weight) -> Ailment {
+        let (probe, why) = ("disk-data".into(), "3 % free".into());
+        Ailment { probe, of: "host".into(), weight, why }
+    }
+
+    #[test]
+    fn a_degraded_probe_is_a_warning_and_a_vital_one_a_trouble() {
+        let mut lab = healthy();
+        lab.nodes[1].ailments = vec![ailment(Weight::Degraded)];
+        assert_eq!(lab.verdict(), (Exit::Ok, vec![]));
+        assert_eq!(lab.nodes[1].warnings(), ["mn2: probe disk-data of the host fails: 3 % free"]);
+        lab.nodes[1].ailments = vec![ailment(Weight::Vital)];
+        let text = "mn2: probe disk-data of the host fails: 3 % free".to_string();
+        assert_eq!(lab.verdict(), (Exit::Degraded, vec![text]));
+    }
+
+    #[test]
+    fn a_service_that_runs_and_fails_its_probes_is_not_well() {
+        let mut lab = healthy();
+        lab.nodes[0].services = vec![Service {
+            name: "ui".into(),
+            state: Up::Up,
+            health: Health::Failing,
+            cause: "probe ui-http: no answer within 250 ms".into(),
+            given_up: true,
+        }];
+        let (exit, found) = lab.verdict();
+        assert_eq!(exit, Exit::Degraded);
+        assert_eq!(
+            found,
+            [
+                "mn1: service ui is not well: probe ui-http: no answer within 250 ms; given up: mend it and start it"
+            ]
+        );
+        lab.nodes[0].services[0].health = Health::Unknown;
+        assert_eq!(lab.exit(), Exit::Ok, "what is starting is no failure");
+    }
+
+    #[test]
+    fn a_pause_and_a_maintenance_are_no_troubles_and_a_stop_is_no_active_node() {
+        let mut lab = healthy();
+        lab.pause_left_ms = Some(1000);
+        lab.nodes[1].role = Role::Maintenance;
+        lab.nodes[1].maintenance_left_ms = Some(1000);
+        assert_eq!(lab.exit(), Exit::Ok);
+        lab.stopped = true;
+        lab.nodes[0].role = Role::Standby;
+        let (exit, found) = lab.verdict();
+        assert_eq!(exit, Exit::NoActive);
+        assert_eq!(found, ["stopped by an operator: regent cluster start starts it"]);
+    }
+
+    #[test]
+    fn another_configuration_is_named() {
+        let mut lab = healthy();
+        lab.nodes[0].configuration = Some("00000000000000aa".into());
+        lab.nodes[1].configuration = Some("00000000000000aa".into());
+        assert_eq!(lab.verdict(), (Exit::Ok, vec![]));
+        lab.nodes[1].configuration = Some("00000000000000ab".into());
+        let (exit, found) = lab.verdict();
+        assert_eq!(exit, Exit::Degraded);
+        assert!(found[0].starts_with("the configuration of mn2 is not that of mn1"), "{found:?}");
     }
 
     #[test]

@@ -4,12 +4,13 @@ use clap::{Args, Parser, Subcommand};
 use regent_api::call::Ask;
 use regent_api::exit::Exit;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What is to be done, and by whom.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Task {
     /// Put a question to an agent.
-    Ask(Question),
+    Ask(Box<Question>),
     /// Be the agent of a node that runs resources.
     Agent(PathBuf),
     /// Be the witness.
@@ -45,6 +46,10 @@ pub struct Question {
     pub ask: Ask,
     /// The answer as JSON?
     pub json: bool,
+    /// Which parts of a status are shown beside the table.
+    pub shown: Shown,
+    /// To be confirmed at the terminal before it is asked: what would be done.
+    pub confirm: Option<String>,
     /// Another node than this one.
     pub node: Option<String>,
     /// The local agent's socket.
@@ -53,6 +58,15 @@ pub struct Question {
     pub config: PathBuf,
     /// The certificates, to prove who asks another node.
     pub tls: PathBuf,
+}
+
+/// Which parts of a status are shown beside the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Shown {
+    /// Every probe of the node that answers.
+    pub probes: bool,
+    /// What it measured of its own timing.
+    pub timing: bool,
 }
 
 /// Reads the command line of this process. Help and version end well; a wrong line ends with [`Exit::Usage`].
@@ -81,7 +95,7 @@ Exit codes:
    2  the configuration or a certificate is wrong
    3  the agent does not answer
    4  there is no cluster yet
-   5  status: solo, or a node is not heard, or a service is down
+   5  status: solo, a node not heard, a service not well, or configurations differ
    6  status: no node is active
    7  a guard refuses; the reason is printed
    8  begun, and not ended in its time
@@ -100,6 +114,12 @@ struct Line {
 enum Word {
     /// Show where every node is
     Status {
+        /// Also every probe of the node that answers
+        #[arg(long)]
+        probes: bool,
+        /// Also what that node measured: swaps, reports, wake-ups
+        #[arg(long)]
+        timing: bool,
         #[command(flatten)]
         way: Way,
     },
@@ -121,11 +141,49 @@ enum Word {
         /// At most this many of the last events
         #[arg(long, default_value_t = 50, value_name = "N")]
         last: usize,
+        /// On every member, as one timeline
+        #[arg(long)]
+        cluster: bool,
         #[command(flatten)]
         way: Way,
     },
     /// Make the cluster: run once, on the node whose data shall be served
     Init {
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Take a node out of what Regent does, or back in: no candidate, its services left alone
+    Maintenance {
+        #[command(subcommand)]
+        word: MaintenanceWord,
+    },
+    /// Suspend succession and restarts on every node; the holder goes on; ends by itself
+    Pause {
+        /// For how long: 30s, 10m, 1h
+        #[arg(long = "for", value_name = "TIME", value_parser = length, required_unless_present = "off")]
+        length: Option<Duration>,
+        /// End it
+        #[arg(long, conflicts_with = "length")]
+        off: bool,
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Stop or start everything that Regent manages, on every node
+    Cluster {
+        #[command(subcommand)]
+        word: ClusterWord,
+    },
+    /// Power a node off by its own fence
+    #[command(args_conflicts_with_subcommands = true)]
+    Fence {
+        #[command(subcommand)]
+        word: Option<FenceWord>,
+        /// The node to fence
+        #[arg(id = "fenced", value_name = "NODE", required = true)]
+        node: Option<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         way: Way,
     },
@@ -173,6 +231,61 @@ enum VoterWord {
         #[command(flatten)]
         way: Way,
     },
+}
+
+#[derive(Subcommand)]
+enum MaintenanceWord {
+    /// Begin, or begin anew with another length
+    On {
+        /// The node; the one that is asked if left out
+        #[arg(id = "maintained", value_name = "NODE")]
+        node: Option<String>,
+        /// For how long: 30s, 10m, 1h; it ends by itself
+        #[arg(long = "for", value_name = "TIME", value_parser = length)]
+        length: Duration,
+        #[command(flatten)]
+        way: Way,
+    },
+    /// End
+    Off {
+        /// The node; the one that is asked if left out
+        #[arg(id = "maintained", value_name = "NODE")]
+        node: Option<String>,
+        #[command(flatten)]
+        way: Way,
+    },
+}
+
+#[derive(Subcommand)]
+enum ClusterWord {
+    /// Stop services, databases and VIP in order, on every node; the agents stay
+    Stop {
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Start the stopped cluster
+    Start {
+        #[command(flatten)]
+        way: Way,
+    },
+}
+
+#[derive(Subcommand)]
+enum FenceWord {
+    /// Ask every fence for its state, without touching anybody's power
+    Test {
+        /// Only this node's fence
+        #[arg(id = "tested", value_name = "NODE")]
+        node: Option<String>,
+        #[command(flatten)]
+        way: Way,
+    },
+}
+
+/// A length of time of an option.
+fn length(text: &str) -> Result<Duration, String> {
+    let length = regent_api::length::parse(text).filter(|length| !length.is_zero());
+    length.ok_or_else(|| format!("it must be {}", regent_api::length::EXAMPLES))
 }
 
 #[derive(Subcommand)]
@@ -246,20 +359,56 @@ struct Way {
     socket: PathBuf,
 }
 
+fn ms(length: Duration) -> u64 {
+    length.as_millis() as u64
+}
+
 impl Way {
-    fn to(self, ask: Ask) -> Task {
+    fn question(self, ask: Ask) -> Question {
         let Way { json, node, tls, config, socket } = self;
-        Task::Ask(Question { ask, json, node, socket, config, tls })
+        let (shown, confirm) = (Shown::default(), None);
+        Question { ask, json, shown, confirm, node, socket, config, tls }
+    }
+
+    fn to(self, ask: Ask) -> Task {
+        Task::Ask(Box::new(self.question(ask)))
+    }
+
+    fn showing(self, ask: Ask, shown: Shown) -> Task {
+        Task::Ask(Box::new(Question { shown, ..self.question(ask) }))
+    }
+
+    fn confirming(self, ask: Ask, confirm: Option<String>) -> Task {
+        Task::Ask(Box::new(Question { confirm, ..self.question(ask) }))
     }
 }
 
 impl Line {
     fn task(self) -> Task {
         match self.word {
-            Word::Status { way } => way.to(Ask::Status),
+            Word::Status { probes, timing, way } => {
+                way.showing(Ask::Status, Shown { probes, timing })
+            }
             Word::Switchover { to, way } => way.to(Ask::Switchover { to }),
             Word::Explain { way } => way.to(Ask::Explain),
-            Word::History { last, way } => way.to(Ask::History { last }),
+            Word::History { last, cluster, way } => way.to(Ask::History { last, cluster }),
+            Word::Maintenance { word: MaintenanceWord::On { node, length, way } } => {
+                way.to(Ask::Maintenance { node, for_ms: Some(ms(length)) })
+            }
+            Word::Maintenance { word: MaintenanceWord::Off { node, way } } => {
+                way.to(Ask::Maintenance { node, for_ms: None })
+            }
+            Word::Pause { length, off: _, way } => way.to(Ask::Pause { for_ms: length.map(ms) }),
+            Word::Cluster { word: ClusterWord::Stop { way } } => way.to(Ask::Stop),
+            Word::Cluster { word: ClusterWord::Start { way } } => way.to(Ask::Start),
+            Word::Fence { word: Some(FenceWord::Test { node, way }), .. } => {
+                way.to(Ask::FenceTest { node })
+            }
+            Word::Fence { word: None, node, yes, way } => {
+                let node = node.unwrap_or_default();
+                let text = format!("power off {node} by its fence");
+                way.confirming(Ask::Fence { node }, (!yes).then_some(text))
+            }
             Word::Init { way } => way.to(Ask::Init),
             Word::Voter { word: VoterWord::Admit { node, way } } => {
                 way.to(Ask::AdmitVoter { node })
@@ -314,7 +463,50 @@ mod tests {
     fn a_wrong_line_is_a_usage_error_and_help_is_none() {
         assert_eq!(task("regent switch-over"), Err(Exit::Usage));
         assert_eq!(task("regent ca issue mn1"), Err(Exit::Usage));
+        assert_eq!(task("regent maintenance on mn2"), Err(Exit::Usage), "it must end");
+        assert_eq!(task("regent maintenance on --for 10"), Err(Exit::Usage));
+        assert_eq!(task("regent maintenance on --for 0s"), Err(Exit::Usage));
+        assert_eq!(task("regent pause"), Err(Exit::Usage));
+        assert_eq!(task("regent pause --for 1h --off"), Err(Exit::Usage));
+        assert_eq!(task("regent fence"), Err(Exit::Usage));
         assert_eq!(task("regent --help"), Err(Exit::Ok));
+    }
+
+    fn ask(line: &str) -> Ask {
+        match task(line) {
+            Ok(Task::Ask(question)) => question.ask,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_operators_ask_for() {
+        let minutes = |m: u64| Some(m * 60_000);
+        let mn2 = || Some("mn2".to_string());
+        let maintenance = |node, for_ms| Ask::Maintenance { node, for_ms };
+        assert_eq!(ask("regent maintenance on --for 10m"), maintenance(None, minutes(10)));
+        assert_eq!(ask("regent maintenance on mn2 --for 90s"), maintenance(mn2(), Some(90_000)));
+        assert_eq!(ask("regent maintenance off mn2"), maintenance(mn2(), None));
+        assert_eq!(ask("regent pause --for 1h"), Ask::Pause { for_ms: minutes(60) });
+        assert_eq!(ask("regent pause --off"), Ask::Pause { for_ms: None });
+        assert_eq!(ask("regent cluster stop"), Ask::Stop);
+        assert_eq!(ask("regent cluster start --node mn2"), Ask::Start);
+        assert_eq!(ask("regent fence test"), Ask::FenceTest { node: None });
+        assert_eq!(ask("regent fence test mn2 --json"), Ask::FenceTest { node: mn2() });
+        let last = 50;
+        assert_eq!(ask("regent history --cluster"), Ask::History { last, cluster: true });
+    }
+
+    #[test]
+    fn a_fencing_is_confirmed_unless_it_was_said_already() {
+        let confirm = |line| match task(line) {
+            Ok(Task::Ask(question)) => (question.ask, question.confirm),
+            other => panic!("{other:?}"),
+        };
+        let fence = Ask::Fence { node: "mn2".into() };
+        let text = "power off mn2 by its fence".to_string();
+        assert_eq!(confirm("regent fence mn2"), (fence.clone(), Some(text)));
+        assert_eq!(confirm("regent fence mn2 --yes"), (fence, None));
     }
 
     #[test]

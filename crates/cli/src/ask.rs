@@ -20,6 +20,11 @@ pub type Remote = fn(&Question, Duration) -> Result<Box<dyn Stream>, Refusal>;
 /// Puts the question, prints the answer, and returns the exit code that says the same.
 pub fn put(question: &Question, remote: Remote) -> Exit {
     let mut screen = Screen::of_this_process(question.json);
+    if let Some(text) = &question.confirm
+        && let Err(refusal) = confirm(text)
+    {
+        return screen.refuse(&refusal);
+    }
     match converse(question, remote, &mut screen) {
         Ok(exit) => exit,
         Err(refusal) => screen.refuse(&refusal),
@@ -30,8 +35,16 @@ pub fn put(question: &Question, remote: Remote) -> Exit {
 /// with its peers dead; the others tell their progress or end within the bound of a planned move.
 fn patience(ask: &Ask) -> Duration {
     match ask {
-        Ask::Status | Ask::Explain | Ask::History { .. } => Duration::from_millis(900),
+        Ask::Status | Ask::Explain | Ask::History { cluster: false, .. } => {
+            Duration::from_millis(900)
+        }
+        // Each member has half of it.
+        Ask::History { cluster: true, .. } => Duration::from_secs(3),
+        Ask::Maintenance { .. } | Ask::Pause { .. } => Duration::from_secs(10),
         Ask::Switchover { .. } => Duration::from_secs(20),
+        // The longest time-out of a fence that the configuration takes, and then some.
+        Ask::Fence { .. } | Ask::FenceTest { .. } => Duration::from_secs(130),
+        Ask::Stop | Ask::Start => Duration::from_secs(130),
         Ask::Init | Ask::AdmitVoter { .. } => Duration::from_secs(60),
     }
 }
@@ -54,7 +67,7 @@ fn converse(question: &Question, remote: Remote, screen: &mut Screen) -> Result<
         match reply {
             Reply::Progress(text) => screen.progress(&text),
             Reply::Status(status) => {
-                screen.show(&*status, |paint| render::status(&status, paint));
+                screen.show(&*status, |paint| render::status(&status, question.shown, paint));
                 return Ok(status.exit());
             }
             Reply::History(history) => {
@@ -65,12 +78,35 @@ fn converse(question: &Question, remote: Remote, screen: &mut Screen) -> Result<
                 screen.show(&render::Explanation::new(&lines), |_| lines.join("\n") + "\n");
                 return Ok(Exit::Ok);
             }
+            Reply::Fences(fences) => {
+                screen.show(&fences, |paint| render::fences(&fences, paint));
+                return Ok(fences.exit());
+            }
             Reply::Done(text) => {
                 screen.show(&done(&text), |_| format!("{text}\n"));
                 return Ok(Exit::Ok);
             }
             Reply::Refused(refusal) => return Err(refusal),
         }
+    }
+}
+
+/// Asks at the terminal; without one, the option must have said it.
+fn confirm(text: &str) -> Result<(), Refusal> {
+    let refuse = |reason: &str, remedy: &str| Refusal {
+        kind: RefusalKind::Usage,
+        reason: reason.into(),
+        remedy: remedy.into(),
+    };
+    if !io::stdin().is_terminal() {
+        return Err(refuse(&format!("to {text} needs a yes"), "say it: --yes"));
+    }
+    io::stderr().write_all(format!("{text}? [y/N] ").as_bytes()).ok();
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).ok();
+    match answer.trim() {
+        "y" | "yes" => Ok(()),
+        _ => Err(refuse("nothing was done", "")),
     }
 }
 
@@ -176,6 +212,7 @@ impl Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Shown;
     use regent_api::history::History;
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
@@ -184,6 +221,8 @@ mod tests {
         Question {
             ask,
             json: false,
+            shown: Shown::default(),
+            confirm: None,
             node: None,
             socket: socket.into(),
             config: PathBuf::new(),
@@ -259,9 +298,18 @@ mod tests {
     #[test]
     fn a_history_is_shown() {
         let path = socket("history");
-        let history = History { version: 1, node: "mn1".into(), events: vec![] };
+        let history = History {
+            version: 1,
+            node: "mn1".into(),
+            events: vec![],
+            cluster: false,
+            missing: vec![],
+        };
         let there = agent(&path, vec![Reply::History(history)]);
-        assert_eq!(put(&question(&path, Ask::History { last: 3 }), nobody), Exit::Ok);
-        assert_eq!(there.join().unwrap().ask, Ask::History { last: 3 });
+        assert_eq!(
+            put(&question(&path, Ask::History { last: 3, cluster: false }), nobody),
+            Exit::Ok
+        );
+        assert_eq!(there.join().unwrap().ask, Ask::History { last: 3, cluster: false });
     }
 }

@@ -1,10 +1,15 @@
 //! Answers as text: tables that people compare, colours where they help.
 
+use crate::args::Shown;
 use anstyle::{AnsiColor, Style};
-use comfy_table::{Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
+use regent_api::call::Fences;
 use regent_api::history::{History, Severity};
-use regent_api::status::{Database, NodeStatus, Phase, Role, Status, SyncState, Thread, Up};
+use regent_api::status::{
+    Database, Health, Measured, NodeStatus, Phase, Probe, Role, Service, Status, SyncState, Weight,
+};
 use serde::Serialize;
+use std::time::Duration;
 
 /// Version 1 of `regent explain --json`.
 #[derive(Serialize)]
@@ -19,72 +24,219 @@ impl<'a> Explanation<'a> {
     }
 }
 
-/// Where every node is.
-pub(crate) fn status(status: &Status, paint: bool) -> String {
+/// Where every node is, what is not well, and what else was asked for.
+pub(crate) fn status(status: &Status, shown: Shown, paint: bool) -> String {
     let mut out = headline(status, paint);
+    let mut say = |text: &str, style: Style| out.push_str(&(painted(text, style, paint) + "\n"));
     if let Some(alarm) = &status.alarm {
-        out.push_str(&format!("{}\n", painted(&format!("ALARM: {alarm}"), red(), paint)));
+        say(&format!("ALARM: {alarm}"), red());
+    }
+    if let Some(mac) = &status.stranger {
+        say(&format!("ALARM: {mac} answers for the VIP too: remove the duplicate address"), red());
     }
     if let Some(blocked) = &status.blocked {
-        let text = format!("blocked (row {}): {}", blocked.row, blocked.text);
-        out.push_str(&format!("{}\n", painted(&text, red(), paint)));
+        say(&format!("blocked (row {}): {}", blocked.row, blocked.text), red());
+    }
+    if let Some(left) = status.pause_left_ms {
+        let left = length(left);
+        say(&format!("paused for {left} more: no succession and no restarts by us"), yellow());
     }
     if !status.reason.is_empty() {
-        out.push_str(&format!("{}\n", status.reason));
+        say(&status.reason, Style::new());
     }
-    if status.nodes.is_empty() {
-        return out;
+    if status.initialised && status.alarm.is_none() {
+        for trouble in status.verdict().1 {
+            say(&trouble, red());
+        }
     }
+    for warning in status.nodes.iter().flat_map(NodeStatus::warnings) {
+        say(&format!("warning: {warning}"), yellow());
+    }
+    for probe in &status.probes {
+        if let Some(text) = &probe.warning {
+            say(&format!("warning: {}: probe {}: {text}", status.now_node, probe.name), yellow());
+        }
+    }
+    if !status.nodes.is_empty() {
+        out.push_str(&nodes(status, paint));
+    }
+    if shown.probes {
+        out.push_str(&probes(&status.probes, &status.now_node, paint));
+    }
+    if shown.timing {
+        out.push_str(&measured(&status.measured, &status.now_node, paint));
+    }
+    out
+}
+
+fn nodes(status: &Status, paint: bool) -> String {
     let mut table = table(["NODE", "ROLE", "VIP", "DATABASE", "SERVICES", "HEARD", "WHY"]);
     for node in &status.nodes {
         table.add_row([
             node.name.clone(),
             node.role.word().into(),
             if node.serving { status.vip.clone().unwrap_or_default() } else { "-".into() },
-            node.database.as_ref().map_or("-".into(), database),
-            services(node),
+            node.database.as_ref().map_or("-".into(), Database::text),
+            or_dash(node.services.iter().map(Service::text).collect::<Vec<_>>().join(", ")),
             heard(node, &status.now_node),
-            node.reason.clone(),
+            why(node),
         ]);
     }
-    out.push('\n');
-    let text = trimmed(&table);
-    let mut lines = text.lines();
-    out.push_str(&format!("{}\n", painted(lines.next().unwrap_or_default(), bold(), paint)));
-    for (line, node) in lines.zip(&status.nodes) {
-        out.push_str(&coloured_word(line, node.role.word(), colour(node), paint));
-        out.push('\n');
+    laid_out(&table, paint, |line, row| {
+        let node = &status.nodes[row];
+        coloured_word(line, node.role.word(), colour(node), paint)
+    })
+}
+
+fn why(node: &NodeStatus) -> String {
+    let left = node.maintenance_left_ms.map(|ms| format!("maintenance for {} more", length(ms)));
+    let reason = Some(node.reason.clone()).filter(|r| !r.is_empty());
+    left.into_iter().chain(reason).collect::<Vec<_>>().join("; ")
+}
+
+fn probes(probes: &[Probe], node: &str, paint: bool) -> String {
+    if probes.is_empty() {
+        return format!("\n{node} has no probes\n");
     }
-    out
+    let mut table = table(["PROBE", "OF", "WEIGHT", "COUNTS", "HEALTH", "SINCE", "WHY"]);
+    for probe in probes {
+        table.add_row([
+            probe.name.clone(),
+            probe.of.clone(),
+            probe.weight.word().into(),
+            probe.counts.clone(),
+            probe.health.word().into(),
+            length(probe.since_ms),
+            probe.why.clone(),
+        ]);
+    }
+    laid_out(&table, paint, |line, row| {
+        let style = match (probes[row].health, probes[row].weight) {
+            (Health::Failing, Weight::Vital) => red(),
+            (Health::Failing, Weight::Degraded) => yellow(),
+            (Health::Passing, _) => green(),
+            (Health::Unknown, _) => Style::new(),
+        };
+        coloured_word(line, probes[row].health.word(), style, paint)
+    })
+}
+
+fn measured(measured: &[Measured], node: &str, paint: bool) -> String {
+    if measured.is_empty() {
+        return format!("\n{node} has measured nothing yet\n");
+    }
+    let mut table = table(["MEASURED", "TIMES", "P50", "P99", "P99.9", "WORST"]);
+    for one in measured {
+        let ms = |us: u64| format!("{}.{:02} ms", us / 1000, us % 1000 / 10);
+        table.add_row([
+            one.what.clone(),
+            one.count.to_string(),
+            ms(one.p50_us),
+            ms(one.p99_us),
+            ms(one.p999_us),
+            ms(one.worst_us),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    laid_out(&table, paint, |line, _| line.into())
+}
+
+/// What each fence said.
+pub(crate) fn fences(fences: &Fences, paint: bool) -> String {
+    let mut table = table(["NODE", "FENCE", "TOOK", "ANSWER"]);
+    for tested in &fences.tested {
+        table.add_row([
+            tested.node.clone(),
+            or_dash(tested.device.clone()),
+            length(tested.took_ms),
+            tested.answer.clone(),
+        ]);
+    }
+    let text = laid_out(&table, paint, |line, row| match fences.tested[row].works {
+        true => line.into(),
+        false => painted(line, red(), paint),
+    });
+    text.trim_start().into()
 }
 
 /// What happened, oldest first.
 pub(crate) fn history(history: &History, paint: bool) -> String {
+    let mut out = String::new();
     if history.events.is_empty() {
-        return format!("nothing has happened on {} yet\n", history.node);
+        out.push_str(&format!("nothing has happened on {} yet\n", history.node));
+    } else {
+        out.push_str(laid_out_history(history, paint).trim_start());
     }
-    let mut table = table(["WHEN", "EPOCH", "WHAT", "", ""]);
+    for missing in &history.missing {
+        let text = format!("the events of {} are missing: {}", missing.node, missing.why);
+        out.push_str(&(painted(&text, yellow(), paint) + "\n"));
+    }
+    out
+}
+
+/// Columns that would be empty are left out.
+fn laid_out_history(history: &History, paint: bool) -> String {
+    let away = history.events.iter().any(|e| e.away_ms.is_some());
+    let columns = |when: String, node: String, epoch: String, what: String, gone: String| {
+        let mut row = vec![when];
+        row.extend(history.cluster.then_some(node));
+        row.extend([epoch, what]);
+        row.extend(away.then_some(gone));
+        row
+    };
+    let word = |text: &str| text.to_string();
+    let mut head = columns(word("WHEN"), word("NODE"), word("EPOCH"), word("WHAT"), word("AWAY"));
+    head.extend([String::new(), String::new()]);
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(head);
     for event in &history.events {
         let severity = match event.severity {
             Severity::Info => "",
             Severity::Warning => "warning",
             Severity::Alarm => "ALARM",
         };
-        table.add_row([
+        let mut row = columns(
             event.at_ms.to_string(),
+            event.node.clone().unwrap_or_default(),
             event.epoch.to_string(),
             event.code.clone(),
-            severity.into(),
-            event.text.clone(),
-        ]);
+            event.away_ms.map(|ms| format!("{ms} ms")).unwrap_or_default(),
+        );
+        row.extend([severity.into(), event.text.clone()]);
+        table.add_row(row);
     }
-    let mut out = String::new();
-    for line in trimmed(&table).lines() {
-        let line = coloured_word(line, "ALARM", red(), paint);
-        out.push_str(&coloured_word(&line, "warning", yellow(), paint));
+    pad(&mut table);
+    laid_out(&table, paint, |line, row| {
+        let (word, style) = match history.events[row].severity {
+            Severity::Info => return line.into(),
+            Severity::Warning => ("warning", yellow()),
+            Severity::Alarm => ("ALARM", red()),
+        };
+        coloured_word(line, word, style, paint)
+    })
+}
+
+/// A table after an empty line: its head bold, each row as `row` has it.
+fn laid_out(table: &Table, paint: bool, row: impl Fn(&str, usize) -> String) -> String {
+    let text = trimmed(table);
+    let mut lines = text.lines();
+    let mut out = format!("\n{}\n", painted(lines.next().unwrap_or_default(), bold(), paint));
+    for (at, line) in lines.enumerate() {
+        out.push_str(&row(line, at));
         out.push('\n');
     }
     out
+}
+
+fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".into() } else { text }
+}
+
+fn length(ms: u64) -> String {
+    regent_api::length::text(Duration::from_millis(ms))
 }
 
 fn headline(status: &Status, paint: bool) -> String {
@@ -117,51 +269,12 @@ fn headline(status: &Status, paint: bool) -> String {
     parts.join(" · ") + "\n"
 }
 
-fn database(database: &Database) -> String {
-    match database.state {
-        Up::Down => return "down".into(),
-        Up::Unknown => return "unknown".into(),
-        Up::Up => {}
-    }
-    let mut words = vec![if database.read_only { "read-only" } else { "writable" }];
-    let follows = database.receiver != Thread::Stopped || database.applier != Thread::Stopped;
-    if follows {
-        words.push(match (database.receiver, database.applier) {
-            (Thread::Running, Thread::Running) => "follows",
-            (Thread::Connecting, _) => "looks for its source",
-            (Thread::Failed, _) => "receiver failed",
-            (_, Thread::Failed) => "applier failed",
-            (Thread::Stopped | Thread::Running | Thread::Unknown, _) => "half stopped",
-        });
-    } else {
-        words.push(if database.strict { "strict" } else { "loose" });
-    }
-    let mut text = words.join(", ");
-    if let Some(error) = &database.error {
-        text.push_str(&format!(" ({error})"));
-    }
-    text
-}
-
-fn services(node: &NodeStatus) -> String {
-    let words: Vec<String> = node
-        .services
-        .iter()
-        .map(|s| match s.state {
-            Up::Up => s.name.clone(),
-            Up::Down => format!("{} DOWN", s.name),
-            Up::Unknown => format!("{} ?", s.name),
-        })
-        .collect();
-    if words.is_empty() { "-".into() } else { words.join(" ") }
-}
-
 fn heard(node: &NodeStatus, here: &str) -> String {
     if node.name == here {
         return "here".into();
     }
     let Some(ms) = node.age_ms else { return "never".into() };
-    let age = if ms < 10_000 { format!("{ms} ms") } else { format!("{} s", ms / 1000) };
+    let age = length(ms);
     if node.reachable { format!("{age} ago") } else { format!("LOST, {age} ago") }
 }
 
@@ -169,10 +282,14 @@ fn table<const N: usize>(head: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(head);
+    pad(&mut table);
+    table
+}
+
+fn pad(table: &mut Table) {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    table
 }
 
 fn trimmed(table: &Table) -> String {
@@ -227,9 +344,11 @@ fn red() -> Style {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use regent_api::call::FenceTested;
     use regent_api::history::Entry;
+    use regent_api::history::Missing;
     use regent_api::moment::Moment;
-    use regent_api::status::{Blocked, Service, Sync};
+    use regent_api::status::{Ailment, Blocked, Sync, Thread, Up};
 
     fn database(read_only: bool, receiver: Thread) -> Option<Database> {
         Some(Database {
@@ -253,11 +372,20 @@ mod tests {
             age_ms: Some(age_ms),
             database: None,
             services: vec![],
+            ailments: vec![],
+            maintenance_left_ms: None,
+            configuration: None,
         }
     }
 
     fn lab() -> Status {
-        let service = |name: &str, state| Service { name: name.into(), state };
+        let service = |name: &str, state| Service {
+            name: name.into(),
+            state,
+            health: if state == Up::Up { Health::Passing } else { Health::Failing },
+            cause: String::new(),
+            given_up: false,
+        };
         let mut mn1 = node("mn1", Role::Active, 0);
         mn1.database = database(false, Thread::Stopped);
         mn1.services = vec![service("management", Up::Up), service("ui", Up::Up)];
@@ -284,12 +412,21 @@ mod tests {
             nodes: vec![mn1, mn2, node("w1", Role::Witness, 12)],
             blocked: None,
             alarm: None,
+            pause_left_ms: None,
+            stopped: false,
+            stranger: None,
+            probes: vec![],
+            measured: vec![],
         }
+    }
+
+    fn table_of(lab: &Status) -> String {
+        status(lab, Shown::default(), false)
     }
 
     #[test]
     fn status_of_a_healthy_cluster() {
-        expect_golden("status-healthy.txt", &status(&lab(), false));
+        expect_golden("status-healthy.txt", &table_of(&lab()));
     }
 
     #[test]
@@ -303,7 +440,7 @@ mod tests {
         lab.now_node = "mn2".into();
         lab.blocked =
             Some(Blocked { row: 1, text: "mn1 had recorded solo: it must return".into() });
-        expect_golden("status-blocked.txt", &status(&lab, false));
+        expect_golden("status-blocked.txt", &table_of(&lab));
     }
 
     #[test]
@@ -313,12 +450,12 @@ mod tests {
         lab.reason = "this node belongs to no cluster yet: regent init, once, on one node".into();
         (lab.epoch, lab.holder, lab.phase, lab.sync) = (None, None, None, None);
         lab.nodes.clear();
-        expect_golden("status-uninitialised.txt", &status(&lab, false));
+        expect_golden("status-uninitialised.txt", &table_of(&lab));
     }
 
     #[test]
     fn colours_are_escapes_around_the_same_text() {
-        let painted = status(&lab(), true);
+        let painted = status(&lab(), Shown::default(), true);
         assert!(painted.contains("\u{1b}["));
         let mut plain = String::new();
         let mut rest = painted.as_str();
@@ -327,7 +464,7 @@ mod tests {
             rest = after.split_once('m').unwrap().1;
         }
         plain.push_str(rest);
-        assert_eq!(plain, status(&lab(), false));
+        assert_eq!(plain, table_of(&lab()));
     }
 
     #[test]
@@ -338,14 +475,115 @@ mod tests {
             code: code.into(),
             severity,
             text: text.into(),
+            node: None,
+            away_ms: (code == "role.active").then_some(312),
         };
         let events = vec![
             entry(1_700_000_000_000, 3, "lease.won", Severity::Info, "renewed after 3 ms [R6]"),
             entry(1_700_000_000_312, 3, "peer.lost", Severity::Warning, "mn2: no report"),
             entry(1_700_000_001_000, 4, "identity.twice", Severity::Alarm, "close [C6]"),
         ];
-        let history = History { version: 1, node: "mn1".into(), events };
+        let (cluster, missing) = (false, vec![]);
+        let history = History { version: 1, node: "mn1".into(), events, cluster, missing };
         expect_golden("history.txt", &super::history(&history, false));
+    }
+
+    #[test]
+    fn a_timeline_names_each_node_the_outage_and_who_is_missing() {
+        let entry = |at, node: &str, code: &str, away_ms, text: &str| Entry {
+            at_ms: Moment(at),
+            epoch: 4,
+            code: code.into(),
+            severity: Severity::Info,
+            text: text.into(),
+            node: Some(node.into()),
+            away_ms,
+        };
+        let events = vec![
+            entry(1_700_000_000_000, "mn1", "service.died", None, "service ui is down"),
+            entry(1_700_000_000_204, "mn2", "role.active", Some(187), "active: gate enabled"),
+        ];
+        let missing = vec![Missing { node: "w1".into(), why: "it does not answer".into() }];
+        let history = History { version: 1, node: "mn1".into(), events, cluster: true, missing };
+        expect_golden("timeline.txt", &super::history(&history, false));
+    }
+
+    #[test]
+    fn status_with_everything_that_can_be_wrong_at_once() {
+        let mut lab = lab();
+        lab.pause_left_ms = Some(3_552_000);
+        lab.stranger = Some("52:54:00:12:34:56".into());
+        lab.nodes[0].services[1].health = Health::Failing;
+        lab.nodes[0].services[1].cause = "probe ui-http: no answer within 250 ms".into();
+        lab.nodes[0].configuration = Some("00000000000000aa".into());
+        lab.nodes[1].configuration = Some("00000000000000ab".into());
+        lab.nodes[1].services[1].given_up = true;
+        lab.nodes[1].role = Role::Maintenance;
+        lab.nodes[1].maintenance_left_ms = Some(570_000);
+        let ailment = |probe: &str, of: &str, weight, why: &str| Ailment {
+            probe: probe.into(),
+            of: of.into(),
+            weight,
+            why: why.into(),
+        };
+        lab.nodes[1].ailments = vec![
+            ailment("database-read", "database", Weight::Vital, "no answer within 250 ms"),
+            ailment("disk-data", "host", Weight::Degraded, "3 % free of /var/lib/mysql"),
+        ];
+        let probe = |name: &str, health, since_ms, why: &str| Probe {
+            name: name.into(),
+            of: "management".into(),
+            weight: Weight::Vital,
+            counts: "always".into(),
+            health,
+            since_ms,
+            why: why.into(),
+            warning: None,
+        };
+        lab.probes = vec![
+            probe("management-http", Health::Passing, 83_000, ""),
+            probe("ui-http", Health::Failing, 2_100, "no answer within 250 ms"),
+        ];
+        lab.probes[0].warning = Some("the certificate ends in 12 days".into());
+        lab.measured = vec![Measured {
+            what: "swap".into(),
+            count: 26_214,
+            p50_us: 1_210,
+            p99_us: 3_400,
+            p999_us: 7_950,
+            worst_us: 18_004,
+        }];
+        let shown = Shown { probes: true, timing: true };
+        expect_golden("status-everything.txt", &status(&lab, shown, false));
+    }
+
+    #[test]
+    fn status_of_a_stopped_cluster() {
+        let mut lab = lab();
+        lab.stopped = true;
+        for node in &mut lab.nodes[..2] {
+            (node.role, node.serving) = (Role::Standby, false);
+            node.database.as_mut().unwrap().state = Up::Down;
+            node.services.iter_mut().for_each(|s| s.state = Up::Down);
+        }
+        expect_golden("status-stopped.txt", &table_of(&lab));
+    }
+
+    #[test]
+    fn what_the_fences_said() {
+        let tested = |node: &str, device: &str, works, answer: &str, took_ms| FenceTested {
+            node: node.into(),
+            device: device.into(),
+            works,
+            answer: answer.into(),
+            took_ms,
+        };
+        let tested = vec![
+            tested("mn1", "fence_redfish", true, "on", 812),
+            tested("mn2", "", false, "mn2 has no fence", 0),
+        ];
+        let fences = Fences { version: 1, now_node: "mn1".into(), tested };
+        expect_golden("fences.txt", &super::fences(&fences, false));
     }
 
     /// Compares with a file in `tests/golden`; `REGENT_BLESS=1` writes it.

@@ -1,7 +1,7 @@
 //! What an agent without a core answers: one without a cluster, and a witness.
 
 use super::Reports;
-use super::speaking::history;
+use super::timeline::{self, Sources};
 use crate::events::Events;
 use crate::host::{Host, Later};
 use crate::init::Founding;
@@ -40,24 +40,48 @@ impl Quiet {
     }
 
     async fn answer_to(&self, ask: Ask, progress: Progress) -> Reply {
-        let name = || self.founding.settings.name(self.founding.me);
         match ask {
             Ask::Status => Reply::Status(Box::new(self.status())),
-            Ask::History { last } => history(name(), self.events.clone(), last).await,
+            Ask::History { last, cluster } => {
+                let sources = Sources {
+                    settings: &self.founding.settings,
+                    me: self.founding.me,
+                    transport: &self.founding.transport,
+                    events: &self.events,
+                };
+                timeline::history(sources, last, cluster).await
+            }
             Ask::Explain if self.belongs => Reply::Text(vec![
                 "this is the witness: it votes, runs no resources, and never holds".into(),
             ]),
             Ask::Explain => Reply::Text(vec![self.reason()]),
             Ask::Init => self.init(&progress).await,
-            Ask::Switchover { .. } | Ask::AdmitVoter { .. } if self.belongs => refuse(
-                RefusalKind::Guard,
-                "a witness proposes nothing",
-                "ask a node: --node NAME, or there",
-            ),
-            Ask::Switchover { .. } | Ask::AdmitVoter { .. } => {
-                refuse(RefusalKind::NotInitialised, &self.reason(), "regent init")
-            }
+            Ask::Switchover { .. }
+            | Ask::AdmitVoter { .. }
+            | Ask::Maintenance { .. }
+            | Ask::Pause { .. }
+            | Ask::Stop
+            | Ask::Start
+            | Ask::Fence { .. }
+            | Ask::FenceTest { .. } => self.refuse_to_act(),
         }
+    }
+
+    /// What only an agent with a core can do.
+    fn refuse_to_act(&self) -> Reply {
+        if !self.belongs {
+            return refuse(RefusalKind::NotInitialised, &self.reason(), "regent init");
+        }
+        let nodes: Vec<String> = self
+            .founding
+            .settings
+            .members
+            .iter()
+            .filter(|m| !m.witness)
+            .map(|m| format!("--node {}", m.name))
+            .collect();
+        let remedy = format!("ask a node: {}", nodes.join(" or "));
+        refuse(RefusalKind::Guard, "a witness proposes nothing", &remedy)
     }
 
     fn reason(&self) -> String {
@@ -70,7 +94,13 @@ impl Quiet {
 
     fn status(&self) -> regent_api::status::Status {
         let founding = &self.founding;
-        let frame = Frame { settings: &founding.settings, me: founding.me, heard: &self.heard };
+        let frame = Frame {
+            settings: &founding.settings,
+            me: founding.me,
+            heard: &self.heard,
+            spec: &founding.settings.spec(),
+            configuration: 0,
+        };
         if !self.belongs {
             return frame.uninitialised(&self.reason());
         }
@@ -106,8 +136,11 @@ impl Peers for Quiet {
     fn answer(&self, _from: NodeId, question: Question) -> Later<PeerAnswer> {
         let founding = Arc::clone(&self.founding);
         let latest = self.bridge.latest().borrow().clone();
-        let belongs = self.belongs;
+        let (belongs, events) = (self.belongs, self.events.clone());
         Box::pin(async move {
+            if let Question::Events { last } = question {
+                return timeline::told(events, last).await;
+            }
             match latest.filter(|_| belongs) {
                 Some(value) => belonging(&value, founding.me),
                 None => founding.answer(question).await,

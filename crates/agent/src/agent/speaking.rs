@@ -1,20 +1,22 @@
 //! What a node with a core answers.
 
 use super::quiet::belonging;
+use super::timeline::{self, Sources};
 use crate::config::Settings;
 use crate::dispatch::Waiting;
 use crate::driver::Inputs;
 use crate::events::Events;
-use crate::host::Later;
+use crate::host::{Host, Later};
 use crate::peer::{Answer as PeerAnswer, Peers, Question};
 use crate::register::{Bridge, attempt_of};
-use crate::serve::refuse;
+use crate::serve::{Progress, refuse};
 use crate::status::{Frame, Heard};
+use crate::transport::Transport;
 use regent_api::call::{Ask, RefusalKind, Reply};
-use regent_api::history::{History, Severity};
-use regent_core::command::{Answer, Request};
+use regent_api::history::Severity;
+use regent_core::command::Request;
 use regent_core::id::{AttemptId, NodeId};
-use regent_core::node::Input;
+use regent_core::spec::Spec;
 use regent_store::cell::{Answer as StoreAnswer, NodeId as StoreNode, Refusal as StoreRefusal};
 use regent_store::embedded::{Admit, Event, Handle, Request as StoreRequest};
 use std::sync::Arc;
@@ -36,6 +38,8 @@ const MOVE_GRACE: Duration = Duration::from_secs(3);
 /// A node with a core: what it answers.
 pub(super) struct Speaking {
     pub(super) settings: Settings,
+    pub(super) spec: Spec,
+    pub(super) configuration: u64,
     pub(super) me: NodeId,
     pub(super) attempt: AttemptId,
     pub(super) admissions: AtomicU64,
@@ -45,18 +49,20 @@ pub(super) struct Speaking {
     pub(super) events: Events,
     pub(super) bridge: Arc<Bridge>,
     pub(super) register: Arc<Handle>,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) transport: Transport,
 }
 
 impl Speaking {
-    pub(super) async fn reply(&self, ask: Ask) -> Reply {
+    pub(super) async fn reply(&self, ask: Ask, progress: Progress) -> Reply {
         match ask {
             Ask::Status => self.status().await,
             Ask::Explain => match self.inputs.look(LOOK).await {
                 Some(core) => Reply::Text(core.reasons),
                 None => stalled(),
             },
-            Ask::History { last } => {
-                history(self.settings.name(self.me), self.events.clone(), last).await
+            Ask::History { last, cluster } => {
+                timeline::history(self.sources(), last, cluster).await
             }
             Ask::Switchover { to } => self.switchover(to).await,
             Ask::Init => refuse(
@@ -65,50 +71,52 @@ impl Speaking {
                 "regent status shows it",
             ),
             Ask::AdmitVoter { node } => self.admit(&node).await,
+            Ask::Maintenance { node, for_ms } => self.maintenance(node, for_ms).await,
+            Ask::Pause { for_ms } => self.pause(for_ms).await,
+            Ask::Stop => self.run_all(false, &progress).await,
+            Ask::Start => self.run_all(true, &progress).await,
+            Ask::Fence { node } => self.fence(&node).await,
+            Ask::FenceTest { node } => self.fence_test(node).await,
+        }
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            settings: &self.settings,
+            me: self.me,
+            transport: &self.transport,
+            events: &self.events,
         }
     }
 
     async fn status(&self) -> Reply {
-        let Some(core) = self.inputs.look(LOOK).await else { return stalled() };
-        let frame = Frame { settings: &self.settings, me: self.me, heard: &self.heard };
-        Reply::Status(Box::new(frame.of_node(&core, self.events.alarm())))
+        match self.picture().await {
+            Some(status) => Reply::Status(Box::new(status)),
+            None => stalled(),
+        }
+    }
+
+    /// Where everybody is; none if the lease thread does not answer.
+    pub(super) async fn picture(&self) -> Option<regent_api::status::Status> {
+        let core = self.inputs.look(LOOK).await?;
+        let frame = Frame {
+            settings: &self.settings,
+            me: self.me,
+            heard: &self.heard,
+            spec: &self.spec,
+            configuration: self.configuration,
+        };
+        Some(frame.of_node(&core, self.events.alarm(), &self.host.warnings()))
     }
 
     async fn switchover(&self, to: Option<String>) -> Reply {
-        let named = match to {
-            None => None,
-            Some(name) => match self.settings.member(&name).filter(|m| !m.witness) {
-                Some(member) => Some(member.id),
-                None => {
-                    let nodes: Vec<&str> = self
-                        .settings
-                        .members
-                        .iter()
-                        .filter(|m| !m.witness)
-                        .map(|m| m.name.as_str())
-                        .collect();
-                    let remedy = format!("one of {}", nodes.join(", "));
-                    return refuse(
-                        RefusalKind::Usage,
-                        &format!("there is no node {name}"),
-                        &remedy,
-                    );
-                }
-            },
+        let named = match to.as_deref().map(|name| self.node(name)).transpose() {
+            Ok(member) => member.map(|m| m.id),
+            Err(refusal) => return refusal,
         };
-        let (request, answer) = self.waiting.enter();
-        self.inputs.put(Input::Operator { request, what: Request::Switchover { to: named } });
         let bound = Duration::from_nanos(self.settings.pace.switchover_max.0) + MOVE_GRACE;
         let remedy = "regent explain says why; regent history what was done";
-        match tokio::time::timeout(bound, answer).await {
-            Ok(Ok(Answer::Done(text))) => Reply::Done(text),
-            Ok(Ok(Answer::Text(lines))) => Reply::Done(lines.join("; ")),
-            Ok(Ok(Answer::Refused { reason })) => refuse(RefusalKind::Guard, &reason, remedy),
-            Ok(Ok(Answer::Failed { reason })) => refuse(RefusalKind::TimedOut, &reason, remedy),
-            Ok(Err(_)) | Err(_) => {
-                refuse(RefusalKind::TimedOut, "the move did not come to its end in time", remedy)
-            }
-        }
+        self.put(Request::Switchover { to: named }, bound, remedy).await
     }
 
     /// R2: a voter that lost its disk is a new voter, and this is its only way in.
@@ -201,7 +209,7 @@ impl Speaking {
 impl Peers for Speaking {
     fn answer(&self, _from: NodeId, question: Question) -> Later<PeerAnswer> {
         let latest = self.bridge.latest().borrow().clone();
-        let me = self.me;
+        let (me, events) = (self.me, self.events.clone());
         Box::pin(async move {
             match (question, latest) {
                 (Question::OfferVoter { .. } | Question::Install(_), Some(value)) => {
@@ -209,16 +217,9 @@ impl Peers for Speaking {
                 }
                 (Question::OfferVoter { .. } | Question::Install(_), None)
                 | (Question::Database(_), _) => PeerAnswer::Refused("it votes already".into()),
+                (Question::Events { last }, _) => timeline::told(events, last).await,
             }
         })
-    }
-}
-
-/// Reads files, so beside the tasks.
-pub(super) async fn history(node: String, events: Events, last: usize) -> Reply {
-    match tokio::task::spawn_blocking(move || events.last(last)).await {
-        Ok(events) => Reply::History(History { version: regent_api::VERSION, node, events }),
-        Err(error) => refuse(RefusalKind::Internal, &format!("failed to read: {error}"), ""),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What carries out commands on this host, and the seam where a test puts another.
 
+mod fences;
 pub mod real;
 mod worker;
 
@@ -7,11 +8,15 @@ use crate::driver::{Gate, Inputs};
 use crate::events::Events;
 use crate::transport::{Stream, Transport};
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
+use regent_api::call::FenceTested;
 use regent_core::command::{AddressStep, DatabaseStep, ServiceStep};
-use regent_core::id::{CommandId, Incarnation, NodeId};
+use regent_core::health::ProbeId;
+use regent_core::id::{CommandId, Epoch, Incarnation, NodeId};
 use regent_core::observe::ServiceId;
 use regent_core::time::Span;
+use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::time::Duration;
 
 /// The kernel's filter, and what its slots have left.
 pub type Opened = (Box<dyn Gate>, [Option<Span>; 2]);
@@ -41,7 +46,19 @@ pub trait Host: Send + Sync + 'static {
     fn probe(&self, id: CommandId, node: NodeId);
 
     /// Fences a peer's host.
-    fn fence(&self, id: CommandId, node: NodeId);
+    fn fence(&self, id: CommandId, node: NodeId, epoch: Epoch);
+
+    /// Within this long a fencing is answered, whichever.
+    fn fence_bound(&self) -> Duration;
+
+    /// Asks the fence of one node, or of every one, for its state; changes nothing.
+    fn test_fences(&self, node: Option<NodeId>, epoch: Epoch) -> Later<Vec<FenceTested>>;
+
+    /// This node answers for the VIP, or does not: probes that count in one role only follow.
+    fn serving(&self, serving: bool);
+
+    /// What probes warn of although they pass.
+    fn warnings(&self) -> BTreeMap<ProbeId, String>;
 
     /// For `init`: the database runs, is under control, and its data are this incarnation.
     fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>>;

@@ -1,5 +1,6 @@
 //! The host that the agent runs on: kernel, systemd, MariaDB.
 
+use super::fences::Fences;
 use super::worker::{UnitNews, Work, Worker};
 use super::{Host, Later, Opened};
 use crate::config::Settings;
@@ -14,17 +15,19 @@ use regent_adapters::database::{DatabaseNode, WorkerSettings, backup};
 use regent_adapters::gate::{self, GateEvent};
 use regent_adapters::unit::{Managed, UnitWatch, Units};
 use regent_adapters::vip::{Known, Vip, Vips, probe, stranger};
+use regent_api::call::FenceTested;
 use regent_api::history::Severity;
-use regent_core::command::{
-    AddressStep, DatabaseStep, Fenced, GateStep, Outcome, ServiceStep, StepResult,
-};
-use regent_core::id::{CommandId, Incarnation, NodeId};
+use regent_core::command::{AddressStep, DatabaseStep, GateStep, Outcome, ServiceStep, StepResult};
+use regent_core::health::ProbeId;
+use regent_core::id::{CommandId, Epoch, Incarnation, NodeId};
 use regent_core::node::Input;
 use regent_core::observe::ServiceId;
 use regent_core::time::Span;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How long a service may take to come up; core has its own patience, and this only ends a job that never ends.
@@ -47,6 +50,7 @@ pub struct RealHost {
     /// Filled from the members' reports, so that none of them is taken for a stranger.
     known: Known,
     egress: Arc<AtomicBool>,
+    fences: Arc<Fences>,
     worker_settings: WorkerSettings,
     begun: OnceLock<Begun>,
 }
@@ -92,6 +96,7 @@ impl RealHost {
             )]),
             known: Known::default(),
             egress: Arc::default(),
+            fences: Arc::new(fences(settings)),
             worker_settings,
             begun: OnceLock::new(),
         }
@@ -210,6 +215,11 @@ fn change_address(vips: &Vips, step: AddressStep, egress: bool) -> Result<(), St
     }
 }
 
+fn fences(settings: &Settings) -> Fences {
+    let nodes = settings.members.iter().filter(|m| !m.witness);
+    Fences::new(&settings.cluster, nodes.map(|m| (m.id, m.name.clone(), None)))
+}
+
 /// The kernel's filter, for the lease thread.
 struct RealGate(gate::Gate);
 
@@ -231,6 +241,14 @@ impl Host for RealHost {
     fn begin(&self, serves: bool, inputs: Inputs, transport: Transport, events: Events) {
         let watches =
             if serves { self.watch_network(&inputs, &events) } else { Watches::default() };
+        if serves {
+            let (fences, events) = (Arc::clone(&self.fences), events.clone());
+            tokio::spawn(async move {
+                for wrong in fences.check().await {
+                    events.write(Severity::Warning, 0, "fence.unusable", &wrong);
+                }
+            });
+        }
         let keep = Arc::clone(&watches._units);
         let news = UnitNews::new(inputs.clone());
         let units =
@@ -311,10 +329,27 @@ impl Host for RealHost {
         });
     }
 
-    fn fence(&self, id: CommandId, node: NodeId) {
-        let why = format!("no fence is configured for {}", self.settings.name(node));
-        let outcome = Outcome::Fence(Fenced::Unknown(why));
-        self.begun().inputs.put(Input::Outcome { id, outcome });
+    fn fence(&self, id: CommandId, node: NodeId, epoch: Epoch) {
+        let (inputs, fences) = (self.begun().inputs.clone(), Arc::clone(&self.fences));
+        self.begun().runtime.spawn(async move {
+            let outcome = Outcome::Fence(fences.off(node, epoch).await);
+            inputs.put(Input::Outcome { id, outcome });
+        });
+    }
+
+    fn fence_bound(&self) -> Duration {
+        self.fences.bound()
+    }
+
+    fn test_fences(&self, node: Option<NodeId>, epoch: Epoch) -> Later<Vec<FenceTested>> {
+        let fences = Arc::clone(&self.fences);
+        Box::pin(async move { fences.test(node, epoch).await })
+    }
+
+    fn serving(&self, _serving: bool) {}
+
+    fn warnings(&self) -> BTreeMap<ProbeId, String> {
+        BTreeMap::new()
     }
 
     fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>> {

@@ -398,7 +398,7 @@ async fn ask_peer(
     match peer::ask(transport, node, &Question::Database(request)).await? {
         Answer::Database(answer) => Ok(answer),
         Answer::Refused(why) => Err(why),
-        Answer::Voter(_) | Answer::Belongs { .. } | Answer::Installed => {
+        Answer::Voter(_) | Answer::Belongs { .. } | Answer::Installed | Answer::Events(_) => {
             Err("the answer is to another question".into())
         }
     }

@@ -1,0 +1,158 @@
+//! What operators ask of a cluster that runs: maintenance, pause, stop and start, fencing. Each is a request to core,
+//! which decides; here names become numbers, and a refusal gets its remedy.
+
+use super::speaking::Speaking;
+use crate::config::settings::Member;
+use crate::serve::{Progress, refuse};
+use regent_api::call::{RefusalKind, Reply};
+use regent_api::length;
+use regent_core::command::{Answer, Request};
+use regent_core::node::Input;
+use regent_core::state::Lease;
+use regent_core::time::Span;
+use std::time::Duration;
+
+/// Core answers a wish within this long, or says that it failed: its own bound, and then some.
+const WISH: Duration = Duration::from_secs(8);
+
+/// The same for stopping and starting everything.
+const STOP: Duration = Duration::from_secs(125);
+
+/// Beyond the bound of the fence's own configuration.
+const FENCE_GRACE: Duration = Duration::from_secs(3);
+
+/// The longest that anything is asked for: what is meant to last longer is a change of the configuration.
+const LENGTH_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+/// What to look at when something went another way.
+const LOOK: &str = "regent explain says why; regent history what was done";
+
+impl Speaking {
+    /// A node that runs resources, by its name.
+    pub(super) fn node(&self, name: &str) -> Result<&Member, Reply> {
+        if let Some(member) = self.settings.member(name).filter(|m| !m.witness) {
+            return Ok(member);
+        }
+        let nodes: Vec<&str> =
+            self.settings.members.iter().filter(|m| !m.witness).map(|m| m.name.as_str()).collect();
+        let remedy = format!("one of {}", nodes.join(", "));
+        let reason = match self.settings.member(name) {
+            Some(_) => format!("{name} is the witness: it runs no resources"),
+            None => format!("there is no node {name}"),
+        };
+        Err(refuse(RefusalKind::Usage, &reason, &remedy))
+    }
+
+    /// The lease as it was last seen here.
+    fn lease(&self) -> Option<Lease> {
+        let value = self.bridge.latest().borrow().clone();
+        crate::status::decode(value.as_deref()).map(|(_, state)| state.lease)
+    }
+
+    /// Puts a request to core and waits for its answer.
+    pub(super) async fn put(&self, what: Request, bound: Duration, remedy: &str) -> Reply {
+        let (request, answer) = self.waiting.enter();
+        self.inputs.put(Input::Operator { request, what });
+        match tokio::time::timeout(bound, answer).await {
+            Ok(Ok(Answer::Done(text))) => Reply::Done(text),
+            Ok(Ok(Answer::Text(lines))) => Reply::Done(lines.join("; ")),
+            Ok(Ok(Answer::Refused { reason })) => refuse(RefusalKind::Guard, &reason, remedy),
+            Ok(Ok(Answer::Failed { reason })) => refuse(RefusalKind::TimedOut, &reason, remedy),
+            Ok(Err(_)) | Err(_) => {
+                refuse(RefusalKind::TimedOut, "it did not come to its end in time", remedy)
+            }
+        }
+    }
+
+    pub(super) async fn maintenance(&self, node: Option<String>, for_ms: Option<u64>) -> Reply {
+        let node = match node.as_deref().map(|name| self.node(name)).transpose() {
+            Ok(member) => member.map_or(self.me, |m| m.id),
+            Err(refusal) => return refusal,
+        };
+        match bounded(for_ms) {
+            Ok(length) => self.put(Request::Maintenance { node, length }, WISH, LOOK).await,
+            Err(refusal) => refusal,
+        }
+    }
+
+    pub(super) async fn pause(&self, for_ms: Option<u64>) -> Reply {
+        match bounded(for_ms) {
+            Ok(length) => self.put(Request::Pause { length }, WISH, LOOK).await,
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Stops or starts everything, and tells meanwhile what it still waits for.
+    pub(super) async fn run_all(&self, run: bool, progress: &Progress) -> Reply {
+        let what = if run { Request::Start } else { Request::Stop };
+        let mut asked = std::pin::pin!(self.put(what, STOP, "regent status shows what is left"));
+        let mut told = String::new();
+        let mut every = tokio::time::interval(Duration::from_millis(500));
+        every.reset();
+        loop {
+            tokio::select! {
+                reply = &mut asked => return reply,
+                _ = every.tick() => {
+                    let left = self.left_to_do(run).await;
+                    if !left.is_empty() && left != told {
+                        progress.tell(left.clone());
+                        told = left;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What still runs, or does not run yet, in one line.
+    async fn left_to_do(&self, run: bool) -> String {
+        let Some(status) = self.picture().await else { return String::new() };
+        if run {
+            let of = status.nodes.iter().filter(|n| !n.troubles().is_empty());
+            let names: Vec<String> =
+                of.map(|n| format!("{} ({})", n.name, n.role.word())).collect();
+            return match names.is_empty() {
+                true => String::new(),
+                false => format!("waiting for {}", names.join(", ")),
+            };
+        }
+        let names: Vec<String> = status.nodes.iter().flat_map(|n| n.running()).collect();
+        if names.is_empty() { names.concat() } else { format!("still up: {}", names.join(", ")) }
+    }
+
+    pub(super) async fn fence(&self, name: &str) -> Reply {
+        let node = match self.node(name) {
+            Ok(member) => member.id,
+            Err(refusal) => return refusal,
+        };
+        let holder = self.lease().map(|lease| lease.holder);
+        let remedy = match holder.filter(|holder| *holder != self.me && *holder != node) {
+            Some(holder) => format!("regent fence {name} --node {}", self.settings.name(holder)),
+            None => format!("regent fence test {name} says whether its fence answers"),
+        };
+        let bound = self.host.fence_bound() + FENCE_GRACE;
+        self.put(Request::Fence { node }, bound, &remedy).await
+    }
+
+    pub(super) async fn fence_test(&self, name: Option<String>) -> Reply {
+        let named = match name.as_deref().map(|name| self.node(name)).transpose() {
+            Ok(member) => member.map(|m| m.id),
+            Err(refusal) => return refusal,
+        };
+        let epoch = self.lease().map(|lease| lease.epoch).unwrap_or_default();
+        let tested = self.host.test_fences(named, epoch).await;
+        let now_node = self.settings.name(self.me);
+        Reply::Fences(regent_api::call::Fences { version: regent_api::VERSION, now_node, tested })
+    }
+}
+
+/// A length that an operator asked for, within bounds.
+fn bounded(for_ms: Option<u64>) -> Result<Option<Span>, Reply> {
+    let Some(ms) = for_ms else { return Ok(None) };
+    let asked = Duration::from_millis(ms);
+    if asked < Duration::from_secs(1) || asked > LENGTH_MAX {
+        let reason = format!("{} is out of bounds", length::text(asked));
+        let remedy = format!("from 1 s to {}", length::text(LENGTH_MAX));
+        return Err(refuse(RefusalKind::Usage, &reason, &remedy));
+    }
+    Ok(Some(Span::millis(ms)))
+}
