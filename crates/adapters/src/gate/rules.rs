@@ -14,6 +14,9 @@ pub(super) const TABLE: &str = "regent";
 const EARLY: i32 = -310;
 /// After source NAT (G1).
 const LATE: i32 = 310;
+/// On a frame between two hooks: a bridge of this host forwards it, it is not for this host. Gone again before any
+/// rule of others sees it.
+const FORWARDED: &str = "0x7247e1a7";
 
 /// One of our tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +27,8 @@ pub(super) enum Family {
     Arp,
     /// What leaves the VIP's interface, packet sockets included (G2).
     Netdev,
+    /// What a bridge of this host forwards between others, which br_netfilter shows to the hooks of IP as well.
+    Bridge,
 }
 
 impl Family {
@@ -33,6 +38,7 @@ impl Family {
             Family::Inet => "inet",
             Family::Arp => "arp",
             Family::Netdev => "netdev",
+            Family::Bridge => "bridge",
         }
     }
 
@@ -42,6 +48,7 @@ impl Family {
             Family::Inet => 1,
             Family::Arp => 3,
             Family::Netdev => 5,
+            Family::Bridge => 7,
         }
     }
 }
@@ -93,6 +100,7 @@ pub(super) fn keys(family: Family, vips: &[IpAddr]) -> Vec<Key> {
     let all: &[Key] = match family {
         Family::Inet | Family::Netdev => &[Key::Ipv4, Key::Ipv6, Key::Target],
         Family::Arp => &[Key::Ipv4],
+        Family::Bridge => &[],
     };
     let used = |key: &Key| vips.iter().any(|vip| key.element(*vip).is_some());
     all.iter().copied().filter(used).collect()
@@ -114,6 +122,7 @@ pub(super) fn table(family: Family, vips: &[IpAddr], egress: Option<&str>) -> St
         Family::Inet => text.inet(),
         Family::Arp => text.arp(),
         Family::Netdev => text.netdev(egress),
+        Family::Bridge => text.bridge(),
     }
     text.line("}");
     text.out
@@ -182,23 +191,31 @@ impl Text<'_> {
         };
 
         let mut prerouting = hook("filter", "prerouting", EARLY);
-        prerouting.extend(
-            self.each(|vip| target(vip, r#"iifname != "lo" icmpv6 type nd-neighbor-solicit"#)),
-        );
+        prerouting.push(format!("meta mark {FORWARDED} meta mark set 0 accept"));
         prerouting.extend(self.each(|vip| goto("", vip, to(vip))));
         prerouting.extend(self.each(|vip| goto(r#"iifname "lo" "#, vip, from(vip))));
         self.chain("prerouting", &prerouting);
 
+        // Solicitations go to a group, and a bridge forwards them too: judged where they are for this host.
+        let mut input = hook("filter", "input", EARLY);
+        let asks = r#"iifname != "lo" icmpv6 type nd-neighbor-solicit"#;
+        input.extend(self.each(|vip| judged_by_target(vip, asks)));
+        self.chain("input", &input);
+
         let mut output = hook("filter", "output", EARLY);
-        output.extend(self.each(|vip| target(vip, "icmpv6 type nd-neighbor-advert")));
-        output.extend(self.each(|vip| target(vip, "icmpv6 type nd-neighbor-solicit ip6 saddr ::")));
+        output.extend(self.each(|vip| judged_by_target(vip, "icmpv6 type nd-neighbor-advert")));
+        output.extend(
+            self.each(|vip| judged_by_target(vip, "icmpv6 type nd-neighbor-solicit ip6 saddr ::")),
+        );
         // Between two ends on this host both addresses are VIPs: it is judged as on its way in.
         output.extend(self.each(|vip| goto(r#"oifname "lo" "#, vip, to(vip))));
         output.extend(self.each(|vip| goto("", vip, from(vip))));
         self.chain("output", &output);
 
         let mut postrouting = hook("filter", "postrouting", LATE);
-        postrouting.extend(self.each(|vip| target(vip, "icmpv6 type nd-neighbor-advert")));
+        postrouting.push(format!("meta mark {FORWARDED} meta mark set 0 accept"));
+        postrouting
+            .extend(self.each(|vip| judged_by_target(vip, "icmpv6 type nd-neighbor-advert")));
         postrouting.extend(self.each(|vip| goto("", vip, from(vip))));
         self.chain("postrouting", &postrouting);
     }
@@ -237,13 +254,38 @@ impl Text<'_> {
         }
         rules.extend(self.each(|vip| match vip {
             IpAddr::V4(vip) => Some(format!("arp saddr ip {vip} goto speaks")),
-            IpAddr::V6(_) => target(vip, "icmpv6 type nd-neighbor-advert"),
+            IpAddr::V6(_) => judged_by_target(vip, "icmpv6 type nd-neighbor-advert"),
         }));
         rules.extend(self.each(|vip| {
             let ip = Ip::of(vip);
             Some(format!("{} {vip} goto {}", ip.source(), ip.sender_chain()))
         }));
         self.chain("egress", &rules);
+    }
+
+    /// Marks frames that are not for this host, and such as come from the VIP over the wire, just before br_netfilter
+    /// shows them to the hooks of IP; those take the mark off. A frame of this host's own has passed them before it
+    /// comes to a bridge, and one that is answered by a container here has the container as its sender still.
+    fn bridge(&mut self) {
+        let mark = format!("meta mark set {FORWARDED}");
+        let mut comes = hook("filter", "prerouting", EARLY);
+        comes.extend(self.each(|vip| {
+            let destination = Ip::of(vip).destination();
+            Some(format!("meta mark 0 meta pkttype other {destination} {vip} {mark}"))
+        }));
+        let mut goes = hook("filter", "postrouting", EARLY);
+        // Where br_netfilter is off, nobody has taken it away.
+        goes.push(format!("meta mark {FORWARDED} meta mark set 0"));
+        goes.extend(self.each(|vip| {
+            let source = Ip::of(vip).source();
+            Some(format!("meta mark 0 {source} {vip} {mark}"))
+        }));
+        goes.extend(self.each(|vip| {
+            let told = target(vip, "meta mark 0 icmpv6 type nd-neighbor-advert")?;
+            Some(format!("{told} {mark}"))
+        }));
+        self.chain("comes", &comes);
+        self.chain("goes", &goes);
     }
 
     fn neighbours(&mut self) {
@@ -358,9 +400,13 @@ fn both_slots(field: &str, key: Key, set: &str, what: &str) -> Vec<String> {
 }
 
 /// Neighbour discovery about the VIP is judged by the target field.
+fn judged_by_target(vip: IpAddr, what: &str) -> Option<String> {
+    Some(format!("{} goto neighbour", target(vip, what)?))
+}
+
 fn target(vip: IpAddr, what: &str) -> Option<String> {
     match vip {
         IpAddr::V4(_) => None,
-        IpAddr::V6(v6) => Some(format!("{what} @th,64,128 {:#034x} goto neighbour", v6.to_bits())),
+        IpAddr::V6(v6) => Some(format!("{what} @th,64,128 {:#034x}", v6.to_bits())),
     }
 }

@@ -56,7 +56,10 @@ pub fn load(vips: &[IpAddr], interface: &str) -> Result<Loaded, GateError> {
         |egress| kernel.load(&[(Family::Netdev, table(Family::Netdev, vips, egress))], vips, anew);
     // With its hook where the kernel and the interface have one; else its sets alone; else no such table.
     let egress = with(Some(interface)).or_else(|_| with(None)).unwrap_or(Loaded::Kept);
-    Ok(if anew { loaded } else { egress })
+    // Without it guests of a closed host do not reach the VIP elsewhere; nothing more passes.
+    let bridge = (Family::Bridge, table(Family::Bridge, vips, None));
+    let bridge = kernel.load(&[bridge], vips, anew).unwrap_or(Loaded::Kept);
+    Ok([loaded, egress, bridge].into_iter().find(|l| *l != Loaded::Kept).unwrap_or(loaded))
 }
 
 /// The same VIPs in another order are the same gate.
@@ -75,8 +78,8 @@ pub(super) fn core(vips: &[IpAddr]) -> &'static [Family] {
     if vips.iter().any(IpAddr::is_ipv4) { &[Family::Inet, Family::Arp] } else { &[Family::Inet] }
 }
 
-/// What is wrong with our tables; none if nothing is. The egress table is judged apart: without it the gate is
-/// shut all the same.
+/// What is wrong with our tables; none if nothing is. Those for announcements and bridges are judged apart: without
+/// them the gate is shut all the same.
 pub(super) fn damage(vips: &[IpAddr], interface: &str) -> Result<Option<Damage>, GateError> {
     let mut kernel = Kernel::open()?;
     for family in core(vips).iter().copied() {
@@ -90,7 +93,10 @@ pub(super) fn damage(vips: &[IpAddr], interface: &str) -> Result<Option<Damage>,
     let with_hook = kernel.state(Family::Netdev, &table(Family::Netdev, vips, Some(interface)))?;
     let sets_alone = kernel.state(Family::Netdev, &table(Family::Netdev, vips, None))?;
     let whole = [with_hook, sets_alone].contains(&State::Whole);
-    Ok((!whole && with_hook != State::Absent).then_some(Damage::Egress))
+    let bridge = kernel.state(Family::Bridge, &table(Family::Bridge, vips, None))?;
+    let aside =
+        (!whole && with_hook != State::Absent) || !matches!(bridge, State::Whole | State::Absent);
+    Ok(aside.then_some(Damage::Aside))
 }
 
 /// What somebody did to our tables.
@@ -102,8 +108,8 @@ pub(super) enum Damage {
     Changed(&'static str),
     /// It has no seal: it is being loaded at this moment, or it is not ours.
     Unsealed(&'static str),
-    /// Only the table for announcements.
-    Egress,
+    /// Only the table for announcements, or the one for bridges.
+    Aside,
 }
 
 /// The kernel has an egress hook of ours.

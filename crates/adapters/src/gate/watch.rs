@@ -143,7 +143,7 @@ impl<F: Fn(GateEvent)> Watcher<F> {
             Ok(None) if self.is_unguarded_anew() => return self.mend(started),
             Ok(None) => return,
             // No VIP can pass: nothing is taken away.
-            Ok(Some(Damage::Egress)) => return self.mend(started),
+            Ok(Some(Damage::Aside)) => return self.mend(started),
             Ok(Some(Damage::Gone(family))) => format!("table {family} {TABLE} is gone"),
             Ok(Some(Damage::Changed(family))) => format!("table {family} {TABLE} was changed"),
             Ok(Some(Damage::Unsealed(family))) => {
