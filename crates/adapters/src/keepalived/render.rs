@@ -48,7 +48,7 @@ fn body(vrrp: &Vrrp, run: &Path) -> String {
         text.line(&format!("script \"{flock} {} /bin/false\"", lock.display()));
         text.line("interval 1");
         text.line("timeout 1");
-        text.line("fall 3");
+        text.line("fall 4");
         text.line("rise 1");
     });
     text.block("vrrp_instance regent", |text| instance(text, vrrp));

@@ -2,7 +2,7 @@
 //!
 //! `serve` holds `1` while this node's instance is to announce (MASTER), else `0` (FAULT); a missing file is `0`.
 //! keepalived reads it when it was written and closed. `agent` is locked for as long as an agent lives: keepalived
-//! asks once a second, and without one for three seconds it gives the address up (the lifetime that the native driver
+//! asks once a second, and gives the address up when it found none four times (the lifetime that the native driver
 //! has, by other means).
 
 use std::fs::{File, OpenOptions, TryLockError};

@@ -50,10 +50,11 @@ impl Daemon {
     }
 
     fn signal(&self, signal: &str) {
-        for file in ["vrrp.pid", "main.pid"] {
+        // The main one first: it would start the other anew.
+        for file in ["main.pid", "vrrp.pid"] {
             let Ok(pid) = std::fs::read_to_string(self.run.join(file)) else { continue };
             // It may have ended already, which is as well.
-            let _ = Command::new("kill").args([signal, pid.trim()]).status();
+            let _ = Command::new("kill").args([signal, pid.trim()]).stderr(Stdio::null()).status();
         }
     }
 
@@ -302,6 +303,23 @@ fn dead_it_costs_a_move_nothing() {
     assert!(node.stands() && took < Duration::from_millis(100), "{took:?}");
     let (applied, took) = node.remove();
     assert_eq!(applied, Applied::Changed);
+    assert!(!node.any_stands() && took < Duration::from_millis(100), "{took:?}");
+}
+
+#[test]
+fn it_follows_nothing_any_more_and_a_move_waits_for_it_once() {
+    let Some(segment) = hosts(&[A]) else { return };
+    let node = Node::new(&segment, A, &[(VIP, 24)]);
+    let rendered = std::fs::read_to_string(&node.files.config).unwrap();
+    std::fs::write(&node.files.config, rendered.replace("serve\"", "served\"")).unwrap();
+    assert!(super::daemon::reload(&node.files.run));
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(node.driver().is_well(), Ok(()), "it is not seen before it is told something");
+    let (_, took) = node.add();
+    assert!(node.stands());
+    assert!(took >= PATIENCE && took < PATIENCE + Duration::from_millis(100), "{took:?}");
+    assert!(node.news("keepalived.slow").is_some());
+    let (_, took) = node.remove();
     assert!(!node.any_stands() && took < Duration::from_millis(100), "{took:?}");
 }
 
