@@ -24,8 +24,15 @@ const ADDRESS_REFRESH: Span = Span::millis(1_000);
 const CATCH_UP_MAX: Span = Span::millis(5_000);
 /// How long commits may wait for a follower that is being joined.
 const JOIN_MAX: Span = Span::millis(1_000);
-/// After a join that failed.
+/// After a join that failed, and after a follower that was too slow: doubled while each stay in sync ends that way.
 const JOIN_PAUSE: Span = Span::millis(1_000);
+const JOIN_PAUSE_MOST: Span = Span::millis(16_000);
+/// D9: commits that wait longer than this without one good confirmation drop the follower.
+const LAG_MAX: Span = Span::millis(1_000);
+/// A confirmation that took longer than this is no good one.
+const CONFIRM_GOOD: Span = Span::millis(250);
+/// A stay in sync that lasted this long was a good one.
+const GOOD_STAY: Span = Span::millis(60_000);
 /// A commit that waits longer than this while its follower receives may be stranded (D9).
 const STRANDED: Span = Span::millis(200);
 
@@ -261,7 +268,12 @@ impl Node {
         let other = database
             .is_some_and(|d| d.incarnation.is_some() && d.incarnation != Some(with.incarnation));
         let following = database.is_some_and(|d| sync::is_following(d, with, self.identity.node));
-        if other || now.elapsed_most(peer.heard) >= suspicion {
+        let silent = now.elapsed_most(peer.heard) >= suspicion;
+        let slow = self.slow.is_some_and(|at| now.elapsed_most(at) >= LAG_MAX);
+        if slow && self.with_gone.is_none() {
+            self.tell_slow(with.node, now);
+        }
+        if other || slow || silent {
             let past = Time {
                 boot: now.boot.saturating_sub(suspicion.0),
                 raw: now.raw.saturating_sub(suspicion.0),
@@ -272,6 +284,21 @@ impl Node {
         } else if self.with_gone.is_none() {
             self.with_gone = Some(now);
         }
+    }
+
+    /// It receives, and confirms nothing: dropped, and taken back later each time.
+    fn tell_slow(&mut self, node: NodeId, now: Time) {
+        let good = self.joined.is_none_or(|at| now.elapsed_most(at) >= GOOD_STAY);
+        let longer = Span((self.join_pause.0 * 2).min(JOIN_PAUSE_MOST.0));
+        self.join_pause = if good { JOIN_PAUSE } else { longer };
+        self.join_paused = Some(now);
+        let ms = self.slow.map_or(Span::ZERO, |at| now.elapsed_most(at)).as_millis();
+        let text = format!(
+            "commits have waited for {ms} ms in a row for {}, which follows and confirms too slowly: going on alone, not joined again for {} s [D9]",
+            self.name(node),
+            self.join_pause.as_millis() / 1000
+        );
+        self.tell("sync.slow", Severity::Warning, text);
     }
 
     fn follower_is_gone(&self, now: Time) -> bool {
@@ -320,7 +347,7 @@ impl Node {
     }
 
     fn begin_join(&mut self, now: Time) {
-        if self.join_paused.is_some_and(|at| now.elapsed_most(at) < JOIN_PAUSE)
+        if self.join_paused.is_some_and(|at| now.elapsed_most(at) < self.join_pause)
             || self.database.marker.is_some()
         {
             return;
@@ -373,6 +400,7 @@ impl Node {
     fn give_up_join(&mut self, why: &str, now: Time) {
         if let Some(joining) = self.joining.take() {
             self.join_paused = Some(now);
+            self.join_pause = self.join_pause.max(JOIN_PAUSE);
             let text = format!("{} is not taken in yet: {why}", self.name(joining.peer));
             self.tell("sync.waiting", Severity::Info, text);
         }
@@ -392,12 +420,15 @@ impl Node {
         token
     }
 
-    pub(super) fn take_marker(&mut self, token: AttemptId, outcome: Outcome) {
+    pub(super) fn take_marker(&mut self, token: AttemptId, outcome: Outcome, now: Time) {
         if self.database.marker == Some(token) {
             self.database.marker = None;
         }
         if let Outcome::Database { result: crate::command::StepResult::Done, .. } = outcome {
             self.note_move(|m| m.marker_confirmed(token));
+            if self.stranded.is_none_or(|asked| now.elapsed_most(asked) < CONFIRM_GOOD) {
+                self.slow = None;
+            }
         } else if self.joining.as_ref().is_some_and(|joining| joining.token == token) {
             self.joining = None;
         }
@@ -415,8 +446,10 @@ impl Node {
         let attached = with.is_some() && self.with_gone.is_none();
         if facts.waiting == 0 || facts.read_only || !attached || self.moving.is_some() {
             self.stranded = None;
+            self.slow = None;
             return;
         }
+        self.slow.get_or_insert(now);
         let since = *self.stranded.get_or_insert(now);
         if now.elapsed_most(since) >= STRANDED && self.database.marker.is_none() {
             self.stranded = Some(now);

@@ -231,6 +231,11 @@ pub struct Node {
     inherited: bool,
     joining: Option<Joining>,
     join_paused: Option<Time>,
+    join_pause: Span,
+    /// When the recorded follower was taken in by this run.
+    joined: Option<Time>,
+    /// Since when commits have waited without one confirmation (D9).
+    slow: Option<Time>,
     /// Since when the recorded follower has not been following.
     with_gone: Option<Time>,
     stranded: Option<Time>,
@@ -303,6 +308,9 @@ impl Node {
             inherited: false,
             joining: None,
             join_paused: None,
+            join_pause: Span::ZERO,
+            joined: None,
+            slow: None,
             with_gone: None,
             stranded: None,
             moving: None,
@@ -441,7 +449,7 @@ impl Node {
             Flight::Close => self.take_closed(outcome),
             Flight::Propose { n } => self.take_swap(n, outcome, now),
             Flight::Database(step) => self.take_database(step, id, outcome, now),
-            Flight::Marker { token } => self.take_marker(token, outcome),
+            Flight::Marker { token } => self.take_marker(token, outcome, now),
             Flight::Probe(node) => self.take_probe(node, outcome),
             Flight::AddressAdd => {
                 self.address.on = outcome == Outcome::Done;

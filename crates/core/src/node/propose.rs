@@ -306,6 +306,8 @@ impl Node {
                 }
                 self.joining = None;
                 self.with_gone = None;
+                self.slow = None;
+                self.joined = attempt.proposed;
                 if let Kind::Join { with, .. } = &attempt.kind {
                     let text = format!(
                         "{} is in sync: every acknowledged write is received there [join]",
