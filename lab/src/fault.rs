@@ -115,7 +115,7 @@ pub struct Watched {
     pub recorder: Recorder,
     /// The cluster.
     pub cluster: Cluster,
-    off: Option<String>,
+    off: Vec<String>,
 }
 
 impl Watched {
@@ -127,7 +127,13 @@ impl Watched {
             recorder.start_direct(&cluster.lab, node)?;
         }
         recorder.wait_steady(STEADY, TAKEOVER)?;
-        Ok(Watched { recorder, cluster, off: None })
+        Ok(Watched { recorder, cluster, off: Vec::new() })
+    }
+
+    /// A cluster whose VIP nobody watches but the capture: for cases without clients.
+    pub fn unwatched(cluster: Cluster) -> Result<Watched> {
+        let recorder = Recorder::start(&cluster.lab)?;
+        Ok(Watched { recorder, cluster, off: Vec::new() })
     }
 
     /// One fault from its beginning to its end, measured and told.
@@ -188,7 +194,7 @@ impl Watched {
         let mut lost = 0;
         for (table, rows) in tables {
             let mut gone = std::collections::BTreeSet::new();
-            for node in NODES.iter().filter(|node| Some(**node) != self.off.as_deref()) {
+            for node in NODES.iter().filter(|node| !self.off.iter().any(|off| off == **node)) {
                 gone.extend(self.missing_at_last(node, table, &rows)?);
             }
             for (id, at) in &gone {
@@ -220,16 +226,31 @@ impl Watched {
 
     /// Power-off of any management node, its prober included.
     pub fn power_off_node(&mut self, node: &str) -> Result<()> {
-        self.off = Some(node.to_owned());
+        self.off.push(node.to_owned());
         self.cluster.lab.host_mut(node)?.power_off()?;
         self.recorder.stop_direct(node);
         Ok(())
     }
 
+    /// Shutdown of a management node in order, its prober included.
+    pub fn shut_down_node(&mut self, node: &str) -> Result<()> {
+        self.off.push(node.to_owned());
+        let ended = self.cluster.lab.host_mut(node)?.shut_down();
+        self.recorder.stop_direct(node);
+        ended
+    }
+
     /// Ends `power_off_node`.
     pub fn power_on_node(&mut self, node: &str) -> Result<()> {
         self.cluster.lab.host_mut(node)?.boot()?;
-        self.off = None;
+        self.off.retain(|off| off != node);
+        self.recorder.start_direct(&self.cluster.lab, node)
+    }
+
+    /// Ends `power_off_node` on a host that was started meanwhile.
+    pub fn power_on_started(&mut self, node: &str) -> Result<()> {
+        self.cluster.lab.host_mut(node)?.wait_booted()?;
+        self.off.retain(|off| off != node);
         self.recorder.start_direct(&self.cluster.lab, node)
     }
 
@@ -238,6 +259,24 @@ impl Watched {
         let tape = self.recorder.tape();
         let since = tape.frames.iter().filter(|(_, first, _)| *first >= from);
         since.map(|(mac, _, _)| mac.clone()).collect()
+    }
+
+    /// Who spoke for the VIP since then, one entry for each change, and when they began.
+    pub fn owners_since(&self, from: u64) -> Vec<(String, u64)> {
+        let tape = self.recorder.tape();
+        let mut owners: Vec<(String, u64)> = Vec::new();
+        for (mac, first, last) in &tape.frames {
+            let is_news = owners.last().is_none_or(|(owner, _)| owner != mac);
+            if *last >= from && is_news && !tape.strangers.contains(mac) {
+                owners.push((mac.clone(), *first));
+            }
+        }
+        owners
+    }
+
+    /// How often the VIP changed its owner since then.
+    pub fn moves_since(&self, from: u64) -> usize {
+        self.owners_since(from).len().saturating_sub(1)
     }
 
     /// When anybody last spoke for the VIP.
@@ -271,7 +310,7 @@ impl Watched {
     }
 
     fn return_host(&mut self) -> Result<Option<u64>> {
-        let back = self.off.clone().context("no host is off")?;
+        let back = self.off.first().cloned().context("no host is off")?;
         say::line(&format!("fault   {back} gets its power back"));
         self.power_on_node(&back)?;
         say::line(&format!("lab     {back} has booted"));
@@ -294,8 +333,8 @@ impl Watched {
         self.wait_in_sync()
     }
 
-    /// By its own word, not by the view of a node that may be cut off.
-    fn wait_served_by(&self, node: &str) -> Result<()> {
+    /// Until the node serves, by its own word, not by the view of one that may be cut off.
+    pub fn wait_served_by(&self, node: &str) -> Result<()> {
         wait_for(&format!("{node} to serve"), TAKEOVER, || {
             let status = self.cluster.status_of(node);
             let serves = status.is_some_and(|status| status.is_active_itself());

@@ -225,6 +225,16 @@ impl Host {
         Ok(PathBuf::from(format!("/proc/{}/root{inside}", self.leader()?)))
     }
 
+    /// Shuts it down in order, as its power button does; returns when it is off.
+    pub fn shut_down(&mut self) -> Result<()> {
+        self.run(&["systemctl", "poweroff", "--no-block"])?;
+        let supervisor = self.supervisor.as_mut().context("this process did not boot it")?;
+        wait_for("the shutdown", BOOT, || Ok(supervisor.try_wait()?.map(drop)))?;
+        self.reap()?;
+        sh(&format!("ip -n {} link del {}", self.bridge_ns, self.port())).ok();
+        sh(&format!("ip netns del {}", self.netns)).map(drop)
+    }
+
     /// Cable out, PID 1 killed, network namespace gone: what is on disk stays.
     pub fn power_off(&mut self) -> Result<()> {
         sh(&format!("ip -n {} link del {}", self.bridge_ns, self.port()))?;

@@ -113,6 +113,21 @@ impl Lab {
         format!("{}-br", self.name)
     }
 
+    /// Somebody else on the segment, with an address and a namespace of its own that has this
+    /// lab's name and `short`: `gw` or `st`. Returns its hardware address.
+    pub fn neighbour(&self, short: &str, address: &str) -> Result<String> {
+        let (bridge, netns) = (self.bridge_ns(), format!("{}-{short}", self.name));
+        let mac = mac_of(&self.name, if short == "gw" { 254 } else { 253 });
+        sh(&format!("ip netns add {netns}"))?;
+        connect(&bridge, &netns, &format!("p-{short}"), "eth0", &mac, address)?;
+        Ok(mac)
+    }
+
+    /// Gives a neighbour one more address, or takes it away: `add` or `del`.
+    pub fn neighbour_address(&self, short: &str, what: &str, address: &str) -> Result<()> {
+        sh(&format!("ip -n {}-{short} addr {what} {address}/24 dev eth0", self.name)).map(drop)
+    }
+
     /// The host with this hardware address.
     pub fn host_by_mac(&self, mac: &str) -> Option<&Host> {
         self.hosts.iter().find(|host| host.spec.mac == mac)

@@ -82,13 +82,16 @@ enum Command {
         /// Name of the run
         name: String,
     },
-    /// Run one case, or all of them
+    /// Run cases
     Case {
-        /// Its name; all cases if none is given
-        name: Option<String>,
+        /// Their names; all cases if none is given
+        names: Vec<String>,
         /// Names only
         #[arg(long)]
         list: bool,
+        /// How many side by side; those with bars of milliseconds run alone all the same
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
     },
     /// Each key service killed, hung and with its port blocked, on the active node and the standby
     Matrix {
@@ -186,13 +189,13 @@ fn dispatch(command: Command) -> Result<bool> {
             Ok(true)
         }
         Command::Diagnose { name } => Ok(diagnose::collect(&Lab::attach(&name)?).is_some()),
-        Command::Case { name: _, list: true } => {
+        Command::Case { names: _, list: true, jobs: _ } => {
             cases::ALL
                 .iter()
                 .for_each(|case| say::plain(&format!("{}: {}", case.name, case.about)));
             Ok(true)
         }
-        Command::Case { name, list: false } => cases::run(name.as_deref()),
+        Command::Case { names, list: false, jobs } => cases::run(&names, jobs),
         Command::Matrix { driver, only, json } => {
             matrix::run(&Settings { driver, ..Settings::brisk() }, only.as_deref(), json)
         }

@@ -115,6 +115,8 @@ pub struct Tape {
     pub errors: BTreeMap<String, (u64, String)>,
     /// The client's failed rows: sent, failed, why.
     pub failures: Vec<(u64, u64, String)>,
+    /// Speakers that are no nodes: they are in `frames`, and no second owner.
+    pub strangers: Vec<String>,
     is_listening: bool,
     last_ack: u64,
     speaker: Option<String>,
@@ -211,7 +213,9 @@ impl Tape {
     }
 
     fn speakers(&self, from: u64, to: u64) -> Vec<Event> {
-        let inside = self.frames.iter().filter(|(_, first, last)| *last >= from && *first <= to);
+        let inside = self.frames.iter().filter(|(mac, first, last)| {
+            *last >= from && *first <= to && !self.strangers.contains(mac)
+        });
         inside
             .flat_map(|(mac, first, last)| [Event::frame(mac, *first), Event::frame(mac, *last)])
             .collect()
@@ -331,6 +335,11 @@ impl Recorder {
             }
         }
         self.processes.retain(|(name, _)| name != node);
+    }
+
+    /// This hardware address is no node's: it is no second owner.
+    pub fn ignore(&self, mac: &str) {
+        self.tape().strangers.push(mac.to_owned());
     }
 
     /// What the impatient prober attempts from here on.

@@ -23,6 +23,12 @@ pub struct Status {
     pub nodes: Vec<Node>,
     /// What keeps the cluster from serving.
     pub blocked: Option<Blocked>,
+    /// What is left of a pause.
+    pub pause_left_ms: Option<u64>,
+    /// Stopped by an operator's word.
+    pub stopped: bool,
+    /// The hardware address of somebody else who answers for the VIP.
+    pub stranger: Option<String>,
 }
 
 /// The recorded copies.
@@ -55,6 +61,8 @@ pub struct Node {
     pub database: Option<Part>,
     /// Its services.
     pub services: Vec<Part>,
+    /// What is left of its maintenance.
+    pub maintenance_left_ms: Option<u64>,
     /// Its probes of database and host that fail.
     pub ailments: Vec<Ailment>,
 }
@@ -69,6 +77,8 @@ pub struct Part {
     pub state: String,
     /// `passing`, `failing` or `unknown`.
     pub health: String,
+    /// Its tries are used up.
+    pub given_up: bool,
     /// Why it is not well.
     pub cause: String,
 }
@@ -79,8 +89,8 @@ pub struct Part {
 pub struct Ailment {
     /// Its name.
     pub probe: String,
-    /// What it looks at: `database` or `host`.
-    pub subject: String,
+    /// What it looks at: `database`, `host`, or a service's name.
+    pub of: String,
     /// What it saw.
     pub why: String,
 }
@@ -105,6 +115,11 @@ impl Status {
     pub fn role(&self, node: &str) -> &str {
         let found = self.nodes.iter().find(|one| one.name == node);
         found.map_or("", |one| one.role.as_str())
+    }
+
+    /// A node's line of the answer.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|one| one.name == name)
     }
 
     /// The node that serves.
@@ -135,7 +150,7 @@ impl Status {
             unwell.then(|| format!("{} {} {}", part.state, part.health, part.cause))
         };
         if service == "database" {
-            let ailing = node.ailments.iter().find(|one| one.subject == "database");
+            let ailing = node.ailments.iter().find(|one| one.of == "database");
             let ailing = ailing.map(|one| format!("{}: {}", one.probe, one.why));
             // A unit that is down leaves no facts.
             return ailing.or_else(|| node.database.as_ref().map_or(Some("down".into()), of));

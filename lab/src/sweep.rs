@@ -13,6 +13,8 @@ use crate::run::{sh, wait_through, words};
 
 const OWNER: &str = "owner";
 const KEPT: &str = "kept";
+/// Between a run's directory and its mark lie two system calls.
+const NEW: Duration = Duration::from_secs(30);
 
 /// The control group all labs live under; a cgroup v2 mount is made where the machine has none.
 pub fn cgroup_root() -> Result<PathBuf> {
@@ -52,7 +54,7 @@ pub fn sweep() -> Result<Vec<String>> {
     let mut swept = Vec::new();
     for name in runs()? {
         let dir = base_dir()?.join("run").join(&name);
-        if !dir.join(KEPT).exists() && !is_owned(&dir) {
+        if !dir.join(KEPT).exists() && !is_owned(&dir) && !is_new(&dir) {
             remove(&name)?;
             swept.push(name);
         }
@@ -104,7 +106,7 @@ pub fn remove(name: &str) -> Result<()> {
 
 /// Removes the network namespaces of a run and ends what still runs in them.
 pub fn remove_namespaces(name: &str) {
-    for short in ["cl", "br", "mn1", "mn2", "w1"] {
+    for short in ["cl", "br", "gw", "st", "mn1", "mn2", "w1"] {
         let namespace = format!("{name}-{short}");
         if !Path::new("/run/netns").join(&namespace).exists() {
             continue;
@@ -129,6 +131,13 @@ pub fn remove_cgroup(group: &Path) {
         }
     }
     fs::remove_dir(group).ok();
+}
+
+/// Whether another process may be about to mark it as its own.
+fn is_new(dir: &Path) -> bool {
+    let made = fs::metadata(dir).and_then(|data| data.modified());
+    let age = made.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+    !dir.join(OWNER).exists() && age < NEW
 }
 
 fn is_owned(dir: &Path) -> bool {

@@ -1,29 +1,50 @@
 //! The lab's tests. A case gets a cluster of its own that is in sync, with all clients at work;
 //! whatever it does, no write may be lost and no two nodes may own the VIP in the time it took.
 
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::demo::stage;
+use crate::cluster::Settings;
+use crate::demo::stage_with;
 use crate::fault::Watched;
-use crate::run::now_us;
+use crate::run::{now_us, wait_for, wait_through};
 use crate::{diagnose, say, sweep};
+
+mod kit;
 
 mod agent_kill;
 mod agent_stop;
 mod bmc;
+mod clock_jump;
+mod cluster_stop;
+mod flapping;
+mod foreign_restart;
+mod gateway_down;
 mod hang;
 mod harness;
 mod impaired;
+mod maintenance;
 mod moves;
 mod no_quorum;
 mod partition;
+mod pause;
+mod planned;
 mod services;
+mod status_bounded;
+mod stranger;
+mod vendor_bars;
 mod witness_dead;
 
 /// How long a case goes on watching after its last step.
 const AFTERMATH: Duration = Duration::from_millis(1500);
+/// No case takes longer, even when asked for its long form.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// One test.
 #[derive(Debug)]
@@ -39,8 +60,12 @@ pub struct Case {
 enum Run {
     /// On a cluster that is in sync and watched; loss and two owners are looked for afterwards.
     Watched(fn(&mut Watched) -> Result<()>),
-    /// Brings its own hosts; needs nothing of the product.
+    /// The same, with a configuration of its own.
+    Configured(fn() -> Settings, fn(&mut Watched) -> Result<()>),
+    /// Brings its own hosts.
     Alone(fn() -> Result<()>),
+    /// Cannot be shown here, and why.
+    Skipped(&'static str),
 }
 
 /// All of them.
@@ -56,44 +81,167 @@ pub const ALL: &[Case] = &[
     partition::DEAF,
     partition::MUTE,
     services::CASE,
+    vendor_bars::CASE,
+    foreign_restart::ALONE,
+    foreign_restart::MAINTAINED,
+    status_bounded::CASE,
+    cluster_stop::CASE,
+    stranger::CASE,
+    pause::CASE,
+    maintenance::CASE,
+    planned::CASE,
+    gateway_down::CASE,
+    flapping::CASE,
+    flapping::GIVEN_UP,
+    clock_jump::CASE,
     impaired::BOTH_WAYS,
     impaired::ONE_WAY,
     witness_dead::CASE,
     no_quorum::CASE,
 ];
 
-/// Runs one case or all of them on fresh clusters; true if all passed. The last line counts them.
-pub fn run(name: Option<&str>) -> Result<bool> {
-    let chosen: Vec<&Case> =
-        ALL.iter().filter(|case| name.is_none_or(|n| n == case.name)).collect();
-    ensure!(!chosen.is_empty(), "no case of that name; `lab case --list` shows them");
+/// Bars of milliseconds stand in these: they have the machine to themselves.
+const EXACT: [&str; 4] = ["harness", "moves", "services", "vendor-bars"];
+
+/// Runs the named cases, or all of them, on fresh clusters, at most `jobs` side by side; true if
+/// none failed. The last line counts them.
+pub fn run(names: &[String], jobs: usize) -> Result<bool> {
+    let is_chosen = |case: &&Case| names.is_empty() || names.iter().any(|name| name == case.name);
+    let chosen: Vec<&Case> = ALL.iter().filter(is_chosen).collect();
+    ensure!(
+        chosen.len() == names.len().max(if names.is_empty() { ALL.len() } else { 0 }),
+        "no case of that name; `lab case --list` shows them"
+    );
     for swept in sweep::sweep()? {
         say::line(&format!("lab     removed what the run {swept} left behind"));
     }
-    let mut failed = 0;
-    for case in &chosen {
-        say::line(&format!("case    {}: {}", case.name, case.about));
-        match one(case) {
-            Ok(()) => say::line(&format!("case    {}: passed", case.name)),
-            Err(error) => {
-                failed += 1;
-                say::line(&format!("case    {}: FAILED: {error:#}", case.name));
-            }
-        }
-        if crate::run::is_interrupted() {
-            break;
+    let mut count = Count::default();
+    let (alone, beside): (Vec<&Case>, Vec<&Case>) =
+        chosen.iter().partition(|case| jobs < 2 || EXACT.contains(&case.name));
+    for case in alone {
+        if !crate::run::is_interrupted() {
+            count.take(here(case), case.name);
         }
     }
-    say::plain(&format!("lab: {} passed, {failed} failed", chosen.len() - failed));
-    Ok(failed == 0)
+    let queue = Mutex::new((beside.into_iter(), &mut count));
+    std::thread::scope(|threads| {
+        for _ in 0..jobs {
+            threads.spawn(|| {
+                while let Some(case) = next(&queue) {
+                    let ended = elsewhere(case);
+                    lock(&queue).1.take(ended, case.name);
+                }
+            });
+        }
+    });
+    count.skipped.iter().for_each(|what| say::plain(&format!("SKIPPED lab case {what}")));
+    let (passed, failed) = (count.passed, count.failed);
+    say::plain(&format!("lab: {passed} passed, {failed} failed, {} skipped", count.skipped.len()));
+    Ok(failed == 0 && !crate::run::is_interrupted())
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    passed: usize,
+    failed: usize,
+    skipped: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ended {
+    Passed,
+    Failed,
+    Skipped(String),
+}
+
+impl Count {
+    fn take(&mut self, ended: Ended, name: &str) {
+        match ended {
+            Ended::Passed => self.passed += 1,
+            Ended::Failed => self.failed += 1,
+            Ended::Skipped(why) => self.skipped.push(format!("{name}: {why}")),
+        }
+    }
+}
+
+type Queue<'a> = Mutex<(std::vec::IntoIter<&'static Case>, &'a mut Count)>;
+
+fn next(queue: &Queue<'_>) -> Option<&'static Case> {
+    if crate::run::is_interrupted() { None } else { lock(queue).0.next() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a case in this process.
+fn here(case: &Case) -> Ended {
+    say::line(&format!("case    {}: {}", case.name, case.about));
+    if let Run::Skipped(why) = case.run {
+        say::line(&format!("case    {}: SKIPPED: {why}", case.name));
+        return Ended::Skipped(why.to_owned());
+    }
+    let from = now_us();
+    let ended = one(case);
+    let took = (now_us() - from) / 1_000_000;
+    match ended {
+        Ok(()) => {
+            say::line(&format!("case    {}: passed in {took} s", case.name));
+            Ended::Passed
+        }
+        Err(error) => {
+            say::line(&format!("case    {}: FAILED in {took} s: {error:#}", case.name));
+            Ended::Failed
+        }
+    }
+}
+
+/// Runs a case in a process of its own and prints what it said when it has ended, in one piece.
+fn elsewhere(case: &Case) -> Ended {
+    if let Run::Skipped(_) = case.run {
+        return here(case);
+    }
+    say::line(&format!("case    {} begins", case.name));
+    match child(case) {
+        Ok((is_passed, said)) => {
+            say::plain(&format!("---- {} ----\n{}", case.name, said.trim_end()));
+            if is_passed { Ended::Passed } else { Ended::Failed }
+        }
+        Err(error) => {
+            say::line(&format!("case    {}: FAILED: {error:#}", case.name));
+            Ended::Failed
+        }
+    }
+}
+
+fn child(case: &Case) -> Result<(bool, String)> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["case", case.name]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.process_group(0).spawn()?;
+    let mut out = child.stdout.take().context("no stdout")?;
+    let reader = std::thread::spawn(move || {
+        let mut said = String::new();
+        out.read_to_string(&mut said).map(|_| said)
+    });
+    let ended = wait_for(case.name, LONGEST, || Ok(child.try_wait()?));
+    if ended.is_err() {
+        // It removes its lab, which takes its time.
+        let pid = Pid::from_child(&child);
+        kill_process(pid, Signal::TERM).ok();
+        wait_through("the end of a case", Duration::from_secs(60), || Ok(child.try_wait()?)).ok();
+    }
+    let said = reader.join().ok().and_then(Result::ok).unwrap_or_default();
+    Ok((ended.with_context(|| said.clone())?.success(), said))
 }
 
 fn one(case: &Case) -> Result<()> {
-    let steps = match case.run {
-        Run::Watched(steps) => steps,
+    let (settings, steps) = match case.run {
+        Run::Watched(steps) => (Settings::default(), steps),
+        Run::Configured(settings, steps) => (settings(), steps),
         Run::Alone(run) => return run(),
+        Run::Skipped(_) => return Ok(()),
     };
-    let mut watched = Watched::start(stage(None)?)?;
+    let mut watched = Watched::start(stage_with(None, &settings)?)?;
     let result = observe(steps, &mut watched);
     if result.is_err() && !crate::run::is_interrupted() {
         diagnose::collect_tape(&watched.cluster.lab, &watched.recorder.tape());

@@ -1,0 +1,63 @@
+//! Somebody else restarts the database of the active node: at most one move and no fight over the
+//! unit; inside `regent maintenance` no move at all.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::kit::{command, starts, throughout};
+use super::{Case, Run};
+use crate::fault::Watched;
+use crate::run::now_us;
+use crate::say;
+use crate::service::Service;
+
+pub(super) const ALONE: Case = Case {
+    name: "foreign-restart",
+    about: "systemctl restart mariadb on the active by somebody else: at most one move, no fight",
+    run: Run::Watched(alone),
+};
+
+pub(super) const MAINTAINED: Case = Case {
+    name: "foreign-restart-maintained",
+    about: "systemctl restart mariadb inside regent maintenance: no move",
+    run: Run::Watched(maintained),
+};
+
+const CALM: Duration = Duration::from_secs(10);
+const SYNC: Duration = Duration::from_secs(60);
+/// Theirs, and one of ours at most.
+const STARTS: usize = 2;
+
+fn alone(watched: &mut Watched) -> Result<()> {
+    let moves = restart(watched)?;
+    ensure!(moves <= 1, "{moves} moves");
+    Ok(())
+}
+
+fn maintained(watched: &mut Watched) -> Result<()> {
+    let active = watched.cluster.active()?;
+    command(watched, &active, "maintenance on --for 2m")?;
+    let moves = restart(watched)?;
+    ensure!(moves == 0, "{moves} moves inside maintenance");
+    command(watched, &active, "maintenance off")?;
+    watched.cluster.wait_in_sync(SYNC).map(drop)
+}
+
+fn restart(watched: &Watched) -> Result<usize> {
+    let active = watched.cluster.active()?;
+    let unit = Service::Database.unit();
+    let from = now_us();
+    say::line(&format!("fault   somebody on {active}: systemctl restart mariadb"));
+    watched.cluster.lab.host(&active)?.run(&["systemctl", "restart", unit])?;
+    watched.cluster.wait_in_sync(SYNC)?;
+    let settled = now_us();
+    throughout(CALM, || Ok(()))?;
+    let late = starts(watched, &active, unit, settled)?;
+    ensure!(late == 0, "{late} more starts of {unit} after it was in sync again");
+    let all = starts(watched, &active, unit, from)?;
+    let moves = watched.moves_since(from);
+    say::line(&format!("case    {moves} moves, {all} starts of {unit}"));
+    ensure!((1..=STARTS).contains(&all), "{all} starts of {unit}");
+    Ok(moves)
+}

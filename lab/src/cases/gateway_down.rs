@@ -1,0 +1,51 @@
+//! The gateway is gone for everybody: no outage, no move, an alarm on both nodes.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::kit::wait_event;
+use super::{Case, Run};
+use crate::client::Attempt;
+use crate::cluster::{NODES, Settings};
+use crate::fault::Watched;
+use crate::run::now_us;
+use crate::say;
+
+pub(super) const CASE: Case = Case {
+    name: "gateway-down",
+    about: "the gateway is gone, the nodes hear each other: no outage, an alarm on both",
+    run: Run::Configured(settings, run),
+};
+
+const GATEWAY: &str = "10.77.0.254";
+/// The client's noise on a busy machine.
+const GAP_MS: u64 = 300;
+/// A degraded probe looks every 5 s, waits 2 s, and fails at the third time.
+const ALARM: Duration = Duration::from_secs(25);
+
+fn settings() -> Settings {
+    Settings { top: format!("gateway = \"{GATEWAY}\"\n"), ..Settings::default() }
+}
+
+fn run(watched: &mut Watched) -> Result<()> {
+    watched.cluster.lab.neighbour("gw", GATEWAY)?;
+    // It may have failed while there was none yet.
+    std::thread::sleep(Duration::from_secs(12));
+    let from = now_us();
+    say::line("fault   the gateway is gone");
+    watched.cluster.lab.neighbour_address("gw", "del", GATEWAY)?;
+    for node in NODES {
+        wait_event(watched, node, from, ("probe.failing", "gateway"), ALARM)?;
+    }
+    let moves = watched.moves_since(from);
+    ensure!(moves == 0, "{moves} moves");
+    let figures = watched.recorder.tape().figures(from, now_us(), Attempt::Write);
+    ensure!(figures.client_gap_ms <= GAP_MS, "outage of {} ms", figures.client_gap_ms);
+    let back = now_us();
+    watched.cluster.lab.neighbour_address("gw", "add", GATEWAY)?;
+    for node in NODES {
+        wait_event(watched, node, back, ("probe.passing", "gateway"), ALARM)?;
+    }
+    Ok(())
+}

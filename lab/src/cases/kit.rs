@@ -1,0 +1,110 @@
+//! What several cases ask of a cluster under watch.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::fault::Watched;
+use crate::history::{self, Event};
+use crate::run::{now_us, wait_for};
+use crate::say;
+
+/// A question to the product and what it ended with.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The exit code.
+    pub code: i32,
+    /// What it printed.
+    pub text: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// No question may take longer.
+const BOUND: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(200);
+
+/// `regent WORDS` on a node.
+pub(super) fn regent(watched: &Watched, node: &str, words: &str) -> Result<Answer> {
+    let argv: Vec<&str> = ["regent"].into_iter().chain(words.split_whitespace()).collect();
+    let from = now_us();
+    let output = watched.cluster.lab.host(node)?.enter(&argv, BOUND)?;
+    let took = Duration::from_micros(now_us() - from);
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let code = output.status.code().unwrap_or(-1);
+    let first = text.lines().next().unwrap_or_default();
+    say::line(&format!("regent  {node}: {words}: exit {code} in {} ms: {first}", took.as_millis()));
+    Ok(Answer { code, text, took })
+}
+
+/// The same, and it must end well.
+pub(super) fn command(watched: &Watched, node: &str, words: &str) -> Result<String> {
+    let answer = regent(watched, node, words)?;
+    ensure!(answer.code == 0, "regent {words} on {node}: exit {}: {}", answer.code, answer.text);
+    Ok(answer.text)
+}
+
+/// Waits for an event of this code whose text has these words; an error shows what there was.
+pub(super) fn wait_event(
+    watched: &Watched,
+    node: &str,
+    from: u64,
+    (code, words): (&str, &str),
+    bound: Duration,
+) -> Result<Event> {
+    let host = watched.cluster.lab.host(node)?;
+    let mut seen = Vec::new();
+    let found = wait_for(&format!("{code} on {node}"), bound, || {
+        seen = history::since(host, from);
+        let event = seen.iter().find(|event| event.code == code && event.text.contains(words));
+        if event.is_none() {
+            std::thread::sleep(LOOK);
+        }
+        Ok(event.cloned())
+    });
+    let event = found.with_context(|| {
+        let lines: Vec<String> =
+            seen.iter().map(|event| format!("{}: {}", event.code, event.text)).collect();
+        format!("no {code} with {words:?} in: {}", lines.join(" | "))
+    })?;
+    say::line_at(event.at, &format!("event   {node}: {}: {}", event.code, event.text));
+    Ok(event)
+}
+
+/// Nothing else than this may be so for the time; an error of `look` ends it.
+pub(super) fn throughout(length: Duration, mut look: impl FnMut() -> Result<()>) -> Result<()> {
+    let until = now_us() + length.as_micros() as u64;
+    wait_for("the end of a watch", length * 2 + BOUND, || {
+        look()?;
+        if now_us() >= until {
+            return Ok(Some(()));
+        }
+        std::thread::sleep(LOOK);
+        Ok(None)
+    })
+}
+
+/// Whether a unit runs, as systemd says.
+pub(super) fn is_running(watched: &Watched, node: &str, unit: &str) -> Result<bool> {
+    let argv = ["systemctl", "show", "--property=ActiveState", "--value", unit];
+    let state = watched.cluster.lab.host(node)?.run(&argv)?;
+    Ok(!matches!(state.trim(), "inactive" | "failed"))
+}
+
+/// How often a unit was started since then, by its journal.
+pub(super) fn starts(watched: &Watched, node: &str, unit: &str, from: u64) -> Result<usize> {
+    let ago = now_us().saturating_sub(from) / 1000;
+    let line = format!(
+        "journalctl --no-pager -o cat --since=\"$(date -d '-{ago} milliseconds' '+%F %T.%3N')\" \
+         _PID=1 UNIT={unit} | grep -c '^Starting ' || true"
+    );
+    let counted = watched.cluster.lab.host(node)?.shell(&line)?;
+    counted.trim().parse().context("a count")
+}
+
+/// The cluster's answer to `explain` names these words.
+pub(super) fn expect_explained(watched: &Watched, node: &str, words: &str) -> Result<()> {
+    let told = watched.cluster.told(node, &["explain"])?;
+    ensure!(told.contains(words), "explain on {node} has no {words:?}: {told}");
+    Ok(())
+}
