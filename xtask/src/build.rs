@@ -3,6 +3,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -25,10 +26,17 @@ pub fn hand_over(dev: bool, arguments: &[&str]) -> Result<u8> {
     Err(command.args(arguments).exec()).context("cannot start the lab")
 }
 
-/// Runs the lab's program as root and returns its exit code.
-pub fn lab(dev: bool, arguments: &[&str]) -> Result<u8> {
+/// The lab's program with its arguments, as root.
+pub fn lab_command(dev: bool, arguments: &[&str]) -> Command {
     let mut command = sh::as_root(&program(dev).display().to_string());
-    let status = command.args(arguments).status()?;
+    command.args(arguments);
+    command
+}
+
+/// Runs an example of a package, optimised, and returns its exit code.
+pub fn example(package: &str, example: &str, arguments: &[String]) -> Result<u8> {
+    let run = ["run", "--quiet", "--release", "--package", package, "--example", example, "--"];
+    let status = sh::cargo(&run).args(arguments).status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
 }
 

@@ -54,7 +54,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measurements: `moves --runs 5` takes each fault of the demo five times
+    /// Measurements: `moves --runs 5` takes each fault of the demo five times, `matrix` each key service killed, hung
+    /// and blocked, `probes` a thousand probes on one node
     Bench {
         /// Handed on; a leading --dev takes a development build
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -84,6 +85,9 @@ fn dispatch(command: Command) -> Result<u8> {
         Command::Lint => lint::run(),
         Command::Sim { arguments } => build::sim(&arguments),
         Command::Lab { arguments } => lab(&arguments),
+        Command::Bench { arguments } if arguments.first().is_some_and(|word| word == "probes") => {
+            build::example("regent-adapters", "probe-bench", &arguments[1..])
+        }
         Command::Bench { arguments } => lab(&arguments),
     }
 }
@@ -95,9 +99,10 @@ fn lab(arguments: &[String]) -> Result<u8> {
     if dev {
         words.remove(0);
     }
-    let needs_product = words.first().is_some_and(|verb| ["up", "case", "moves"].contains(verb))
-        && !words.contains(&"--bare")
-        && !words.contains(&"--list");
+    let needs_product =
+        words.first().is_some_and(|verb| ["up", "case", "moves", "matrix"].contains(verb))
+            && !words.contains(&"--bare")
+            && !words.contains(&"--list");
     packages::ensure()?;
     if needs_product {
         build::everything(dev)?;

@@ -16,6 +16,13 @@ const SEEDS: &str = "300";
 const NEXTEST: &str = "Summary [";
 /// How a summary line of the test harness begins.
 const HARNESS: &str = "test result:";
+/// How the summary line of the lab begins.
+const LAB: &str = "lab: ";
+/// How a line begins that names a test which could not be run here.
+const SKIPPED: &str = "SKIPPED ";
+
+/// How many labs run at a time; what measures to the millisecond runs alone.
+const SIDE_BY_SIDE: &str = "2";
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Count {
@@ -107,6 +114,7 @@ fn follow(command: &mut Command, summary: &str, count: &mut Count) -> Result<()>
         let line = line?;
         sh::say(&line);
         read_summary(&line, summary, count);
+        count.skipped.extend(line.trim().strip_prefix(SKIPPED).map(str::to_owned));
     }
     if !child.wait()?.success() && count.failed == before {
         count.failed += 1;
@@ -153,13 +161,8 @@ fn lab(count: &mut Count) -> Result<()> {
         return Ok(());
     }
     build::everything(false)?;
-    for case in cases {
-        match build::lab(false, &["case", case])? {
-            0 => count.passed += 1,
-            _ => count.failed += 1,
-        }
-    }
-    Ok(())
+    let mut command = build::lab_command(false, &["case", "--jobs", SIDE_BY_SIDE]);
+    follow(&mut command, LAB, count)
 }
 
 /// Why this machine cannot run the lab, if it cannot.
@@ -195,6 +198,11 @@ mod tests {
         assert_eq!(counted(nextest, NEXTEST), (29, 2));
         let harness = "test result: FAILED. 30 passed; 1 failed; 4 ignored; 0 measured; 0 filtered";
         assert_eq!(counted(harness, HARNESS), (30, 1));
+    }
+
+    #[test]
+    fn the_summary_of_the_lab_is_read_too() {
+        assert_eq!(counted("lab: 21 passed, 2 failed, 1 skipped", LAB), (21, 2));
     }
 
     #[test]
