@@ -1,6 +1,7 @@
 //! The subcommands that run on a host, each from its arguments to its exit code.
 
 use crate::agent::{Ending, Life, LifeError, live};
+use crate::config::settings::Driver;
 use crate::config::{self, Settings};
 use crate::host::Host;
 use crate::host::real::RealHost;
@@ -10,6 +11,7 @@ use crate::transport::Pace;
 use crate::{ca, log};
 use regent_api::call::Result as ApiResult;
 use regent_api::exit::Exit;
+use regent_core::health::Weight;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -187,21 +189,43 @@ fn summary(settings: &Settings) -> String {
         .iter()
         .map(|m| format!("{}{}", m.name, if m.witness { " (witness)" } else { "" }))
         .collect();
+    let services: Vec<&str> = settings.services.iter().map(|s| s.name.as_str()).collect();
+    let services = if services.is_empty() { "none".into() } else { services.join(", ") };
+    let vital = settings.probes.iter().filter(|p| p.weight == Weight::Vital).count();
     let ms = |span: regent_core::time::Span| span.as_millis();
-    format!(
-        "cluster {}: {}\nvirtual IP {}, database unit {}, services {}\n\
-         profile {}: ttl {} ms, margin {} ms, renewal {} ms, suspicion {} ms; both sums hold\n",
+    let mut text = format!(
+        "cluster {}: {}\nvirtual IP {} ({}), database unit {}, services {services}\n\
+         {} probes, {vital} of them vital; `regent config show --effective` lists them\n\
+         profile {}; timing {}: ttl {} ms, margin {} ms, renewal {} ms, suspicion {} ms; both sums hold\n",
         settings.cluster,
         members.join(", "),
         settings.vip_text(),
+        match settings.driver {
+            Driver::Native => "native driver",
+            Driver::Keepalived(_) => "by keepalived",
+        },
         settings.database.unit,
-        settings.services.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
+        settings.probes.len(),
         settings.profile,
+        settings.preset,
         ms(settings.timing.ttl),
         ms(settings.timing.margin),
         ms(settings.pace.renewal),
         ms(settings.pace.suspicion),
-    )
+    );
+    let unfenced: Vec<&str> = settings
+        .members
+        .iter()
+        .filter(|m| !m.witness && m.fence.is_none())
+        .map(|m| m.name.as_str())
+        .collect();
+    if !unfenced.is_empty() {
+        text += &format!("no fence: {}\n", unfenced.join(", "));
+    }
+    if let Some(caveat) = config::profile::caveat(settings.profile) {
+        text += &format!("{caveat}\n");
+    }
+    text
 }
 
 /// `regent gate load`.
@@ -221,11 +245,12 @@ pub fn gate_load(config: &Path) -> Exit {
     };
     let interface = me.or(settings.members.first()).map(|m| m.interface.clone());
     let interface = interface.unwrap_or_default();
-    match regent_adapters::gate::load(&[settings.vip.address], &interface) {
+    let addresses: Vec<std::net::IpAddr> = settings.vips.iter().map(|v| v.address).collect();
+    match regent_adapters::gate::load(&addresses, &interface) {
         Ok(loaded) => {
             log::info(&format!(
                 "the gate in front of {} is loaded: {loaded:?}",
-                settings.vip.address
+                settings.vip_text()
             ));
             Exit::Ok
         }

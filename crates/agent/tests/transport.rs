@@ -40,6 +40,7 @@ impl World {
                 address: listener.local_addr().unwrap(),
                 witness: *name == "w1",
                 interface: "lo".into(),
+                fence: None,
             })
             .collect();
         World { dir, members }

@@ -1,153 +1,254 @@
-//! Defaults: the profile's timing where the file says nothing.
+//! The layers of a configuration laid over each other: what the file says, then its profile, then the timing
+//! preset, then the defaults. What is listed (services, probes) is matched by name, and overridden key by key.
 
-use super::fragment::{At, Fragment, TimingFragment, near};
-use super::problem::Problem;
-use regent_core::time::Span;
+use super::keys::{self, COMPANIONS, KINDS};
+use super::profile::{self, Family};
+use super::timing;
+use super::tree::{At, Node, Origin, Value, fill};
+use regent_core::health::Weight;
 
-/// The timing in full, before anybody looked whether its sums hold.
-#[derive(Clone, Debug)]
-pub(super) struct TimingMerged {
-    pub(super) ttl: At<Span>,
-    pub(super) margin: At<Span>,
-    pub(super) renewal: At<Span>,
-    pub(super) report: At<Span>,
-    pub(super) suspicion: At<Span>,
-    pub(super) swap: At<Span>,
-    pub(super) swap_refused: At<Span>,
-    pub(super) drain: At<Span>,
-    pub(super) observe: At<Span>,
-    pub(super) switchover_max: At<Span>,
+/// The file with everything filled in, each value with where it came from.
+pub(super) fn merge(mut file: Node, family: Family) -> Node {
+    let profile = file.text("profile").map(|p| p.value).unwrap_or_default();
+    name_probes(&mut file);
+    if let Some(mut supplied) = profile::supplied(&profile, family) {
+        name_probes(&mut supplied);
+        overlay(&mut supplied, file);
+        file = supplied;
+    }
+    supply_probes(&mut file);
+    drop_disabled(&mut file);
+    supply_preset(&mut file);
+    if has(&file, "vip")
+        && let Some(vip) = file.table_mut("vip")
+        && vip.text("driver").is_some_and(|d| d.value == "keepalived")
+    {
+        vip.table_mut("keepalived");
+    }
+    for key in ["policy", "timing"] {
+        file.table_mut(key);
+    }
+    fill_probes(&mut file);
+    fill(&mut file);
+    file
 }
 
-/// The file with every default filled in.
-pub(super) struct Merged {
-    pub(super) fragment: Fragment,
-    pub(super) profile: &'static str,
-    pub(super) timing: TimingMerged,
-}
-
-/// A profile: milliseconds. The sums that they must keep are in [`super::settings`].
-struct Profile {
-    name: &'static str,
-    ttl: u64,
-    margin: u64,
-    renewal: u64,
-    report: u64,
-    suspicion: u64,
-    swap: u64,
-    swap_refused: u64,
-}
-
-const PROFILES: [Profile; 3] = [
-    Profile {
-        name: "default",
-        ttl: 700,
-        margin: 90,
-        renewal: 150,
-        report: 50,
-        suspicion: 300,
-        swap: 10,
-        swap_refused: 40,
-    },
-    Profile {
-        name: "cautious",
-        ttl: 1000,
-        margin: 120,
-        renewal: 200,
-        report: 50,
-        suspicion: 400,
-        swap: 20,
-        swap_refused: 60,
-    },
-    Profile {
-        name: "fast",
-        ttl: 250,
-        margin: 40,
-        renewal: 50,
-        report: 20,
-        suspicion: 100,
-        swap: 5,
-        swap_refused: 20,
-    },
-];
-
-pub(super) fn merge(fragment: Fragment, problems: &mut Vec<Problem>) -> Merged {
-    let profile = match &fragment.profile {
-        None => &PROFILES[0],
-        Some(name) => match PROFILES.iter().find(|p| p.name == name.value) {
-            Some(profile) => profile,
-            None => {
-                let names = PROFILES.map(|p| p.name);
-                let remedy = match near(&name.value, &names) {
-                    Some(near) => format!("did you mean \"{near}\"?"),
-                    None => format!("one of {}", names.join(", ")),
-                };
-                let what = format!("there is no profile \"{}\"", name.value);
-                problems.push(Problem::new(name.span.clone(), what, remedy));
-                &PROFILES[0]
-            }
-        },
-    };
-    let timing = timing(&fragment.timing, profile, problems);
-    Merged { fragment, profile: profile.name, timing }
-}
-
-fn timing(
-    written: &TimingFragment,
-    profile: &Profile,
-    problems: &mut Vec<Problem>,
-) -> TimingMerged {
-    let mut or = |value: &Option<At<String>>, default: u64| match value {
-        None => At { value: Span::millis(default), span: 0..0 },
-        Some(text) => match span(&text.value) {
-            Some(span) => At { value: span, span: text.span.clone() },
-            None => {
-                let what = format!("\"{}\" is no length of time", text.value);
-                let remedy = "a number with its unit: \"700ms\", \"1.5s\", \"2min\"";
-                problems.push(Problem::new(text.span.clone(), what, remedy));
-                At { value: Span::millis(default), span: text.span.clone() }
-            }
-        },
-    };
-    TimingMerged {
-        ttl: or(&written.ttl, profile.ttl),
-        margin: or(&written.margin, profile.margin),
-        renewal: or(&written.renewal, profile.renewal),
-        report: or(&written.report, profile.report),
-        suspicion: or(&written.suspicion, profile.suspicion),
-        swap: or(&written.swap, profile.swap),
-        swap_refused: or(&written.swap_refused, profile.swap_refused),
-        drain: or(&written.drain, 50),
-        observe: or(&written.observe, 100),
-        switchover_max: or(&written.switchover_max, 10_000),
+/// Lays `above` over `below`; what is above holds.
+fn overlay(below: &mut Node, above: Node) {
+    below.from = above.from.clone();
+    // Another kind of probe under an old name: what belonged to the old kind does not hold for it.
+    let kinds = |node: &Node| KINDS.into_iter().find(|k| has(node, k));
+    if below.table == &keys::PROBE
+        && let (Some(old), Some(new)) = (kinds(below), kinds(&above))
+    {
+        below.remove(old);
+        if old != new {
+            COMPANIONS.iter().filter(|(_, of)| *of == old).for_each(|(key, _)| below.remove(key));
+        }
+    }
+    for (key, at) in above.values {
+        match (below.get_mut(key).map(|a| &mut a.value), at.value) {
+            (Some(Value::Table(old)), Value::Table(new)) => overlay(old, new),
+            (Some(Value::List(old)), Value::List(new)) => overlay_list(old, new),
+            (_, value) => below.set(key, At { value, from: at.from }),
+        }
     }
 }
 
-/// "700ms", "1.5s", "2min".
-fn span(text: &str) -> Option<Span> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic())?;
-    let (number, unit) = (text[..split].trim(), text[split..].trim());
-    let unit = match unit {
-        "us" => 1_000.0,
-        "ms" => 1_000_000.0,
-        "s" => 1_000_000_000.0,
-        "min" => 60_000_000_000.0,
-        _ => return None,
-    };
-    let plain = number.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let number: f64 = number.parse().ok().filter(|_| plain)?;
-    Some(Span((number * unit).round() as u64)).filter(|s| s.0 < 1 << 60)
+/// What has the name of an old one overrides it in its place; the others follow.
+fn overlay_list(below: &mut Vec<Node>, above: Vec<Node>) {
+    let mut seen: Vec<String> = Vec::new();
+    for new in above {
+        let name = name_of(&new);
+        // Of two of one name in the file the second is no override: it is told as a mistake.
+        let again = seen.contains(&name);
+        let old = below.iter_mut().find(|old| !name.is_empty() && name_of(old) == name);
+        match old.filter(|_| !again) {
+            Some(old) => overlay(old, new),
+            None => below.push(new),
+        }
+        seen.push(name);
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn has(node: &Node, key: &str) -> bool {
+    node.values.iter().any(|(k, _)| *k == key)
+}
 
-    #[test]
-    fn lengths_of_time_have_units() {
-        assert_eq!(span("700ms"), Some(Span::millis(700)));
-        assert_eq!(span("1.5 s"), Some(Span::millis(1500)));
-        assert_eq!(span("2min"), Some(Span::millis(120_000)));
-        assert_eq!(["700", "ms", "-1s", "1e3s", "1h"].map(span), [None; 5]);
+fn name_of(node: &Node) -> String {
+    node.text("name").map(|n| n.value).unwrap_or_default()
+}
+
+/// Gives every probe a name: SERVICE-KIND, of the database the word of its SQL, of the host KIND.
+fn name_probes(file: &mut Node) {
+    let name = |probe: &mut Node, prefix: &str| {
+        if has(probe, "name") {
+            return;
+        }
+        let Some(kind) = KINDS.into_iter().find(|k| has(probe, k)) else { return };
+        let word = if kind == "sql" { probe.text(kind).map(|s| s.value) } else { None };
+        let word = word.unwrap_or_else(|| kind.into());
+        let name = if prefix.is_empty() { word } else { format!("{prefix}-{word}") };
+        probe.set_text("name", &name, Origin::Default);
+    };
+    let inner = |node: &mut Node, prefix: &str| {
+        if let Some(Value::List(probes)) = node.get_mut("probe").map(|at| &mut at.value) {
+            probes.iter_mut().for_each(|probe| name(probe, prefix));
+        }
+    };
+    inner(file, "");
+    if let Some(Value::Table(database)) = file.get_mut("database").map(|at| &mut at.value) {
+        inner(database, "database");
+    }
+    if let Some(Value::List(services)) = file.get_mut("service").map(|at| &mut at.value) {
+        for service in services {
+            let prefix = name_of(service);
+            inner(service, &prefix);
+        }
+    }
+}
+
+/// The probes that everybody has. One that was written for the same thing takes the place of its default.
+fn supply_probes(file: &mut Node) {
+    let gateway = file.text("gateway");
+    let default = |pairs: &[(&'static str, &str)]| {
+        let mut probe = Node::new(&keys::PROBE, Origin::Default);
+        pairs.iter().for_each(|(key, text)| probe.set_text(key, text, Origin::Default));
+        probe
+    };
+    let mut host = vec![
+        default(&[("name", "disk-data"), ("disk", "/var/lib/mysql"), ("least", "5%")]),
+        default(&[("name", "disk-regent"), ("disk", "/var/lib/regent"), ("least", "5%")]),
+        default(&[("name", "memory"), ("memory", "10%")]),
+        default(&[("name", "link"), ("link", "@vip")]),
+        default(&[("name", "clock"), ("clock", "500ms")]),
+    ];
+    if let Some(gateway) = gateway {
+        let mut probe = default(&[("name", "gateway")]);
+        probe.set("gateway", At { value: Value::Text(gateway.value), from: gateway.from });
+        host.push(probe);
+    }
+    supply(file, host);
+    if has(file, "database")
+        && let Some(database) = file.table_mut("database")
+    {
+        let sql = ["read", "write", "client"]
+            .map(|word| default(&[("name", &format!("database-{word}")), ("sql", word)]));
+        supply(database, sql.into());
+    }
+}
+
+fn supply(node: &mut Node, mut defaults: Vec<Node>) {
+    let written = node.take_list("probe");
+    let from = node.get("probe").map_or(Origin::Default, |at| at.from.clone());
+    let same = |a: &Node, b: &Node| {
+        let Some(kind) = KINDS.into_iter().find(|k| has(a, k) && has(b, k)) else { return false };
+        let once = ["memory", "clock", "gateway"].contains(&kind);
+        let value = |n: &Node| n.get(kind).map(|at| at.value.to_string());
+        once || value(a) == value(b)
+    };
+    defaults.retain(|d| !written.iter().any(|w| name_of(w) != name_of(d) && same(w, d)));
+    overlay_list(&mut defaults, written);
+    node.set("probe", At { value: Value::List(defaults), from });
+}
+
+fn drop_disabled(file: &mut Node) {
+    let enabled = |node: &Node| node.truth("enabled") != Some(false);
+    let inner = |node: &mut Node| {
+        if let Some(Value::List(probes)) = node.get_mut("probe").map(|at| &mut at.value) {
+            probes.retain(enabled);
+        }
+    };
+    inner(file);
+    if let Some(Value::Table(database)) = file.get_mut("database").map(|at| &mut at.value) {
+        inner(database);
+    }
+    if let Some(Value::List(services)) = file.get_mut("service").map(|at| &mut at.value) {
+        services.retain(enabled);
+        services.iter_mut().for_each(inner);
+    }
+}
+
+/// The values of the timing preset.
+fn supply_preset(file: &mut Node) {
+    let Some(table) = file.table_mut("timing") else { return };
+    let name = table.text("preset").map(|p| p.value).unwrap_or_default();
+    let preset = timing::preset(&name);
+    for (key, ms) in preset.values {
+        if !has(table, key) {
+            table.set_text(key, &format!("{ms}ms"), Origin::Preset(preset.name));
+        }
+    }
+}
+
+/// What holds for a probe depends on its kind, its weight and where it stands.
+fn fill_probes(file: &mut Node) {
+    let inner = |node: &mut Node, weight: Weight| {
+        if let Some(Value::List(probes)) = node.get_mut("probe").map(|at| &mut at.value) {
+            probes.iter_mut().for_each(|probe| fill_probe(probe, weight));
+        }
+    };
+    inner(file, Weight::Degraded);
+    if let Some(Value::Table(database)) = file.get_mut("database").map(|at| &mut at.value) {
+        inner(database, Weight::Vital);
+    }
+    if let Some(Value::List(services)) = file.get_mut("service").map(|at| &mut at.value) {
+        for service in services {
+            let degraded = service.text("weight").is_some_and(|w| w.value == "degraded");
+            inner(service, if degraded { Weight::Degraded } else { Weight::Vital });
+        }
+    }
+}
+
+fn fill_probe(probe: &mut Node, weight: Weight) {
+    let sql = probe.text("sql").map(|s| s.value).unwrap_or_default();
+    let (write, client) = (sql == "write", sql == "client");
+    let mut or = |key: &'static str, text: &str| {
+        if !has(probe, key) {
+            probe.set_text(key, text, Origin::Default);
+        }
+    };
+    or("weight", if weight == Weight::Vital && !client { "vital" } else { "degraded" });
+    or(
+        "role",
+        if write {
+            "active"
+        } else if client {
+            "standby"
+        } else {
+            "always"
+        },
+    );
+    let vital = probe.text("weight").is_some_and(|w| w.value == "vital");
+    let mut or = |key: &'static str, text: &str| {
+        if !has(probe, key) {
+            probe.set_text(key, text, Origin::Default);
+        }
+    };
+    // Each write is a commit that the standby confirms: five a second would fill the binary log.
+    or(
+        "interval",
+        if write || client {
+            "1s"
+        } else if vital {
+            "200ms"
+        } else {
+            "5s"
+        },
+    );
+    let short = if vital { "250ms" } else { "2s" };
+    or(
+        "timeout",
+        if write {
+            "2s"
+        } else if client {
+            "1s"
+        } else {
+            short
+        },
+    );
+    or("rise", if vital { "2" } else { "1" });
+    if has(probe, "disk") && !has(probe, "least") {
+        probe.set_text("least", "5%", Origin::Default);
     }
 }

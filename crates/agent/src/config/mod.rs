@@ -1,20 +1,48 @@
-//! The configuration: one file, the same on every node, short because of defaults.
+//! The configuration: one file, the same on every node, short because of profiles and defaults.
 //!
-//! Three steps, one file each: [`fragment`] is what was written, with the place of every value; [`merge`] fills
-//! in the profile's defaults; [`settings`] is valid, and all that the rest of the agent sees. A mistake is a
-//! [`problem::Problem`]: where, what, and what to do; all mistakes are told at once.
+//! ```text
+//!  keys      the one description of every key ──► schema, reference
+//!    │
+//!  tree      what was written, with the place of every value
+//!    │  merge     profile, timing preset, defaults below it
+//!    │  validate  settings: all that the rest of the agent sees
+//! ```
+//! A mistake is a [`problem::Problem`]: where, what, and what to do; all mistakes are told at once.
 
-mod fragment;
+mod keys;
 mod merge;
+mod probes;
 pub mod problem;
+pub mod profile;
 pub mod settings;
+pub mod timing;
+mod tree;
+mod validate;
 
+pub use keys::Effect;
 use problem::{Problem, Problems};
+use profile::Family;
 pub use settings::Settings;
 use std::path::Path;
 
+/// A configuration file that was read and is valid.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub settings: Settings,
+    /// Its text.
+    pub text: String,
+    /// [`digest`] of its text.
+    pub digest: u64,
+}
+
 /// Reads and checks a configuration file.
 pub fn load(path: &Path) -> Result<Settings, Problems> {
+    read(path).map(|loaded| loaded.settings)
+}
+
+/// Reads and checks a configuration file, and keeps its text.
+pub fn read(path: &Path) -> Result<Loaded, Problems> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
         Problems::of_file(
@@ -23,20 +51,86 @@ pub fn load(path: &Path) -> Result<Settings, Problems> {
             "see regent config check",
         )
     })?;
-    parse(&name, &text)
+    let settings = parse(&name, &text)?;
+    Ok(Loaded { settings, digest: digest(&text), text })
 }
 
 /// Checks the text of a configuration file; `name` stands in the problems.
 pub fn parse(name: &str, text: &str) -> Result<Settings, Problems> {
+    parse_for(name, text, Family::here())
+}
+
+/// Checks the text of a configuration file for hosts of one family of distributions.
+pub fn parse_for(name: &str, text: &str, family: Family) -> Result<Settings, Problems> {
+    let (_, settings) = understood(text, family).map_err(|p| Problems::new(name, text, p))?;
+    Ok(settings)
+}
+
+/// The merged tree and the settings, or every mistake.
+fn understood(text: &str, family: Family) -> Result<(tree::Node, Settings), Vec<Problem>> {
     let mut problems: Vec<Problem> = Vec::new();
-    let fragment = fragment::read(text, &mut problems);
-    // What was misread is not judged as well: its follow-ups would hide it.
-    let settings = fragment.filter(|_| problems.is_empty()).and_then(|f| {
-        let merged = merge::merge(f, &mut problems);
-        settings::validate(merged, &mut problems)
-    });
-    match settings {
-        Some(settings) if problems.is_empty() => Ok(settings),
-        Some(_) | None => Err(Problems::new(name, text, problems)),
+    let written = tree::read(text, &keys::FILE, None, &mut problems);
+    let read = written.filter(|read| !read.misread);
+    let merged = read.map(|read| merge::merge(read.node, family));
+    let settings = merged.as_ref().and_then(|merged| validate::validate(merged, &mut problems));
+    match (merged, settings) {
+        (Some(merged), Some(settings)) if problems.is_empty() => Ok((merged, settings)),
+        _ => Err(problems),
+    }
+}
+
+/// Names the bytes of a configuration file: two nodes with the same digest have the same file.
+pub fn digest(text: &str) -> u64 {
+    // FNV-1a, 64 bits: it guards against a mistake, not against an enemy, who would have no certificate.
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keys::{FILE, Shape, Table};
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Every key at least once; kinds of probes one by one.
+    const FULL: &str = include_str!("../../tests/config/full.toml");
+
+    fn described(table: &'static Table, found: &mut BTreeSet<(&'static str, &'static str)>) {
+        for key in table.keys {
+            found.insert((table.title, key.name));
+            match key.shape {
+                Shape::Table(inner) | Shape::Named(inner) | Shape::List(inner) => {
+                    described(inner, found);
+                }
+                Shape::Text | Shape::Duration | Shape::Whole(..) | Shape::Truth => {}
+                Shape::Word(_) | Shape::Texts | Shape::TextOrTexts | Shape::Options => {}
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_description_is_read_and_no_other() {
+        tree::tests::take_asked();
+        let settings =
+            parse_for("full.toml", FULL, Family::Debian).unwrap_or_else(|p| panic!("{p}"));
+        let read = tree::tests::take_asked();
+        assert_eq!(settings.profile, "generic");
+        let mut keys = BTreeSet::new();
+        described(&FILE, &mut keys);
+        assert_eq!(read, keys);
+    }
+
+    #[test]
+    fn every_profile_is_whole() {
+        for (profile, services) in [("generic", 0), ("zstack", 2), ("xcat", 4)] {
+            for family in [Family::Debian, Family::RedHat] {
+                let text = format!(
+                    "profile = \"{profile}\"\n{}",
+                    include_str!("../../tests/config/bare.toml")
+                );
+                let settings = parse_for(profile, &text, family).unwrap_or_else(|p| panic!("{p}"));
+                assert_eq!(settings.services.len(), services, "{profile}");
+            }
+        }
     }
 }

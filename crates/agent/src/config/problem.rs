@@ -12,6 +12,8 @@ pub struct Problem {
     pub what: String,
     /// What to do about it.
     pub remedy: String,
+    /// The line may hold a secret: it is not told, as the text goes to journals.
+    pub secret: bool,
 }
 
 impl Problem {
@@ -20,7 +22,12 @@ impl Problem {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Problem {
-        Problem { at, what: what.into(), remedy: remedy.into() }
+        Problem { at, what: what.into(), remedy: remedy.into(), secret: false }
+    }
+
+    pub(super) fn secret(mut self) -> Problem {
+        self.secret = true;
+        self
     }
 }
 
@@ -68,7 +75,7 @@ fn render(file: &str, text: &str, problem: Problem) -> Rendered {
     Rendered {
         place: format!("{file}:{number}:{}", before + 1),
         what: problem.what,
-        source: Some((line.into(), before, width)),
+        source: (!problem.secret).then(|| (line.into(), before, width)),
         remedy: problem.remedy,
     }
 }

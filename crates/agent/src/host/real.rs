@@ -89,11 +89,13 @@ impl RealHost {
         RealHost {
             settings: settings.clone(),
             interface: me.interface.clone(),
-            vips: Vips::new(vec![Vip::new(
-                settings.vip.address,
-                settings.vip.prefix,
-                &me.interface,
-            )]),
+            vips: Vips::new(
+                settings
+                    .vips
+                    .iter()
+                    .map(|vip| Vip::new(vip.address, vip.prefix, &me.interface))
+                    .collect(),
+            ),
             known: Known::default(),
             egress: Arc::default(),
             fences: Arc::new(fences(settings)),

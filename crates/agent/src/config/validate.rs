@@ -1,0 +1,576 @@
+//! From the merged tree to [`Settings`]: everything is checked, and every mistake is told.
+
+use super::probes;
+use super::problem::Problem;
+use super::settings::{
+    Budget, Database, Driver, Keepalived, Member, Service, Settings, Vip, Watchdog,
+};
+use super::timing::{self, DRIFT_PPM, Measured, Proposed};
+use super::tree::{At, Node, Origin};
+use regent_adapters::fence;
+use regent_core::health::Weight;
+use regent_core::id::NodeId;
+use regent_core::spec::{Pace, Policy};
+use regent_core::state::Timing;
+use regent_core::time::Span;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// keepalived puts an address on after four advertisements, and the driver waits no longer than 150 ms for it.
+const ADVERT: (Span, Span) = (Span::millis(10), Span::millis(30));
+/// Beyond this the watchdogs of common boards do not count.
+const WATCHDOG: (Span, Span) = (Span::millis(2_000), Span::millis(300_000));
+/// Shorter than a switch needs to confirm, and longer than anybody waits.
+const FENCE: (Span, Span) = (Span::millis(1_000), Span::millis(300_000));
+
+/// Checks everything and tells every mistake; none if one of them leaves a gap.
+pub(super) fn validate(file: &Node, problems: &mut Vec<Problem>) -> Option<Settings> {
+    let cluster = required(file, "cluster", "a name for the cluster", problems)
+        .and_then(|c| name(&c, "the cluster's name", problems));
+    let vip = table(file, "vip", "a table with address and interface", problems);
+    let vips = vip.map(|vip| vips(vip, problems)).unwrap_or_default();
+    let driver = vip.map(|vip| driver(vip, vips.first(), problems));
+    let members = members(file, vip, &vips, problems);
+    let gateway = gateway(file, problems);
+    let database = table(file, "database", "a table with engine = \"mariadb\"", problems)
+        .map(|database| self::database(database, problems));
+    let services = services(file, database.as_ref(), problems);
+    let services = services.into_iter().map(|(_, service)| service).collect::<Vec<_>>();
+    let probes = probes::probes(file, &services, problems);
+    let policy = policy(file, problems);
+    let watchdog = file.table("watchdog").and_then(|w| watchdog(w, problems));
+    let (proposed, preset) = timing(file, problems)?;
+    Some(Settings {
+        cluster: cluster?,
+        profile: word(file, "profile", super::keys::PROFILES),
+        preset,
+        vips: Some(vips).filter(|v| !v.is_empty())?,
+        driver: driver?,
+        gateway,
+        members: members?,
+        database: database?,
+        services,
+        probes,
+        policy,
+        watchdog,
+        timing: proposed.timing,
+        pace: proposed.pace,
+        budget: proposed.budget,
+    })
+}
+
+/// The word of the description that was written; the reader let no other pass.
+fn word(node: &Node, key: &'static str, words: &'static [&'static str]) -> &'static str {
+    let written = node.text(key).map(|t| t.value).unwrap_or_default();
+    words.iter().find(|w| **w == written).unwrap_or(&words[0])
+}
+
+fn missing(node: &Node, key: &str, example: &str, problems: &mut Vec<Problem>) {
+    let what = format!("`{key}` is missing");
+    problems.push(Problem::new(node.from.span(), what, format!("add `{key}`: {example}")));
+}
+
+pub(super) fn required(
+    node: &Node,
+    key: &'static str,
+    example: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<At<String>> {
+    let value = node.text(key);
+    if value.is_none() {
+        missing(node, key, example, problems);
+    }
+    value
+}
+
+fn table<'n>(
+    file: &'n Node,
+    key: &'static str,
+    example: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<&'n Node> {
+    let found = file.table(key);
+    if found.is_none() {
+        let what = format!("`[{key}]` is missing");
+        problems.push(Problem::new(0..0, what, format!("add `[{key}]`: {example}")));
+    }
+    found
+}
+
+/// A name that can stand in a certificate and in a file name (RFC 1035 2.3.1, digits first allowed).
+pub(super) fn name(text: &At<String>, what: &str, problems: &mut Vec<Problem>) -> Option<String> {
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let good = (1..=63).contains(&text.value.len())
+        && text.value.chars().all(letters)
+        && !text.value.starts_with('-')
+        && !text.value.ends_with('-');
+    if good {
+        return Some(text.value.clone());
+    }
+    let remedy = "lower-case letters, digits and inner hyphens, at most 63";
+    let what = format!("\"{}\" is not allowed as {what}", text.value);
+    problems.push(Problem::new(text.from.span(), what, remedy));
+    None
+}
+
+fn vips(table: &Node, problems: &mut Vec<Problem>) -> Vec<Vip> {
+    let example = "\"10.77.0.100/24\"";
+    let Some(written) = table.texts("address") else {
+        missing(table, "address", example, problems);
+        return Vec::new();
+    };
+    if written.value.is_empty() {
+        let what = "the list of virtual IPs is empty";
+        problems.push(Problem::new(written.from.span(), what, format!("at least one: {example}")));
+    }
+    let mut vips: Vec<Vip> = Vec::new();
+    for text in &written.value {
+        let Some(vip) = vip(&text.value) else {
+            let what = format!("\"{}\" is no virtual IP", text.value);
+            let remedy = format!("an address with the length of its prefix: {example}");
+            problems.push(Problem::new(text.from.span(), what, remedy));
+            continue;
+        };
+        if vips.iter().any(|v| v.address == vip.address) {
+            let what = format!("the virtual IP {} stands there twice", vip.address);
+            problems.push(Problem::new(text.from.span(), what, "name each address once"));
+        }
+        vips.push(vip);
+    }
+    vips
+}
+
+fn vip(text: &str) -> Option<Vip> {
+    let (ip, prefix) = text.split_once('/')?;
+    let address: IpAddr = ip.parse().ok()?;
+    let prefix: u8 = prefix.parse().ok()?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let usable = !address.is_unspecified() && !address.is_loopback() && !address.is_multicast();
+    (prefix <= most && usable).then_some(Vip { address, prefix })
+}
+
+fn driver(table: &Node, principal: Option<&Vip>, problems: &mut Vec<Problem>) -> Driver {
+    let driver = table.text("driver").map(|d| d.value).unwrap_or_default();
+    let keepalived = table.table("keepalived");
+    if driver != "keepalived" {
+        if let Some(keepalived) = keepalived {
+            let what = "[vip.keepalived] has no meaning with the native driver";
+            let remedy = "write driver = \"keepalived\" under [vip], or leave the table out";
+            problems.push(Problem::new(keepalived.from.span(), what, remedy));
+        }
+        return Driver::Native;
+    }
+    let last = principal.map_or(1, |vip| match vip.address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => address.octets()[15],
+    });
+    let written = keepalived.and_then(|k| k.whole("router-id"));
+    let router_id = written.and_then(|id| u8::try_from(id.value).ok()).unwrap_or(last.max(1));
+    let mut advert_interval = ADVERT.0;
+    if let Some(written) = keepalived.and_then(|k| k.span("advert-interval")) {
+        advert_interval = written.value;
+        if !(ADVERT.0..=ADVERT.1).contains(&written.value) {
+            let what = format!(
+                "keepalived puts the address on after four advertisements: {} ms each would take {} ms of a takeover, and \
+                 150 ms are the most",
+                written.value.as_millis(),
+                written.value.as_millis() * 4
+            );
+            problems.push(Problem::new(written.from.span(), what, "\"10ms\" to \"30ms\""));
+        }
+    }
+    Driver::Keepalived(Keepalived { router_id, advert_interval })
+}
+
+/// A name that the kernel takes for an interface (IFNAMSIZ is 16 with the end mark).
+pub(super) fn interface_name(text: &At<String>, problems: &mut Vec<Problem>) -> Option<String> {
+    let good = (1..=15).contains(&text.value.len())
+        && text.value.chars().all(|c| c.is_ascii_graphic() && c != '/' && c != ':');
+    if !good {
+        let what = format!("\"{}\" is no name of an interface", text.value);
+        let remedy = "see the names in: ip -br link";
+        problems.push(Problem::new(text.from.span(), what, remedy));
+        return None;
+    }
+    Some(text.value.clone())
+}
+
+fn gateway(file: &Node, problems: &mut Vec<Problem>) -> Option<IpAddr> {
+    let text = file.text("gateway")?;
+    match text.value.parse::<IpAddr>() {
+        Ok(address) if !address.is_unspecified() && !address.is_loopback() => Some(address),
+        Ok(_) | Err(_) => {
+            let what = format!("\"{}\" is no address of a router", text.value);
+            problems.push(Problem::new(text.from.span(), what, "see: ip route show default"));
+            None
+        }
+    }
+}
+
+fn members(
+    file: &Node,
+    vip: Option<&Node>,
+    vips: &[Vip],
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<Member>> {
+    let before = problems.len();
+    let common = vip.and_then(|v| v.text("interface"));
+    let interface = common.as_ref().and_then(|i| interface_name(i, problems));
+    let written = file.named("node");
+    let mut members: Vec<Member> = Vec::new();
+    let mut ids: BTreeMap<u16, String> = BTreeMap::new();
+    let mut addresses: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    let port = port(file, super::settings::PORT);
+    for (named, node) in written {
+        let asked = common.is_some();
+        let Some(member) = member(named, node, port, interface.as_deref(), asked, problems) else {
+            continue;
+        };
+        let id_at = node.whole("id").map_or(named.from.span(), |i| i.from.span());
+        let address_at = node.text("address").map_or(named.from.span(), |a| a.from.span());
+        if let Some(other) = ids.insert(member.id.0, member.name.clone()) {
+            let what = format!("{} has the number {} of {other}", member.name, member.id.0);
+            problems.push(Problem::new(id_at, what, "give it a number that no node ever had"));
+        }
+        if let Some(other) = addresses.insert(member.address, member.name.clone()) {
+            let what = format!("{} has the address of {other}", member.name);
+            let remedy = "give each node its own address";
+            problems.push(Problem::new(address_at.clone(), what, remedy));
+        }
+        if vips.iter().any(|v| v.address == member.address.ip()) {
+            let what = format!("{} has the virtual IP as its own address", member.name);
+            let remedy = "give it a fixed address beside the virtual IP";
+            problems.push(Problem::new(address_at, what, remedy));
+        }
+        members.push(member);
+    }
+    members.sort_by_key(|m| m.id);
+    let witnesses = members.iter().filter(|m| m.witness).count();
+    if problems.len() == before && (witnesses, members.len()) != (1, 3) {
+        let at = written.first().map_or(0..0, |(n, _)| n.from.span());
+        let what = format!(
+            "{} nodes and {witnesses} witnesses: a quorum here is two of two nodes and one witness",
+            members.len() - witnesses
+        );
+        let remedy = "two tables [node.NAME], and one more with witness = true";
+        problems.push(Problem::new(at, what, remedy));
+    }
+    (problems.len() == before).then_some(members)
+}
+
+fn member(
+    named: &At<String>,
+    node: &Node,
+    port: u16,
+    interface: Option<&str>,
+    asked: bool,
+    problems: &mut Vec<Problem>,
+) -> Option<Member> {
+    let name = name(named, "a node's name", problems);
+    let id = node.whole("id").and_then(|id| u16::try_from(id.value).ok());
+    if id.is_none() {
+        missing(node, "id", "a number of its own from 1 to 65535", problems);
+    }
+    let example = "\"10.77.0.11\"";
+    let address = required(node, "address", example, problems).and_then(|a| {
+        match socket_address(&a.value, port) {
+            Some(address) => Some(address),
+            None => {
+                let what = format!("\"{}\" is no address of a node", a.value);
+                let remedy = format!("its fixed IP address, with a port only if needed: {example}");
+                problems.push(Problem::new(a.from.span(), what, remedy));
+                None
+            }
+        }
+    });
+    let witness = node.truth("witness") == Some(true);
+    let written = node.text("interface");
+    let own = written.as_ref().and_then(|i| interface_name(i, problems));
+    let interface = own.or_else(|| interface.map(String::from));
+    if interface.is_none() && !witness && !asked && written.is_none() {
+        let what = format!("on which interface {} carries the virtual IP is not said", named.value);
+        let remedy = "add `interface` to [vip], or to this node where it has another name";
+        problems.push(Problem::new(named.from.span(), what, remedy));
+    }
+    let fence = node.table("fence").and_then(|f| fence(f, &named.value, witness, problems));
+    Some(Member {
+        id: NodeId(id?),
+        name: name?,
+        address: address?,
+        witness,
+        interface: interface.unwrap_or_default(),
+        fence,
+    })
+}
+
+fn socket_address(text: &str, port: u16) -> Option<SocketAddr> {
+    let address = text
+        .parse::<SocketAddr>()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port)))?;
+    (!address.ip().is_unspecified() && !address.ip().is_multicast()).then_some(address)
+}
+
+fn port(node: &Node, default: u16) -> u16 {
+    node.whole("port").and_then(|p| u16::try_from(p.value).ok()).unwrap_or(default)
+}
+
+fn fence(
+    table: &Node,
+    node: &str,
+    witness: bool,
+    problems: &mut Vec<Problem>,
+) -> Option<fence::Settings> {
+    let before = problems.len();
+    let (agent, command) = (table.text("agent"), table.texts("command"));
+    let at = table.from.span();
+    if witness {
+        let what = format!("{node} is a witness: it runs no resources and is never fenced");
+        problems.push(Problem::new(at.clone(), what, "leave its fence out"));
+    }
+    let password_file = absolute(table, "password-file", problems);
+    let options: BTreeMap<String, String> = table
+        .options("options")
+        .into_iter()
+        .filter(|(name, value)| {
+            let remedy = match name.as_str() {
+                "password" | "passwd" => {
+                    "put it into a file of mode 600 and name it: password-file"
+                }
+                "action" => "leave it out: Regent says the action itself",
+                _ => return true,
+            };
+            let what = format!("the option `{name}` does not belong here");
+            problems.push(Problem::new(value.from.span(), what, remedy).secret());
+            false
+        })
+        .map(|(name, value)| (name, value.value))
+        .collect();
+    let device = match (agent, command) {
+        (Some(agent), None) => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+            if agent.value.is_empty() || !agent.value.chars().all(plain) {
+                let what = format!("\"{}\" is no fence agent", agent.value);
+                let remedy = "the name of a program of fence-agents, as \"fence_redfish\"";
+                problems.push(Problem::new(agent.from.span(), what, remedy));
+            }
+            fence::Device::Agent { agent: agent.value, options, password_file }
+        }
+        (None, Some(command)) => {
+            program(&command, problems);
+            if password_file.is_some() || !options.is_empty() {
+                let what = "options and password-file belong to an agent, not to a command";
+                problems.push(Problem::new(at, what, "leave them out, or write agent"));
+            }
+            fence::Device::Command(command.value.into_iter().map(|c| c.value).collect())
+        }
+        (Some(_), Some(command)) => {
+            let what = format!("{node} has both an agent and a command");
+            problems.push(Problem::new(command.from.span(), what, "leave one of them out"));
+            return None;
+        }
+        (None, None) => {
+            let what = format!("how {node} is fenced is not said");
+            let remedy = "add agent = \"fence_redfish\" with its options, or command = [\"/path\"]";
+            problems.push(Problem::new(at, what, remedy));
+            return None;
+        }
+    };
+    let timeout = within(table, "timeout", FENCE, problems);
+    (problems.len() == before).then(|| fence::Settings { node: node.into(), device, timeout })
+}
+
+/// A length of time within bounds; its default is.
+pub(super) fn within(
+    node: &Node,
+    key: &'static str,
+    (least, most): (Span, Span),
+    problems: &mut Vec<Problem>,
+) -> Span {
+    let Some(written) = node.span(key) else { return least };
+    if !(least..=most).contains(&written.value) {
+        let what = format!("{} is out of bounds for `{key}`", length(written.value));
+        let remedy = format!("from {} to {}", length(least), length(most));
+        problems.push(Problem::new(written.from.span(), what, remedy));
+        return least;
+    }
+    written.value
+}
+
+/// As people write it.
+pub(super) fn length(span: Span) -> String {
+    let ms = span.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+    let unit = units.iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
+    let (unit, word) = unit.unwrap_or(&(1, "ms"));
+    format!("\"{}{word}\"", ms / unit)
+}
+
+pub(super) fn absolute(
+    node: &Node,
+    key: &'static str,
+    problems: &mut Vec<Problem>,
+) -> Option<PathBuf> {
+    let text = node.text(key)?;
+    if !Path::new(&text.value).is_absolute() {
+        let what = format!("\"{}\" is no whole path", text.value);
+        let remedy = format!("begin with a slash: \"/{}\"", text.value.trim_start_matches("./"));
+        problems.push(Problem::new(text.from.span(), what, remedy));
+        return None;
+    }
+    Some(text.value.into())
+}
+
+/// A program is run as it is named, without a shell.
+pub(super) fn program(command: &At<Vec<At<String>>>, problems: &mut Vec<Problem>) -> bool {
+    let first = command.value.first();
+    if first.is_some_and(|first| Path::new(&first.value).is_absolute()) {
+        return true;
+    }
+    let (at, what) = match first {
+        Some(first) => (first.from.span(), format!("\"{}\" is no whole path", first.value)),
+        None => (command.from.span(), "there is no program".into()),
+    };
+    let remedy = "a whole path and its arguments, as [\"/usr/local/bin/check\", \"--fast\"]";
+    problems.push(Problem::new(at, what, remedy));
+    false
+}
+
+fn database(table: &Node, problems: &mut Vec<Problem>) -> Database {
+    required(table, "engine", "\"mariadb\"", problems);
+    let unit = table.text("unit").and_then(|u| unit_name(&u, problems)).unwrap_or_default();
+    let socket = absolute(table, "socket", problems).unwrap_or_default();
+    Database { unit, socket, port: port(table, 3306) }
+}
+
+/// The services with their places.
+fn services(
+    file: &Node,
+    database: Option<&Database>,
+    problems: &mut Vec<Problem>,
+) -> Vec<(Range<usize>, Service)> {
+    let mut services: Vec<(Range<usize>, Service)> = Vec::new();
+    for node in file.list("service") {
+        node.truth("enabled");
+        let unit_at = required(node, "unit", "\"nginx.service\"", problems);
+        let name_at = required(node, "name", "a name for people", problems);
+        let start_within = (Span::millis(100), Span::millis(3_600_000));
+        let start_within = within(node, "start-within", start_within, problems);
+        let (Some(unit_at), Some(name_at)) = (unit_at, name_at) else { continue };
+        let name = name(&name_at, "a service's name", problems);
+        let (Some(unit), Some(name)) = (unit_name(&unit_at, problems), name) else { continue };
+        let taken = services.iter().any(|(_, s)| s.unit == unit)
+            || database.is_some_and(|d| d.unit == unit);
+        if taken {
+            let what = format!("the unit {unit} is managed twice");
+            problems.push(Problem::new(unit_at.from.span(), what, "name each unit once"));
+        }
+        if services.iter().any(|(_, s)| s.name == name) {
+            let what = format!("there are two services called {name}");
+            let remedy = "give each a name of its own";
+            problems.push(Problem::new(name_at.from.span(), what, remedy));
+        }
+        let weight = weight(node);
+        services.push((node.from.span(), Service { name, unit, weight, start_within }));
+    }
+    services
+}
+
+pub(super) fn weight(node: &Node) -> Weight {
+    match node.text("weight") {
+        Some(weight) if weight.value == "degraded" => Weight::Degraded,
+        Some(_) | None => Weight::Vital,
+    }
+}
+
+fn unit_name(text: &At<String>, problems: &mut Vec<Problem>) -> Option<String> {
+    let stem = text.value.strip_suffix(".service").unwrap_or_default();
+    let letters = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    if !stem.is_empty() && stem.chars().all(letters) {
+        return Some(text.value.clone());
+    }
+    let what = format!("\"{}\" is no name of a service unit", text.value);
+    let full = "its full name: \"nginx.service\"";
+    problems.push(Problem::new(text.from.span(), what, full));
+    None
+}
+
+fn policy(file: &Node, problems: &mut Vec<Problem>) -> Policy {
+    let default = Policy::default();
+    let Some(table) = file.table("policy") else { return default };
+    let span = |key| table.span(key).map(|s| s.value);
+    let policy = Policy {
+        hold_down: span("hold-down").unwrap_or(default.hold_down),
+        tries: table
+            .whole("tries")
+            .and_then(|t| u32::try_from(t.value).ok())
+            .unwrap_or(default.tries),
+        pause_first: span("pause-first").unwrap_or(default.pause_first),
+        pause_most: span("pause-most").unwrap_or(default.pause_most),
+        settled: span("settled").unwrap_or(default.settled),
+        fence_silent: table.truth("fence-silent").unwrap_or(default.fence_silent),
+    };
+    if policy.pause_first > policy.pause_most {
+        let at = table.span("pause-first").map_or(0..0, |p| p.from.span());
+        let what = format!(
+            "the first pause of {} is longer than the longest of {}",
+            length(policy.pause_first),
+            length(policy.pause_most)
+        );
+        problems.push(Problem::new(at, what, "a shorter pause-first, or a longer pause-most"));
+    }
+    if policy.pause_first < Span::millis(10) {
+        let at = table.span("pause-first").map_or(0..0, |p| p.from.span());
+        let what = "without a pause a service that cannot start is started in a hot loop";
+        problems.push(Problem::new(at, what, "at least \"10ms\"; \"500ms\" is the default"));
+    }
+    let fenced = file.named("node").iter().any(|(_, node)| node.table("fence").is_some());
+    if policy.fence_silent && !fenced {
+        let at = table.from.span();
+        let what = "fence-silent is on, and no node has a fence";
+        let remedy = "add [node.NAME.fence] to each node, or leave fence-silent out";
+        problems.push(Problem::new(at, what, remedy));
+    }
+    policy
+}
+
+fn watchdog(table: &Node, problems: &mut Vec<Problem>) -> Option<Watchdog> {
+    required(table, "device", "\"/dev/watchdog\"", problems);
+    let device = absolute(table, "device", problems);
+    let timeout = within(table, "timeout", WATCHDOG, problems);
+    Some(Watchdog { device: device?, timeout })
+}
+
+fn timing(file: &Node, problems: &mut Vec<Problem>) -> Option<(Proposed, &'static str)> {
+    let table = file.table("timing")?;
+    let preset = word(table, "preset", super::keys::PRESETS);
+    let span = |key| table.span(key).map(|s| s.value).unwrap_or_default();
+    let proposed = Proposed {
+        timing: Timing { ttl: span("ttl"), margin: span("margin"), drift_ppm: DRIFT_PPM },
+        pace: Pace {
+            renewal: span("renewal"),
+            report: span("report"),
+            suspicion: span("suspicion"),
+            observe: span("observe"),
+            switchover_max: span("switchover-max"),
+        },
+        budget: Budget {
+            swap: span("swap"),
+            swap_refused: span("swap-refused"),
+            drain: span("drain"),
+        },
+    };
+    for broken in timing::check(&proposed, &Measured::default(), "") {
+        // Told at the likeliest of the keys that somebody wrote.
+        let written =
+            broken.keys.iter().filter_map(|key| table.get(key)).find_map(|at| match &at.from {
+                Origin::File(span) => Some(span.clone()),
+                Origin::Profile(_) | Origin::Preset(_) | Origin::Default => None,
+            });
+        let what = format!("{} (preset \"{preset}\")", broken.what);
+        problems.push(Problem::new(written.unwrap_or(0..0), what, broken.remedy));
+    }
+    Some((proposed, preset))
+}
