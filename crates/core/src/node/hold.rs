@@ -273,6 +273,18 @@ impl Node {
         if slow && self.with_gone.is_none() {
             self.tell_slow(with.node, now);
         }
+        let why = if silent {
+            "is silent"
+        } else if other {
+            "has other data than it had: it was started anew"
+        } else if slow {
+            "confirms too slowly"
+        } else {
+            "does not follow"
+        };
+        if other || slow || silent || !following {
+            self.alone_why = Some(format!("{} {why}", self.name(with.node)));
+        }
         if other || slow || silent {
             let past = Time {
                 boot: now.boot.saturating_sub(suspicion.0),

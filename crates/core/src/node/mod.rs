@@ -234,6 +234,8 @@ pub struct Node {
     join_pause: Span,
     /// When the recorded follower was taken in by this run.
     joined: Option<Time>,
+    /// Why the last follower was not good enough any more, in words.
+    alone_why: Option<String>,
     /// Since when commits have waited without one confirmation (D9).
     slow: Option<Time>,
     /// Since when the recorded follower has not been following.
@@ -310,6 +312,7 @@ impl Node {
             join_paused: None,
             join_pause: Span::ZERO,
             joined: None,
+            alone_why: None,
             slow: None,
             with_gone: None,
             stranded: None,

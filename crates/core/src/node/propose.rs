@@ -157,7 +157,13 @@ impl Node {
     fn write_move(&self, state: &mut State, from: NodeId, to: NodeId, why: &str) {
         state.intent.switchover = None;
         let epoch = state.lease.epoch;
-        state.remember(Entry { epoch, from, to, why: why.into() });
+        let to_name = self.name(to);
+        let choice = if why.ends_with("died") || why.ends_with("hung") || to == self.me() {
+            format!("{to_name} has every acknowledged write")
+        } else {
+            format!("{to_name} has every acknowledged write, and nothing vital fails there")
+        };
+        state.remember(Entry { epoch, from, to, why: format!("{why}; {choice}") });
     }
 
     /// R6: `Ruling` if at the proposal the wait was over or the record Free, else `Heir`.
@@ -314,12 +320,11 @@ impl Node {
                         self.name(with.node)
                     );
                     self.tell("sync.joined", Severity::Info, text);
+                    self.alone_why = None;
                 } else {
-                    self.tell(
-                        "sync.solo",
-                        Severity::Warning,
-                        "this node acknowledges alone: no copy beside it is in sync [solo]".into(),
-                    );
+                    let why = self.alone_why.as_deref().unwrap_or("no copy beside it is in sync");
+                    let text = format!("this node acknowledges alone: {why} [solo]");
+                    self.tell("sync.solo", Severity::Warning, text);
                 }
             }
             Kind::Succeed { why } => {

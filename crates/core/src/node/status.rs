@@ -172,10 +172,14 @@ impl Node {
                 self.name(state.sync.writer.node),
                 self.name(with.node)
             ),
-            None => format!(
-                "solo: acknowledged writes are in {} only",
-                self.name(state.sync.writer.node)
-            ),
+            None => {
+                let why = self.alone_why.as_deref().filter(|_| self.holds());
+                format!(
+                    "solo: acknowledged writes are in {} only{}",
+                    self.name(state.sync.writer.node),
+                    why.map_or(String::new(), |why| format!(": {why}"))
+                )
+            }
         });
         if self.holds() {
             self.explain_holder(&mut lines, now);
