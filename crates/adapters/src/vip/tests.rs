@@ -277,6 +277,34 @@ fn a_member_is_no_stranger() {
     }
 }
 
+/// Two interfaces on one segment: each answers for the addresses of the other.
+#[test]
+fn another_interface_of_this_host_is_no_stranger() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let [vip, _] = vips();
+    segment.cable("second0", HERE, 0);
+    segment.sh(0, "ip link set second0 master br0");
+    segment.on(HERE, || vip.add(LONG).unwrap());
+    let second = segment.on(HERE, || link::mac("second0").unwrap());
+    let heard = |from: Mac| {
+        segment.on(HERE, || {
+            let deadline = Instant::now() + Duration::from_millis(200);
+            let packets = link::Packets::claims(INTERFACE, of(&vip)).unwrap();
+            packets.send(&frame::question4([10, 99, 0, 100].into(), mac_here())).unwrap();
+            std::iter::from_fn(|| packets.next_claim(of(&vip), deadline)).any(|mac| mac == from)
+        })
+    };
+    until("its answer", Duration::from_secs(10), || heard(second));
+    let known = Known::default();
+    assert_eq!(segment.on(HERE, || is_used(INTERFACE, of(&vip), &known).unwrap()), None);
+    let (_watch, told) = watched(&segment, &vip, &[], &known);
+    assert_eq!(told.recv_timeout(Duration::from_millis(1500)).ok(), None);
+}
+
+fn mac_here() -> Mac {
+    link::mac(INTERFACE).unwrap()
+}
+
 /// Before the first activation, and before a cluster is made.
 #[test]
 fn an_address_in_use_is_found_within_300_ms() {

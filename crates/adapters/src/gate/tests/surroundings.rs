@@ -151,6 +151,27 @@ fn what_a_bridge_of_a_closed_host_forwards_passes() {
     gate.enable(Slot::Zero).unwrap();
     assert_eq!(by("bridge0"), [Knock::Open; 2], "open");
     gate.close().unwrap();
+    // NAT that asks for no local address takes a guest's request, and its answer stays here.
+    segment.on(HERE, || several(&vips, "bridge0").remove().unwrap());
+    segment.on(PEER, || {
+        serve(82);
+        several(&vips, INTERFACE).add(LONG).unwrap();
+    });
+    let hijacked = || segment.on(GUEST, || knock((vip4(), 82)));
+    segment.sh(GUEST, "ip neigh flush all; ip neigh flush nud permanent");
+    assert_eq!(hijacked(), Knock::Open);
+    nft(
+        &segment,
+        HERE,
+        "add table ip t
+        add chain ip t before { type nat hook prerouting priority dstnat; }
+        add rule ip t before ip daddr 10.99.0.100 tcp dport 82 dnat to 10.99.0.1:8080",
+    );
+    assert_eq!(hijacked(), Knock::Silent);
+    segment.sh(HERE, "nft delete table ip t");
+    segment.on(PEER, || several(&vips, INTERFACE).remove().unwrap());
+    segment.on(HERE, || several(&vips, "bridge0").add(LONG).unwrap());
+
     // Somebody changes what only bridges need: it is mended, and nothing is taken off.
     let (tell, told) = mpsc::channel();
     let on = move |event| tell.send(event).unwrap();
