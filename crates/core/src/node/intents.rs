@@ -114,9 +114,12 @@ impl Node {
     }
 
     /// Services and database of this node are somebody else's business now: we start, restart and move nothing
-    /// because of them.
+    /// because of them. A run that has not read the register does not know what was asked for.
     pub(super) fn leaves_alone(&self, now: Time) -> bool {
-        self.is_paused(now) || self.is_stopped() || self.is_in_maintenance(self.me(), now)
+        self.view.is_none()
+            || self.is_paused(now)
+            || self.is_stopped()
+            || self.is_in_maintenance(self.me(), now)
     }
 
     /// Removes what is over by this node's count: any swap may.

@@ -266,6 +266,7 @@ pub struct Node {
     report_n: u64,
     report_now: bool,
     last_role: Role,
+    last_blocked: Option<u8>,
     was_serving: bool,
     outage_since: Option<Time>,
 }
@@ -335,6 +336,7 @@ impl Node {
             report_n: 0,
             report_now: false,
             last_role: Role::Standby,
+            last_blocked: None,
             was_serving: false,
             outage_since: None,
         }

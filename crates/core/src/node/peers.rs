@@ -289,9 +289,26 @@ impl Node {
         }
         self.was_serving = serving;
         self.notice_stranger_gone(now);
+        self.notice_blocked(now);
         self.answer_requests(now);
         self.answer_wishes(now);
         self.answer_retiming(now);
+    }
+}
+
+impl Node {
+    /// What keeps anybody from serving wakes somebody, once.
+    fn notice_blocked(&mut self, now: Time) {
+        let blocked = self.blocked(now);
+        let row = blocked.as_ref().map(|(row, _)| *row);
+        if row == self.last_blocked {
+            return;
+        }
+        self.last_blocked = row;
+        if let Some((row, text)) = blocked {
+            let text = format!("{text} [section 9, row {row}]");
+            self.tell("blocked", Severity::Alarm, text);
+        }
     }
 }
 

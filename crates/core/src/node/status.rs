@@ -252,8 +252,11 @@ impl Node {
     }
 
     /// The row of protocol section 9 that applies, and the way out.
-    fn blocked(&self, now: Time) -> Option<(u8, String)> {
+    pub(super) fn blocked(&self, now: Time) -> Option<(u8, String)> {
         let view = self.view.as_ref()?;
+        if self.is_stopped() {
+            return None;
+        }
         let state = &view.state;
         let patience = state.timing.ttl + state.timing.ttl;
         if now.elapsed_most(view.heard) > patience {
@@ -272,6 +275,15 @@ impl Node {
                     6,
                     "paused, and the holder is gone: lift the pause, or wait for its end"
                         .to_string(),
+                ));
+            }
+            if self.is_in_maintenance(self.me(), now) {
+                let me = self.name(self.me());
+                return Some((
+                    6,
+                    format!(
+                        "{name} is gone and {me} is in maintenance: regent maintenance off {me}, or wait for its end"
+                    ),
                 ));
             }
             if self.eligibility() != Some(true) {

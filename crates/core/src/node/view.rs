@@ -169,7 +169,7 @@ impl Node {
             tenure.right = None;
             self.lost_right = true;
             self.close();
-            if self.moving.is_none() && self.was_serving {
+            if self.moving.is_none() && self.was_serving && !self.is_stopped() {
                 self.tell(
                     "lease.lost",
                     Severity::Alarm,
