@@ -1,8 +1,9 @@
 //! The gate: the lease enforced by the kernel (protocol section 3).
 //!
 //! A packet of a VIP passes only if the VIP is in `ticket_i`, whose element times out, and in `held_i` of the same
-//! slot. There may be several VIPs, of IPv4 and IPv6: each step is one transaction for all of them. If the agent is killed, stopped or starved, the kernel closes the gate when the ticket ends. Nothing here
-//! computes a remaining time and applies it later.
+//! slot. There may be several VIPs, of IPv4 and IPv6: each step is one transaction for all of them. If the agent is
+//! killed, stopped or starved, the kernel closes the gate when the ticket ends. Nothing here computes a remaining
+//! time and applies it later.
 //!
 //! ```text
 //!              arm(i)              enable(i)            refuse              close, or the ticket's end

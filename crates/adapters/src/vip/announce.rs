@@ -31,11 +31,11 @@ pub(super) fn announce(
     if !open() {
         return Ok(());
     }
-    for (packets, frame) in each(&frames) {
-        packets.send(frame)?;
-    }
+    // One that cannot be sent keeps no other back, nor its own repetition.
+    let sent: Vec<_> = each(&frames).map(|(packets, frame)| packets.send(frame)).collect();
+    let sent = sent.into_iter().collect::<Result<(), VipError>>();
     if !egress {
-        return Ok(());
+        return sent;
     }
     let repeat = move || {
         for time in TIMES.iter().skip(1) {
@@ -53,7 +53,7 @@ pub(super) fn announce(
         .name("announce".into())
         .spawn(repeat)
         .map_err(VipError::socket("start a thread"))?;
-    Ok(())
+    sent
 }
 
 fn each(frames: &[(Packets, Vec<Vec<u8>>)]) -> impl Iterator<Item = (&Packets, &[u8])> {

@@ -15,10 +15,10 @@ fn a_container_is_reached_only_while_open() {
     segment.sh(CONTAINER, "ip link set eth0 down");
     segment.sh(
         HERE,
-        "ip link add docker0 type bridge && ip link set veth0 master docker0 &&
+        "ip link add br-docker0 type bridge && ip link set veth0 master br-docker0 &&
          ip link set veth0 type bridge_slave hairpin on &&
-         ip link set docker0 up && ip addr add 172.17.0.1/16 dev docker0 &&
-         ip addr add fd17::1/64 dev docker0 nodad &&
+         ip link set br-docker0 up && ip addr add 172.17.0.1/16 dev br-docker0 &&
+         ip addr add fd17::1/64 dev br-docker0 nodad &&
          sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
     );
     segment.sh(
@@ -37,7 +37,7 @@ fn a_container_is_reached_only_while_open() {
             add chain {ip} nat OUTPUT {{ type nat hook output priority -100; }}
             add rule {ip} nat OUTPUT {ip} daddr != {lo} fib daddr type local jump DOCKER
             add chain {ip} nat POSTROUTING {{ type nat hook postrouting priority 100; }}
-            add rule {ip} nat POSTROUTING {ip} saddr {net} oifname != docker0 masquerade
+            add rule {ip} nat POSTROUTING {ip} saddr {net} oifname != br-docker0 masquerade
             add rule {ip} nat POSTROUTING {ip} saddr {net} {ip} daddr {net} masquerade"
         );
         nft(&segment, HERE, &docker);
@@ -184,7 +184,7 @@ fn what_a_bridge_of_a_closed_host_forwards_passes() {
 }
 
 /// Fifteen characters, the most that the kernel allows.
-const LONG_NAME: &str = "abcdefgh.123-vi";
+const LONG_NAME: &str = "br.fifteen-long";
 
 /// The commands that make [`LONG_NAME`] of this kind out of the host's [`INTERFACE`], and those for every other host.
 fn stack(kind: &str) -> (String, String) {
@@ -208,7 +208,7 @@ fn stack(kind: &str) -> (String, String) {
         "bridge" => (
             format!(
                 "ip link add {name} type bridge mcast_snooping 0 && ip link set {name} up &&
-                     ip link set eth0 master {name} && {here}"
+                     ip link set eth0 master br.fifteen-long && {here}"
             ),
             String::new(),
         ),
@@ -224,7 +224,7 @@ fn stack(kind: &str) -> (String, String) {
         "bond" => (
             format!(
                 "ip link add {name} type bond mode active-backup miimon 100 &&
-                     ip link set eth0 down && ip link set eth0 master {name} &&
+                     ip link set eth0 down && ip link set eth0 master br.fifteen-long &&
                      ip link set {name} up && {here}"
             ),
             String::new(),
