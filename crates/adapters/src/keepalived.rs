@@ -325,11 +325,10 @@ impl Shared {
         let mut state = self.state();
         let stood = self.stand()?;
         state.wish(Some(Instant::now() + Duration::from_nanos(lifetime.0)));
-        let in_time = stood || self.wait_for(&state, true)?;
-        let applied = self.vips.add(lifetime)?;
-        if !in_time {
-            self.late(&mut state, "did not put the address on");
+        if !stood && !self.follows(&mut state, true)? {
+            return self.put_on(lifetime);
         }
+        let applied = self.vips.add(lifetime)?;
         Ok(if stood { applied } else { Applied::Changed })
     }
 
@@ -337,34 +336,59 @@ impl Shared {
         let mut state = self.state();
         let stood = self.any_stands()?;
         state.wish(None);
-        let in_time = !stood || self.wait_for(&state, false)?;
-        self.vips.remove()?;
-        if !in_time {
-            self.late(&mut state, "did not take the address off");
+        if !stood {
+            return Ok(Applied::AlreadySo);
         }
-        Ok(if stood { Applied::Changed } else { Applied::AlreadySo })
+        self.follows(&mut state, false)?;
+        self.vips.remove()?;
+        Ok(Applied::Changed)
     }
 
-    /// Gives keepalived its time; true if the addresses are as wanted then. No time if it is known to be unwell.
-    fn wait_for(&self, state: &State, wanted: bool) -> Result<bool, VipError> {
+    /// Gives keepalived its time; true if the addresses are as wanted then. No time if it is known to be unwell. From
+    /// then on it is, until the watch finds it well again.
+    fn follows(&self, state: &mut State, wanted: bool) -> Result<bool, VipError> {
+        if state.verdict.is_err() {
+            return Ok(false);
+        }
+        if daemon::state(&self.files.run) != Daemon::Runs {
+            state.verdict = Err("it does not run".into());
+            return Ok(false);
+        }
         let deadline = Instant::now() + PATIENCE;
-        let waits = state.verdict.is_ok() && daemon::state(&self.files.run) == Daemon::Runs;
         loop {
             let done = if wanted { self.stand()? } else { !self.any_stands()? };
-            if done || !waits || Instant::now() >= deadline {
-                return Ok(done);
+            if done {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                break;
             }
             std::thread::sleep(LOOK_EVERY);
         }
+        let what = if wanted { "put the address on" } else { "take the address off" };
+        let why = format!("did not {what} within {} ms", PATIENCE.as_millis());
+        self.tell("keepalived.slow", false, format!("keepalived {why}; it was done without it"));
+        state.verdict = Err(format!("it {why}"));
+        Ok(false)
     }
 
-    fn late(&self, state: &mut State, what: &str) {
-        if state.verdict.is_ok() {
-            let within = PATIENCE.as_millis();
-            let text = format!("keepalived {what} within {within} ms; it was done without it");
-            state.verdict = Err(format!("it {what} within {within} ms"));
-            self.tell("keepalived.slow", false, text);
+    /// Puts them on without keepalived, and looking the same.
+    fn put_on(&self, lifetime: Span) -> Result<Applied, VipError> {
+        if let (Ok(here), Ok(all)) = (self.vrrp.on_this_host(), places::all())
+            && let Ok(index) = vip::interface_index(&here.interface)
+        {
+            let is_on = |address: IpAddr| all.iter().any(|place| place.address == address);
+            for ((address, prefix), label) in here.addresses.iter().zip(render::labels(&here)) {
+                if let IpAddr::V4(v4) = *address
+                    && !is_on(*address)
+                {
+                    // What fails here is put on by the next line, with no label but its interface's name.
+                    let _ = places::put_on(index, v4, *prefix, &label);
+                }
+            }
         }
+        self.vips.add(lifetime)?;
+        Ok(Applied::Changed)
     }
 
     /// All are on.

@@ -1,18 +1,21 @@
 //! Where the addresses stand on this host, and for how long; and word of every change.
 
-use crate::netlink::{DUMP, Messages, REQUEST, Socket, attribute};
+use crate::netlink::{ACK, CREATE, DUMP, Messages, REQUEST, Socket, attribute};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with, sockopt,
 };
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_LABEL: u16 = 3;
 const IFA_CACHEINFO: u16 = 6;
+const AF_INET: u8 = 2;
 /// RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR.
 const GROUPS: u32 = 0x10 | 0x100;
 
@@ -35,6 +38,25 @@ pub(super) fn all() -> Result<Vec<Place>, Errno> {
     let mut all = Vec::new();
     socket.dump(&out, sequence, |_, payload| all.extend(place(payload)))?;
     Ok(all)
+}
+
+/// Puts an IPv4 address on as keepalived would, with its label, for a second: whoever calls gives it its lifetime. An
+/// error is none of theirs: what is missing then they put on without a label.
+pub(super) fn put_on(index: u32, address: Ipv4Addr, prefix: u8, label: &str) -> Result<(), Errno> {
+    let mut socket = Socket::route()?;
+    let sequence = socket.next_sequence();
+    let mut out = Messages::default();
+    let mut body = vec![AF_INET, prefix, 0, 0];
+    body.extend_from_slice(&index.to_ne_bytes());
+    // ifa_cacheinfo: preferred and valid, in seconds; made and changed.
+    let info: Vec<u8> = [1u32, 1, 0, 0].iter().flat_map(|value| value.to_ne_bytes()).collect();
+    out.begin(NEW_ADDRESS, REQUEST | ACK | CREATE, sequence)
+        .body(&body)
+        .attribute(IFA_LOCAL, &address.octets())
+        .attribute(IFA_ADDRESS, &address.octets())
+        .text(IFA_LABEL, label)
+        .attribute(IFA_CACHEINFO, &info);
+    socket.transact(&out, sequence)
 }
 
 fn place(payload: &[u8]) -> Option<Place> {

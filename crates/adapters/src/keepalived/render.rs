@@ -89,7 +89,7 @@ fn instance(text: &mut Text, vrrp: &Vrrp) {
 }
 
 /// A label per address: `host0:vip`, then `host0:vip2` and so on; the interface's name is cut where both do not fit.
-fn labels(vrrp: &Vrrp) -> Vec<String> {
+pub(super) fn labels(vrrp: &Vrrp) -> Vec<String> {
     let label = |n: usize| {
         let end = if n == 0 { ":vip".to_owned() } else { format!(":vip{}", n + 1) };
         let kept = vrrp.interface.chars().take(LABEL_MAX - end.len());

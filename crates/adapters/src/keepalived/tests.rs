@@ -301,6 +301,9 @@ fn dead_it_costs_a_move_nothing() {
     let (applied, took) = node.add();
     assert_eq!(applied, Applied::Changed);
     assert!(node.stands() && took < Duration::from_millis(100), "{took:?}");
+    let shown = segment.sh(A, "ip -o addr show dev eth0");
+    assert!(shown.contains("10.99.0.100/32") && shown.contains("eth0:vip"), "alike: {shown}");
+    assert!(shown.lines().any(|l| l.contains(VIP) && !l.contains("forever")), "{shown}");
     let (applied, took) = node.remove();
     assert_eq!(applied, Applied::Changed);
     assert!(!node.any_stands() && took < Duration::from_millis(100), "{took:?}");

@@ -166,7 +166,7 @@ impl Watcher {
         if (missing || forever) && filter::gate_stands() {
             let left = until.saturating_duration_since(now);
             let lifetime = Span(left.as_nanos().min(u128::from(u64::MAX)) as u64);
-            let mended = shared.vips.add(lifetime).is_ok();
+            let mended = shared.put_on(lifetime).is_ok();
             if mended && missing {
                 self.say_at_times("keepalived.put-back", "the address was lost; put back at once");
             }
