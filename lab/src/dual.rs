@@ -72,16 +72,19 @@ fn tenures(events: &[Event]) -> Vec<Vec<&Event>> {
     let mut sorted: Vec<&Event> = events.iter().collect();
     sorted.sort_by(|a, b| (&a.speaker, a.since, a.until).cmp(&(&b.speaker, b.since, b.until)));
     let mut tenures: Vec<Vec<&Event>> = Vec::new();
+    let mut latest = 0;
     for event in sorted {
         match tenures.last_mut() {
             Some(tenure)
-                if tenure[0].speaker == event.speaker
-                    && tenure.iter().map(|e| e.until).max().unwrap_or(0) + TENURE_US
-                        >= event.since =>
+                if tenure[0].speaker == event.speaker && latest + TENURE_US >= event.since =>
             {
                 tenure.push(event);
+                latest = latest.max(event.until);
             }
-            Some(_) | None => tenures.push(vec![event]),
+            Some(_) | None => {
+                tenures.push(vec![event]);
+                latest = event.until;
+            }
         }
     }
     tenures
