@@ -42,6 +42,8 @@ pub(super) struct Database {
     tried_start: Option<Time>,
     failures: u32,
     must_kill: bool,
+    /// This run ended it: then this run starts it, whatever an operator asked to be left alone.
+    killed: bool,
     unconfirmed: Option<(u64, u64)>,
     /// A probe of it passed since its unit came up, and since when that is.
     pub passed: bool,
@@ -76,6 +78,7 @@ impl Database {
             tried_start: None,
             failures: 0,
             must_kill: false,
+            killed: false,
             unconfirmed: None,
             passed: false,
             up_since: None,
@@ -172,6 +175,7 @@ impl Node {
         match (&step, &result) {
             (DatabaseStep::Kill, StepResult::Done) => {
                 self.database.must_kill = false;
+                self.database.killed = true;
                 self.database.forget_server();
                 self.database.unit = UnitState::Down;
                 self.note_move(|m| m.killed = true);
@@ -263,6 +267,7 @@ impl Node {
         if let UnitState::Up { .. } = state
             && self.database.unit != state
         {
+            self.database.killed = false;
             self.database.passed = false;
             self.database.up_since = Some(now);
             self.forget_probes(Subject::Database, now);
@@ -362,7 +367,8 @@ impl Node {
 
     /// Starts it, with back-off; not while a move after its death is under way (it would serve nobody sooner).
     fn start_database(&mut self, now: Time) {
-        if self.moving.is_some() || self.leaves_alone(now) {
+        let ours = self.database.killed && !self.is_stopped();
+        if self.moving.is_some() || (self.leaves_alone(now) && !ours) {
             return;
         }
         let pause = Span((RESTART_FIRST.0 << self.database.failures.min(10)).min(RESTART_MOST.0));
