@@ -14,14 +14,16 @@ mod quiet;
 mod speaking;
 mod timeline;
 
+use crate::clocks::{self, Clocks};
 use crate::config::Settings;
 use crate::config::settings::Member;
-use crate::dispatch::{Dispatcher, Waiting, take_word};
+use crate::dispatch::{Dispatcher, Listeners, Swaps, Waiting, Word};
 use crate::driver::{self, Driver, Inputs};
 use crate::events::Events;
 use crate::host::Host;
 use crate::init::Founding;
 use crate::journal::Journal;
+use crate::measure::Measures;
 use crate::peer::{self, Peers};
 use crate::place::Place;
 use crate::register::Bridge;
@@ -32,11 +34,13 @@ use crate::transport::{Lane, Pace, Setup, Transport};
 use crate::{log, random, runs};
 use quiet::Quiet;
 use regent_adapters::clock;
+use regent_adapters::fence::watchdog::Watchdog;
 use regent_adapters::notify::Notify;
 use regent_api::history::Severity;
 use regent_core::command::RunRecord;
+use regent_core::health::{Health, Judge};
 use regent_core::id::{AttemptId, BootId, ClusterId, NodeId, RunId, Version};
-use regent_core::node::{Identity as CoreIdentity, Node};
+use regent_core::node::{Identity as CoreIdentity, Input, Node};
 use regent_store::cell::{NodeId as StoreNode, Standing, Timing};
 use regent_store::embedded::{Config, Event, Handle, Kept, OpenError, RecordFile, start};
 use speaking::Speaking;
@@ -68,6 +72,8 @@ const LOCKED: Duration = Duration::from_secs(2);
 pub struct Life {
     /// The configuration.
     pub settings: Settings,
+    /// The digest of its file; 0 if there is none.
+    pub configuration: u64,
     /// Who this is.
     pub identity: Identity,
     /// Where things are kept.
@@ -228,6 +234,9 @@ struct Common {
     heard: Arc<Heard>,
     reports: Reports,
     events: Events,
+    clocks: Arc<Clocks>,
+    measures: Arc<Measures>,
+    swaps: Arc<Swaps>,
 }
 
 /// The newest report of each node, as a witness hears it.
@@ -244,10 +253,20 @@ fn begin(
     let events = Events::open(&life.place.events());
     let heard = Arc::new(Heard::default());
     let reports = Reports::default();
+    let clocks = Arc::new(Clocks::default());
+    let peers = life.settings.members.iter().filter(|m| m.id != me.id);
+    let measures = Arc::new(Measures::new(peers.map(|m| (m.id, m.name.clone()))));
     let register: Arc<OnceLock<Arc<Handle>>> = Arc::default();
     let inbox = {
         let (register, inputs) = (Arc::clone(&register), inputs.clone());
         let (heard, reports) = (Arc::clone(&heard), Arc::clone(&reports));
+        let host = life.host.clone();
+        let listeners = Listeners {
+            me: me.id,
+            clocks: Arc::clone(&clocks),
+            measures: Arc::clone(&measures),
+            heard: Arc::clone(&heard),
+        };
         move |from: NodeId, lane: Lane, body: Vec<u8>| {
             heard.note(from);
             match (lane, register.get(), &inputs) {
@@ -257,8 +276,20 @@ fn begin(
                         register.tell(Event::Message { from: StoreNode(from.0), message });
                     }
                 }
-                (Lane::Report, _, Some(inputs)) => take_word(&body, from, inputs),
-                (Lane::Report, _, None) => note_report(&body, from, &reports),
+                (Lane::Report, _, inputs) => {
+                    let Some(report) = listeners.take(&body, from) else { return };
+                    if let (Some(host), Some(link)) = (&host, report.link) {
+                        host.peer_link(from, link);
+                    }
+                    match inputs {
+                        Some(inputs) => inputs.offer(Input::Report(report)),
+                        None => {
+                            let mut reports =
+                                reports.lock().expect("nothing panics while it holds this");
+                            reports.insert(from, report);
+                        }
+                    }
+                }
                 (Lane::Register, None, _) => {}
             }
         }
@@ -273,7 +304,8 @@ fn begin(
         pace: life.pace,
     };
     let (transport, incoming) = Transport::start(setup, Arc::new(inbox), links);
-    let bridge = Bridge::new(transport.clone(), inputs, events.clone());
+    let swaps = Arc::new(Swaps::new(Arc::clone(&measures)));
+    let bridge = Bridge::new(transport.clone(), inputs, events.clone(), Arc::clone(&swaps));
     let renewal = life.settings.pace.renewal.0;
     let config = Config {
         me: StoreNode(me.id.0),
@@ -289,14 +321,74 @@ fn begin(
     let handle = Arc::new(start(config, now, Arc::clone(&bridge) as _)?);
     // It is set once, here.
     register.set(Arc::clone(&handle)).ok();
-    Ok(Common { transport, incoming, register: handle, bridge, heard, reports, events })
+    tokio::spawn(watch_clock(Arc::clone(&clocks), events.clone()));
+    let register = handle;
+    Ok(Common {
+        transport,
+        incoming,
+        register,
+        bridge,
+        heard,
+        reports,
+        events,
+        clocks,
+        measures,
+        swaps,
+    })
 }
 
-fn note_report(body: &[u8], from: NodeId, reports: &Reports) {
-    if let Ok(crate::dispatch::Word::Report(report)) = serde_json::from_slice(body)
-        && report.node == from
-    {
-        reports.lock().expect("nothing panics while it holds this").insert(from, *report);
+/// How often clocks are looked at.
+const CLOCK: Duration = Duration::from_secs(1);
+
+/// Tells when this node's own wall clock jumps: nothing is decided by it, and the dates of its log are wrong.
+async fn watch_clock(clocks: Arc<Clocks>, events: Events) {
+    let mut every = tokio::time::interval(CLOCK);
+    loop {
+        every.tick().await;
+        let steady = clock::now().boot / 1000;
+        if let Some(by) = clocks.jump(clocks::wall_us(), steady as i64) {
+            let text = format!(
+                "the wall clock of this node jumped by {:+.3} s; nothing is decided by it, but its log is dated by it",
+                by as f64 / 1e6
+            );
+            events.write(Severity::Alarm, 0, "clock.jumped", &text);
+        }
+    }
+}
+
+/// Judges the probes that compare clocks, and tells core of each change.
+async fn probe_clocks(settings: Settings, clocks: Arc<Clocks>, inputs: Inputs) {
+    let mut probes: Vec<_> = settings
+        .clocks()
+        .map(|(id, probe, most)| {
+            let judge = Judge::new(probe.rise, probe.fall);
+            (id, most, Duration::from_nanos(probe.interval.0).max(CLOCK), judge, Instant::now())
+        })
+        .collect();
+    if probes.is_empty() {
+        return;
+    }
+    let mut every = tokio::time::interval(CLOCK);
+    loop {
+        every.tick().await;
+        let second = clock::now().raw / 1_000_000_000;
+        let offsets = clocks.offsets(second);
+        let worst = offsets.into_iter().max_by_key(|(_, us)| us.unsigned_abs());
+        let Some((node, us)) = worst else { continue };
+        for (id, most, interval, judge, due) in &mut probes {
+            if Instant::now() < *due {
+                continue;
+            }
+            *due = Instant::now() + *interval;
+            let passed = us.unsigned_abs() * 1000 <= most.0;
+            if let Some(health) = judge.take(passed) {
+                let ms = us.unsigned_abs() / 1000;
+                let way = if us > 0 { "ahead of" } else { "behind" };
+                let why = format!("the clock is {ms} ms {way} that of {}", settings.name(node));
+                let why = if health == Health::Failing { why } else { String::new() };
+                inputs.put(Input::Health { probe: *id, health, why });
+            }
+        }
     }
 }
 
@@ -309,7 +401,8 @@ async fn wait_or_witness(
     links: &tokio::runtime::Handle,
 ) -> Result<Ending, LifeError> {
     let common = begin(life, me, born, cluster, None, links)?;
-    let Common { transport, incoming, register, bridge, heard, reports, events } = common;
+    let Common { transport, incoming, register, bridge, heard, reports, events, clocks, .. } =
+        common;
     let founding = Arc::new(Founding {
         settings: life.settings.clone(),
         me: me.id,
@@ -356,13 +449,14 @@ async fn wait_or_witness(
     // As often as a node reports: peers judge both by the same suspicion.
     let every = Duration::from_nanos(life.settings.pace.report.0);
     let mut alive = tokio::time::interval(every);
-    let word = serde_json::to_vec(&crate::dispatch::Word::Alive).map_err(io::Error::from)?;
     let feeding = life.owns_process.then(Notify::from_environment);
     let ending = loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break Ending::Stop,
             _ = alive.tick() => {
-                transport.send_to_all(Lane::Report, &word);
+                if let Ok(word) = serde_json::to_vec(&Word::new(&clocks, None)) {
+                    transport.send_to_all(Lane::Report, &word);
+                }
                 if let Some(notify) = &feeding {
                     notify.watchdog();
                 }
@@ -420,17 +514,28 @@ async fn serve_as_node(
     }
     let (inputs, queue) = driver::queue();
     let common = begin(life, me, born, Some(cluster), Some(inputs.clone()), links)?;
-    let Common { transport, incoming, register, bridge, heard, events, .. } = common;
+    let Common {
+        transport,
+        incoming,
+        register,
+        bridge,
+        heard,
+        reports: _,
+        events,
+        clocks,
+        measures,
+        swaps,
+    } = common;
 
     let record = RunRecord { runs, high: Version(high), lock_held: true, gate: slots };
-    let configuration = 0;
+    let configuration = life.configuration;
     let identity = CoreIdentity {
         cluster,
         node: me.id,
         boot: born.boot,
         run: born.run,
         seed: born.seed.rotate_left(17),
-        link: None,
+        link: host.link(),
         configuration,
     };
     let now = clock::now();
@@ -447,9 +552,22 @@ async fn serve_as_node(
         host: Arc::clone(&host),
         waiting: waiting.clone(),
         events: events.clone(),
+        clocks: Arc::clone(&clocks),
+        swaps,
     };
     let notify = life.owns_process.then(Notify::from_environment);
-    let driver = Driver { node, gate, events: queue, commands, journal, notify, clock: clock::now };
+    let driver = Driver {
+        node,
+        gate,
+        events: queue,
+        commands,
+        journal,
+        notify,
+        watchdog: arm_watchdog(life, &events),
+        measures: Arc::clone(&measures),
+        clock: clock::now,
+    };
+    tokio::spawn(probe_clocks(life.settings.clone(), clocks, inputs.clone()));
     // Before the first command, which may follow from the first input.
     host.begin(true, inputs.clone(), transport.clone(), events.clone());
     let lease = std::thread::Builder::new().name("lease".into()).spawn(move || driver.run())?;
@@ -480,6 +598,7 @@ async fn serve_as_node(
         register: Arc::clone(&register),
         host: Arc::clone(&host),
         transport,
+        measures,
     });
     let answerer: Answerer = {
         let speaking = Arc::clone(&speaking);
@@ -507,6 +626,28 @@ async fn serve_as_node(
     drop((speaking, bridge));
     end_register(register).await;
     Ok(Ending::Stop)
+}
+
+/// The watchdog device, if one is configured and this process alone is the agent.
+fn arm_watchdog(life: &Life, events: &Events) -> Option<Watchdog> {
+    let wanted = life.settings.watchdog.as_ref().filter(|_| life.owns_process)?;
+    match Watchdog::arm(&wanted.device, wanted.timeout) {
+        Ok(watchdog) => {
+            let facts = watchdog.facts();
+            let text = format!(
+                "{} resets this host unless the lease thread feeds it within {} ms",
+                facts.identity,
+                facts.timeout.as_millis()
+            );
+            events.write(Severity::Info, 0, "watchdog.armed", &text);
+            Some(watchdog)
+        }
+        Err(error) => {
+            let text = format!("this host runs without a watchdog device: failed to {error}");
+            events.write(Severity::Alarm, 0, "watchdog.unarmed", &text);
+            None
+        }
+    }
 }
 
 fn ready(life: &Life, status: &str) {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// The database worker's place among ordinary threads.
+/// The database worker's and the prober's place among ordinary threads.
 const WORKER_NICE: i32 = -10;
 
 /// `regent agent`.
@@ -41,8 +41,8 @@ fn run(
     host: impl FnOnce(&Settings, &Identity, &Place) -> Option<Arc<dyn Host>>,
 ) -> Exit {
     abort_on_panic();
-    let settings = match config::load(config) {
-        Ok(settings) => settings,
+    let config::Loaded { settings, digest, .. } = match config::read(config) {
+        Ok(loaded) => loaded,
         Err(problems) => return fail_slowly(Exit::Configuration, &problems.to_string()),
     };
     let place = Place::default();
@@ -60,7 +60,10 @@ fn run(
         return fail(Exit::Internal, &format!("failed to wait for signals: {error}"));
     }
     let pace = Pace::default();
-    match live(Life { settings, identity, place, host, stop, pace, owns_process: true }) {
+    let configuration = digest;
+    let owns_process = true;
+    let life = Life { settings, configuration, identity, place, host, stop, pace, owns_process };
+    match live(life) {
         Ok(Ending::Stop) => Exit::Ok,
         Ok(Ending::Again) => again(),
         Err(error @ (LifeError::Nobody(_) | LifeError::Wrong { .. })) => {
@@ -255,6 +258,16 @@ pub fn gate_load(config: &Path) -> Exit {
             Exit::Ok
         }
         Err(error) => fail(Exit::Internal, &format!("failed to load the gate: {error}")),
+    }
+}
+
+/// `regent prober`.
+pub fn prober() -> Exit {
+    // A hang is judged by the clock: what delays the prober must not look like one. Refused, it goes on without.
+    rustix::process::setpriority_process(None, WORKER_NICE).ok();
+    match regent_adapters::probe::worker::main() {
+        Ok(()) => Exit::Ok,
+        Err(error) => fail(Exit::Internal, &format!("failed to go on: {error}")),
     }
 }
 

@@ -1,31 +1,42 @@
 //! Commands to whoever carries them out. No decisions: each command goes one way, and its outcome comes back
 //! as an input.
 
-use crate::driver::Inputs;
+use crate::clocks::{self, Clocks, Leads};
 use crate::events::Events;
 use crate::host::Host;
+use crate::measure::Measures;
 use crate::register::{self, Bridge};
+use crate::status::Heard;
 use crate::transport::{Lane, Transport};
+use regent_adapters::clock as adapters_clock;
 use regent_core::command::{Action, Answer, Command};
-use regent_core::id::{NodeId, RequestId};
-use regent_core::node::Input;
+use regent_core::id::{CommandId, NodeId, RequestId};
 use regent_core::observe::Report;
 use regent_store::embedded::Handle;
 use regent_store::{Register, RequestId as StoreRequest};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// What travels on the lane of reports.
+/// What travels on the lane of reports: a sign of life at least.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Word {
-    /// A node's report.
-    Report(Box<Report>),
-    /// A witness lives.
-    Alive,
+pub struct Word {
+    /// The sender's wall clock when it was sent.
+    pub wall_us: i64,
+    /// What the sender found of each member's clock.
+    pub leads: Leads,
+    /// A node's report; a witness has none.
+    pub report: Option<Box<Report>>,
+}
+
+impl Word {
+    /// A word of now.
+    pub fn new(clocks: &Clocks, report: Option<Box<Report>>) -> Word {
+        Word { wall_us: clocks::wall_us(), leads: clocks.leads(), report }
+    }
 }
 
 /// Requests of operators that wait for core's answer.
@@ -77,6 +88,10 @@ pub struct Dispatcher {
     pub waiting: Waiting,
     /// Operators who are told.
     pub events: Events,
+    /// The members' wall clocks.
+    pub clocks: Arc<Clocks>,
+    /// How long swaps take.
+    pub swaps: Arc<Swaps>,
 }
 
 impl Dispatcher {
@@ -105,6 +120,7 @@ impl Dispatcher {
                 let latest = self.bridge.latest().borrow().clone();
                 let (swap, storing) =
                     register::swap(self.me, attempt, expect, bytes, latest.as_deref());
+                self.swaps.begin(id);
                 self.register.compare_and_swap(StoreRequest(id.0), swap, storing);
             }
             Action::Read => self.register.read(StoreRequest(id.0)),
@@ -112,21 +128,80 @@ impl Dispatcher {
             Action::Service { service, step } => self.host.service(id, service, step),
             Action::ProbePeer { node } => self.host.probe(id, node),
             Action::Fence { node } => self.host.fence(id, node, command.epoch),
-            Action::Send(report) => match serde_json::to_vec(&Word::Report(report)) {
-                Ok(body) => self.transport.send_to_all(Lane::Report, &body),
-                Err(error) => crate::log::warning(&format!("failed to write a report: {error}")),
-            },
+            Action::Send(report) => {
+                match serde_json::to_vec(&Word::new(&self.clocks, Some(report))) {
+                    Ok(body) => self.transport.send_to_all(Lane::Report, &body),
+                    Err(error) => {
+                        crate::log::warning(&format!("failed to write a report: {error}"))
+                    }
+                }
+            }
             Action::Tell(event) => self.events.tell(&event),
             Action::Answer { request, answer } => self.waiting.answer(request, answer),
         }
     }
 }
 
-/// A word from the lane of reports, for core.
-pub fn take_word(body: &[u8], from: NodeId, inputs: &Inputs) {
-    match serde_json::from_slice(body) {
+/// Whatever wants to know of each word that comes in.
+pub struct Listeners {
+    /// This node.
+    pub me: NodeId,
+    /// The members' wall clocks.
+    pub clocks: Arc<Clocks>,
+    /// How far apart words come.
+    pub measures: Arc<Measures>,
+    /// Signs of life.
+    pub heard: Arc<Heard>,
+}
+
+impl Listeners {
+    /// A word from the lane of reports; its report, if it has one and speaks for its sender.
+    pub fn take(&self, body: &[u8], from: NodeId) -> Option<Report> {
+        // The clock is read before anything else takes its time.
+        let (wall, second) = (clocks::wall_us(), adapters_clock::now().raw / 1_000_000_000);
+        if let Some(gap) = self.heard.said(from) {
+            self.measures.gap(from, gap);
+        }
+        let word: Word = serde_json::from_slice(body).ok()?;
+        self.clocks.take(from, word.wall_us, word.leads.get(&self.me).copied(), wall, second);
         // A certificate speaks for its own node only.
-        Ok(Word::Report(report)) if report.node == from => inputs.offer(Input::Report(*report)),
-        Ok(Word::Report(_) | Word::Alive) | Err(_) => {}
+        word.report.filter(|report| report.node == from).map(|report| *report)
+    }
+}
+
+/// When each swap began that is under way, and whether the one before it was won at once.
+pub struct Swaps {
+    measures: Arc<Measures>,
+    inner: Mutex<Begun>,
+}
+
+#[derive(Default)]
+struct Begun {
+    /// Core has one swap under way; an older one is given up.
+    swap: Option<(CommandId, Instant)>,
+    refused: bool,
+}
+
+impl Swaps {
+    /// For these figures.
+    pub fn new(measures: Arc<Measures>) -> Swaps {
+        Swaps { measures, inner: Mutex::default() }
+    }
+
+    fn begin(&self, id: CommandId) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.refused |= inner.swap.is_some();
+        inner.swap = Some((id, Instant::now()));
+    }
+
+    /// A swap came to its known end, won or not.
+    pub fn end(&self, id: CommandId, won: bool) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, at)) = inner.swap.take_if(|(begun, _)| *begun == id) else { return };
+        let after = std::mem::replace(&mut inner.refused, !won);
+        if won {
+            let lengths = if after { &self.measures.swap_refused } else { &self.measures.swap };
+            lengths.note(at.elapsed());
+        }
     }
 }

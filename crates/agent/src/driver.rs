@@ -6,10 +6,13 @@
 
 use crate::journal::Journal;
 use crate::log;
+use crate::measure::Measures;
+use regent_adapters::fence::watchdog::{Disarmed, Watchdog};
 use regent_adapters::notify::Notify;
 use regent_core::command::{Action, Command, GateStep, Outcome};
 use regent_core::node::{Input, Node, NodeStatus};
 use regent_core::time::{Span, Time};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -93,25 +96,46 @@ pub struct Driver {
     pub journal: Journal,
     /// Who watches it.
     pub notify: Option<Notify>,
+    /// The device that resets this host unless it is fed.
+    pub watchdog: Option<Watchdog>,
+    /// How late it wakes.
+    pub measures: Arc<Measures>,
     /// The only reader of time.
     pub clock: fn() -> Time,
 }
 
 impl Driver {
-    /// Runs until it is stopped.
+    /// Runs until it is stopped. A watchdog device is then asked to rest: a stop on purpose must not end in a reset,
+    /// and the kernel's tickets end what this process leaves open.
     pub fn run(mut self) {
+        self.turn();
+        if let Some(watchdog) = self.watchdog.take()
+            && let Disarmed::StillRunning(_, why) = watchdog.disarm()
+        {
+            log::alarm(&format!("the watchdog goes on and will reset this host: {why}"));
+        }
+    }
+
+    fn turn(&mut self) {
         if let Err(error) = regent_adapters::clock::real_time(PRIORITY) {
             log::warning(&format!("failed to {error}; going on without"));
         }
         // A third of what systemd allows leaves room for one that comes late.
         let feed = self.notify.as_ref().and_then(Notify::watchdog_interval).map(|i| Span(i.0 / 3));
+        let patience = self.watchdog.as_ref().map(|dog| Span(dog.facts().timeout.0 / 4));
         let mut fed = (self.clock)();
+        let mut patted = fed;
         loop {
-            let wake = self.node.next_wake((self.clock)());
+            let asked = (self.clock)();
+            let wake = self.node.next_wake(asked);
             let wake = feed.map_or(wake, |feed| wake.min(feed));
             let event = self.events.recv_timeout(Duration::from_nanos(wake.0));
             // C2: read after the input arrived, never before.
             let now = (self.clock)();
+            if matches!(event, Err(RecvTimeoutError::Timeout)) {
+                let late = now.elapsed_most(asked).less(wake);
+                self.measures.late.note(Duration::from_nanos(late.0));
+            }
             match event {
                 Ok(Event::Input(input)) => self.feed(input, now),
                 Err(RecvTimeoutError::Timeout) => self.feed(Input::Tick, now),
@@ -127,6 +151,14 @@ impl Driver {
             {
                 notify.watchdog();
                 fed = now;
+            }
+            if let (Some(patience), Some(watchdog)) = (patience, &self.watchdog)
+                && now.elapsed_most(patted) >= patience
+            {
+                patted = now;
+                if let Err(error) = watchdog.feed() {
+                    log::alarm(&format!("failed to feed the watchdog: {error}"));
+                }
             }
         }
     }

@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod ca;
+pub mod clocks;
 pub mod command;
 pub mod config;
 pub mod dispatch;
@@ -23,6 +24,7 @@ pub mod host;
 pub mod init;
 pub mod journal;
 pub mod log;
+pub mod measure;
 pub mod peer;
 pub mod place;
 mod random;

@@ -1,5 +1,6 @@
 //! The register as the agent sees it: swaps go in, views and answers come out.
 
+use crate::dispatch::Swaps;
 use crate::driver::Inputs;
 use crate::events::Events;
 use crate::log;
@@ -25,6 +26,7 @@ pub struct Bridge {
     events: Events,
     latest: watch::Sender<Option<Arc<Value>>>,
     own: Mutex<Own>,
+    swaps: Arc<Swaps>,
 }
 
 #[derive(Default)]
@@ -35,9 +37,14 @@ struct Own {
 
 impl Bridge {
     /// Answers to core's commands go to `inputs`; there is none before there is a core.
-    pub fn new(transport: Transport, inputs: Option<Inputs>, events: Events) -> Arc<Bridge> {
+    pub fn new(
+        transport: Transport,
+        inputs: Option<Inputs>,
+        events: Events,
+        swaps: Arc<Swaps>,
+    ) -> Arc<Bridge> {
         let (latest, _) = watch::channel(None);
-        Arc::new(Bridge { transport, inputs, events, latest, own: Mutex::default() })
+        Arc::new(Bridge { transport, inputs, events, latest, own: Mutex::default(), swaps })
     }
 
     /// The newest decided value that is known here, and every newer one.
@@ -94,14 +101,19 @@ impl Outbox for Bridge {
                 Outcome::Done
             }
             Answer::Won(value) => {
+                self.swaps.end(CommandId(id.0), true);
                 let (version, bytes) = decided(value);
                 Outcome::Swap(SwapOutcome::Won { version, bytes })
             }
             Answer::Lost(value) => {
+                self.swaps.end(CommandId(id.0), false);
                 let (version, bytes) = decided(value);
                 Outcome::Swap(SwapOutcome::Lost { version, bytes })
             }
-            Answer::Unknown => Outcome::Swap(SwapOutcome::Unknown),
+            Answer::Unknown => {
+                self.swaps.end(CommandId(id.0), false);
+                Outcome::Swap(SwapOutcome::Unknown)
+            }
             Answer::WentBack { found, high } => {
                 log::alarm(&format!("a majority holds version {found}, {high} was decided [R2]"));
                 Outcome::Swap(SwapOutcome::WentBack)

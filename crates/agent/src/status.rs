@@ -21,12 +21,20 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub struct Heard {
     at: Mutex<HashMap<NodeId, Instant>>,
+    words: Mutex<HashMap<NodeId, Instant>>,
 }
 
 impl Heard {
     /// It was heard just now.
     pub fn note(&self, node: NodeId) {
         self.at.lock().expect("nothing panics while it holds this").insert(node, Instant::now());
+    }
+
+    /// It said a word of its own accord; how long after the one before.
+    pub fn said(&self, node: NodeId) -> Option<Duration> {
+        let now = Instant::now();
+        let mut words = self.words.lock().expect("nothing panics while it holds this");
+        words.insert(node, now).map(|before| now - before)
     }
 
     /// How long ago that was.
@@ -129,7 +137,7 @@ impl Frame<'_> {
         known
             .map(|(spec, probe)| api::Probe {
                 name: spec.name.clone(),
-                of: self.subject(spec.subject),
+                subject: self.subject(spec.subject),
                 weight: weight(spec.weight),
                 counts: match spec.counts {
                     Counts::Always => "always",
@@ -159,7 +167,7 @@ impl Frame<'_> {
     fn ailments(&self, ailments: &[Ailment]) -> Vec<api::Ailment> {
         let told = |ailment: &Ailment| api::Ailment {
             probe: ailment.probe.clone(),
-            of: self.subject(ailment.subject),
+            subject: self.subject(ailment.subject),
             weight: weight(ailment.weight),
             why: ailment.why.clone(),
         };

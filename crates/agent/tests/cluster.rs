@@ -155,6 +155,12 @@ impl Host for ToyHost {
 
     fn serving(&self, _: bool) {}
 
+    fn link(&self) -> Option<[u8; 6]> {
+        None
+    }
+
+    fn peer_link(&self, _: NodeId, _: [u8; 6]) {}
+
     fn warnings(&self) -> BTreeMap<ProbeId, String> {
         BTreeMap::new()
     }
@@ -246,6 +252,7 @@ impl Lab {
                 let known = settings.members.iter().map(|m| m.name.as_str());
                 let life = Life {
                     settings: settings.clone(),
+                    configuration: 7,
                     identity: tls::load(&its_place.tls, known).unwrap(),
                     place: its_place.clone(),
                     host,

@@ -275,7 +275,7 @@ pub struct Ailment {
     /// The probe's name.
     pub probe: String,
     /// What it looks at: `database`, `host`, or a service's name.
-    pub of: String,
+    pub subject: String,
     /// What its failure means.
     pub weight: Weight,
     /// What it saw.
@@ -288,7 +288,7 @@ pub struct Probe {
     /// Its name.
     pub name: String,
     /// What it looks at: `database`, `host`, or a service's name.
-    pub of: String,
+    pub subject: String,
     /// What its failure means.
     pub weight: Weight,
     /// In which role it counts: `always`, `active`, `standby`.
@@ -479,7 +479,7 @@ impl Service {
 impl Ailment {
     /// In words.
     pub fn text(&self) -> String {
-        format!("probe {} of the {} fails: {}", self.probe, self.of, self.why)
+        format!("probe {} of the {} fails: {}", self.probe, self.subject, self.why)
     }
 }
 
@@ -554,7 +554,7 @@ mod tests {
 
     fn ailment(weight: Weight) -> Ailment {
         let (probe, why) = ("disk-data".into(), "3 % free".into());
-        Ailment { probe, of: "host".into(), weight, why }
+        Ailment { probe, subject: "host".into(), weight, why }
     }
 
     #[test]

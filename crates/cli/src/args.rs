@@ -37,6 +37,8 @@ pub enum Task {
     GateLoad(PathBuf),
     /// Be the child process that speaks to the database.
     DatabaseWorker,
+    /// Be the child process that runs the probes.
+    Prober,
 }
 
 /// A question and the way to whom it is put.
@@ -219,6 +221,8 @@ enum Word {
     },
     #[command(hide = true)]
     DatabaseWorker,
+    #[command(hide = true)]
+    Prober,
 }
 
 #[derive(Subcommand)]
@@ -424,6 +428,7 @@ impl Line {
             Word::Witness { file } => Task::Witness(file.config),
             Word::Gate { word: GateWord::Load { file } } => Task::GateLoad(file.config),
             Word::DatabaseWorker => Task::DatabaseWorker,
+            Word::Prober => Task::Prober,
         }
     }
 }

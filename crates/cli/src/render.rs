@@ -102,7 +102,7 @@ fn probes(probes: &[Probe], node: &str, paint: bool) -> String {
     for probe in probes {
         table.add_row([
             probe.name.clone(),
-            probe.of.clone(),
+            probe.subject.clone(),
             probe.weight.word().into(),
             probe.counts.clone(),
             probe.health.word().into(),
@@ -522,7 +522,7 @@ mod tests {
         lab.nodes[1].maintenance_left_ms = Some(570_000);
         let ailment = |probe: &str, of: &str, weight, why: &str| Ailment {
             probe: probe.into(),
-            of: of.into(),
+            subject: of.into(),
             weight,
             why: why.into(),
         };
@@ -532,7 +532,7 @@ mod tests {
         ];
         let probe = |name: &str, health, since_ms, why: &str| Probe {
             name: name.into(),
-            of: "management".into(),
+            subject: "management".into(),
             weight: Weight::Vital,
             counts: "always".into(),
             health,

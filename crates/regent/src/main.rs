@@ -19,5 +19,6 @@ fn main() -> Exit {
         Ok(Task::ConfigCheck { file, json }) => command::config_check(&file, json),
         Ok(Task::GateLoad(config)) => command::gate_load(&config),
         Ok(Task::DatabaseWorker) => command::database_worker(),
+        Ok(Task::Prober) => command::prober(),
     }
 }

@@ -7,6 +7,7 @@ use crate::dispatch::Waiting;
 use crate::driver::Inputs;
 use crate::events::Events;
 use crate::host::{Host, Later};
+use crate::measure::Measures;
 use crate::peer::{Answer as PeerAnswer, Peers, Question};
 use crate::register::{Bridge, attempt_of};
 use crate::serve::{Progress, refuse};
@@ -51,6 +52,7 @@ pub(super) struct Speaking {
     pub(super) register: Arc<Handle>,
     pub(super) host: Arc<dyn Host>,
     pub(super) transport: Transport,
+    pub(super) measures: Arc<Measures>,
 }
 
 impl Speaking {
@@ -106,7 +108,9 @@ impl Speaking {
             spec: &self.spec,
             configuration: self.configuration,
         };
-        Some(frame.of_node(&core, self.events.alarm(), &self.host.warnings()))
+        let mut status = frame.of_node(&core, self.events.alarm(), &self.host.warnings());
+        status.measured = self.measures.figures();
+        Some(status)
     }
 
     async fn switchover(&self, to: Option<String>) -> Reply {

@@ -1,6 +1,7 @@
 //! What carries out commands on this host, and the seam where a test puts another.
 
 mod fences;
+mod prober;
 pub mod real;
 mod worker;
 
@@ -56,6 +57,12 @@ pub trait Host: Send + Sync + 'static {
 
     /// This node answers for the VIP, or does not: probes that count in one role only follow.
     fn serving(&self, serving: bool);
+
+    /// The link address of the interface that carries the VIP.
+    fn link(&self) -> Option<[u8; 6]>;
+
+    /// A peer reports its own.
+    fn peer_link(&self, node: NodeId, link: [u8; 6]);
 
     /// What probes warn of although they pass.
     fn warnings(&self) -> BTreeMap<ProbeId, String>;

@@ -1,10 +1,11 @@
 //! The host that the agent runs on: kernel, systemd, MariaDB.
 
 use super::fences::Fences;
+use super::prober::{Forgetter, Prober};
 use super::worker::{UnitNews, Work, Worker};
 use super::{Host, Later, Opened};
 use crate::config::Settings;
-use crate::config::settings::Member;
+use crate::config::settings::{self as config, Member};
 use crate::driver::{Gate, Inputs};
 use crate::events::Events;
 use crate::log;
@@ -13,19 +14,21 @@ use crate::transport::{Stream, Transport};
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_adapters::database::{DatabaseNode, WorkerSettings, backup};
 use regent_adapters::gate::{self, GateEvent};
+use regent_adapters::keepalived::{self, Files, Keepalived, Vrrp};
+use regent_adapters::probe::Accounts;
 use regent_adapters::unit::{Managed, UnitWatch, Units};
-use regent_adapters::vip::{Known, Vip, Vips, probe, stranger};
+use regent_adapters::vip::{Driver, Known, Mac, Vip, Vips, link, probe, stranger};
 use regent_api::call::FenceTested;
 use regent_api::history::Severity;
 use regent_core::command::{AddressStep, DatabaseStep, GateStep, Outcome, ServiceStep, StepResult};
-use regent_core::health::ProbeId;
+use regent_core::health::{ProbeId, Subject};
 use regent_core::id::{CommandId, Epoch, Incarnation, NodeId};
 use regent_core::node::Input;
-use regent_core::observe::ServiceId;
+use regent_core::observe::{ServiceId, UnitState};
 use regent_core::time::Span;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -45,7 +48,7 @@ const ADDRESSES: usize = 64;
 /// This host.
 pub struct RealHost {
     settings: Settings,
-    interface: String,
+    me: Member,
     vips: Vips,
     /// Filled from the members' reports, so that none of them is taken for a stranger.
     known: Known,
@@ -60,6 +63,7 @@ struct Begun {
     inputs: Inputs,
     addresses: mpsc::SyncSender<(CommandId, AddressStep)>,
     worker: Worker,
+    prober: Prober,
     units: watch::Receiver<Option<Units>>,
     runtime: tokio::runtime::Handle,
     _watches: Watches,
@@ -88,7 +92,7 @@ impl RealHost {
         worker_settings.run_dir = place.run.clone();
         RealHost {
             settings: settings.clone(),
-            interface: me.interface.clone(),
+            me: me.clone(),
             vips: Vips::new(
                 settings
                     .vips
@@ -111,7 +115,7 @@ impl RealHost {
     fn watch_network(&self, inputs: &Inputs, events: &Events) -> Watches {
         let gate_watch = {
             let (inputs, events) = (inputs.clone(), events.clone());
-            gate::watch(&self.vips.addresses(), &self.interface, move |event| match event {
+            gate::watch(&self.vips.addresses(), &self.me.interface, move |event| match event {
                 GateEvent::Broken { what } => {
                     inputs.put(Input::GateLost);
                     events.write(Severity::Alarm, 0, "gate.broken", &what);
@@ -150,8 +154,13 @@ impl RealHost {
         events: Events,
         keep: Arc<Mutex<Vec<UnitWatch>>>,
         news: Arc<UnitNews>,
+        prober: Forgetter,
     ) -> watch::Receiver<Option<Units>> {
         let (found, units) = watch::channel(None);
+        let of_database = self.probes_of(Subject::Database);
+        let of_services: Vec<Vec<ProbeId>> = (0..self.settings.services.len())
+            .map(|at| self.probes_of(Subject::Service(ServiceId(at as u16))))
+            .collect();
         let (database, services) =
             (self.settings.database.unit.clone(), self.settings.services.clone());
         tokio::spawn(async move {
@@ -163,11 +172,17 @@ impl RealHost {
                 return;
             }
             let mut watches = Vec::new();
-            watches.push(units.watch(&database, move |state| news.tell(state)));
-            for (service, place) in services.iter().zip(0..) {
+            let starts = Starts::new(prober.clone(), of_database);
+            watches.push(units.watch(&database, move |state| {
+                news.tell(state);
+                starts.note(state);
+            }));
+            for ((service, place), probes) in services.iter().zip(0..).zip(of_services) {
                 let (inputs, service_id) = (inputs.clone(), ServiceId(place));
+                let starts = Starts::new(prober.clone(), probes);
                 watches.push(units.watch(&service.unit, move |state| {
                     inputs.put(Input::ServiceUnit { service: service_id, state });
+                    starts.note(state);
                 }));
             }
             keep.lock().expect("nothing panics while it holds this").extend(watches);
@@ -183,13 +198,62 @@ impl RealHost {
         units
     }
 
+    fn probes_of(&self, subject: Subject) -> Vec<ProbeId> {
+        let of = self.settings.probes.iter().zip(0..).filter(|(p, _)| p.subject == subject);
+        of.map(|(_, id)| ProbeId(id)).collect()
+    }
+
+    fn prober(&self, serves: bool, inputs: Inputs, events: Events) -> Prober {
+        let probes = if serves { self.settings.prober(&self.me) } else { Vec::new() };
+        let accounts = Accounts {
+            node: self.me.id,
+            port: self.settings.database.port,
+            vip: self.settings.principal().address,
+            state_dir: self.worker_settings.state_dir.clone(),
+        };
+        let all = self.settings.probes.iter().zip(0..);
+        let names = all.map(|(probe, id)| (ProbeId(id), probe.name.clone())).collect();
+        Prober::start(probes, accounts, names, inputs, events)
+    }
+
+    /// Who puts the addresses on and takes them off.
+    fn driver(&self, events: &Events) -> Driver {
+        let files = Files::default();
+        match self.settings.driver {
+            config::Driver::Native => {
+                if let Err(error) = keepalived::retire(&files) {
+                    let text = format!("failed to {error}");
+                    events.write(Severity::Warning, 0, "keepalived.not-retired", &text);
+                }
+                Driver::Native(self.vips.clone())
+            }
+            config::Driver::Keepalived(told) => {
+                let events = events.clone();
+                let vrrp = vrrp(&self.settings, &self.me, told);
+                Driver::Keepalived(Keepalived::start(vrrp, self.vips.clone(), files, move |news| {
+                    let severity = if news.alarm { Severity::Alarm } else { Severity::Warning };
+                    events.write(severity, 0, news.code, &news.text);
+                }))
+            }
+        }
+    }
+
     /// One thread, so that changes of the address keep their order.
-    fn carry_addresses(&self, inputs: Inputs) -> mpsc::SyncSender<(CommandId, AddressStep)> {
+    fn carry_addresses(
+        &self,
+        serves: bool,
+        inputs: Inputs,
+        events: &Events,
+    ) -> mpsc::SyncSender<(CommandId, AddressStep)> {
         let (queue, steps) = mpsc::sync_channel::<(CommandId, AddressStep)>(ADDRESSES);
-        let (vips, egress) = (self.vips.clone(), Arc::clone(&self.egress));
+        let egress = Arc::clone(&self.egress);
+        let driver = match serves {
+            true => self.driver(events),
+            false => Driver::Native(self.vips.clone()),
+        };
         let carried = std::thread::Builder::new().name("address".into()).spawn(move || {
             for (id, step) in steps {
-                let outcome = match change_address(&vips, step, egress.load(Ordering::Relaxed)) {
+                let outcome = match change_address(&driver, step, egress.load(Ordering::Relaxed)) {
                     Ok(()) => Outcome::Done,
                     Err(why) => Outcome::Failed(why),
                 };
@@ -203,23 +267,58 @@ impl RealHost {
     }
 }
 
-fn change_address(vips: &Vips, step: AddressStep, egress: bool) -> Result<(), String> {
+/// keepalived's part of the configuration, for this member.
+pub(crate) fn vrrp(settings: &Settings, me: &Member, told: config::Keepalived) -> Vrrp {
+    let others = settings.members.iter().filter(|m| !m.witness && m.id != me.id);
+    Vrrp {
+        interface: me.interface.clone(),
+        addresses: settings.vips.iter().map(|vip| (vip.address, vip.prefix)).collect(),
+        router_id: told.router_id,
+        advert_interval: told.advert_interval,
+        own: me.address.ip(),
+        peers: others.map(|m| m.address.ip()).collect(),
+    }
+}
+
+/// Tells the prober when a unit was started anew.
+struct Starts {
+    prober: Forgetter,
+    probes: Vec<ProbeId>,
+    last: AtomicU64,
+}
+
+impl Starts {
+    fn new(prober: Forgetter, probes: Vec<ProbeId>) -> Starts {
+        Starts { prober, probes, last: AtomicU64::new(0) }
+    }
+
+    fn note(&self, state: UnitState) {
+        if let UnitState::Up { start } = state
+            && self.last.swap(start, Ordering::Relaxed) != start
+            && !self.probes.is_empty()
+        {
+            self.prober.forget(&self.probes);
+        }
+    }
+}
+
+fn change_address(driver: &Driver, step: AddressStep, egress: bool) -> Result<(), String> {
     let fail = |error: regent_adapters::vip::VipError| format!("failed to {error}");
     match step {
-        AddressStep::Add { lifetime } => vips.add(lifetime).map(drop).map_err(fail),
-        AddressStep::Remove => vips.remove().map(drop).map_err(fail),
-        AddressStep::DestroySockets => vips.destroy_sockets().map(drop).map_err(fail),
+        AddressStep::Add { lifetime } => driver.add(lifetime).map(drop).map_err(fail),
+        AddressStep::Remove => driver.remove().map(drop).map_err(fail),
+        AddressStep::DestroySockets => driver.destroy_sockets().map(drop).map_err(fail),
         AddressStep::Announce => {
-            let mut reader =
-                gate::Reader::new(&vips.addresses()).map_err(|e| format!("failed to {e}"))?;
-            vips.announce(egress, move || reader.is_open()).map_err(fail)
+            let mut reader = gate::Reader::new(&driver.vips().addresses())
+                .map_err(|e| format!("failed to {e}"))?;
+            driver.announce(egress, move || reader.is_open()).map_err(fail)
         }
     }
 }
 
 fn fences(settings: &Settings) -> Fences {
     let nodes = settings.members.iter().filter(|m| !m.witness);
-    Fences::new(&settings.cluster, nodes.map(|m| (m.id, m.name.clone(), None)))
+    Fences::new(&settings.cluster, nodes.map(|m| (m.id, m.name.clone(), m.fence.clone())))
 }
 
 /// The kernel's filter, for the lease thread.
@@ -233,7 +332,7 @@ impl Gate for RealGate {
 
 impl Host for RealHost {
     fn gate(&self) -> Result<Opened, String> {
-        let mut gate = gate::Gate::open(&self.vips.addresses(), &self.interface)
+        let mut gate = gate::Gate::open(&self.vips.addresses(), &self.me.interface)
             .map_err(|e| format!("failed to {e}"))?;
         let slots = gate.slots().map_err(|e| format!("failed to {e}"))?;
         self.egress.store(gate.egress(), Ordering::Relaxed);
@@ -253,8 +352,16 @@ impl Host for RealHost {
         }
         let keep = Arc::clone(&watches._units);
         let news = UnitNews::new(inputs.clone());
-        let units =
-            self.watch_units(serves, inputs.clone(), events.clone(), keep, Arc::clone(&news));
+        let prober = self.prober(serves, inputs.clone(), events.clone());
+        let units = self.watch_units(
+            serves,
+            inputs.clone(),
+            events.clone(),
+            keep,
+            Arc::clone(&news),
+            prober.forgetter(),
+        );
+        let addresses = self.carry_addresses(serves, inputs.clone(), &events);
         let worker = Worker::start(
             self.worker_settings.clone(),
             self.settings.database.unit.clone(),
@@ -265,9 +372,10 @@ impl Host for RealHost {
             news,
         );
         let begun = Begun {
-            addresses: self.carry_addresses(inputs.clone()),
+            addresses,
             inputs,
             worker,
+            prober,
             units,
             runtime: tokio::runtime::Handle::current(),
             _watches: watches,
@@ -318,7 +426,7 @@ impl Host for RealHost {
     fn probe(&self, id: CommandId, node: NodeId) {
         let inputs = self.begun().inputs.clone();
         let peer = self.settings.member_by_id(node).map(|m| m.address);
-        let interface = self.interface.clone();
+        let interface = self.me.interface.clone();
         self.begun().runtime.spawn_blocking(move || {
             let outcome = match peer {
                 Some(peer) => {
@@ -348,10 +456,20 @@ impl Host for RealHost {
         Box::pin(async move { fences.test(node, epoch).await })
     }
 
-    fn serving(&self, _serving: bool) {}
+    fn serving(&self, serving: bool) {
+        self.begun().prober.serving(serving);
+    }
+
+    fn link(&self) -> Option<[u8; 6]> {
+        link::mac(&self.me.interface).ok().map(|mac| mac.0)
+    }
+
+    fn peer_link(&self, node: NodeId, link: [u8; 6]) {
+        self.known.tell(node, Mac(link));
+    }
 
     fn warnings(&self) -> BTreeMap<ProbeId, String> {
-        BTreeMap::new()
+        self.begun.get().map(|begun| begun.prober.warnings()).unwrap_or_default()
     }
 
     fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>> {

@@ -335,10 +335,7 @@ impl Node {
         };
         let ailing = &mut self.database.ailing;
         ailing.well = None;
-        let pause = Span(
-            (policy.pause_first.0 << ailing.tries.saturating_sub(1).min(10))
-                .min(policy.pause_most.0),
-        );
+        let pause = Span((policy.pause_first.0 << ailing.tries.min(10)).min(policy.pause_most.0));
         let early = ailing.tries > 0 && ailing.tried.is_some_and(|at| now.elapsed_most(at) < pause);
         let given_up = ailing.given_up;
         if given_up
