@@ -45,6 +45,8 @@ impl Lengths {
                 left = left.saturating_sub(*n);
                 left == 0
             });
+            // The last count has no end.
+            let at = at.filter(|at| *at < counts.len() - 1);
             at.map_or(worst_us, |at| end(at).min(worst_us))
         };
         (count > 0).then(|| Measured {
