@@ -87,7 +87,7 @@ impl Settings {
     /// One move after the other, without the hold-down of the default policy: for cases that harm
     /// service after service.
     pub fn brisk() -> Settings {
-        Settings { policy: String::new(), ..Settings::default() }
+        Settings { policy: "hold-down = \"1s\"\n".to_owned(), ..Settings::default() }
     }
 
     /// The configuration file of every node.
@@ -107,8 +107,15 @@ impl Settings {
     }
 }
 
-const MANAGEMENT: &str = "";
-const UI: &str = "";
+const MANAGEMENT: &str = r#"
+  [[service.probe]]
+  http = "http://127.0.0.1:8080/health"
+  body = "\"ok\":true"
+"#;
+const UI: &str = r#"
+  [[service.probe]]
+  http = "http://127.0.0.1:80/"
+"#;
 
 /// Accounts and tables of the lab's clients. The measuring clients sign in without a password:
 /// nothing but the lab's own namespaces reaches these databases.

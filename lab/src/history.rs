@@ -62,6 +62,11 @@ fn wall_us() -> u64 {
     (time.tv_sec as u64) * 1_000_000 + (time.tv_nsec as u64) / 1000
 }
 
+/// A moment of the lab's clock as microseconds since 1970.
+pub fn wall_of(at: u64) -> u64 {
+    wall_us().saturating_sub(now_us()) + at
+}
+
 /// The last events of a node since then.
 pub fn since(host: &Host, from: u64) -> Vec<Event> {
     events(host).into_iter().filter(|event| event.at >= from).collect()

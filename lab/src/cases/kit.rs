@@ -93,10 +93,12 @@ pub(super) fn is_running(watched: &Watched, node: &str, unit: &str) -> Result<bo
 
 /// How often a unit was started since then, by its journal.
 pub(super) fn starts(watched: &Watched, node: &str, unit: &str, from: u64) -> Result<usize> {
-    let ago = now_us().saturating_sub(from) / 1000;
+    let since = history::wall_of(from) / 1000;
     let line = format!(
-        "journalctl --no-pager -o cat --since=\"$(date -d '-{ago} milliseconds' '+%F %T.%3N')\" \
-         _PID=1 UNIT={unit} | grep -c '^Starting ' || true"
+        "journalctl --no-pager -o cat --since=@{}.{:03} _PID=1 UNIT={unit} \
+         | grep -c '^Starting ' || true",
+        since / 1000,
+        since % 1000
     );
     let counted = watched.cluster.lab.host(node)?.shell(&line)?;
     counted.trim().parse().context("a count")

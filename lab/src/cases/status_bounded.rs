@@ -24,6 +24,7 @@ pub(super) const CASE: Case = Case {
 const BOUND: Duration = Duration::from_secs(3);
 const CHANGE: Duration = Duration::from_secs(10);
 const HUNG: Duration = Duration::from_secs(4);
+const LOOK: Duration = Duration::from_millis(300);
 
 const OK: i32 = 0;
 const USAGE: i32 = 1;
@@ -61,6 +62,7 @@ fn steps(watched: &mut Watched) -> Result<()> {
         for node in [active.as_str(), other] {
             bounded(regent(watched, node, "status")?)?;
         }
+        std::thread::sleep(LOOK);
     }
     let hung = bounded(regent(watched, &active, "status")?)?;
     ensure!([DEGRADED, NO_ACTIVE].contains(&hung.code), "database hung: exit {}", hung.code);
@@ -103,7 +105,7 @@ fn wait_exit(watched: &Watched, node: &str, code: i32) -> Result<()> {
         let is_so = answer.code == code;
         last = Some(answer);
         if !is_so {
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(LOOK);
         }
         Ok(is_so.then_some(()))
     })
