@@ -258,8 +258,7 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
 fn last_words(text: &str) -> String {
     const MOST: usize = 200;
     let mut lines = text.lines().map(str::trim);
-    let telling = |line: &&str| !line.is_empty() && !line.contains("use '-h' for usage");
-    let line = lines.rfind(telling).unwrap_or("nothing said");
+    let line = lines.rfind(|line| !line.is_empty()).unwrap_or("nothing said");
     let printable = line.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut short: String = printable.take(MOST).collect();
     if line.chars().count() > MOST {

@@ -417,6 +417,10 @@ impl World {
     /// A service is up.
     pub fn service_up(&mut self, host: usize, service: usize, run: u64, id: CommandId) {
         let h = &mut self.hosts[host];
+        if h.broken[service] {
+            let why = "it does not start".into();
+            return self.outcome(host, run, id, Outcome::Failed(why));
+        }
         if h.services[service].is_none() {
             h.service_starts += 1;
             h.services[service] = Some(h.service_starts);

@@ -84,6 +84,10 @@ pub enum Fault {
     CopyData(usize),
     /// The data directory is put back to that copy, its server killed.
     Restore(usize),
+    /// A service dies, and cannot be started until it is mended.
+    BreakService(usize, usize),
+    /// It can again.
+    MendService(usize, usize),
     /// A service hangs until it is killed.
     HangService(usize, usize),
     /// The database's clients do not get through for so long; its replica does.
@@ -250,7 +254,15 @@ fn draw_fault(kind: u64, whom: Option<usize>, at: u64, rng: &mut Rng, out: &mut 
                 !clients.iter().any(|(from, to)| *fault == Fault::Cut(*from, *to))
             });
         }
-        23 => out.push((at, Fault::HangService(member, rng.below(2) as usize))),
+        23 => {
+            let service = rng.below(2) as usize;
+            if rng.coin() {
+                out.push((at, Fault::HangService(member, service)));
+            } else {
+                out.push((at, Fault::BreakService(member, service)));
+                out.push((at + long, Fault::MendService(member, service)));
+            }
+        }
         24 => out.push((at, Fault::BlockDatabase(member, long))),
         25 | 26 => draw_wish(member, at, long, rng, out),
         _ => {
@@ -357,6 +369,11 @@ impl World {
                 }
             }
             Fault::Restore(host) => self.restore(host),
+            Fault::BreakService(host, service) => {
+                self.hosts[host].broken[service] = true;
+                self.kill_service(host, service);
+            }
+            Fault::MendService(host, service) => self.hosts[host].broken[service] = false,
             Fault::HangService(host, service) => self.hang_service(host, service),
             Fault::BlockDatabase(host, length) => self.hosts[host].blocked = self.now + length,
             Fault::StrangerStays(left) => self.strange(left),
@@ -396,6 +413,10 @@ impl World {
             Fault::LoseVoter(host) => (*host, String::from("the voter's disk is lost")),
             Fault::CopyData(host) => (*host, String::from("a copy of the data is put aside")),
             Fault::Restore(host) => (*host, String::from("the data are put back to that copy")),
+            Fault::BreakService(host, service) => {
+                (*host, format!("service {service} dies, and does not start any more"))
+            }
+            Fault::MendService(host, service) => (*host, format!("service {service} is mended")),
             Fault::HangService(host, service) => (*host, format!("service {service} hangs")),
             Fault::BlockDatabase(host, l) => {
                 (*host, format!("the database's port is blocked for {} ms", l / MS))

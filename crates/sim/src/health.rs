@@ -171,6 +171,7 @@ impl World {
     pub fn end_wishes(&mut self) {
         for host in MEMBERS {
             self.hosts[host].hung.fill(false);
+            self.hosts[host].broken.fill(false);
             self.hosts[host].blocked = self.hosts[host].blocked.min(self.now);
             for tries in 1..=4u64 {
                 self.after(tries * 2_000 * MS, Event::Restart { host });

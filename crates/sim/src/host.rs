@@ -46,6 +46,8 @@ pub struct Host {
     pub starting: bool,
     /// Its services: the start, if it is up.
     pub services: Vec<Option<u64>>,
+    /// Those that cannot be started.
+    pub broken: Vec<bool>,
     /// Those that are up and hang.
     pub hung: Vec<bool>,
     /// The database's clients are not let through until then.
@@ -81,6 +83,7 @@ impl Host {
             database: Database::default(),
             starting: false,
             services: vec![Some(1); services],
+            broken: vec![false; services],
             hung: vec![false; services],
             blocked: 0,
             service_starts: 1,

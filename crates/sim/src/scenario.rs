@@ -12,7 +12,7 @@
 //! `kill agent|database|management|ui HOST`,
 //! `stall agent|database|register HOST for TIME`, `pause HOST for TIME`, `cut HOST from LIST`, `cut HOST to LIST`
 //! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
-//! `switchover [to HOST]`, `fail applier HOST`, `hang management|ui HOST`, `block database HOST for TIME`,
+//! `switchover [to HOST]`, `fail applier HOST`, `hang management|ui HOST`, `break|repair management HOST`, `block database HOST for TIME`,
 //! `stranger for TIME`, `maintenance HOST for TIME`, `maintenance HOST off`, `suspend cluster for TIME` (a pause),
 //! `stop cluster`, `start cluster`, `fence HOST`, `ttl TIME`,
 //! `flush gate HOST`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all;
@@ -180,6 +180,8 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
         ["lose", "voter", host] => one(Fault::LoseVoter(parse_host(host)?)),
         ["copy", "data", host] => one(Fault::CopyData(parse_host(host)?)),
         ["restore", "data", host] => one(Fault::Restore(parse_host(host)?)),
+        ["break", "management", host] => one(Fault::BreakService(parse_host(host)?, 0)),
+        ["repair", "management", host] => one(Fault::MendService(parse_host(host)?, 0)),
         ["hang", "management", host] => one(Fault::HangService(parse_host(host)?, 0)),
         ["hang", "ui", host] => one(Fault::HangService(parse_host(host)?, 1)),
         ["block", "database", host, "for", t] => {

@@ -21,6 +21,9 @@ const DIRECTORY: &str = "/usr/sbin";
 /// Describing itself costs an interpreter's start.
 const DESCRIBE: Duration = Duration::from_secs(10);
 
+/// What they say after every usage error.
+const NOISE: [&str; 2] = ["use '-h' for usage", "validate-all failed"];
+
 /// A fence agent with its options for one node.
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -172,9 +175,14 @@ impl Agent {
                 text = text.replace(value, "***");
             }
         }
-        let words = last_words(&text);
-        // Their log lines begin with a date and a level.
-        words.split_once(" ERROR: ").map_or(words.as_str(), |(_, after)| after).to_owned()
+        // Their log lines begin with a date and a level; all of them count, but not the last two of a usage error.
+        let errors = text.lines().filter_map(|line| Some(line.split_once(" ERROR: ")?.1.trim()));
+        let is_noise = |line: &str| NOISE.iter().any(|noise| line.contains(noise));
+        let told: Vec<&str> = errors.filter(|line| !is_noise(line)).collect();
+        match told.is_empty() {
+            true => last_words(&text),
+            false => last_words(&told.join("; ")),
+        }
     }
 
     fn secret(&self) -> Result<Option<Secret>, FenceError> {

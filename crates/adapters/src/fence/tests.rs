@@ -146,8 +146,12 @@ fn a_device_that_says_done_and_leaves_it_on_has_failed() {
 fn a_refusal_is_failed_and_says_why() {
     let site = Site::new();
     let refuse = "echo '2026-01-01 00:00:00,000 ERROR: Failed: no such plug' >&2; \
-                  echo \"2026-01-01 00:00:00,000 ERROR: Please use '-h' for usage\" >&2; exit 1";
-    expect_failed(off(&site.agent(refuse, STATUS)), "fence_fake exit 1: Failed: no such plug");
+                  echo '2026-01-01 00:00:00,001 ERROR: Failed: no login' >&2; \
+                  echo \"2026-01-01 00:00:00,002 ERROR: Please use '-h' for usage\" >&2; exit 1";
+    let words = "fence_fake exit 1: Failed: no such plug; Failed: no login";
+    let fenced = off(&site.agent(refuse, STATUS));
+    assert!(format!("{fenced:?}").ends_with(&format!("{words}\")")), "{fenced:?}");
+    expect_failed(fenced, words);
 }
 
 #[test]
@@ -371,4 +375,23 @@ fn a_hook_that_cannot_be_run_is_named() {
     expect_failed(off(&fence(&[])), "empty");
     fs::write(site.0.join("plain"), "").unwrap();
     expect_failed(off(&fence(&[&site.path("plain")])), "chmod +x");
+}
+
+/// Those installed here; REGENT_TEST_AGENTS names others. Without options an agent has something to ask for.
+#[test]
+fn the_agents_that_debian_ships_describe_themselves() {
+    let names = "fence_ipmilan fence_redfish fence_virsh".to_owned();
+    for agent in std::env::var("REGENT_TEST_AGENTS").unwrap_or(names).split(' ') {
+        if !Path::new("/usr/sbin").join(agent).exists() {
+            eprintln!("SKIPPED {agent}: package fence-agents is not installed");
+            continue;
+        }
+        let agent = agent.to_owned();
+        let device = Device::Agent { agent, options: BTreeMap::new(), password_file: None };
+        let settings = Settings { node: "mn2".to_owned(), device, timeout: Span::millis(10_000) };
+        let error = wait(Fence::from(settings).check()).unwrap_err();
+        println!("{error}");
+        let asks = matches!(error, FenceError::Missing { .. } | FenceError::Refused { .. });
+        assert!(asks, "{error}");
+    }
 }

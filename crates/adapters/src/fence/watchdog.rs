@@ -322,14 +322,15 @@ mod tests {
         let second = Watchdog::arm(&device, Span::millis(30_000)).unwrap_err();
         assert!(matches!(second, WatchdogError::InUse(_)), "{second}");
         std::thread::sleep(Duration::from_millis(2100));
-        let left = || system.value("timeleft").unwrap();
-        assert!(left() <= 28, "{} s left", left());
+        // softdog does not tell it.
+        let left = || system.value("timeleft");
+        assert!(left().is_none_or(|left| left <= 28), "{:?} s left", left());
         let started = Instant::now();
         for _ in 0..1000 {
             watchdog.feed().unwrap();
         }
         println!("fed in {} ns", started.elapsed().as_nanos() / 1000);
-        assert!(left() >= 29, "{} s left after it was fed", left());
+        assert!(left().is_none_or(|left| left >= 29), "{:?} s left after it was fed", left());
         let outlives = watchdog.facts().outlives_us;
         drop(watchdog);
         if outlives {

@@ -296,7 +296,10 @@ impl Node {
                 }
             }
         }
-        let pause = Span((policy.pause_first.0 << service.tries.min(10)).min(policy.pause_most.0));
+        let pause = Span(
+            (policy.pause_first.0 << service.tries.saturating_sub(1).min(10))
+                .min(policy.pause_most.0),
+        );
         let early =
             service.tries > 0 && service.tried.is_some_and(|at| now.elapsed_most(at) < pause);
         if service.given_up || early || busy {
