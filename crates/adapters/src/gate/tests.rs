@@ -565,18 +565,19 @@ fn a_table_that_is_not_ours_is_replaced_by_a_closed_one() {
 #[test]
 fn a_flush_is_noticed_and_mended() {
     let Some(segment) = segment(&[HERE, PEER]) else { return };
-    let vip = vip4();
-    let mut gate = host(&segment, vip);
+    let vips = [vip4(), vip6()];
+    let mut gate = hosts(&segment, &vips);
     let (tell, told) = mpsc::channel();
     let _watch = segment.on(HERE, || {
-        watch(&[vip], INTERFACE, move |event| tell.send((Instant::now(), event)).unwrap()).unwrap()
+        watch(&vips, INTERFACE, move |event| tell.send((Instant::now(), event)).unwrap()).unwrap()
     });
-    let address = one(vip, INTERFACE);
+    let address = several(&vips, INTERFACE);
+    let seen = || vips.map(|vip| seen(&segment, PEER, vip));
     for change in ["nft flush ruleset", "nft flush chain inet regent prerouting"] {
         segment.on(HERE, || address.add(LONG).unwrap());
         gate.arm(Slot::Zero, LONG).unwrap();
         gate.enable(Slot::Zero).unwrap();
-        assert_eq!(seen(&segment, PEER, vip), OPEN);
+        assert_eq!(seen(), [OPEN, OPEN]);
         assert_eq!(told.try_recv().ok(), None, "our own changes are no news");
 
         segment.sh(HERE, change);
@@ -589,13 +590,16 @@ fn a_flush_is_noticed_and_mended() {
             "{change}: told {:?} after nft had returned; {event:?}",
             at.saturating_duration_since(changed)
         );
-        segment.on(HERE, || assert!(!address.present().unwrap(), "address off"));
+        for vip in vips {
+            let gone = segment.on(HERE, || !one(vip, INTERFACE).present().unwrap());
+            assert!(gone, "{vip} off");
+        }
         segment.on(HERE, || address.add(LONG).unwrap());
-        assert_eq!(seen(&segment, PEER, vip), SILENT, "closed");
+        assert_eq!(seen(), [SILENT, SILENT], "closed");
     }
     gate.arm(Slot::One, LONG).unwrap();
     gate.enable(Slot::One).unwrap();
-    assert_eq!(seen(&segment, PEER, vip), OPEN, "and may be opened again");
+    assert_eq!(seen(), [OPEN, OPEN], "and may be opened again");
 }
 
 /// The gate is loaded before the network is up, and interfaces come and go. (Newer kernels keep a hook by its

@@ -24,6 +24,8 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 const AGAIN_AFTER: Duration = Duration::from_millis(700);
 /// Who may be a stranger is asked about this quickly.
 const MEMBER_ANSWERS_WITHIN: Duration = Duration::from_millis(70);
+/// So long after the start a member may not have reported yet; reports come every few hundred milliseconds.
+const MEMBERS_REPORT_WITHIN: Duration = Duration::from_secs(2);
 /// More strangers than this at a time are not told apart.
 const STRANGERS_MAX: usize = 64;
 /// How long [`is_used`] waits, and between its questions.
@@ -53,11 +55,15 @@ impl Known {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.values().any(|one| *one == mac)
     }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
 }
 
 /// Asks the segment, for at most 300 ms, whether somebody else answers for this address (RFC 5227 2.1.1, RFC 4862
-/// 5.4.2): neither this host, on whatever interface, nor who is known. To be asked before the address is put on
-/// for the first time; later the [`watch`] has the answer at hand.
+/// 5.4.2): neither this host, on whatever interface, nor who is known. To be asked before there is a cluster; later
+/// a member may answer that has not reported yet, and the [`watch`] has the answer at hand.
 pub fn is_used(interface: &str, vip: IpAddr, known: &Known) -> Result<Option<Mac>, VipError> {
     let deadline = Instant::now() + USED_WITHIN;
     let (mac, own) = (link::mac(interface)?, link::own_macs()?);
@@ -99,7 +105,14 @@ pub fn watch(
     let stop = eventfd(0, flags).map_err(VipError::kernel("watch for strangers"))?;
     let stopped = stop.try_clone().map_err(&doing)?;
     let ears = vips.iter().map(|vip| Ear::new(vip.clone())).collect();
-    let watcher = Watcher { members, known, asked: BTreeMap::new(), reported: BTreeMap::new(), on };
+    let watcher = Watcher {
+        members,
+        known,
+        started: Instant::now(),
+        asked: BTreeMap::new(),
+        reported: BTreeMap::new(),
+        on,
+    };
     let thread = std::thread::Builder::new()
         .name("stranger-watch".into())
         .spawn(move || watcher.run(ears, &stopped))
@@ -144,6 +157,7 @@ impl Ear {
 struct Watcher<F> {
     members: Vec<IpAddr>,
     known: Known,
+    started: Instant,
     /// Members as they last answered for their own addresses.
     asked: BTreeMap<IpAddr, Mac>,
     reported: BTreeMap<(IpAddr, Mac), Instant>,
@@ -180,10 +194,19 @@ impl<F: Fn(Stranger)> Watcher<F> {
         }
         // Interfaces may come and change their own address; so they are asked each time.
         let is_own = link::own_macs().is_ok_and(|own| own.contains(&mac));
-        if !is_own && !self.is_member(vip, mac) && self.reported.len() < STRANGERS_MAX {
+        if is_own || self.is_member(vip, mac) || self.may_be_member() {
+            return;
+        }
+        if self.reported.len() < STRANGERS_MAX {
             self.reported.insert(claim, Instant::now());
             (self.on)(Stranger { vip: vip.address(), mac });
         }
+    }
+
+    /// Members may have their own addresses on another network, and nobody has reported yet.
+    fn may_be_member(&self) -> bool {
+        let early = self.started.elapsed() < MEMBERS_REPORT_WITHIN;
+        early && !self.members.is_empty() && self.known.is_empty()
     }
 
     fn is_member(&mut self, vip: &Vip, mac: Mac) -> bool {

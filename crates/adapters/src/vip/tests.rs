@@ -260,6 +260,12 @@ fn a_member_is_no_stranger() {
         assert_eq!(silent(&told), None, "it answers for its own address");
         drop(by_address);
 
+        // It has its own address elsewhere, and reports a moment after this host's start.
+        let (early, told) = watched(&segment, &vip, &["192.0.2.2"], &known);
+        assert_eq!(told.recv_timeout(Duration::from_millis(1500)).ok(), None, "it may report yet");
+        assert!(told.recv_timeout(Duration::from_millis(2500)).is_ok(), "it has not");
+        drop(early);
+
         let id = regent_core::id::NodeId(2);
         known.tell(id, mac_of(&segment, PEER));
         let (_by_report, told) = watched(&segment, &vip, &[], &known);
