@@ -19,6 +19,8 @@ const RESTART_MOST: Span = Span::millis(10_000);
 const STEP_MAX: Span = Span::millis(15_000);
 /// How long control may be away before peers are told that this node cannot serve.
 const CONTROL_MAX: Span = Span::millis(1_000);
+/// A unit that is not known to be down, and that nobody can connect to for this long, is started.
+const UNSEEN_MAX: Span = Span::millis(10_000);
 const LONG_STEP_MAX: Span = Span::millis(3_600_000);
 
 /// What this run knows of the local database.
@@ -42,6 +44,8 @@ pub(super) struct Database {
     tried_start: Option<Time>,
     failures: u32,
     must_kill: bool,
+    /// systemd or a pidfd told of its unit since the last start was asked for.
+    heard: bool,
     /// This run ended it: then this run starts it, whatever an operator asked to be left alone.
     killed: bool,
     unconfirmed: Option<(u64, u64)>,
@@ -78,6 +82,7 @@ impl Database {
             tried_start: None,
             failures: 0,
             must_kill: false,
+            heard: false,
             killed: false,
             unconfirmed: None,
             passed: false,
@@ -200,7 +205,10 @@ impl Node {
                 self.tell("database.step", Severity::Warning, text);
                 self.follow_failed(&step, now);
             }
-            (DatabaseStep::Start, StepResult::Done) => self.database.unit = UnitState::Unknown,
+            // What was told meanwhile is newer: it may have died again.
+            (DatabaseStep::Start, StepResult::Done) if !self.database.heard => {
+                self.database.unit = UnitState::Unknown;
+            }
             (_, StepResult::Done | StepResult::Blocked) => {
                 if step == DatabaseStep::TakeControl {
                     self.database.failures = 0;
@@ -273,6 +281,7 @@ impl Node {
             self.forget_probes(Subject::Database, now);
         }
         self.database.unit = state;
+        self.database.heard = true;
     }
 
     /// Kills what hangs, starts what is down, takes control of what runs.
@@ -310,6 +319,12 @@ impl Node {
         }
         match self.database.unit {
             UnitState::Up { .. } | UnitState::Unknown if !self.database.control => {
+                let unseen = now.elapsed_most(self.database.observed.unwrap_or(self.born));
+                if unseen >= UNSEEN_MAX {
+                    // A lost or late word of systemd must not leave it down: starting what runs changes nothing.
+                    self.database.observed = Some(now);
+                    return self.start_database(now);
+                }
                 let asked = self.database.asked_control;
                 if asked.is_none_or(|at| now.elapsed_most(at) >= Span::millis(50)) {
                     self.database.asked_control = Some(now);
@@ -335,7 +350,10 @@ impl Node {
         };
         let ailing = &mut self.database.ailing;
         ailing.well = None;
-        let pause = Span((policy.pause_first.0 << ailing.tries.min(10)).min(policy.pause_most.0));
+        let pause = Span(
+            (policy.pause_first.0 << ailing.tries.saturating_sub(1).min(10))
+                .min(policy.pause_most.0),
+        );
         let early = ailing.tries > 0 && ailing.tried.is_some_and(|at| now.elapsed_most(at) < pause);
         let given_up = ailing.given_up;
         if given_up
@@ -375,6 +393,7 @@ impl Node {
             return;
         }
         self.database.tried_start = Some(now);
+        self.database.heard = false;
         self.step(DatabaseStep::Start, now);
     }
 
