@@ -131,7 +131,17 @@ impl Node {
             return;
         }
         self.report_now = true;
+        // What an operator works on, or is not up, fails as it should.
+        let expected = match subject {
+            Subject::Service(id) => {
+                let service = self.services.get(usize::from(id.0));
+                service.is_none_or(|s| !s.passed || !matches!(s.unit, UnitState::Up { .. }))
+            }
+            Subject::Database => self.database.is_down() || !self.database.passed,
+            Subject::Host => false,
+        };
         let severity = match weight {
+            _ if expected || self.leaves_alone(now) => Severity::Info,
             Weight::Vital => Severity::Alarm,
             Weight::Degraded => Severity::Warning,
         };
