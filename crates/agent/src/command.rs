@@ -2,16 +2,18 @@
 
 use crate::agent::{Ending, Life, LifeError, live};
 use crate::config::settings::Driver;
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, effective};
 use crate::host::Host;
 use crate::host::real::RealHost;
 use crate::place::Place;
 use crate::tls::{self, Identity};
 use crate::transport::Pace;
 use crate::{ca, log};
+use regent_adapters::fence::Fence;
 use regent_api::call::Result as ApiResult;
 use regent_api::exit::Exit;
 use regent_core::health::Weight;
+use regent_core::state::Timing;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -165,7 +167,7 @@ fn ended(result: Result<(), ca::CaError>, text: &str) -> Exit {
 /// `regent config check`.
 pub fn config_check(file: &Path, json: bool) -> Exit {
     let (exit, text) = match config::load(file) {
-        Ok(settings) => (Exit::Ok, summary(&settings)),
+        Ok(settings) => (Exit::Ok, summary(&settings) + &lacking(&settings)),
         Err(problems) => (Exit::Configuration, problems.to_string()),
     };
     if json {
@@ -184,6 +186,52 @@ pub fn config_check(file: &Path, json: bool) -> Exit {
         return exit;
     }
     fail(exit, text.trim_end())
+}
+
+/// What the host lacks of what a valid configuration asks for; on another host than a node, it may well be.
+fn lacking(settings: &Settings) -> String {
+    let mut text = String::new();
+    if let Driver::Keepalived(_) = settings.driver
+        && let Err(error) = regent_adapters::keepalived::check()
+    {
+        text += &format!("warning: {error}\n");
+    }
+    let fences = settings.members.iter().filter_map(|m| m.fence.clone());
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return text;
+    };
+    for fence in fences.map(Fence::from) {
+        if let Err(error) = runtime.block_on(fence.check()) {
+            text += &format!("warning: the fence of {}: {error}\n", fence.node());
+        }
+    }
+    text
+}
+
+/// `regent config schema`.
+pub fn config_schema() -> Exit {
+    say(&config::schema::schema());
+    Exit::Ok
+}
+
+/// `regent config show`: what the file says, or all that is in force by it. Who can ask a running agent puts the
+/// register's timing in place first.
+pub fn config_show(file: &Path, all: bool, register: Option<&Timing>) -> Exit {
+    let name = file.display().to_string();
+    let shown = config::text(file).and_then(|text| match all {
+        true => effective::effective(&name, &text),
+        false => effective::written(&name, &text),
+    });
+    match shown {
+        Ok(mut entries) => {
+            if let Some(timing) = register {
+                effective::with_register(&mut entries, timing);
+            }
+            say(&effective::render(&entries));
+            Exit::Ok
+        }
+        Err(problems) => fail(Exit::Configuration, problems.to_string().trim_end()),
+    }
 }
 
 fn summary(settings: &Settings) -> String {

@@ -9,7 +9,6 @@ use Shape::{
 
 /// A table of the file.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the schema reads it")]
 pub(super) struct Table {
     /// As it is written: `[vip]`.
     pub(super) title: &'static str,
@@ -21,7 +20,6 @@ pub(super) struct Table {
 
 /// A key of a table.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the schema reads it")]
 pub(super) struct Key {
     /// Its name.
     pub(super) name: &'static str,

@@ -7,13 +7,20 @@
 //!    │  merge     profile, timing preset, defaults below it
 //!    │  validate  settings: all that the rest of the agent sees
 //! ```
+//! [`effective`] tells what is in force and where it came from, [`edit`] changes one value and keeps the comments,
+//! [`apply`] brings a change to a node's disk in two phases.
+//!
 //! A mistake is a [`problem::Problem`]: where, what, and what to do; all mistakes are told at once.
 
+pub mod apply;
+pub mod edit;
+pub mod effective;
 mod keys;
 mod merge;
 mod probes;
 pub mod problem;
 pub mod profile;
+pub mod schema;
 pub mod settings;
 pub mod timing;
 mod tree;
@@ -43,16 +50,18 @@ pub fn load(path: &Path) -> Result<Settings, Problems> {
 
 /// Reads and checks a configuration file, and keeps its text.
 pub fn read(path: &Path) -> Result<Loaded, Problems> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        Problems::of_file(
-            &name,
-            &format!("failed to read the file: {e}"),
-            "see regent config check",
-        )
-    })?;
-    let settings = parse(&name, &text)?;
+    let text = text(path)?;
+    let settings = parse(&path.display().to_string(), &text)?;
     Ok(Loaded { settings, digest: digest(&text), text })
+}
+
+/// The text of a configuration file.
+pub fn text(path: &Path) -> Result<String, Problems> {
+    std::fs::read_to_string(path).map_err(|e| {
+        let what = format!("failed to read the file: {e}");
+        let remedy = "name the file that you mean, and run it as a user who may read it";
+        Problems::of_file(&path.display().to_string(), &what, remedy)
+    })
 }
 
 /// Checks the text of a configuration file; `name` stands in the problems.
