@@ -323,6 +323,7 @@ fn tells(event: &history::Event, service: Service) -> bool {
     match event.code.as_str() {
         "service.died" | "probe.failing" => names,
         "database.died" | "database.hung" => service == Service::Database,
+        "role.changed" => service == Service::Database && event.text.contains("database is down"),
         _ => false,
     }
 }

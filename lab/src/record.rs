@@ -167,8 +167,12 @@ impl Tape {
     /// well now, or nobody saw it unwell since then.
     pub fn restored(&self, node: &str, service: Service, from: u64) -> Option<u64> {
         let changes = self.wells.iter().filter(|one| one.0 == node && one.1 == service);
-        let since: Vec<(u64, bool)> =
-            changes.filter(|one| one.2 >= from).map(|one| (one.2, one.3)).collect();
+        // A look that was on its way at `from` may be the first that failed.
+        let early = from.saturating_sub(crate::watch::LIMIT.as_micros() as u64);
+        let since: Vec<(u64, bool)> = changes
+            .map(|one| (one.2, one.3))
+            .filter(|(at, ok)| *at >= if *ok { from } else { early })
+            .collect();
         let was_unwell = since.iter().any(|(_, ok)| !ok);
         since.last().filter(|(_, ok)| *ok && was_unwell).map(|(at, _)| *at)
     }
@@ -445,6 +449,26 @@ mod tests {
         let expected =
             Figures { client_gap_ms: 595, service_gap_ms: 546, acknowledged: 3, dual_ms: 0 };
         assert_eq!(figures, expected);
+    }
+
+    #[test]
+    fn a_service_is_restored_when_it_was_unwell_and_is_well_at_last() {
+        let well = |ms: u64, ok| Seen::Well {
+            node: "mn1".to_owned(),
+            service: Service::Ui,
+            at: ms * 1000,
+            ok,
+        };
+        let mut tape = tape_of(vec![well(10, true)]);
+        let restored = |tape: &Tape| tape.restored("mn1", Service::Ui, 1_000_000);
+        assert_eq!(restored(&tape), None);
+        // On its way when the fault came.
+        tape.add(well(990, false), &BTreeMap::new());
+        assert_eq!((restored(&tape), tape.unwell()), (None, vec!["mn1 ui".to_owned()]));
+        tape.add(well(1500, true), &BTreeMap::new());
+        assert_eq!((restored(&tape), tape.unwell().len()), (Some(1_500_000), 0));
+        tape.add(well(1600, false), &BTreeMap::new());
+        assert_eq!(restored(&tape), None);
     }
 
     #[test]

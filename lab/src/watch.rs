@@ -17,7 +17,7 @@ use crate::wire::Session;
 /// Between the end of one look and the next.
 const EVERY: Duration = Duration::from_millis(20);
 /// A look that takes longer has failed.
-const LIMIT: Duration = Duration::from_millis(250);
+pub const LIMIT: Duration = Duration::from_millis(250);
 
 /// Runs until standard input ends. Each target is `NODE=ADDRESS`.
 pub fn main(targets: &[String]) -> Result<()> {
