@@ -217,7 +217,7 @@ fn options_are_told_on_standard_input_and_nothing_in_argv() {
     assert_eq!(site.read("argv"), "\n");
     let quoted = "password=s3cr et/%=\"\n";
     let wanted = format!(
-        "action=off\nip=192.0.2.1\nssl_insecure=1\nusername=admin\npower_timeout=2\n{quoted}"
+        "action=off\nip=192.0.2.1\nssl_insecure=1\nusername=admin\npower_timeout=1\n{quoted}"
     );
     assert_eq!(site.read("input.off"), wanted);
     assert!(site.read("input.status").starts_with("action=status\n"));
@@ -228,7 +228,9 @@ fn a_switch_that_is_off_is_not_told() {
     let site = Site::new();
     site.agent(OFF, STATUS);
     off(&site.fence(&[("username", "admin"), ("ssl_insecure", "0")], false));
-    assert_eq!(site.read("input.off"), "action=off\nusername=admin\npower_timeout=2\n");
+    assert_eq!(site.read("input.off"), "action=off\nusername=admin\npower_timeout=1\n");
+    off(&site.fence(&[("username", "admin"), ("power-timeout", "3")], false));
+    assert_eq!(site.read("input.off"), "action=off\npower_timeout=3\nusername=admin\n");
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Description {
         self.actions.contains(action)
     }
 
-    /// The option of this name; hyphens and underscores are the same to these agents.
+    /// The option of this name.
     pub fn find(&self, name: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|parameter| same(&parameter.name, name))
     }
@@ -94,7 +94,8 @@ impl Description {
     }
 }
 
-fn same(one: &str, other: &str) -> bool {
+/// Hyphens and underscores are the same to these agents.
+pub(super) fn same(one: &str, other: &str) -> bool {
     one.replace('-', "_") == other.replace('-', "_")
 }
 
