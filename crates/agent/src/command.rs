@@ -329,6 +329,16 @@ pub fn database_worker() -> Exit {
     }
 }
 
+/// `regent keepalived show|diff|repair`.
+pub fn keepalived(ask: crate::keepalived::Ask, config: &Path) -> Exit {
+    let (exit, text) = crate::keepalived::answer(ask, config);
+    if !matches!(exit, Exit::Ok | Exit::Degraded) {
+        return fail(exit, text.trim_end());
+    }
+    say(&text);
+    exit
+}
+
 fn say(text: &str) {
     // A reader that went away is no error.
     std::io::stdout().write_all(text.as_bytes()).ok();

@@ -23,6 +23,7 @@ pub mod events;
 pub mod host;
 pub mod init;
 pub mod journal;
+pub mod keepalived;
 pub mod log;
 pub mod measure;
 pub mod peer;

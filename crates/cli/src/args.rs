@@ -33,6 +33,12 @@ pub enum Task {
         /// As JSON?
         json: bool,
     },
+    /// Show keepalived's file and whose it is.
+    KeepalivedShow(PathBuf),
+    /// Show where keepalived's file is not as rendered.
+    KeepalivedDiff(PathBuf),
+    /// Render keepalived's file anew.
+    KeepalivedRepair(PathBuf),
     /// Load the kernel's table, closed.
     GateLoad(PathBuf),
     /// Be the child process that speaks to the database.
@@ -199,6 +205,11 @@ enum Word {
         #[command(subcommand)]
         word: ConfigWord,
     },
+    /// Look at keepalived's file on this host, where keepalived puts the addresses on
+    Keepalived {
+        #[command(subcommand)]
+        word: KeepalivedWord,
+    },
     /// Manage the cluster's own certificate authority
     Ca {
         #[command(subcommand)]
@@ -302,6 +313,25 @@ enum ConfigWord {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeepalivedWord {
+    /// Print the file, and whose it is
+    Show {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Print where it differs from what Regent renders (exit 5 if it does)
+    Diff {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Render it anew and have keepalived read it; what somebody else wrote is saved beside it
+    Repair {
+        #[command(flatten)]
+        file: File,
     },
 }
 
@@ -419,6 +449,15 @@ impl Line {
             }
             Word::Config { word: ConfigWord::Check { file, json } } => {
                 Task::ConfigCheck { file, json }
+            }
+            Word::Keepalived { word: KeepalivedWord::Show { file } } => {
+                Task::KeepalivedShow(file.config)
+            }
+            Word::Keepalived { word: KeepalivedWord::Diff { file } } => {
+                Task::KeepalivedDiff(file.config)
+            }
+            Word::Keepalived { word: KeepalivedWord::Repair { file } } => {
+                Task::KeepalivedRepair(file.config)
             }
             Word::Ca { word: CaWord::Init { dir } } => Task::CaInit(dir),
             Word::Ca { word: CaWord::Issue { node, dir, out } } => {

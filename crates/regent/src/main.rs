@@ -1,7 +1,7 @@
 //! `regent`: one binary. What runs on a host goes to the agent's library, what asks an agent to the command line's.
 #![forbid(unsafe_code)]
 
-use regent_agent::{command, remote};
+use regent_agent::{command, keepalived, remote};
 use regent_cli::{Exit, Task, ask};
 
 fn main() -> Exit {
@@ -17,6 +17,9 @@ fn main() -> Exit {
         Ok(Task::CaInit(dir)) => command::ca_init(&dir),
         Ok(Task::CaIssue { node, authority, out }) => command::ca_issue(&node, &authority, &out),
         Ok(Task::ConfigCheck { file, json }) => command::config_check(&file, json),
+        Ok(Task::KeepalivedShow(config)) => command::keepalived(keepalived::Ask::Show, &config),
+        Ok(Task::KeepalivedDiff(config)) => command::keepalived(keepalived::Ask::Diff, &config),
+        Ok(Task::KeepalivedRepair(config)) => command::keepalived(keepalived::Ask::Repair, &config),
         Ok(Task::GateLoad(config)) => command::gate_load(&config),
         Ok(Task::DatabaseWorker) => command::database_worker(),
         Ok(Task::Prober) => command::prober(),

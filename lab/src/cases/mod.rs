@@ -29,6 +29,7 @@ mod gateway_down;
 mod hang;
 mod harness;
 mod impaired;
+mod keepalived;
 mod maintenance;
 mod moves;
 mod no_quorum;
@@ -98,6 +99,7 @@ pub const ALL: &[Case] = &[
     impaired::ONE_WAY,
     witness_dead::CASE,
     no_quorum::CASE,
+    keepalived::CASE,
 ];
 
 /// Bars of milliseconds stand in these: they have the machine to themselves.
