@@ -467,7 +467,8 @@ fn faults(root: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> 
             "minItems" => value.as_array().is_none_or(|a| a.len() as u64 >= rule.as_u64().unwrap()),
             "pattern" => value.as_str().is_none_or(|s| match rule.as_str().unwrap() {
                 p if p.contains("us|ms") => {
-                    s.ends_with(['s', 'n', 'h']) && s.starts_with(|c: char| c.is_ascii_digit())
+                    s.ends_with(['s', 'm', 'n', 'h', 'd'])
+                        && s.starts_with(|c: char| c.is_ascii_digit())
                 }
                 p if p.starts_with("^[a-z0-9]") => {
                     s.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')

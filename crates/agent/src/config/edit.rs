@@ -41,8 +41,8 @@ pub enum EditError {
     Invalid(Problems),
     /// It can only be changed while the cluster is stopped.
     #[error(
-        "`{keys}` cannot be changed while the cluster runs: {why}\n  what to do: regent cluster stop, then the same on every node, \
-         then regent cluster start"
+        "`{keys}` cannot be changed while the cluster runs: {why}\n  what to do: regent cluster stop, then edit the file on every node, \
+         restart regent-gate and regent, then regent cluster start"
     )]
     Identity {
         /// The keys.

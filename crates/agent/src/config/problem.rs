@@ -6,7 +6,7 @@ use std::ops::Range;
 /// One mistake at one place of the text.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// The bytes of the text it is about; an empty range stands for the place before it.
+    /// The bytes of the text it is about; an empty range stands for the file as a whole.
     pub at: Range<usize>,
     /// What is wrong.
     pub what: String,
@@ -48,6 +48,8 @@ struct Rendered {
 impl Problems {
     pub(super) fn new(file: &str, text: &str, mut problems: Vec<Problem>) -> Problems {
         problems.sort_by_key(|p| p.at.start);
+        // A value that two readers need is told once.
+        problems.dedup();
         Problems { rendered: problems.into_iter().map(|p| render(file, text, p)).collect() }
     }
 
@@ -72,10 +74,12 @@ fn render(file: &str, text: &str, problem: Problem) -> Rendered {
     let before = text[line_start..start].chars().count();
     let marked = text.get(problem.at.clone()).unwrap_or_default();
     let width = marked.lines().next().unwrap_or_default().chars().count().max(1);
+    let whole = problem.at.is_empty() && problem.at.start == 0;
+    let place = format!("{file}:{number}:{}", before + 1);
     Rendered {
-        place: format!("{file}:{number}:{}", before + 1),
+        place: if whole { file.into() } else { place },
         what: problem.what,
-        source: (!problem.secret).then(|| (line.into(), before, width)),
+        source: (!whole && !problem.secret).then(|| (line.into(), before, width)),
         remedy: problem.remedy,
     }
 }

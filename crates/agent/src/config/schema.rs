@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
 /// A length of time as the reader takes it.
-const DURATION: &str = r"^[0-9]+(\.[0-9]+)? ?(us|ms|s|min|h)$";
+const DURATION: &str = r"^[0-9]+(\.[0-9]+)? ?(us|ms|s|m|min|h|d)$";
 /// A name that can stand in a certificate and in a file name.
 const NAME: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 

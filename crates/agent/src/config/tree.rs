@@ -249,7 +249,7 @@ pub(super) fn read(
         }
     };
     let mut reader = Reader { profile, problems, misread: false };
-    let node = reader.node(root.get_ref(), table, table.title.into(), root.span());
+    let node = reader.node(root.get_ref(), table, table.title.into(), 0..0);
     Some(Read { node, misread: reader.misread })
 }
 
@@ -355,7 +355,7 @@ impl Reader<'_> {
         let read = span(text);
         if read.is_none() {
             let what = format!("\"{text}\" is no length of time");
-            let remedy = "a number with its unit: \"700ms\", \"1.5s\", \"2min\", \"1h\"";
+            let remedy = regent_api::length::EXAMPLES;
             self.problems.push(Problem::new(value.span(), what, remedy));
         }
         // Its default takes its place; where it has none, anything that is within bounds.
@@ -498,19 +498,8 @@ pub(super) fn fill(node: &mut Node) {
 
 /// "700ms", "1.5s", "2min", "1h".
 pub(super) fn span(text: &str) -> Option<Span> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic())?;
-    let (number, unit) = (text[..split].trim(), text[split..].trim());
-    let unit = match unit {
-        "us" => 1_000.0,
-        "ms" => 1_000_000.0,
-        "s" => 1_000_000_000.0,
-        "min" => 60_000_000_000.0,
-        "h" => 3_600_000_000_000.0,
-        _ => return None,
-    };
-    let plain = number.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let number: f64 = number.parse().ok().filter(|_| plain)?;
-    Some(Span((number * unit).round() as u64)).filter(|s| s.0 < 1 << 60)
+    let length = regent_api::length::parse(text)?;
+    u64::try_from(length.as_nanos()).ok().map(Span)
 }
 
 /// The known word that is at most a third of its letters away.
@@ -569,14 +558,5 @@ pub(super) mod tests {
         assert_eq!(near("intreface", &known), Some("interface"));
         assert_eq!(near("di", &known), Some("id"));
         assert_eq!(near("gateway", &known), None);
-    }
-
-    #[test]
-    fn lengths_of_time_have_units() {
-        assert_eq!(span("700ms"), Some(Span::millis(700)));
-        assert_eq!(span("1.5 s"), Some(Span::millis(1500)));
-        assert_eq!(span("2min"), Some(Span::millis(120_000)));
-        assert_eq!(span("1h"), Some(Span::millis(3_600_000)));
-        assert_eq!(["700", "ms", "-1s", "1e3s", "1d"].map(span), [None; 5]);
     }
 }

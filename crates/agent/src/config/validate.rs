@@ -15,7 +15,6 @@ use regent_core::state::Timing;
 use regent_core::time::Span;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// keepalived puts an address on after four advertisements, and the driver waits no longer than 150 ms for it.
@@ -37,7 +36,6 @@ pub(super) fn validate(file: &Node, problems: &mut Vec<Problem>) -> Option<Setti
     let database = table(file, "database", "a table with engine = \"mariadb\"", problems)
         .map(|database| self::database(database, problems));
     let services = services(file, database.as_ref(), problems);
-    let services = services.into_iter().map(|(_, service)| service).collect::<Vec<_>>();
     let probes = probes::probes(file, &services, problems);
     let policy = policy(file, problems);
     let watchdog = file.table("watchdog").and_then(|w| watchdog(w, problems));
@@ -445,13 +443,8 @@ fn database(table: &Node, problems: &mut Vec<Problem>) -> Database {
     Database { unit, socket, port: port(table, 3306) }
 }
 
-/// The services with their places.
-fn services(
-    file: &Node,
-    database: Option<&Database>,
-    problems: &mut Vec<Problem>,
-) -> Vec<(Range<usize>, Service)> {
-    let mut services: Vec<(Range<usize>, Service)> = Vec::new();
+fn services(file: &Node, database: Option<&Database>, problems: &mut Vec<Problem>) -> Vec<Service> {
+    let mut services: Vec<Service> = Vec::new();
     for node in file.list("service") {
         node.truth("enabled");
         let unit_at = required(node, "unit", "\"nginx.service\"", problems);
@@ -461,19 +454,19 @@ fn services(
         let (Some(unit_at), Some(name_at)) = (unit_at, name_at) else { continue };
         let name = name(&name_at, "a service's name", problems);
         let (Some(unit), Some(name)) = (unit_name(&unit_at, problems), name) else { continue };
-        let taken = services.iter().any(|(_, s)| s.unit == unit)
-            || database.is_some_and(|d| d.unit == unit);
+        let taken =
+            services.iter().any(|s| s.unit == unit) || database.is_some_and(|d| d.unit == unit);
         if taken {
             let what = format!("the unit {unit} is managed twice");
             problems.push(Problem::new(unit_at.from.span(), what, "name each unit once"));
         }
-        if services.iter().any(|(_, s)| s.name == name) {
+        if services.iter().any(|s| s.name == name) {
             let what = format!("there are two services called {name}");
             let remedy = "give each a name of its own";
             problems.push(Problem::new(name_at.from.span(), what, remedy));
         }
         let weight = weight(node);
-        services.push((node.from.span(), Service { name, unit, weight, start_within }));
+        services.push(Service { name, unit, weight, start_within });
     }
     services
 }
