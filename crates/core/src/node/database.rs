@@ -44,6 +44,8 @@ pub(super) struct Database {
     tried_start: Option<Time>,
     failures: u32,
     must_kill: bool,
+    /// It was seen up, and its end was not told yet.
+    was_up: bool,
     /// systemd or a pidfd told of its unit since the last start was asked for.
     heard: bool,
     /// This run ended it: then this run starts it, whatever an operator asked to be left alone.
@@ -82,6 +84,7 @@ impl Database {
             tried_start: None,
             failures: 0,
             must_kill: false,
+            was_up: false,
             heard: false,
             killed: false,
             unconfirmed: None,
@@ -181,12 +184,14 @@ impl Node {
             (DatabaseStep::Kill, StepResult::Done) => {
                 self.database.must_kill = false;
                 self.database.killed = true;
+                self.database.was_up = false;
                 self.database.forget_server();
                 self.database.unit = UnitState::Down;
                 self.note_move(|m| m.killed = true);
             }
             (DatabaseStep::Kill, _) => self.database.must_kill = true,
             (DatabaseStep::Stop, StepResult::Done) => {
+                self.database.was_up = false;
                 self.database.forget_server();
                 self.database.unit = UnitState::Down;
                 self.tell("database.stopped", Severity::Info, "the database is shut down".into());
@@ -230,6 +235,7 @@ impl Node {
 
     fn take_facts(&mut self, facts: DatabaseFacts, now: Time) {
         self.database.control = true;
+        self.database.was_up = true;
         self.database.observed = Some(now);
         self.database.urgent = None;
         self.database.incarnation = Some(facts.incarnation.filter(|_| !facts.broken));
@@ -263,7 +269,7 @@ impl Node {
     /// systemd or a pidfd told of the database's unit.
     pub(super) fn take_database_unit(&mut self, state: UnitState, now: Time) {
         if state == UnitState::Down && self.database.unit != UnitState::Down {
-            let died = self.database.facts.is_some();
+            let died = core::mem::take(&mut self.database.was_up);
             self.database.forget_server();
             if died {
                 let alone = self.leaves_alone(now);
