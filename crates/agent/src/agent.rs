@@ -9,6 +9,7 @@
 //! The change from one to the other is a new life ([`Ending::Again`]): the process executes itself, so that
 //! nothing of an agent without a cluster lingers in one that has one.
 
+mod configuring;
 mod operating;
 mod quiet;
 mod speaking;
@@ -32,6 +33,7 @@ use crate::status::Heard;
 use crate::tls::Identity;
 use crate::transport::{Lane, Pace, Setup, Transport};
 use crate::{log, random, runs};
+use configuring::Configured;
 use quiet::Quiet;
 use regent_adapters::clock;
 use regent_adapters::fence::watchdog::Watchdog;
@@ -72,6 +74,8 @@ const LOCKED: Duration = Duration::from_secs(2);
 pub struct Life {
     /// The configuration.
     pub settings: Settings,
+    /// Its file.
+    pub file: PathBuf,
     /// The digest of its file; 0 if there is none.
     pub configuration: u64,
     /// Who this is.
@@ -418,7 +422,9 @@ async fn wait_or_witness(
         let (inputs, _) = driver::queue();
         host.begin(false, inputs, transport.clone(), events.clone());
     }
+    let configured = configured(life, me, &transport, &events);
     let quiet = Arc::new(Quiet {
+        configured: Arc::clone(&configured),
         founding,
         host: life.host.clone(),
         heard,
@@ -454,7 +460,7 @@ async fn wait_or_witness(
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break Ending::Stop,
             _ = alive.tick() => {
-                if let Ok(word) = serde_json::to_vec(&Word::new(&clocks, None)) {
+                if let Ok(word) = serde_json::to_vec(&Word::new(born.run, &clocks, None)) {
                     transport.send_to_all(Lane::Report, &word);
                 }
                 if let Some(notify) = &feeding {
@@ -462,6 +468,7 @@ async fn wait_or_witness(
                 }
             }
             () = quiet.founded.notified() => break Ending::Again,
+            () = configured.again.notified() => break Ending::Again,
             Ok(()) = latest.changed() => {
                 let seated = latest
                     .borrow_and_update()
@@ -546,6 +553,7 @@ async fn serve_as_node(
     let waiting = Waiting::default();
     let dispatcher = Dispatcher {
         me: me.id,
+        run: born.run,
         register: Arc::clone(&register),
         bridge: Arc::clone(&bridge),
         transport: transport.clone(),
@@ -583,7 +591,9 @@ async fn serve_as_node(
         &format!("run {}, boot {}", born.run, born.boot),
     );
 
+    let configured = configured(life, me, &transport, &events);
     let speaking = Arc::new(Speaking {
+        configured: Arc::clone(&configured),
         settings: life.settings.clone(),
         spec: life.settings.spec(),
         configuration,
@@ -604,7 +614,7 @@ async fn serve_as_node(
         let speaking = Arc::clone(&speaking);
         Arc::new(move |ask, progress| {
             let speaking = Arc::clone(&speaking);
-            Box::pin(async move { speaking.reply(ask, progress).await.into() })
+            Box::pin(async move { speaking.answered(ask, progress).await })
         })
     };
     let socket = life.place.socket();
@@ -614,18 +624,38 @@ async fn serve_as_node(
     tokio::spawn(peer::run(incoming, peers, Some(host), answerer));
     ready(life, "member of a cluster");
 
-    // It ends only with its process.
-    life.stop.clone().wait_for(|stop| *stop).await.ok();
-    if life.owns_process {
+    let mut stop = life.stop.clone();
+    let ending = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => Ending::Stop,
+        // The kernel's gate and the right go on; the next life finds both (C6).
+        () = configured.again.notified() => Ending::Again,
+    };
+    if life.owns_process && ending == Ending::Stop {
         Notify::from_environment().stopping();
     }
-    inputs.stop();
+    inputs.stop(ending == Ending::Stop);
     for thread in [lease, carrier] {
         thread.join().ok();
     }
     drop((speaking, bridge));
     end_register(register).await;
-    Ok(Ending::Stop)
+    Ok(ending)
+}
+
+/// This member's file, and what became of a change that was under way when its last life ended.
+fn configured(life: &Life, me: &Member, transport: &Transport, events: &Events) -> Arc<Configured> {
+    let configured = Arc::new(Configured {
+        file: life.file.clone(),
+        settings: life.settings.clone(),
+        me: me.id,
+        transport: transport.clone(),
+        events: events.clone(),
+        again: tokio::sync::Notify::new(),
+        due: AtomicBool::new(false),
+        busy: tokio::sync::Mutex::new(()),
+    });
+    tokio::spawn(Arc::clone(&configured).decide());
+    configured
 }
 
 /// The watchdog device, if one is configured and this process alone is the agent.

@@ -63,8 +63,17 @@ fn run(
     }
     let pace = Pace::default();
     let configuration = digest;
-    let owns_process = true;
-    let life = Life { settings, configuration, identity, place, host, stop, pace, owns_process };
+    let life = Life {
+        settings,
+        file: config.into(),
+        configuration,
+        identity,
+        place,
+        host,
+        stop,
+        pace,
+        owns_process: true,
+    };
     match live(life) {
         Ok(Ending::Stop) => Exit::Ok,
         Ok(Ending::Again) => again(),

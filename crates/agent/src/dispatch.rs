@@ -10,7 +10,7 @@ use crate::status::Heard;
 use crate::transport::{Lane, Transport};
 use regent_adapters::clock as adapters_clock;
 use regent_core::command::{Action, Answer, Command};
-use regent_core::id::{CommandId, NodeId, RequestId};
+use regent_core::id::{CommandId, NodeId, RequestId, RunId};
 use regent_core::observe::Report;
 use regent_store::embedded::Handle;
 use regent_store::{Register, RequestId as StoreRequest};
@@ -24,6 +24,8 @@ use tokio::sync::oneshot;
 /// What travels on the lane of reports: a sign of life at least.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Word {
+    /// Which run of the sender's agent.
+    pub run: RunId,
     /// The sender's wall clock when it was sent.
     pub wall_us: i64,
     /// What the sender found of each member's clock.
@@ -34,8 +36,8 @@ pub struct Word {
 
 impl Word {
     /// A word of now.
-    pub fn new(clocks: &Clocks, report: Option<Box<Report>>) -> Word {
-        Word { wall_us: clocks::wall_us(), leads: clocks.leads(), report }
+    pub fn new(run: RunId, clocks: &Clocks, report: Option<Box<Report>>) -> Word {
+        Word { run, wall_us: clocks::wall_us(), leads: clocks.leads(), report }
     }
 }
 
@@ -76,6 +78,8 @@ impl Waiting {
 pub struct Dispatcher {
     /// This node.
     pub me: NodeId,
+    /// This run of its agent.
+    pub run: RunId,
     /// The register's threads.
     pub register: Arc<Handle>,
     /// What they say.
@@ -129,7 +133,7 @@ impl Dispatcher {
             Action::ProbePeer { node } => self.host.probe(id, node),
             Action::Fence { node } => self.host.fence(id, node, command.epoch),
             Action::Send(report) => {
-                match serde_json::to_vec(&Word::new(&self.clocks, Some(report))) {
+                match serde_json::to_vec(&Word::new(self.run, &self.clocks, Some(report))) {
                     Ok(body) => self.transport.send_to_all(Lane::Report, &body),
                     Err(error) => {
                         crate::log::warning(&format!("failed to write a report: {error}"))
@@ -159,10 +163,10 @@ impl Listeners {
     pub fn take(&self, body: &[u8], from: NodeId) -> Option<Report> {
         // The clock is read before anything else takes its time.
         let (wall, second) = (clocks::wall_us(), adapters_clock::now().raw / 1_000_000_000);
-        if let Some(gap) = self.heard.said(from) {
+        let word: Word = serde_json::from_slice(body).ok()?;
+        if let Some(gap) = self.heard.said(from, word.run) {
             self.measures.gap(from, gap);
         }
-        let word: Word = serde_json::from_slice(body).ok()?;
         self.clocks.take(from, word.wall_us, word.leads.get(&self.me).copied(), wall, second);
         // A certificate speaks for its own node only.
         word.report.filter(|report| report.node == from).map(|report| *report)

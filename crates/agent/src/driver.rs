@@ -34,7 +34,10 @@ pub enum Event {
     /// Somebody wants to know; the answer goes there.
     Look(oneshot::Sender<Box<NodeStatus>>),
     /// End, closing nothing: the kernel's tickets do that.
-    Stop,
+    Stop {
+        /// Nothing follows at once: a watchdog device rests.
+        rest: bool,
+    },
 }
 
 /// The way to the lease thread.
@@ -71,8 +74,8 @@ impl Inputs {
     }
 
     /// Ends the lease thread.
-    pub fn stop(&self) {
-        self.queue.send(Event::Stop).ok();
+    pub fn stop(&self, rest: bool) {
+        self.queue.send(Event::Stop { rest }).ok();
     }
 }
 
@@ -105,18 +108,18 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Runs until it is stopped. A watchdog device is then asked to rest: a stop on purpose must not end in a reset,
-    /// and the kernel's tickets end what this process leaves open.
+    /// Runs until it is stopped. A watchdog device is then asked to rest, unless another life follows at once: a stop
+    /// on purpose must not end in a reset, and the kernel's tickets end what this process leaves open.
     pub fn run(mut self) {
-        self.turn();
-        if let Some(watchdog) = self.watchdog.take()
+        let rest = self.turn();
+        if let Some(watchdog) = self.watchdog.take().filter(|_| rest)
             && let Disarmed::StillRunning(_, why) = watchdog.disarm()
         {
             log::alarm(&format!("the watchdog goes on and will reset this host: {why}"));
         }
     }
 
-    fn turn(&mut self) {
+    fn turn(&mut self) -> bool {
         if let Err(error) = regent_adapters::clock::real_time(PRIORITY) {
             log::warning(&format!("failed to {error}; going on without"));
         }
@@ -143,7 +146,8 @@ impl Driver {
                     // Who does not wait any more is not answered.
                     answer.send(Box::new(self.node.status(now))).ok();
                 }
-                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Event::Stop { rest }) => return rest,
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
             self.drain();
             if let (Some(feed), Some(notify)) = (feed, &self.notify)

@@ -71,7 +71,9 @@ impl Founding {
                 Err(why) => Answer::Refused(why),
             },
             Question::Database(_) => Answer::Refused("there is no cluster yet".into()),
-            Question::Events { .. } => Answer::Refused("it is asked elsewhere".into()),
+            Question::Events { .. } | Question::Configuration(_) => {
+                Answer::Refused("it is asked elsewhere".into())
+            }
         }
     }
 
@@ -126,7 +128,13 @@ impl Founding {
                     if (cluster, voter) == (plan.cluster, seat.voter) => {}
                 Ok(Answer::Belongs { cluster, .. }) => return Err(taken(&name, cluster)),
                 Ok(Answer::Refused(why)) => return Err(refused(&name, &why)),
-                Ok(Answer::Voter(_) | Answer::Database(_) | Answer::Events(_)) => {
+                Ok(
+                    Answer::Voter(_)
+                    | Answer::Database(_)
+                    | Answer::Events(_)
+                    | Answer::Configuration(_)
+                    | Answer::Agreed,
+                ) => {
                     return Err(refused(&name, "its answer is not understood"));
                 }
                 Err(why) => return Err(unreachable(&name, &why)),
@@ -183,7 +191,13 @@ impl Founding {
                     Some(_) | None => return Err(taken(&member.name, cluster)),
                 },
                 Ok(Answer::Refused(why)) => return Err(refused(&member.name, &why)),
-                Ok(Answer::Installed | Answer::Database(_) | Answer::Events(_)) => {
+                Ok(
+                    Answer::Installed
+                    | Answer::Database(_)
+                    | Answer::Events(_)
+                    | Answer::Configuration(_)
+                    | Answer::Agreed,
+                ) => {
                     return Err(refused(&member.name, "its answer is not understood"));
                 }
                 Err(why) => return Err(unreachable(&member.name, &why)),

@@ -34,6 +34,34 @@ pub enum Question {
         /// At most this many of the last events.
         last: usize,
     },
+    /// Your configuration file: tell it, or take part in a change of all.
+    Configuration(Change),
+}
+
+/// What becomes of a member's configuration file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Nothing: tell it.
+    Text,
+    /// First phase: lay the new one beside it.
+    Prepare {
+        /// The digest of the file that must be there.
+        old: Hex,
+        /// The whole new text.
+        text: String,
+    },
+    /// Second phase: the new one holds.
+    Commit {
+        /// The digest of the file before.
+        old: Hex,
+        /// The digest of the prepared one.
+        new: Hex,
+    },
+    /// What was prepared is off.
+    Abort,
+    /// Begin a new life with the file that holds.
+    Begin,
 }
 
 /// An answer.
@@ -55,6 +83,10 @@ pub enum Answer {
     Database(PeerAnswer),
     /// These events, oldest first.
     Events(Vec<Entry>),
+    /// This is my configuration file.
+    Configuration(String),
+    /// It is done, durably.
+    Agreed,
     /// No, and why.
     Refused(String),
 }

@@ -4,7 +4,7 @@ use crate::config::Settings;
 use regent_api::VERSION;
 use regent_api::status as api;
 use regent_core::health::{Counts, Health, ProbeId, Subject, Weight};
-use regent_core::id::{NodeId, Version};
+use regent_core::id::{NodeId, RunId, Version};
 use regent_core::node::NodeStatus;
 use regent_core::observe::{
     Ailment, DatabaseFacts, DatabaseReport, ServiceReport, Thread, UnitState,
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub struct Heard {
     at: Mutex<HashMap<NodeId, Instant>>,
-    words: Mutex<HashMap<NodeId, Instant>>,
+    words: Mutex<HashMap<NodeId, (RunId, Instant)>>,
 }
 
 impl Heard {
@@ -30,11 +30,12 @@ impl Heard {
         self.at.lock().expect("nothing panics while it holds this").insert(node, Instant::now());
     }
 
-    /// It said a word of its own accord; how long after the one before.
-    pub fn said(&self, node: NodeId) -> Option<Duration> {
+    /// It said a word of its own accord; how long after the one before of the same run: a restart is no jitter.
+    pub fn said(&self, node: NodeId, run: RunId) -> Option<Duration> {
         let now = Instant::now();
         let mut words = self.words.lock().expect("nothing panics while it holds this");
-        words.insert(node, now).map(|before| now - before)
+        let before = words.insert(node, (run, now)).filter(|(of, _)| *of == run);
+        before.map(|(_, at)| now - at)
     }
 
     /// How long ago that was.
@@ -219,7 +220,7 @@ impl Frame<'_> {
             role: role(core.role),
             reachable: true,
             serving: core.serving,
-            reason: core.reasons.last().cloned().unwrap_or_default(),
+            reason: own_reason(&core.reasons),
             age_ms: Some(0),
             database: Some(core.database.as_ref().map_or_else(down, facts)),
             services: self.services(&core.services),
@@ -303,6 +304,11 @@ impl Frame<'_> {
         })
         .collect()
     }
+}
+
+/// The first two lines of `explain` are about the cluster; what follows is about this node.
+fn own_reason(reasons: &[String]) -> String {
+    reasons.get(2).or(reasons.first()).cloned().unwrap_or_default()
 }
 
 /// A link address as people write it.

@@ -218,6 +218,7 @@ impl Lab {
         for member in &settings.members {
             let out = Place::under(&root.join(&member.name)).tls;
             ca::issue(&member.name, &root.join("ca"), &out).unwrap();
+            std::fs::write(root.join(&member.name).join("regent.toml"), &text).unwrap();
         }
         let facts = [1, 2].map(|n| ToyHost::new(n).facts.into_inner().unwrap());
         Lab { root, settings, text, facts }
@@ -228,6 +229,7 @@ impl Lab {
         let (stop, stopped) = watch::channel(false);
         let settings = self.settings.clone();
         let (name, its_place) = (name.to_string(), place.clone());
+        let its_file = self.root.join(&name).join("regent.toml");
         let toy = settings.member(&name).filter(|m| !m.witness).map(|m| {
             let host = ToyHost::new(1);
             *host.facts.lock().unwrap() = self.facts[usize::from(m.id.0) - 1].clone();
@@ -252,7 +254,8 @@ impl Lab {
                 let known = settings.members.iter().map(|m| m.name.as_str());
                 let life = Life {
                     settings: settings.clone(),
-                    configuration: 7,
+                    file: its_file.clone(),
+                    configuration: config::digest(&std::fs::read_to_string(&its_file).unwrap()),
                     identity: tls::load(&its_place.tls, known).unwrap(),
                     place: its_place.clone(),
                     host,
@@ -450,6 +453,75 @@ fn what_operators_ask_for_is_done_or_refused_with_a_remedy() {
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     assert_eq!(history.missing.iter().map(|m| m.node.as_str()).collect::<Vec<_>>(), ["mn2"]);
     for running in [mn1, w1] {
+        running.stop();
+    }
+}
+
+#[test]
+fn a_key_is_set_on_every_member_or_on_none() {
+    let lab = Lab::new("configuration");
+    let [mn1, mn2, w1] = ["mn1", "mn2", "w1"].map(|name| lab.start(name));
+    for running in [&mn1, &mn2, &w1] {
+        running.expect("it listens", |s| !s.initialised);
+    }
+    assert!(matches!(mn1.ask(Ask::Init), Some(Reply::Done(_))));
+    mn1.expect("mn1 serves", |s| node(s, "mn1").role == Role::Active);
+    let before = mn2.expect("mn2 stands by", |s| node(s, "mn2").role == Role::Standby);
+    assert_eq!(before.drift(), None);
+    w1.expect("the witness votes", |s| s.initialised);
+    let file = |name: &str| lab.root.join(name).join("regent.toml");
+    let text = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    let set = |value: &str, apply| Ask::ConfigSet {
+        key: "policy.tries".into(),
+        value: Some(value.into()),
+        apply,
+    };
+    let lines = |reply: Option<Reply>| match reply {
+        Some(Reply::Text(lines)) => lines.join("; "),
+        other => panic!("{other:?}"),
+    };
+
+    let preview = lines(mn1.ask(set("5", false)));
+    assert!(preview.contains("policy.tries"), "{preview}");
+    assert_eq!(text("mn1"), lab.text, "a preview changes nothing");
+    expect_refused(mn1.ask(set("many", true)), RefusalKind::Configuration, "policy.tries");
+    expect_refused(w1.ask(set("5", true)), RefusalKind::Guard, "--node mn1");
+
+    expect_done(mn1.ask(set("5", true)), "changed on mn1, mn2, w1");
+    for name in ["mn1", "mn2", "w1"] {
+        assert!(text(name).contains("tries = 5"), "{name}");
+    }
+    let after = mn1.expect("every agent began anew", |s| {
+        let of = |name| node(s, name).configuration.clone();
+        s.epoch == Some(1)
+            && node(s, "mn1").role == Role::Active
+            && node(s, "mn2").reachable
+            && of("mn1").is_some()
+            && of("mn1") == of("mn2")
+            && of("mn1") != node(&before, "mn1").configuration
+    });
+    assert_eq!(after.drift(), None);
+    assert!(
+        lines(mn2.ask(Ask::ConfigDiff { node: None })).contains("mn1 has the configuration of")
+    );
+    assert!(lines(mn1.ask(Ask::ConfigShow { effective: true })).contains("policy.tries"));
+
+    // Somebody edits one by hand: nothing is overwritten, and it is named.
+    std::fs::write(file("mn2"), text("mn2").replace("tries = 5", "tries = 6")).unwrap();
+    expect_refused(mn1.ask(set("7", true)), RefusalKind::Unreachable, "mn2 does not take it");
+    let difference = lines(mn1.ask(Ask::ConfigDiff { node: Some("mn2".into()) }));
+    assert!(difference.contains("policy.tries"), "{difference}");
+    assert!(text("mn1").contains("tries = 5"));
+    std::fs::write(file("mn2"), text("mn1")).unwrap();
+
+    w1.stop();
+    let missing = mn1.ask(set("7", true));
+    expect_refused(missing, RefusalKind::Unreachable, "w1 does not take it");
+    for name in ["mn1", "mn2"] {
+        assert!(text(name).contains("tries = 5"), "{name}");
+        assert!(!file(name).with_extension("toml.next").exists(), "{name}");
+    }
+    for running in [mn1, mn2] {
         running.stop();
     }
 }

@@ -70,6 +70,25 @@ pub enum Ask {
         /// Which.
         node: String,
     },
+    /// What is in force on a member, or only what is written there.
+    ConfigShow {
+        /// All that is in force, and where each value comes from.
+        effective: bool,
+    },
+    /// What other members have otherwise.
+    ConfigDiff {
+        /// Only this one.
+        node: Option<String>,
+    },
+    /// One key of the configuration, on every member or on none.
+    ConfigSet {
+        /// As in the file, with dots: `policy.tries`.
+        key: String,
+        /// As in the file; none takes it out, so that its default holds again.
+        value: Option<String>,
+        /// Do it; else only tell what would change.
+        apply: bool,
+    },
     /// Ask every fence device for its state, changing nothing.
     FenceTest {
         /// Only this node's; every node's if none is named.
@@ -83,6 +102,7 @@ impl Ask {
         match self {
             // A test logs in to a device that can turn a host off: not for everybody either.
             Ask::FenceTest { .. }
+            | Ask::ConfigSet { .. }
             | Ask::Switchover { .. }
             | Ask::Init
             | Ask::AdmitVoter { .. }
@@ -91,7 +111,11 @@ impl Ask {
             | Ask::Stop
             | Ask::Start
             | Ask::Fence { .. } => true,
-            Ask::Status | Ask::Explain | Ask::History { .. } => false,
+            Ask::Status
+            | Ask::Explain
+            | Ask::History { .. }
+            | Ask::ConfigShow { .. }
+            | Ask::ConfigDiff { .. } => false,
         }
     }
 }

@@ -26,6 +26,15 @@ pub enum Task {
         /// Where the certificate goes.
         out: PathBuf,
     },
+    /// Print the schema of the configuration file.
+    ConfigSchema,
+    /// Show what a configuration file says, without asking an agent.
+    ConfigShow {
+        /// Which.
+        file: PathBuf,
+        /// All that is in force by it.
+        effective: bool,
+    },
     /// Check a configuration file.
     ConfigCheck {
         /// Which.
@@ -56,8 +65,8 @@ pub struct Question {
     pub json: bool,
     /// Which parts of a status are shown beside the table.
     pub shown: Shown,
-    /// To be confirmed at the terminal before it is asked: what would be done.
-    pub confirm: Option<String>,
+    /// What must be confirmed at the terminal before it is asked.
+    pub confirm: Confirm,
     /// Another node than this one.
     pub node: Option<String>,
     /// The local agent's socket.
@@ -66,6 +75,17 @@ pub struct Question {
     pub config: PathBuf,
     /// The certificates, to prove who asks another node.
     pub tls: PathBuf,
+}
+
+/// What must be confirmed at the terminal before a question is put.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Confirm {
+    /// Nothing.
+    No,
+    /// This, in the words of what would be done.
+    Say(String),
+    /// The same, after this question was answered with what it comes to.
+    Preview(Box<Ask>, String),
 }
 
 /// Which parts of a status are shown beside the table.
@@ -305,6 +325,49 @@ fn length(text: &str) -> Result<Duration, String> {
 
 #[derive(Subcommand)]
 enum ConfigWord {
+    /// Show what is written, or all that is in force and where it comes from
+    Show {
+        /// All that is in force, the register's timing included
+        #[arg(long)]
+        effective: bool,
+        /// This file, without asking an agent
+        #[arg(long, value_name = "FILE", conflicts_with = "node")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Show what other members have otherwise
+    Diff {
+        /// Only this one
+        #[arg(id = "other", value_name = "NODE")]
+        node: Option<String>,
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Set one key on every member, or on none; each agent then begins anew, and nothing moves
+    Set {
+        /// With dots, as in the file: policy.tries
+        key: String,
+        /// As in the file: 5, "90s", true
+        value: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Take one key out on every member, or on none: its default holds again
+    Unset {
+        /// With dots, as in the file: policy.tries
+        key: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Print the JSON Schema of the file, for editors
+    Schema,
     /// Check the configuration file and its timing, and say what is wrong with it
     Check {
         /// Which file
@@ -400,7 +463,7 @@ fn ms(length: Duration) -> u64 {
 impl Way {
     fn question(self, ask: Ask) -> Question {
         let Way { json, node, tls, config, socket } = self;
-        let (shown, confirm) = (Shown::default(), None);
+        let (shown, confirm) = (Shown::default(), Confirm::No);
         Question { ask, json, shown, confirm, node, socket, config, tls }
     }
 
@@ -412,7 +475,14 @@ impl Way {
         Task::Ask(Box::new(Question { shown, ..self.question(ask) }))
     }
 
-    fn confirming(self, ask: Ask, confirm: Option<String>) -> Task {
+    fn setting(self, key: String, value: Option<String>, yes: bool) -> Task {
+        let ask = |apply| Ask::ConfigSet { key: key.clone(), value: value.clone(), apply };
+        let text = "do so on every member".to_string();
+        let preview = Confirm::Preview(Box::new(ask(false)), text);
+        self.confirming(ask(true), if yes { Confirm::No } else { preview })
+    }
+
+    fn confirming(self, ask: Ask, confirm: Confirm) -> Task {
         Task::Ask(Box::new(Question { confirm, ..self.question(ask) }))
     }
 }
@@ -441,7 +511,8 @@ impl Line {
             Word::Fence { word: None, node, yes, way } => {
                 let node = node.unwrap_or_default();
                 let text = format!("power off {node} by its fence");
-                way.confirming(Ask::Fence { node }, (!yes).then_some(text))
+                let confirm = if yes { Confirm::No } else { Confirm::Say(text) };
+                way.confirming(Ask::Fence { node }, confirm)
             }
             Word::Init { way } => way.to(Ask::Init),
             Word::Voter { word: VoterWord::Admit { node, way } } => {
@@ -450,6 +521,22 @@ impl Line {
             Word::Config { word: ConfigWord::Check { file, json } } => {
                 Task::ConfigCheck { file, json }
             }
+            Word::Config { word: ConfigWord::Show { effective, file: Some(file), .. } } => {
+                Task::ConfigShow { file, effective }
+            }
+            Word::Config { word: ConfigWord::Show { effective, file: None, way } } => {
+                way.to(Ask::ConfigShow { effective })
+            }
+            Word::Config { word: ConfigWord::Diff { node, way } } => {
+                way.to(Ask::ConfigDiff { node })
+            }
+            Word::Config { word: ConfigWord::Set { key, value, yes, way } } => {
+                way.setting(key, Some(value), yes)
+            }
+            Word::Config { word: ConfigWord::Unset { key, yes, way } } => {
+                way.setting(key, None, yes)
+            }
+            Word::Config { word: ConfigWord::Schema } => Task::ConfigSchema,
             Word::Keepalived { word: KeepalivedWord::Show { file } } => {
                 Task::KeepalivedShow(file.config)
             }
@@ -549,8 +636,16 @@ mod tests {
         };
         let fence = Ask::Fence { node: "mn2".into() };
         let text = "power off mn2 by its fence".to_string();
-        assert_eq!(confirm("regent fence mn2"), (fence.clone(), Some(text)));
-        assert_eq!(confirm("regent fence mn2 --yes"), (fence, None));
+        assert_eq!(confirm("regent fence mn2"), (fence.clone(), Confirm::Say(text)));
+        assert_eq!(confirm("regent fence mn2 --yes"), (fence, Confirm::No));
+        let set =
+            |apply| Ask::ConfigSet { key: "policy.tries".into(), value: Some("5".into()), apply };
+        let (ask, Confirm::Preview(preview, _)) = confirm("regent config set policy.tries 5")
+        else {
+            panic!("it is not confirmed")
+        };
+        assert_eq!((ask, *preview), (set(true), set(false)));
+        assert_eq!(confirm("regent config set policy.tries 5 --yes"), (set(true), Confirm::No));
     }
 
     #[test]

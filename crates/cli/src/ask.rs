@@ -1,6 +1,6 @@
 //! Puts a question to an agent and shows the answer.
 
-use crate::args::Question;
+use crate::args::{Confirm, Question};
 use crate::{error, render};
 use regent_api::call::{Ask, Call, Refusal, RefusalKind, Reply, Result as ApiResult};
 use regent_api::exit::Exit;
@@ -20,15 +20,62 @@ pub type Remote = fn(&Question, Duration) -> Result<Box<dyn Stream>, Refusal>;
 /// Puts the question, prints the answer, and returns the exit code that says the same.
 pub fn put(question: &Question, remote: Remote) -> Exit {
     let mut screen = Screen::of_this_process(question.json);
-    if let Some(text) = &question.confirm
-        && let Err(refusal) = confirm(text)
-    {
-        return screen.refuse(&refusal);
-    }
-    match converse(question, remote, &mut screen) {
+    let answered = match &question.confirm {
+        Confirm::No => Ok(()),
+        Confirm::Say(text) => confirm(text),
+        Confirm::Preview(ask, text) => preview(question, ask, text, remote, &mut screen),
+    };
+    match answered.and_then(|()| converse(question, remote, &mut screen)) {
         Ok(exit) => exit,
         Err(refusal) => screen.refuse(&refusal),
     }
+}
+
+/// Shows what would be done, and asks whether it shall be.
+fn preview(
+    question: &Question,
+    ask: &Ask,
+    text: &str,
+    remote: Remote,
+    screen: &mut Screen,
+) -> Result<(), Refusal> {
+    let first = Question { ask: ask.clone(), json: false, ..question.clone() };
+    let mut stream = open(&first, remote)?;
+    loop {
+        match next(&first, &mut stream)? {
+            Reply::Text(lines) => {
+                lines.iter().for_each(|line| screen.progress(line));
+                return confirm(text);
+            }
+            Reply::Progress(text) => screen.progress(&text),
+            Reply::Refused(refusal) => return Err(refusal),
+            // Nothing would change: the question itself says so again.
+            Reply::Done(_) | Reply::Status(_) | Reply::History(_) | Reply::Fences(_) => {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A stream with the question on its way.
+fn open(question: &Question, remote: Remote) -> Result<Box<dyn Stream>, Refusal> {
+    let patience = patience(&question.ask);
+    let mut stream: Box<dyn Stream> = match &question.node {
+        Some(_) => remote(question, patience)?,
+        None => Box::new(local(&question.socket, patience)?),
+    };
+    let call = serde_json::to_vec(&Call::new(question.ask.clone())).map_err(internal)?;
+    frame::write(&mut stream, &call).map_err(|e| silent(question, &e))?;
+    Ok(stream)
+}
+
+fn next(question: &Question, stream: &mut Box<dyn Stream>) -> Result<Reply, Refusal> {
+    let body = frame::read(stream).map_err(|e| silent(question, &e))?;
+    serde_json::from_slice(&body).map_err(|e| Refusal {
+        kind: RefusalKind::Internal,
+        reason: format!("the agent's answer is not understood: {e}"),
+        remedy: "the command and the agent are of different releases: restart the agent".into(),
+    })
 }
 
 /// How long an agent may be silent. An agent answers status from what it knows, so that is within a second even
@@ -40,31 +87,24 @@ fn patience(ask: &Ask) -> Duration {
         }
         // Each member has half of it.
         Ask::History { cluster: true, .. } => Duration::from_secs(3),
-        Ask::Maintenance { .. } | Ask::Pause { .. } => Duration::from_secs(10),
+        Ask::ConfigShow { .. } => Duration::from_secs(3),
+        Ask::Maintenance { .. } | Ask::Pause { .. } | Ask::ConfigDiff { .. } => {
+            Duration::from_secs(10)
+        }
+        // Each step is told; the longest is the wait for a shorter ttl, or for a member's return.
+        Ask::ConfigSet { .. } => Duration::from_secs(30),
         Ask::Switchover { .. } => Duration::from_secs(20),
         // The longest time-out of a fence that the configuration takes, and then some.
-        Ask::Fence { .. } | Ask::FenceTest { .. } => Duration::from_secs(130),
+        Ask::Fence { .. } | Ask::FenceTest { .. } => Duration::from_secs(310),
         Ask::Stop | Ask::Start => Duration::from_secs(130),
         Ask::Init | Ask::AdmitVoter { .. } => Duration::from_secs(60),
     }
 }
 
 fn converse(question: &Question, remote: Remote, screen: &mut Screen) -> Result<Exit, Refusal> {
-    let patience = patience(&question.ask);
-    let mut stream: Box<dyn Stream> = match &question.node {
-        Some(_) => remote(question, patience)?,
-        None => Box::new(local(&question.socket, patience)?),
-    };
-    let call = serde_json::to_vec(&Call::new(question.ask.clone())).map_err(internal)?;
-    frame::write(&mut stream, &call).map_err(|e| silent(question, &e))?;
+    let mut stream = open(question, remote)?;
     loop {
-        let body = frame::read(&mut stream).map_err(|e| silent(question, &e))?;
-        let reply: Reply = serde_json::from_slice(&body).map_err(|e| Refusal {
-            kind: RefusalKind::Internal,
-            reason: format!("the agent's answer is not understood: {e}"),
-            remedy: "the command and the agent are of different releases: restart the agent".into(),
-        })?;
-        match reply {
+        match next(question, &mut stream)? {
             Reply::Progress(text) => screen.progress(&text),
             Reply::Status(status) => {
                 screen.show(&*status, |paint| render::status(&status, question.shown, paint));
@@ -222,7 +262,7 @@ mod tests {
             ask,
             json: false,
             shown: Shown::default(),
-            confirm: None,
+            confirm: Confirm::No,
             node: None,
             socket: socket.into(),
             config: PathBuf::new(),

@@ -20,6 +20,8 @@ fn main() -> Exit {
         Ok(Task::KeepalivedShow(config)) => command::keepalived(keepalived::Ask::Show, &config),
         Ok(Task::KeepalivedDiff(config)) => command::keepalived(keepalived::Ask::Diff, &config),
         Ok(Task::KeepalivedRepair(config)) => command::keepalived(keepalived::Ask::Repair, &config),
+        Ok(Task::ConfigSchema) => command::config_schema(),
+        Ok(Task::ConfigShow { file, effective }) => command::config_show(&file, effective, None),
         Ok(Task::GateLoad(config)) => command::gate_load(&config),
         Ok(Task::DatabaseWorker) => command::database_worker(),
         Ok(Task::Prober) => command::prober(),

@@ -8,7 +8,7 @@ use regent_api::call::{RefusalKind, Reply};
 use regent_api::length;
 use regent_core::command::{Answer, Request};
 use regent_core::node::Input;
-use regent_core::state::Lease;
+use regent_core::state::{Lease, Timing};
 use regent_core::time::Span;
 use std::time::Duration;
 
@@ -44,9 +44,15 @@ impl Speaking {
     }
 
     /// The lease as it was last seen here.
-    fn lease(&self) -> Option<Lease> {
+    pub(super) fn lease(&self) -> Option<Lease> {
         let value = self.bridge.latest().borrow().clone();
         crate::status::decode(value.as_deref()).map(|(_, state)| state.lease)
+    }
+
+    /// The timing that the register holds.
+    pub(super) fn timing(&self) -> Option<Timing> {
+        let value = self.bridge.latest().borrow().clone();
+        crate::status::decode(value.as_deref()).map(|(_, state)| state.timing)
     }
 
     /// Puts a request to core and waits for its answer.

@@ -1,6 +1,7 @@
 //! What an agent without a core answers: one without a cluster, and a witness.
 
 use super::Reports;
+use super::configuring::Configured;
 use super::timeline::{self, Sources};
 use crate::events::Events;
 use crate::host::{Host, Later};
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An agent without a core: what it answers.
 pub(super) struct Quiet {
+    pub(super) configured: Arc<Configured>,
     pub(super) founding: Arc<Founding>,
     pub(super) host: Option<Arc<dyn Host>>,
     pub(super) heard: Arc<Heard>,
@@ -63,7 +65,10 @@ impl Quiet {
             | Ask::Stop
             | Ask::Start
             | Ask::Fence { .. }
-            | Ask::FenceTest { .. } => self.refuse_to_act(),
+            | Ask::FenceTest { .. }
+            | Ask::ConfigSet { .. } => self.refuse_to_act(),
+            Ask::ConfigShow { effective } => self.configured.show(effective, None),
+            Ask::ConfigDiff { node } => self.configured.compare(node).await,
         }
     }
 
@@ -137,9 +142,13 @@ impl Peers for Quiet {
         let founding = Arc::clone(&self.founding);
         let latest = self.bridge.latest().borrow().clone();
         let (belongs, events) = (self.belongs, self.events.clone());
+        let configured = Arc::clone(&self.configured);
         Box::pin(async move {
             if let Question::Events { last } = question {
                 return timeline::told(events, last).await;
+            }
+            if let Question::Configuration(change) = question {
+                return configured.answer(change).await;
             }
             match latest.filter(|_| belongs) {
                 Some(value) => belonging(&value, founding.me),

@@ -1,5 +1,6 @@
 //! What a node with a core answers.
 
+use super::configuring::Configured;
 use super::quiet::belonging;
 use super::timeline::{self, Sources};
 use crate::config::Settings;
@@ -10,7 +11,7 @@ use crate::host::{Host, Later};
 use crate::measure::Measures;
 use crate::peer::{Answer as PeerAnswer, Peers, Question};
 use crate::register::{Bridge, attempt_of};
-use crate::serve::{Progress, refuse};
+use crate::serve::{Answered, Progress, refuse};
 use crate::status::{Frame, Heard};
 use crate::transport::Transport;
 use regent_api::call::{Ask, RefusalKind, Reply};
@@ -38,6 +39,7 @@ const MOVE_GRACE: Duration = Duration::from_secs(3);
 
 /// A node with a core: what it answers.
 pub(super) struct Speaking {
+    pub(super) configured: Arc<Configured>,
     pub(super) settings: Settings,
     pub(super) spec: Spec,
     pub(super) configuration: u64,
@@ -56,7 +58,15 @@ pub(super) struct Speaking {
 }
 
 impl Speaking {
-    pub(super) async fn reply(&self, ask: Ask, progress: Progress) -> Reply {
+    /// A reply, and the new life that follows it if the configuration is another.
+    pub(super) async fn answered(&self, ask: Ask, progress: Progress) -> Answered {
+        let reply = self.reply(ask, progress).await;
+        let configured = Arc::clone(&self.configured);
+        let due = configured.due.swap(false, Ordering::Relaxed);
+        Answered { reply, after: due.then(|| Box::new(move || configured.again.notify_one()) as _) }
+    }
+
+    async fn reply(&self, ask: Ask, progress: Progress) -> Reply {
         match ask {
             Ask::Status => self.status().await,
             Ask::Explain => match self.inputs.look(LOOK).await {
@@ -79,6 +89,13 @@ impl Speaking {
             Ask::Start => self.run_all(true, &progress).await,
             Ask::Fence { node } => self.fence(&node).await,
             Ask::FenceTest { node } => self.fence_test(node).await,
+            Ask::ConfigShow { effective } => {
+                self.configured.show(effective, self.timing().as_ref())
+            }
+            Ask::ConfigDiff { node } => self.configured.compare(node).await,
+            Ask::ConfigSet { key, value, apply } => {
+                self.config_set(&key, value.as_deref(), apply, &progress).await
+            }
         }
     }
 
@@ -214,6 +231,7 @@ impl Peers for Speaking {
     fn answer(&self, _from: NodeId, question: Question) -> Later<PeerAnswer> {
         let latest = self.bridge.latest().borrow().clone();
         let (me, events) = (self.me, self.events.clone());
+        let configured = Arc::clone(&self.configured);
         Box::pin(async move {
             match (question, latest) {
                 (Question::OfferVoter { .. } | Question::Install(_), Some(value)) => {
@@ -222,6 +240,7 @@ impl Peers for Speaking {
                 (Question::OfferVoter { .. } | Question::Install(_), None)
                 | (Question::Database(_), _) => PeerAnswer::Refused("it votes already".into()),
                 (Question::Events { last }, _) => timeline::told(events, last).await,
+                (Question::Configuration(change), _) => configured.answer(change).await,
             }
         })
     }

@@ -59,7 +59,12 @@ pub(super) async fn history(from: Sources<'_>, last: usize, cluster: bool) -> Re
             }
             Ok(Ok(Ok(Answer::Refused(why)) | Err(why))) => why,
             Ok(Ok(Ok(
-                Answer::Voter(_) | Answer::Belongs { .. } | Answer::Installed | Answer::Database(_),
+                Answer::Voter(_)
+                | Answer::Belongs { .. }
+                | Answer::Installed
+                | Answer::Database(_)
+                | Answer::Configuration(_)
+                | Answer::Agreed,
             ))) => "it answered another question".into(),
             Ok(Err(_)) => "it does not answer".into(),
             Err(error) => error.to_string(),

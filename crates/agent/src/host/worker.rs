@@ -398,9 +398,12 @@ async fn ask_peer(
     match peer::ask(transport, node, &Question::Database(request)).await? {
         Answer::Database(answer) => Ok(answer),
         Answer::Refused(why) => Err(why),
-        Answer::Voter(_) | Answer::Belongs { .. } | Answer::Installed | Answer::Events(_) => {
-            Err("the answer is to another question".into())
-        }
+        Answer::Voter(_)
+        | Answer::Belongs { .. }
+        | Answer::Installed
+        | Answer::Events(_)
+        | Answer::Configuration(_)
+        | Answer::Agreed => Err("the answer is to another question".into()),
     }
 }
 
@@ -428,7 +431,7 @@ mod tests {
     fn told(events: &Receiver<Event>) -> Vec<UnitState> {
         let state = |event| match event {
             Event::Input(Input::DatabaseUnit(state)) => Some(state),
-            Event::Input(_) | Event::Look(_) | Event::Stop => None,
+            Event::Input(_) | Event::Look(_) | Event::Stop { .. } => None,
         };
         events.try_iter().filter_map(state).collect()
     }

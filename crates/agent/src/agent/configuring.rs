@@ -1,0 +1,485 @@
+//! The configuration of all members: shown, compared, and changed on all of them or on none.
+//!
+//! ```text
+//!  asked node      prepare here ─► prepare everywhere ─► the register's timing ─► commit here ─► commit everywhere
+//!                        └── any refusal: abort everywhere ◄──┘                        │
+//!                                                        from here on it is decided ◄──┘ a member that died between
+//!                                                                                        finds it out on its return
+//!  then each agent begins a new life, one after the other, the asked one last: the gate and the right stay
+//! ```
+
+use super::speaking::Speaking;
+use crate::config::apply::{self, ApplyError, Files, Prepared, Way};
+use crate::config::edit::{self, EditError, Proposal};
+use crate::config::profile::Family;
+use crate::config::timing::{self, Measured};
+use crate::config::{self, Settings, effective};
+use crate::events::Events;
+use crate::peer::{self, Answer, Change, Hex, Question};
+use crate::serve::{Progress, refuse};
+use crate::transport::Transport;
+use regent_api::call::{RefusalKind, Reply};
+use regent_api::history::Severity;
+use regent_core::command::Request;
+use regent_core::id::NodeId;
+use regent_core::state::Timing;
+use regent_core::time::Span;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify};
+
+/// A member has so long for a question about its file: it reads or writes two, synced.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A member that began anew is heard again within this long, or the next one is not touched.
+const RETURN: Duration = Duration::from_secs(10);
+
+/// What was prepared and not decided is asked about after this long, and then as often.
+const UNDECIDED: Duration = Duration::from_secs(15);
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long new timing takes to be written: core's own bound, and then some.
+const TIMING: Duration = Duration::from_secs(14);
+
+/// Fewer figures than these prove nothing.
+const ENOUGH: u64 = 200;
+
+/// This member's file, and its part in changes of all.
+pub(super) struct Configured {
+    pub file: PathBuf,
+    pub settings: Settings,
+    pub me: NodeId,
+    pub transport: Transport,
+    pub events: Events,
+    /// A new life is due: the file is another.
+    pub again: Notify,
+    /// The same, once the answer under way is sent.
+    pub due: AtomicBool,
+    /// One change at a time.
+    pub busy: Mutex<()>,
+}
+
+/// Why a change stopped before it was decided.
+struct Stopped {
+    kind: RefusalKind,
+    reason: String,
+    remedy: String,
+}
+
+impl Configured {
+    fn files(&self) -> Files {
+        Files::of(&self.file)
+    }
+
+    fn name(&self) -> String {
+        self.file.display().to_string()
+    }
+
+    /// The answer to a peer.
+    pub(super) async fn answer(self: Arc<Self>, change: Change) -> Answer {
+        let files = self.files();
+        let done = match change {
+            Change::Text => {
+                let file = self.file.clone();
+                return match blocking(move || config::text(&file).map_err(|e| e.to_string())).await
+                {
+                    Ok(text) => Answer::Configuration(text),
+                    Err(why) => Answer::Refused(why),
+                };
+            }
+            Change::Prepare { old, text } => {
+                let prepared =
+                    blocking(move || applied(apply::prepare(&files, old.0, &text).map(drop))).await;
+                if prepared.is_ok() {
+                    // Whoever asked may die before it decides.
+                    tokio::spawn(Arc::clone(&self).decide_later());
+                }
+                prepared
+            }
+            Change::Commit { old, new } => {
+                let prepared = Prepared { old: old.0, new: new.0 };
+                blocking(move || applied(apply::commit(&files, prepared))).await
+            }
+            Change::Abort => blocking(move || applied(apply::abort(&files))).await,
+            Change::Begin => {
+                self.begin_again();
+                Ok(())
+            }
+        };
+        match done {
+            Ok(()) => Answer::Agreed,
+            Err(why) => Answer::Refused(why),
+        }
+    }
+
+    /// A new life, once the answer to whoever asked for it is on its way.
+    fn begin_again(self: &Arc<Self>) {
+        let configured = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            configured.again.notify_one();
+        });
+    }
+
+    async fn decide_later(self: Arc<Self>) {
+        tokio::time::sleep(UNDECIDED).await;
+        self.decide().await;
+    }
+
+    /// What is prepared here and not decided: the others know which way it went. At the start of a life, and when
+    /// whoever asked for it fell silent.
+    pub(super) async fn decide(self: Arc<Self>) {
+        loop {
+            let _busy = self.busy.lock().await;
+            let files = self.files();
+            let pending = match blocking(move || apply::pending(&files)).await {
+                Ok(Some(prepared)) => prepared,
+                Ok(None) | Err(_) => return,
+            };
+            let mut peers = Vec::new();
+            for member in self.settings.members.iter().filter(|m| m.id != self.me) {
+                let text = self.text_of(member.id).await;
+                peers.push(text.ok().map(|text| config::digest(&text)));
+            }
+            let files = self.files();
+            let (done, what) = match apply::resolve(pending, &peers) {
+                Way::Commit => {
+                    let done = blocking(move || apply::commit(&files, pending)).await;
+                    (done, "committed: another member has it")
+                }
+                Way::Abort => {
+                    (blocking(move || apply::abort(&files)).await, "dropped: no member has it")
+                }
+                Way::Ask => {
+                    drop(_busy);
+                    tokio::time::sleep(ASK_AGAIN).await;
+                    continue;
+                }
+            };
+            let (severity, text) = match done {
+                Ok(()) => (Severity::Warning, format!("a change that was prepared here is {what}")),
+                Err(error) => {
+                    (Severity::Alarm, format!("a prepared change is not {what}: {error}"))
+                }
+            };
+            self.events.write(severity, 0, "config.resolved", &text);
+            if apply::resolve(pending, &peers) == Way::Commit {
+                self.begin_again();
+            }
+            return;
+        }
+    }
+
+    async fn ask(&self, node: NodeId, change: Change) -> Result<Answer, String> {
+        let question = Question::Configuration(change);
+        let asked = peer::ask(&self.transport, node, &question);
+        let answer = tokio::time::timeout(PATIENCE, asked).await;
+        let answer = answer.map_err(|_| "it does not answer".to_string())??;
+        if let Answer::Refused(why) = answer { Err(why) } else { Ok(answer) }
+    }
+
+    async fn text_of(&self, node: NodeId) -> Result<String, String> {
+        match self.ask(node, Change::Text).await? {
+            Answer::Configuration(text) => Ok(text),
+            Answer::Voter(_)
+            | Answer::Belongs { .. }
+            | Answer::Installed
+            | Answer::Database(_)
+            | Answer::Events(_)
+            | Answer::Agreed
+            | Answer::Refused(_) => Err("its answer is not understood".into()),
+        }
+    }
+
+    /// What is in force here, or only what is written.
+    pub(super) fn show(&self, all: bool, register: Option<&Timing>) -> Reply {
+        let name = self.name();
+        let shown = config::text(&self.file).and_then(|text| match all {
+            true => effective::effective(&name, &text),
+            false => effective::written(&name, &text),
+        });
+        match shown {
+            Ok(mut entries) => {
+                if let Some(timing) = register {
+                    effective::with_register(&mut entries, timing);
+                }
+                Reply::Text(effective::render(&entries).lines().map(String::from).collect())
+            }
+            Err(problems) => refuse(RefusalKind::Configuration, &problems.to_string(), ""),
+        }
+    }
+
+    /// What the named member, or every other one, has otherwise.
+    pub(super) async fn compare(&self, node: Option<String>) -> Reply {
+        let named = match node {
+            None => None,
+            Some(name) => match self.settings.member(&name).filter(|m| m.id != self.me) {
+                Some(member) => Some(member.id),
+                None => {
+                    let reason = format!("{name} is no other member");
+                    return refuse(RefusalKind::Usage, &reason, "a name from the configuration");
+                }
+            },
+        };
+        self.diff(named).await
+    }
+
+    async fn diff(&self, node: Option<NodeId>) -> Reply {
+        let here = match config::text(&self.file) {
+            Ok(text) => text,
+            Err(problems) => {
+                return refuse(RefusalKind::Configuration, &problems.to_string(), "");
+            }
+        };
+        let mine = effective::effective(&self.name(), &here).unwrap_or_default();
+        let me = self.settings.name(self.me);
+        let mut lines = Vec::new();
+        let others = self.settings.members.iter().filter(|m| m.id != self.me);
+        for member in others.filter(|m| node.is_none_or(|node| node == m.id)) {
+            let name = &member.name;
+            let theirs = match self.text_of(member.id).await {
+                Ok(text) => text,
+                Err(why) => {
+                    lines.push(format!("the configuration of {name} is not known: {why}"));
+                    continue;
+                }
+            };
+            if theirs == here {
+                lines.push(format!("{name} has the configuration of {me}"));
+                continue;
+            }
+            let entries = match effective::effective(name, &theirs) {
+                Ok(entries) => entries,
+                Err(problems) => {
+                    lines.push(format!("the configuration of {name} is not valid:"));
+                    lines.extend(problems.to_string().lines().map(String::from));
+                    continue;
+                }
+            };
+            let changes = effective::diff(&mine, &entries);
+            if changes.is_empty() {
+                lines.push(format!("{name} differs from {me} in comments and order only"));
+                continue;
+            }
+            let text = effective::render_changes(&changes, [&me, name]);
+            lines.extend(text.lines().map(String::from));
+        }
+        Reply::Text(lines)
+    }
+}
+
+impl Speaking {
+    /// One key, on every member or on none. Without `apply` it is only told what would change.
+    pub(super) async fn config_set(
+        &self,
+        key: &str,
+        value: Option<&str>,
+        apply: bool,
+        progress: &Progress,
+    ) -> Reply {
+        let configured = &self.configured;
+        let (old, proposal) = match self.proposal(key, value) {
+            Ok(proposal) => proposal,
+            Err(refusal) => return refusal,
+        };
+        if proposal.changes.is_empty() {
+            return Reply::Done("nothing differs: it is so already".into());
+        }
+        if !apply {
+            let text = effective::render_changes(&proposal.changes, ["now", "then"]);
+            return Reply::Text(text.lines().map(String::from).collect());
+        }
+        let Ok(_busy) = configured.busy.try_lock() else {
+            let reason = "another change of the configuration is under way";
+            return refuse(RefusalKind::Guard, reason, "ask again in a few seconds");
+        };
+        let new = config::digest(&proposal.text);
+        let prepared = Prepared { old, new };
+        if let Err(stopped) = self.prepare_everywhere(prepared, &proposal, progress).await {
+            self.abort_everywhere().await;
+            return refuse(stopped.kind, &stopped.reason, &stopped.remedy);
+        }
+        let files = configured.files();
+        if let Err(error) = blocking(move || apply::commit(&files, prepared)).await {
+            self.abort_everywhere().await;
+            return refuse(RefusalKind::Internal, &error.to_string(), "nothing was changed");
+        }
+        let late = self.commit_everywhere(prepared, progress).await;
+        let text = format!("{key} is changed on {}", self.names_but(&late));
+        configured.events.write(Severity::Info, 0, "config.changed", &text);
+        configured.due.store(true, Ordering::Relaxed);
+        match late.is_empty() {
+            true => Reply::Done(format!("{text}; every agent began anew, this one does so now")),
+            false => Reply::Done(format!(
+                "{text}; {} did not answer and takes it over on its return: regent status shows it",
+                late.join(" and ")
+            )),
+        }
+    }
+
+    fn proposal(&self, key: &str, value: Option<&str>) -> Result<(u64, Proposal), Reply> {
+        let configured = &self.configured;
+        let invalid = |text: String| refuse(RefusalKind::Configuration, text.trim_end(), "");
+        let text = config::text(&configured.file).map_err(|p| invalid(p.to_string()))?;
+        let live = true;
+        edit::propose(&configured.name(), &text, key, value, live, Family::here())
+            .map(|proposal| (config::digest(&text), proposal))
+            .map_err(|error: EditError| invalid(error.to_string()))
+    }
+
+    /// Every guard, then every member's disk, then the register.
+    async fn prepare_everywhere(
+        &self,
+        prepared: Prepared,
+        proposal: &Proposal,
+        progress: &Progress,
+    ) -> Result<(), Stopped> {
+        let configured = &self.configured;
+        let stop =
+            |kind, reason: String, remedy: &str| Stopped { kind, reason, remedy: remedy.into() };
+        let settings = config::parse(&configured.name(), &proposal.text)
+            .map_err(|p| stop(RefusalKind::Configuration, p.to_string(), ""))?;
+        let timed = proposal.changes.iter().any(|change| change.key.starts_with("timing."));
+        if timed {
+            let measured = self.measured();
+            let me = self.settings.name(self.me);
+            let broken = timing::check(&settings.proposed(), &measured, &me);
+            if let Some(broken) = broken.first() {
+                let remedy = &broken.remedy;
+                return Err(stop(RefusalKind::Configuration, broken.what.clone(), remedy));
+            }
+        }
+        if proposal.asks_register() {
+            let holder = self.lease().map(|lease| lease.holder);
+            if let Some(holder) = holder.filter(|holder| *holder != self.me) {
+                let name = self.settings.name(holder);
+                let reason = format!("only the active node changes the timing of rights: {name}");
+                let remedy = format!("the same there, or with --node {name}");
+                return Err(stop(RefusalKind::Guard, reason, &remedy));
+            }
+        }
+        let (files, text) = (configured.files(), proposal.text.clone());
+        blocking(move || apply::prepare(&files, prepared.old, &text).map(drop))
+            .await
+            .map_err(|error: ApplyError| stop(RefusalKind::Guard, error.to_string(), ""))?;
+        for member in self.settings.members.iter().filter(|m| m.id != self.me) {
+            let change = Change::Prepare { old: Hex(prepared.old), text: proposal.text.clone() };
+            if let Err(why) = configured.ask(member.id, change).await {
+                let reason =
+                    format!("{} does not take it: {why}; nothing was changed", member.name);
+                let remedy = "every member must take it: regent config diff, regent status";
+                return Err(stop(RefusalKind::Unreachable, reason, remedy));
+            }
+        }
+        progress.tell("prepared on every member");
+        if proposal.asks_register() {
+            let remedy = "nothing was changed";
+            match self.put(Request::Timing(settings.timing), TIMING, remedy).await {
+                Reply::Refused(refusal) => {
+                    return Err(stop(refusal.kind, refusal.reason, &refusal.remedy));
+                }
+                Reply::Done(text) => progress.tell(text),
+                Reply::Progress(_)
+                | Reply::Status(_)
+                | Reply::History(_)
+                | Reply::Text(_)
+                | Reply::Fences(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn abort_everywhere(&self) {
+        let files = self.configured.files();
+        if let Err(error) = blocking(move || apply::abort(&files)).await {
+            crate::log::warning(&format!("failed to drop a prepared change: {error}"));
+        }
+        for member in self.settings.members.iter().filter(|m| m.id != self.me) {
+            // One that does not answer finds out by itself.
+            self.configured.ask(member.id, Change::Abort).await.ok();
+        }
+    }
+
+    /// Commits on every other member, then each begins anew, the active one last; who did not answer.
+    async fn commit_everywhere(&self, prepared: Prepared, progress: &Progress) -> Vec<String> {
+        let holder = self.lease().map(|lease| lease.holder);
+        let mut others: Vec<_> = self.settings.members.iter().filter(|m| m.id != self.me).collect();
+        others.sort_by_key(|m| Some(m.id) == holder);
+        let mut late = Vec::new();
+        let mut committed = Vec::new();
+        for member in others {
+            let change = Change::Commit { old: Hex(prepared.old), new: Hex(prepared.new) };
+            match self.configured.ask(member.id, change).await {
+                Ok(_) => committed.push(member),
+                Err(_) => late.push(member.name.clone()),
+            }
+        }
+        for member in committed {
+            if self.configured.ask(member.id, Change::Begin).await.is_err() {
+                continue;
+            }
+            progress.tell(format!("{} begins anew", member.name));
+            if !self.returned(&member.name, prepared.new).await {
+                let text = format!("{} is not back after {} s", member.name, RETURN.as_secs());
+                progress.tell(text.clone());
+                self.configured.events.write(Severity::Warning, 0, "config.slow", &text);
+                break;
+            }
+        }
+        late
+    }
+
+    /// The member is heard, with the new configuration; a witness tells none.
+    async fn returned(&self, name: &str, new: u64) -> bool {
+        let wanted = format!("{new:016x}");
+        // Its last words of the life before are not taken for the new one.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let began = tokio::time::Instant::now();
+        while began.elapsed() < RETURN {
+            let status = self.picture().await;
+            let node = status.as_ref().and_then(|s| s.nodes.iter().find(|n| n.name == name));
+            let is_back = node.is_some_and(|node| {
+                node.reachable && node.configuration.as_ref().is_none_or(|of| *of == wanted)
+            });
+            if is_back {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    }
+
+    fn names_but(&self, late: &[String]) -> String {
+        let all = self.settings.members.iter().map(|m| m.name.as_str());
+        all.filter(|name| !late.iter().any(|l| l == name)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What was measured here, as far as it proves anything.
+    fn measured(&self) -> Measured {
+        let figures = self.measures.figures();
+        let us = |us: u64| Span(us * 1000);
+        let of = |what: &str| figures.iter().find(|f| f.what == what && f.count >= ENOUGH);
+        let gaps = figures.iter().filter(|f| f.what.starts_with("report-gap:"));
+        Measured {
+            swap_p99: of("swap").map(|f| us(f.p99_us)),
+            swap_refused_p99: of("swap-refused").map(|f| us(f.p99_us)),
+            report_gap_p999: gaps.filter(|f| f.count >= ENOUGH).map(|f| us(f.p999_us)).max(),
+            wake_late_p999: of("wake-late").map(|f| us(f.p999_us)),
+            restart_worst: None,
+        }
+    }
+}
+
+fn applied(result: Result<(), ApplyError>) -> Result<(), String> {
+    result.map_err(|error| error.to_string())
+}
+
+/// Files are read and synced beside the tasks.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
