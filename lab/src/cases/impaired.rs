@@ -126,9 +126,9 @@ fn expect_far(watched: &Watched, [from, to]: [&str; 2]) -> Result<()> {
     let lab = &watched.cluster.lab;
     let line = format!("arping -f -w 20 -I host0 {} | grep reply", lab.host(to)?.spec.address);
     let began = now_us();
-    let said = lab.host(from)?.shell(&line).context("no ARP answer of the other node")?;
+    lab.host(from)?.shell(&line).context("no ARP answer of the other node")?;
     let took = (now_us() - began) / 1000;
-    say::line(&format!("impair  {}", said.trim()));
+    say::line(&format!("impair  the first ARP answer of {to} came to {from} after {took} ms"));
     ensure!(took >= FAR_MS, "an ARP answer after {took} ms");
     Ok(())
 }
