@@ -132,7 +132,9 @@ struct Talk {
 
 impl Talk {
     async fn to(self, stream: TcpStream) -> Seen {
-        let keepalive = TcpKeepalive::new().with_time(GONE).with_interval(GONE / 4).with_retries(4);
+        // The kernel counts whole seconds, and refuses none of them.
+        let every = Duration::from_secs(1);
+        let keepalive = TcpKeepalive::new().with_time(GONE).with_interval(every).with_retries(2);
         if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
             return Seen::Unknown(format!("no connection can be watched: {error}"));
         }
