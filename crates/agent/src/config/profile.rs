@@ -76,10 +76,11 @@ fn debian_units(node: &mut Node) {
 pub fn caveat(profile: &str) -> Option<&'static str> {
     match profile {
         "xcat" => Some(
-            "profile xcat: its services, units and probes are in force, on both nodes (dhcpd therefore needs a configuration \
-             made for two servers); its shared-data topology (one data directory that moves with the virtual IP) is not in \
-             this release: the database is replicated, and /install, /etc/xcat and /tftpboot must be the same on both \
-             nodes by other means",
+            "profile xcat: its services, units and probes are in force, on both nodes (dhcpd \
+             therefore needs a configuration made for two servers); its shared-data topology (one \
+             data directory that moves with the virtual IP) is not in this release: the database is \
+             replicated, and /install, /etc/xcat and /tftpboot must be the same on both nodes by \
+             other means",
         ),
         "zstack" => Some(
             "profile zstack: services, units and probes are in force; the virtual IP is put on by the native \

@@ -121,10 +121,11 @@ pub fn reference() -> String {
     let mut text = String::from(
         "# Configuration: every key\n\n\
          Generated from the description that the reader goes by; do not edit. How to use it is in\n\
-         [docs/operating/configuration.md](../operating/configuration.md), and `regent config schema` prints the same\n\
-         for editors.\n\n\
-         A change takes effect *by a new life* of each agent, during which nothing moves; *by the register*, where the\n\
-         active node changes it for all; or *stopped*: only while the cluster is stopped (`regent cluster stop`).\n",
+         [docs/operating/configuration.md](../operating/configuration.md), and\n\
+         `regent config schema` prints the same for editors.\n\n\
+         A change takes effect *by a new life* of each agent, during which nothing moves;\n\
+         *by the register*, where the active node changes it for all; or *stopped*: only while the\n\
+         cluster is stopped (`regent cluster stop`).\n",
     );
     let mut tables = Vec::new();
     collect(&FILE, &mut tables);

@@ -538,7 +538,8 @@ pub(super) mod tests {
     use std::collections::BTreeSet;
 
     thread_local! {
-        static ASKED: RefCell<BTreeSet<(&'static str, &'static str)>> = const { RefCell::new(BTreeSet::new()) };
+        static ASKED: RefCell<BTreeSet<(&'static str, &'static str)>> =
+            const { RefCell::new(BTreeSet::new()) };
     }
 
     /// Remembers that somebody read this key.
