@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use crate::client::Attempt;
-use crate::cluster::{NODES, Settings};
+use crate::cluster::{Driver, NODES, Settings};
 use crate::demo::stage_with;
 use crate::fault::{Watched, other_of};
 use crate::gap::to_ms;
@@ -364,7 +364,16 @@ fn table(rows: &[Row]) -> Table {
 
 /// The whole matrix as a case.
 pub fn case() -> Result<()> {
-    match run(&Settings::brisk(), None, false)? {
+    whole(Driver::Native)
+}
+
+/// The same with the virtual address driven through keepalived.
+pub fn case_keepalived() -> Result<()> {
+    whole(Driver::Keepalived)
+}
+
+fn whole(driver: Driver) -> Result<()> {
+    match run(&Settings { driver, ..Settings::brisk() }, None, false)? {
         true => Ok(()),
         false => bail!("a bar is missed"),
     }

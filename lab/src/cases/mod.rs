@@ -82,6 +82,7 @@ pub const ALL: &[Case] = &[
     partition::DEAF,
     partition::MUTE,
     services::CASE,
+    services::KEEPALIVED,
     vendor_bars::CASE,
     foreign_restart::ALONE,
     foreign_restart::MAINTAINED,
@@ -103,7 +104,7 @@ pub const ALL: &[Case] = &[
 ];
 
 /// Bars of milliseconds stand in these: they have the machine to themselves.
-const EXACT: [&str; 4] = ["harness", "moves", "services", "vendor-bars"];
+const EXACT: [&str; 5] = ["harness", "moves", "services", "services-keepalived", "vendor-bars"];
 
 /// Runs the named cases, or all of them, on fresh clusters, at most `jobs` side by side; true if
 /// none failed. The last line counts them.
