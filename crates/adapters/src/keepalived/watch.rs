@@ -29,7 +29,7 @@ const LEAVES_WITHIN: Duration = Duration::from_millis(300);
 /// systemd restarts it itself; it is asked only when it does not.
 const START_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// The same is told again after this long.
-const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(600);
 /// More foreign routers than this at a time are not told apart.
 const FOREIGN_MAX: usize = 32;
 
