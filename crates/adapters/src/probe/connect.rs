@@ -72,15 +72,12 @@ impl Place {
 pub(crate) struct Opened {
     socket: Socket,
     /// It stands.
-    pub(crate) is_ready: bool,
+    is_ready: bool,
+    /// As much of the first words went out already.
+    pub(crate) sent: usize,
 }
 
 impl Opened {
-    /// Sends what fits, without waiting.
-    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.send(bytes)
-    }
-
     /// Waits until it stands.
     pub(crate) async fn stream(self) -> io::Result<TcpStream> {
         let stream = TcpStream::from_std(self.socket.into())?;
@@ -94,22 +91,26 @@ impl Opened {
     }
 }
 
-/// Opens a connection as far as it goes without waiting.
-fn open(address: SocketAddr) -> io::Result<Opened> {
+/// Opens a connection, and says the first words on it, as far as that goes without waiting.
+fn open(address: SocketAddr, words: &[u8]) -> io::Result<Opened> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
     socket.set_linger(Some(Duration::ZERO))?;
     let to = SockAddr::from(address);
-    let in_progress = |error: &io::Error| error.raw_os_error() == Some(libc::EINPROGRESS);
     match socket.connect(&to) {
-        Ok(()) => Ok(Opened { socket, is_ready: true }),
-        // The answer of this host is there already; asking again brings it.
-        Err(error) if in_progress(&error) => match socket.connect(&to) {
-            Ok(()) => Ok(Opened { socket, is_ready: true }),
-            Err(error) if error.raw_os_error() == Some(libc::EALREADY) => {
-                Ok(Opened { socket, is_ready: false })
-            }
-            Err(error) => Err(error),
-        },
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    // The answer of this host is there already: the next call shows it, whatever it is for.
+    let answer =
+        if words.is_empty() { socket.connect(&to).map(|()| 0) } else { socket.send(words) };
+    match answer {
+        Ok(sent) => Ok(Opened { socket, is_ready: true, sent }),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EALREADY | libc::EAGAIN)) => {
+            Ok(Opened { socket, is_ready: false, sent: 0 })
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EISCONN) => {
+            Ok(Opened { socket, is_ready: true, sent: 0 })
+        }
         Err(error) => Err(error),
     }
 }
@@ -117,7 +118,7 @@ fn open(address: SocketAddr) -> io::Result<Opened> {
 /// Can somebody be connected to?
 pub(crate) async fn look(place: &mut Place, threads: &Threads, bound: Duration) -> Seen {
     let deadline = Instant::now() + bound;
-    let connected = connect(place, threads, deadline, bound, |opened| async {
+    let connected = connect(place, threads, deadline, bound, &[], |opened| async {
         if opened.is_ready { Ok(()) } else { opened.stream().await.map(|_| ()) }
     });
     match connected.await {
@@ -126,19 +127,20 @@ pub(crate) async fn look(place: &mut Place, threads: &Threads, bound: Duration) 
     }
 }
 
-/// Connects to the first of the place's addresses that takes it, and does something with the connection until it
-/// stands; all until the deadline.
+/// Connects to the first of the place's addresses that takes it, says the first words, and does something with the
+/// connection until it stands; all until the deadline.
 pub(crate) async fn connect<T, F: Future<Output = io::Result<T>>>(
     place: &mut Place,
     threads: &Threads,
     deadline: Instant,
     bound: Duration,
+    words: &[u8],
     ready: impl Fn(Opened) -> F,
 ) -> Result<T, Seen> {
     place.find(threads, deadline).await?;
     let mut failed = None;
     for address in &place.known {
-        let error = match open(*address) {
+        let error = match open(*address, words) {
             Ok(opened) => match timeout_at(deadline.into(), ready(opened)).await {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(error)) => error,
@@ -153,13 +155,13 @@ pub(crate) async fn connect<T, F: Future<Output = io::Result<T>>>(
         failed = failed.or(Some(error));
     }
     match failed {
-        Some(error) => Err(words(&place.endpoint, &error)),
+        Some(error) => Err(unwell(&place.endpoint, &error)),
         None => Err(Seen::Unknown(format!("{} has no address", place.endpoint.host))),
     }
 }
 
 /// Why there is no connection. What this process lacks says nothing about the other side.
-fn words(endpoint: &Endpoint, error: &io::Error) -> Seen {
+fn unwell(endpoint: &Endpoint, error: &io::Error) -> Seen {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => Seen::Unwell(format!("connection refused by {endpoint}")),
         Some(libc::ECONNRESET) => Seen::Unwell(format!("connection reset by {endpoint}")),

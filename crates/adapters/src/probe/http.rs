@@ -52,12 +52,14 @@ impl HttpEye {
     pub(crate) async fn look(&mut self, threads: &Threads, bound: Duration) -> Seen {
         let deadline = Instant::now() + bound;
         let request = self.request.as_slice();
-        let plain = self.tls.is_none();
+        // By TLS other words come first.
+        let words = if self.tls.is_none() { request } else { &[] };
         let ready = |opened: Opened| async move {
-            let sent = if plain && opened.is_ready { send_now(&opened, request)? } else { 0 };
+            let sent = opened.sent;
             Ok((opened.stream().await?, sent))
         };
-        let connected = connect::connect(&mut self.place, threads, deadline, bound, ready).await;
+        let connected =
+            connect::connect(&mut self.place, threads, deadline, bound, words, ready).await;
         let (stream, sent) = match connected {
             Ok(connected) => connected,
             Err(seen) => return seen,
@@ -75,14 +77,6 @@ impl HttpEye {
             Ok(Ok(seen) | Err(seen)) => seen,
             Err(_) => Seen::late(Late::NoAnswer, bound),
         }
-    }
-}
-
-/// As much as fits without waiting.
-fn send_now(opened: &Opened, request: &[u8]) -> io::Result<usize> {
-    match opened.send(request) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        sent => sent,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::probe::kind::{Accounts, Endpoint, Host, Sql};
 use crate::probe::threads::{Flight, Late, Threads};
 use regent_core::id::NodeId;
 use socket2::{SockRef, TcpKeepalive};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
@@ -19,8 +19,13 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
-/// A conversation with a host that is gone ends after about twice this; it has said nothing then.
-const GONE: Duration = Duration::from_secs(2);
+/// A conversation with a host that is gone ends after five seconds: two of silence, and three questions, each a second
+/// (the kernel counts in seconds).
+const SILENCE: Duration = Duration::from_secs(2);
+const BETWEEN: Duration = Duration::from_secs(1);
+const QUESTIONS: u32 = 3;
+/// Without an account the server is asked no more often than this: it writes each refusal into its log.
+const REFUSED_EVERY: Duration = Duration::from_secs(2);
 /// A statement is awaited for as long as its connection lives: longer than any server waits for a lock.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
@@ -34,6 +39,8 @@ pub(crate) struct SqlEye {
     password: Rc<RefCell<Option<String>>>,
     secret: Flight<io::Result<String>>,
     flight: Flight<Seen>,
+    /// When the server had no account for us.
+    refused: Rc<Cell<Option<Instant>>>,
     /// Makes the row of each look another.
     count: u64,
 }
@@ -54,6 +61,7 @@ impl SqlEye {
             password: Rc::default(),
             secret: Flight::new(),
             flight: Flight::new(),
+            refused: Rc::default(),
             count: 0,
         }
     }
@@ -64,12 +72,15 @@ impl SqlEye {
         if let Some(late) = self.flight.wait(bound).await {
             return Seen::late(late, bound);
         }
+        if self.refused.get().is_some_and(|at| at.elapsed() < REFUSED_EVERY) {
+            return not_made();
+        }
         let password = match self.find_password(threads, bound).await {
             Ok(password) => password,
             Err(seen) => return seen,
         };
         let ready = |opened: Opened| opened.stream();
-        let connected = connect(&mut self.place, threads, deadline, bound, ready).await;
+        let connected = connect(&mut self.place, threads, deadline, bound, &[], ready).await;
         let stream = match connected {
             Ok(stream) => stream,
             Err(seen) => return seen,
@@ -81,6 +92,7 @@ impl SqlEye {
             token: format!("{:x}-{:x}", std::process::id(), self.count),
             password,
             known: Rc::clone(&self.password),
+            refused: Rc::clone(&self.refused),
         };
         let launch = |sender: tokio::sync::oneshot::Sender<Seen>| {
             spawn_local(async move {
@@ -128,13 +140,13 @@ struct Talk {
     token: String,
     password: String,
     known: Rc<RefCell<Option<String>>>,
+    refused: Rc<Cell<Option<Instant>>>,
 }
 
 impl Talk {
     async fn to(self, stream: TcpStream) -> Seen {
-        // The kernel counts whole seconds, and refuses none of them.
-        let every = Duration::from_secs(1);
-        let keepalive = TcpKeepalive::new().with_time(GONE).with_interval(every).with_retries(2);
+        let keepalive = TcpKeepalive::new();
+        let keepalive = keepalive.with_time(SILENCE).with_interval(BETWEEN).with_retries(QUESTIONS);
         if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
             return Seen::Unknown(format!("no connection can be watched: {error}"));
         }
@@ -189,9 +201,13 @@ impl Talk {
         match error {
             SqlError::Server { code, .. } if ACCESS.contains(code) => {
                 *self.known.borrow_mut() = None;
+                self.refused.set(Some(Instant::now()));
                 not_made()
             }
-            SqlError::Server { code, .. } if NOT_MADE.contains(code) => not_made(),
+            SqlError::Server { code, .. } if NOT_MADE.contains(code) => {
+                self.refused.set(Some(Instant::now()));
+                not_made()
+            }
             SqlError::Server { code: TOO_MANY_OF_OURS, .. } => {
                 Seen::Unknown("the probe account has too many connections".into())
             }

@@ -137,9 +137,10 @@ fn words(error: &io::Error) -> Seen {
         Some(Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         )) => "the certificate has ended".to_owned(),
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "the certificate is not of the expected authority".to_owned()
-        }
+        // A bad signature is what an authority of the same name and another key leaves.
+        Some(Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => "the certificate is not of the expected authority".to_owned(),
         Some(Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         )) => "the certificate is for another name".to_owned(),

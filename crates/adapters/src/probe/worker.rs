@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
@@ -59,7 +59,8 @@ where
     let (out, lines) = mpsc::channel(QUEUE);
     spawn_local(write_lines(lines, output));
     let (ran, late) = (Cell::default(), Cell::default());
-    let common = Rc::new(Common { out, threads: Threads::default(), ran, late });
+    let (threads, began) = (Threads::default(), Instant::now());
+    let common = Rc::new(Common { out, threads, began, ran, late });
     spawn_local(pulse(Rc::clone(&common)));
     let mut prober = Prober {
         common,
