@@ -108,6 +108,7 @@ pub fn run(settings: &Settings, only: Option<&str>, json: bool) -> Result<bool> 
     let mut watched = Watched::start(stage_with(None, settings)?)?;
     watched.recorder.start_watch(&watched.cluster.lab, &NODES)?;
     let mut rows = Vec::new();
+    ready(&watched).context("before the first case")?;
     let result = cells.iter().try_for_each(|cell| {
         rows.push(one(&mut watched, *cell)?);
         Ok(())
@@ -128,9 +129,8 @@ pub fn run(settings: &Settings, only: Option<&str>, json: bool) -> Result<bool> 
     result.map(|()| missed == 0)
 }
 
-/// One case; an error only if the next could not start from a cluster that is well.
+/// One case, from a cluster that is well to one that is well again; an error only if it is not.
 fn one(watched: &mut Watched, cell: Cell) -> Result<Row> {
-    ready(watched).context("before the case")?;
     let mut row = Row { case: cell.name(), ..Row::default() };
     if let Err(error) = suffer(watched, cell, &mut row) {
         if crate::run::is_interrupted() {
@@ -141,6 +141,7 @@ fn one(watched: &mut Watched, cell: Cell) -> Result<Row> {
     if !row.missed.is_empty() {
         diagnose::collect_tape(&watched.cluster.lab, &watched.recorder.tape());
         diagnose::collect(&watched.cluster.lab);
+        ready(watched).context("before the next case")?;
     }
     let shown = |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| ms.to_string());
     say::line(&format!(
