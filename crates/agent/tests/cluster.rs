@@ -397,9 +397,7 @@ fn what_operators_ask_for_is_done_or_refused_with_a_remedy() {
     expect_refused(before, RefusalKind::NotInitialised, "regent init");
     assert!(matches!(mn1.ask(Ask::Init), Some(Reply::Done(_))));
     mn1.expect("mn1 serves", |s| node(s, "mn1").role == Role::Active);
-    mn2.expect("mn2 stands by", |s| {
-        node(s, "mn2").role == Role::Standby && s.epoch == Some(1)
-    });
+    mn2.expect("mn2 stands by", |s| node(s, "mn2").role == Role::Standby && s.epoch == Some(1));
     w1.expect("the witness votes", |s| s.initialised);
 
     expect_done(mn2.ask(maintenance(None, Some(60_000))), "mn2 is in maintenance for 60 s");

@@ -94,6 +94,10 @@ impl Walk<'_> {
     fn node(&mut self, node: &Node, prefix: &str) {
         for key in node.table.keys {
             let Some((_, at)) = node.values.iter().find(|(k, _)| *k == key.name) else { continue };
+            // The name of what is listed stands in its key, and that it is enabled goes without saying.
+            if key.name == "name" || (key.name == "enabled" && at.from == Origin::Default) {
+                continue;
+            }
             let path = format!("{prefix}{}", key.name);
             match &at.value {
                 Value::Table(inner) => self.node(inner, &format!("{path}.")),
