@@ -19,6 +19,8 @@ pub(super) const CASE: Case = Case {
     run: Run::Alone(run),
 };
 
+/// Where the agent runs, and about whom.
+const PAIR: (&str, &str) = ("mn1", "mn2");
 /// How long the agent waits for the power to go.
 const POWER: u64 = 3;
 /// When it is ended from outside, with exit code 124.
@@ -29,7 +31,7 @@ fn run() -> Result<()> {
     let lab = cluster::bare(&fresh_name(), &image)?;
     let bmc = Bmc::start(&lab)?;
 
-    ask(&lab, "status", PASSWORD)?.expect(0, "Status: ON")?;
+    ask(&lab, PAIR, "status", PASSWORD)?.expect(0, "Status: ON")?;
     ensure!(bmc.resets("mn2")?.is_empty(), "a status switched something");
     off_and_on(&lab, &bmc)?;
 
@@ -43,27 +45,27 @@ fn run() -> Result<()> {
     for mode in [Mode::Lies, Mode::Refuses] {
         bmc.set("mn2", mode)?;
         let before = bmc.resets("mn2")?.len();
-        ask(&lab, "off", PASSWORD)?.expect(1, "Timed out waiting to power OFF")?;
+        ask(&lab, PAIR, "off", PASSWORD)?.expect(1, "Timed out waiting to power OFF")?;
         ensure!(bmc.resets("mn2")?.len() > before, "{mode:?}: nothing was asked");
         ensure!(bmc.is_on("mn2")?, "{mode:?}: it was switched off");
     }
     bmc.set("mn2", Mode::Unreachable)?;
     // It waits as long as the kernel tries to connect, which is two minutes.
-    let gone = ask(&lab, "off", PASSWORD)?;
+    let gone = ask(&lab, PAIR, "off", PASSWORD)?;
     ensure!(matches!(gone.code, Some(1 | 124)), "exit {:?} without a controller", gone.code);
     bmc.set("mn2", Mode::Works)?;
-    ask(&lab, "off", "wrong")?.expect(1, "Unable to get PowerState")?;
+    ask(&lab, PAIR, "off", "wrong")?.expect(1, "Unable to get PowerState")?;
     ensure!(bmc.is_on("mn2")?, "switched off by nobody");
-    ask(&lab, "status", PASSWORD)?.expect(0, "Status: ON")
+    ask(&lab, PAIR, "status", PASSWORD)?.expect(0, "Status: ON")
 }
 
 /// Off, seen by everybody; off once more; on again.
 fn off_and_on(lab: &Lab, bmc: &Bmc) -> Result<()> {
-    ask(lab, "off", PASSWORD)?.expect(0, "Success: Powered OFF")?;
+    ask(lab, PAIR, "off", PASSWORD)?.expect(0, "Success: Powered OFF")?;
     ensure!(!bmc.is_on("mn2")? && !lab.host("mn2")?.is_on(), "it says off, and the host is on");
-    ask(lab, "status", PASSWORD)?.expect(2, "Status: OFF")?;
-    ask(lab, "off", PASSWORD)?.expect(0, "Success: Already OFF")?;
-    ask(lab, "on", PASSWORD)?.expect(0, "Success: Powered ON")?;
+    ask(lab, PAIR, "status", PASSWORD)?.expect(2, "Status: OFF")?;
+    ask(lab, PAIR, "off", PASSWORD)?.expect(0, "Success: Already OFF")?;
+    ask(lab, PAIR, "on", PASSWORD)?.expect(0, "Success: Powered ON")?;
     bmc.wait_booted("mn2")?;
     let answer = lab.host("mn2")?.run(&["systemctl", "is-active", "mariadb.service"])?;
     ensure!(answer.trim() == "active", "its database is {answer}");
@@ -71,14 +73,14 @@ fn off_and_on(lab: &Lab, bmc: &Bmc) -> Result<()> {
 }
 
 /// How the agent ended.
-struct Ended {
+pub(super) struct Ended {
     action: String,
     code: Option<i32>,
     text: String,
 }
 
 impl Ended {
-    fn expect(&self, code: i32, words: &str) -> Result<()> {
+    pub(super) fn expect(&self, code: i32, words: &str) -> Result<()> {
         let Ended { action, code: ended, text } = self;
         ensure!(*ended == Some(code), "{action}: exit {ended:?} where {code} was due: {text}");
         ensure!(text.contains(words), "{action}: no {words:?} in {text}");
@@ -86,21 +88,26 @@ impl Ended {
     }
 }
 
-/// Debian's agent, on mn1, about mn2.
-fn ask(lab: &Lab, action: &str, password: &str) -> Result<Ended> {
+/// Debian's agent, on one host, about another.
+pub(super) fn ask(
+    lab: &Lab,
+    (on, about): (&str, &str),
+    action: &str,
+    password: &str,
+) -> Result<Ended> {
     let options = format!(
         "action={action}\nip={}\nusername={USER}\npassword={password}\nssl_insecure=1\n\
          systems_uri=/redfish/v1/Systems/1\npower_timeout={POWER}\n",
-        bmc::address("mn2")?
+        bmc::address(about)?
     );
     let started = Instant::now();
     let line = format!("printf %s '{options}' | timeout {BOUND} fence_redfish");
-    let host = lab.host("mn1")?;
+    let host = lab.host(on)?;
     let output = host.enter(&["/bin/sh", "-c", &line], Duration::from_secs(60))?;
     let took = started.elapsed().as_secs_f64();
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).trim().to_owned();
     let first = text.lines().next().unwrap_or_default();
-    say::line(&format!("fence   fence_redfish {action} of mn2: {took:.2} s: {first}"));
+    say::line(&format!("fence   fence_redfish {action} of {about}: {took:.2} s: {first}"));
     Ok(Ended { action: action.to_owned(), code: output.status.code(), text })
 }

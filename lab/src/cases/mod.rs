@@ -23,6 +23,7 @@ mod agent_stop;
 mod bmc;
 mod clock_jump;
 mod cluster_stop;
+mod fence;
 mod flapping;
 mod foreign_restart;
 mod gateway_down;
@@ -96,6 +97,8 @@ pub const ALL: &[Case] = &[
     flapping::CASE,
     flapping::GIVEN_UP,
     clock_jump::CASE,
+    fence::SILENT,
+    fence::ASKED,
     impaired::BOTH_WAYS,
     impaired::ONE_WAY,
     witness_dead::CASE,

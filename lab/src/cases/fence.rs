@@ -1,0 +1,160 @@
+//! Fencing by the product, against management controllers that really switch hosts: unasked, when a
+//! host that was succeeded hangs, and asked for by an operator. Only the holder fences, only the
+//! device's own word confirms it, and no takeover waits for it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::bmc::ask;
+use super::kit::{Answer, command, regent, wait_event};
+use super::{Case, Run};
+use crate::bmc::{self, Bmc, PASSWORD, USER};
+use crate::cluster::{NODES, Settings};
+use crate::fault::{Watched, other_of};
+use crate::run::now_us;
+use crate::say;
+
+pub(super) const SILENT: Case = Case {
+    name: "fence-silent",
+    about: "the active hangs: the standby takes over without a fence, and then fences it unasked",
+    run: Run::Configured(silent_settings, silent),
+};
+
+pub(super) const ASKED: Case = Case {
+    name: "fence-asked",
+    about: "regent fence: the holder does it, confirmed; the standby refuses; fence test asks only",
+    run: Run::Configured(settings, asked),
+};
+
+/// How long a fencing may take, as configured: the agent's interpreter alone takes seconds to start
+/// on a machine with eight times its load.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Until it is told, with room for a busy machine.
+const TOLD: Duration = Duration::from_secs(60);
+const SYNC: Duration = Duration::from_secs(60);
+
+fn settings() -> Settings {
+    Settings { policy: fences("fence-silent = false"), ..Settings::default() }
+}
+
+fn silent_settings() -> Settings {
+    Settings { policy: fences("fence-silent = true"), ..Settings::default() }
+}
+
+/// The lines of `[policy]`, and a fence for each node behind them.
+fn fences(policy: &str) -> String {
+    let mut text = format!("{policy}\n");
+    for node in NODES {
+        let address = bmc::address(node).map(|address| address.to_string()).unwrap_or_default();
+        text.push_str(&format!(
+            "\n[node.{node}.fence]\nagent = \"fence_redfish\"\npassword-file = \"{}\"\n\
+             timeout = \"{}s\"\noptions = {{ ip = \"{address}\", username = \"{USER}\", \
+             systems-uri = \"/redfish/v1/Systems/1\", ssl-insecure = \"1\", \
+             power-timeout = \"4\" }}\n",
+            password_file(node),
+            TIMEOUT.as_secs()
+        ));
+    }
+    text
+}
+
+fn password_file(node: &str) -> String {
+    format!("/etc/regent/fence/{node}")
+}
+
+/// Controllers, and their password on every node.
+fn equip(watched: &Watched) -> Result<Bmc> {
+    for node in NODES {
+        write_passwords(watched, node)?;
+    }
+    Bmc::start(&watched.cluster.lab)
+}
+
+fn write_passwords(watched: &Watched, on: &str) -> Result<()> {
+    let host = watched.cluster.lab.host(on)?;
+    for node in NODES {
+        let path = password_file(node);
+        host.shell(&format!(
+            "mkdir -p /etc/regent/fence; umask 077; printf '%s\\n' '{PASSWORD}' > {path}; \
+             chmod 600 {path}"
+        ))?;
+    }
+    Ok(())
+}
+
+fn silent(watched: &mut Watched) -> Result<()> {
+    let bmc = equip(watched)?;
+    let active = watched.cluster.active()?;
+    let other = other_of(&active);
+    say::line(&format!("fault   {active}, the active host, hangs: all of it is frozen"));
+    let from = now_us();
+    watched.cluster.lab.host(&active)?.hang()?;
+    watched.wait_served_by(other)?;
+    let event = wait_event(watched, other, from, ("fence.confirmed", &active), TOLD)?;
+    ensure!(event.text.contains("fence_redfish"), "by what? {}", event.text);
+    ensure!(!bmc.is_on(&active)?, "{active} is said to be off, and is on");
+    let asked = bmc.resets(&active)?;
+    ensure!(asked.len() == 1 && asked[0].1 == "ForceOff", "{active} was asked for {asked:?}");
+    ensure!(bmc.resets(other)?.is_empty(), "{other} was switched as well");
+
+    let mac = watched.cluster.lab.host(other)?.spec.mac.clone();
+    let spoke = watched.recorder.tape().spoke(&mac, from).context("nobody took over")?;
+    say::line(&format!(
+        "result  {other} spoke for the VIP {} ms after the hang, its controller was asked after \
+         {} ms, confirmed after {} ms",
+        (spoke - from) / 1000,
+        (asked[0].0 - from) / 1000,
+        (event.at - from) / 1000
+    ));
+    ensure!(spoke < asked[0].0, "the takeover waited for the fence");
+    switch_on(watched, &bmc, other, &active)
+}
+
+fn asked(watched: &mut Watched) -> Result<()> {
+    let bmc = equip(watched)?;
+    let active = watched.cluster.active()?;
+    let other = other_of(&active);
+    for node in NODES {
+        let told = command(watched, node, "fence test")?;
+        let on = told.lines().filter(|line| line.contains("fence_redfish") && line.contains("on"));
+        ensure!(on.count() == 2, "fence test on {node}: {told}");
+    }
+    let refused = regent(watched, other, &format!("fence {active} --yes"))?;
+    expect(&refused, false, "only the holder fences")?;
+    let refused = regent(watched, &active, &format!("fence {active} --yes"))?;
+    expect(&refused, false, "does not fence itself")?;
+    let unasked: usize = bmc.resets(&active)?.len() + bmc.resets(other)?.len();
+    ensure!(unasked == 0, "a test or a refusal switched something");
+
+    let from = now_us();
+    let done = regent(watched, &active, &format!("fence {other} --yes"))?;
+    expect(&done, true, &format!("{other} is fenced, confirmed"))?;
+    ensure!(!bmc.is_on(other)?, "{other} is said to be off, and is on");
+    ensure!(bmc.is_on(&active)?, "{active} was switched off");
+    wait_event(watched, &active, from, ("fence.confirmed", other), TOLD)?;
+    say::line(&format!("result  an off of {other} confirmed after {} ms", done.took.as_millis()));
+    let again = regent(watched, &active, &format!("fence {other} --yes"))?;
+    expect(&again, true, "was off already")?;
+    ensure!(bmc.resets(other)?.len() == 1, "{other} was switched off twice");
+    let told = command(watched, &active, &format!("fence test {other}"))?;
+    ensure!(told.contains("off"), "{told}");
+    ensure!(watched.cluster.active()? == active, "the fencing moved the VIP");
+    switch_on(watched, &bmc, &active, other)
+}
+
+fn expect(answer: &Answer, is_good: bool, words: &str) -> Result<()> {
+    let Answer { code, text, .. } = answer;
+    ensure!((*code == 0) == is_good, "exit {code}: {text}");
+    ensure!(text.contains(words), "no {words:?} in: {text}");
+    Ok(())
+}
+
+/// What an operator does when the host is to come back: its power, by the same agent, by hand.
+fn switch_on(watched: &Watched, bmc: &Bmc, from: &str, node: &str) -> Result<()> {
+    ask(&watched.cluster.lab, (from, node), "on", PASSWORD)?.expect(0, "Success: Powered ON")?;
+    bmc.wait_booted(node)?;
+    let status = watched.cluster.wait_in_sync(SYNC)?;
+    ensure!(status.active() == Some(from), "{}", status.brief());
+    Ok(())
+}
