@@ -167,7 +167,8 @@ impl Watcher {
             let left = until.saturating_duration_since(now);
             let lifetime = Span(left.as_nanos().min(u128::from(u64::MAX)) as u64);
             let mended = shared.put_on(lifetime).is_ok();
-            if mended && missing {
+            // keepalived takes it off once as it starts, which is no loss.
+            if mended && missing && self.told_well.is_some() {
                 self.say_at_times("keepalived.put-back", "the address was lost; put back at once");
             }
         }
