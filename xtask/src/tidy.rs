@@ -77,7 +77,7 @@ fn check_text(path: &str, text: &str) -> Vec<String> {
         let is_comment = line.trim_start().starts_with("//");
         let most = if is_comment { COMMENT_COLUMNS } else { COLUMNS };
         // rustfmt breaks code, but never a sentence in quotes.
-        let is_sentence = !is_comment && line.contains('"');
+        let is_sentence = !is_comment && (line.contains('"') || line.ends_with('\\'));
         if is_rust && !is_sentence && line.chars().count() > most {
             found.push(format!("{at}: longer than {most} columns"));
         }

@@ -4,8 +4,8 @@
 //! decides: it does one thing and reports what became of it. What cannot be known is an error or *unknown*,
 //! never a guess.
 //!
-//! How to read it: [`gate`] first (protocol section 3), then [`vip`], then [`mod@unit`], [`database`] and [`probe`]. All
-//! system calls that the safe libraries do not have are in `sys.rs`; it is the only file with `unsafe`.
+//! How to read it: [`gate`] first (protocol section 3), then [`vip`], then [`mod@unit`], [`database`] and [`probe`].
+//! All system calls that the safe libraries do not have are in `sys.rs`; it is the only file with `unsafe`.
 
 pub mod clock;
 pub mod database;

@@ -3,7 +3,7 @@
 //!
 //! It promises that a probe that hangs delays no other, that a hang is seen as a failure, and that only changes are
 //! told. It judges by [`regent_core::health::Judge`] and decides nothing. How to read it: [`kind`] (what can be
-//! looked at), [`line`] (what is said to and by the process), [`worker`] (the process), then `watch.rs` (one
+//! looked at), [`mod@line`] (what is said to and by the process), [`worker`] (the process), then `watch.rs` (one
 //! probe's life), `eye.rs` (one look) and the kinds.
 //!
 //! ```text

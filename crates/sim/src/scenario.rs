@@ -12,7 +12,8 @@
 //! `kill agent|database|management|ui HOST`,
 //! `stall agent|database|register HOST for TIME`, `pause HOST for TIME`, `cut HOST from LIST`, `cut HOST to LIST`
 //! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
-//! `switchover [to HOST]`, `fail applier HOST`, `hang management|ui HOST`, `break|repair management HOST`, `block database HOST for TIME`,
+//! `switchover [to HOST]`, `fail applier HOST`, `hang management|ui HOST`, `break|repair management HOST`,
+//! `block database HOST for TIME`,
 //! `stranger for TIME`, `maintenance HOST for TIME`, `maintenance HOST off`, `suspend cluster for TIME` (a pause),
 //! `stop cluster`, `start cluster`, `fence HOST`, `ttl TIME`,
 //! `flush gate HOST`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all;

@@ -1,6 +1,6 @@
 //! What the writer makes for itself once it is writable: the database `regent`, the marker's and the heartbeats'
-//! table, the replication account and the probes'. Everything is looked for first, because a statement of definition in a tail makes that tail
-//! impossible to undo in place.
+//! table, the replication account and the probes'. Everything is looked for first, because a statement of
+//! definition in a tail makes that tail impossible to undo in place.
 
 use crate::database::keep;
 use crate::database::sql::{Client, SqlError};

@@ -1,5 +1,5 @@
-//! A program of Debian's package fence-agents. What it is to do stands on its standard input as `name=value` lines, never
-//! in argv, which everybody on the host may read.
+//! A program of Debian's package fence-agents. What it is to do stands on its standard input as `name=value` lines,
+//! never in argv, which everybody on the host may read.
 //!
 //! Its exit codes (fencing.py of fence-agents 4.12): 0 done, or for `status` *on*; 2 for `status` is *off*; 1 anything
 //! else. An interpreter that fails may end with 2 as well, so *off* counts only together with the word on stdout.
@@ -277,8 +277,8 @@ impl Agent {
                 None => tell(name, value),
             }
         }
-        // How many seconds, and looks, it waits for the power to go after it asked for that: half of what it has for the
-        // whole of it, so that it says no before it is killed.
+        // How many seconds, and looks, it waits for the power to go after it asked for that: half of what it has for
+        // the whole of it, so that it says no before it is killed.
         let is_own = |name: &String| description::same(name, "power_timeout");
         if with.find("power_timeout").is_some() && !self.options.keys().any(is_own) {
             tell("power_timeout", &(self.bound.as_secs() * 3 / 8).max(1).to_string());

@@ -1,5 +1,5 @@
-//! A program of the site's own: `PROGRAM [ARGUMENT]... NODE off|status`. Exit 0 means done, and that the program vouches
-//! for it; 1 means not done; everything else, and no answer in time, means that nobody knows.
+//! A program of the site's own: `PROGRAM [ARGUMENT]... NODE off|status`. Exit 0 means done, and that the program
+//! vouches for it; 1 means not done; everything else, and no answer in time, means that nobody knows.
 
 use super::{Answer, FenceError, Warrant, last_words, no_end, seconds};
 use crate::run::{Ended, Program, RunError};
