@@ -1,6 +1,6 @@
 //! Fencing by the product, against management controllers that really switch hosts: unasked, when a
-//! host that was succeeded hangs, and asked for by an operator. Only the holder fences, only the
-//! device's own word confirms it, and no takeover waits for it.
+//! host that was succeeded hangs; asked for by an operator; and with controllers that fail. Only the
+//! holder fences, only the device's own word confirms it, and no takeover waits for it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::bmc::ask;
 use super::kit::{Answer, command, regent, wait_event};
 use super::{Case, Run};
-use crate::bmc::{self, Bmc, PASSWORD, USER};
+use crate::bmc::{self, Bmc, Mode, PASSWORD, USER};
 use crate::cluster::{NODES, Settings};
 use crate::fault::{Watched, other_of};
 use crate::run::now_us;
@@ -25,6 +25,12 @@ pub(super) const ASKED: Case = Case {
     name: "fence-asked",
     about: "regent fence: the holder does it, confirmed; the standby refuses; fence test asks only",
     run: Run::Configured(settings, asked),
+};
+
+pub(super) const BAD_DEVICE: Case = Case {
+    name: "fence-bad-device",
+    about: "controllers that lie, refuse or are gone, a wrong password: nothing is confirmed",
+    run: Run::Configured(settings, bad_device),
 };
 
 /// How long a fencing may take, as configured: the agent's interpreter alone takes seconds to start
@@ -66,17 +72,17 @@ fn password_file(node: &str) -> String {
 /// Controllers, and their password on every node.
 fn equip(watched: &Watched) -> Result<Bmc> {
     for node in NODES {
-        write_passwords(watched, node)?;
+        write_passwords(watched, node, PASSWORD)?;
     }
     Bmc::start(&watched.cluster.lab)
 }
 
-fn write_passwords(watched: &Watched, on: &str) -> Result<()> {
+fn write_passwords(watched: &Watched, on: &str, password: &str) -> Result<()> {
     let host = watched.cluster.lab.host(on)?;
     for node in NODES {
         let path = password_file(node);
         host.shell(&format!(
-            "mkdir -p /etc/regent/fence; umask 077; printf '%s\\n' '{PASSWORD}' > {path}; \
+            "mkdir -p /etc/regent/fence; umask 077; printf '%s\\n' '{password}' > {path}; \
              chmod 600 {path}"
         ))?;
     }
@@ -141,6 +147,65 @@ fn asked(watched: &mut Watched) -> Result<()> {
     ensure!(told.contains("off"), "{told}");
     ensure!(watched.cluster.active()? == active, "the fencing moved the VIP");
     switch_on(watched, &bmc, &active, other)
+}
+
+fn bad_device(watched: &mut Watched) -> Result<()> {
+    let bmc = equip(watched)?;
+    let active = watched.cluster.active()?;
+    let other = other_of(&active);
+    let words = format!("fence {other} --yes");
+    let attempt = |codes: &[&str], text: &str| -> Result<()> {
+        let from = now_us();
+        let answer = regent(watched, &active, &words)?;
+        expect(&answer, false, text)?;
+        let is_failed = answer.text.contains("is not fenced");
+        let code = if is_failed { "fence.failed" } else { "fence.unknown" };
+        ensure!(codes.contains(&code), "{code} where {codes:?} was due: {}", answer.text);
+        let event = wait_event(watched, &active, from, (code, text), TOLD)?;
+        ensure!(event.severity == "alarm", "{} is no alarm but {}", event.code, event.severity);
+        ensure!(bmc.is_on(other)?, "{other} was switched off");
+        ensure!(answer.took < TIMEOUT + Duration::from_secs(6), "it took {:?}", answer.took);
+        say::line(&format!("result  {} after {} ms", event.code, answer.took.as_millis()));
+        Ok(())
+    };
+
+    for mode in [Mode::Lies, Mode::Refuses] {
+        bmc.set(other, mode)?;
+        say::line(&format!("fault   the controller of {other}: {mode:?}"));
+        // Unknown only if the machine is so busy that the agent had no time to say that it failed.
+        attempt(&["fence.failed", "fence.unknown"], other)?;
+    }
+    bmc.set(other, Mode::Unreachable)?;
+    say::line(&format!("fault   the controller of {other} is gone"));
+    attempt(&["fence.unknown"], other)?;
+    let tested = regent(watched, &active, &format!("fence test {other}"))?;
+    expect(&tested, false, "unknown")?;
+    bmc.set(other, Mode::Works)?;
+
+    write_passwords(watched, &active, "wrong")?;
+    say::line("fault   the password is wrong");
+    attempt(&["fence.unknown"], "Unable to get PowerState")?;
+    let path = password_file(other);
+    watched.cluster.lab.host(&active)?.shell(&format!("chmod 644 {path}"))?;
+    say::line("fault   everybody may read the password");
+    attempt(&["fence.failed"], "chmod 600")?;
+    write_passwords(watched, &active, PASSWORD)?;
+    let tested = command(watched, &active, &format!("fence test {other}"))?;
+    ensure!(tested.contains("on"), "{tested}");
+    ensure!(watched.cluster.active()? == active, "a fencing that failed moved the VIP");
+    expect_secret(watched, &active)
+}
+
+/// Neither what the product says nor any log of the host has the password.
+fn expect_secret(watched: &Watched, node: &str) -> Result<()> {
+    let host = watched.cluster.lab.host(node)?;
+    let line = "{ journalctl --no-pager -o cat; regent history --last 200; regent explain; } | \
+                grep -cF -f /etc/regent/fence/mn1 || true";
+    let found = host.shell(line)?;
+    ensure!(found.trim() == "0", "the password stands in {} lines", found.trim());
+    let logged = host.shell("journalctl --no-pager -o cat | grep -c fence || true")?;
+    ensure!(logged.trim() != "0", "the journal of {node} has nothing about fencing at all");
+    Ok(())
 }
 
 fn expect(answer: &Answer, is_good: bool, words: &str) -> Result<()> {

@@ -99,6 +99,7 @@ pub const ALL: &[Case] = &[
     clock_jump::CASE,
     fence::SILENT,
     fence::ASKED,
+    fence::BAD_DEVICE,
     impaired::BOTH_WAYS,
     impaired::ONE_WAY,
     witness_dead::CASE,
