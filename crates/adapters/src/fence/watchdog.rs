@@ -26,17 +26,17 @@ const MAGIC: &[u8] = b"V";
 pub enum WatchdogError {
     /// There is no such device.
     #[error(
-        "{0} is not there: load the driver of the board's watchdog, or softdog (modprobe softdog)"
+        "open {0}: it is not there: load the driver of its board, or softdog (modprobe softdog)"
     )]
     Absent(PathBuf),
     /// Another process holds it.
-    #[error("{0} is in use: another program feeds it, or systemd does (RuntimeWatchdogSec=)")]
+    #[error("open {0}: in use by another program, or by systemd (RuntimeWatchdogSec=)")]
     InUse(PathBuf),
     /// It is something else.
-    #[error("{0} is not a watchdog")]
+    #[error("arm {0}: it is not a watchdog")]
     NotOne(PathBuf),
     /// It cannot wait that long, or that little.
-    #[error("{device} cannot be set to {wanted} s: it allows {least} to {most} s")]
+    #[error("set {device} to {wanted} s: it allows {least} to {most} s")]
     OutOfRange {
         /// Which device.
         device: PathBuf,
