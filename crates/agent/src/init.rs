@@ -100,6 +100,19 @@ impl Founding {
 
     /// Makes the cluster, with this node's data.
     pub async fn found(&self, host: &dyn Host, progress: &Progress) -> Result<String, Refusal> {
+        progress.tell("asking the segment whether the virtual IP is in use");
+        let used = host.vip_used().await.map_err(|why| Refusal {
+            kind: RefusalKind::Configuration,
+            reason: format!("failed to ask whether the virtual IP is in use: {why}"),
+            remedy: "bring the interface of [vip] up; then regent init again".into(),
+        })?;
+        if let Some(who) = used {
+            return Err(Refusal {
+                kind: RefusalKind::Guard,
+                reason: format!("the virtual IP is in use: {who}"),
+                remedy: "find that host and take the address away, or choose another one".into(),
+            });
+        }
         let mut plan = self.plan()?;
         self.seat_voters(&mut plan, progress).await?;
         progress.tell("preparing the database of this node");

@@ -170,6 +170,10 @@ impl Host for ToyHost {
         self.say(Input::Outcome { id, outcome });
     }
 
+    fn vip_used(&self) -> Later<Result<Option<String>, String>> {
+        Box::pin(async { Ok(None) })
+    }
+
     fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>> {
         self.facts.lock().unwrap().incarnation = Some(incarnation);
         Box::pin(async { Ok(()) })

@@ -30,6 +30,7 @@ mod gateway_down;
 mod hang;
 mod harness;
 mod impaired;
+mod init_refused;
 mod keepalived;
 mod maintenance;
 mod moves;
@@ -90,6 +91,7 @@ pub const ALL: &[Case] = &[
     status_bounded::CASE,
     cluster_stop::CASE,
     stranger::CASE,
+    init_refused::CASE,
     pause::CASE,
     maintenance::CASE,
     planned::CASE,

@@ -70,6 +70,10 @@ pub trait Host: Send + Sync + 'static {
     /// For `init`: the database runs, is under control, and its data are this incarnation.
     fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>>;
 
+    /// For `init`: asks the segment whether somebody answers for a virtual IP, and tells who. Before there is a cluster
+    /// nobody should.
+    fn vip_used(&self) -> Later<Result<Option<String>, String>>;
+
     /// Answers a peer's question to the database.
     fn serve(&self, request: PeerRequest) -> Later<PeerAnswer>;
 

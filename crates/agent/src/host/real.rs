@@ -17,7 +17,7 @@ use regent_adapters::gate::{self, GateEvent};
 use regent_adapters::keepalived::{self, Files, Keepalived, Vrrp};
 use regent_adapters::probe::Accounts;
 use regent_adapters::unit::{Managed, UnitWatch, Units};
-use regent_adapters::vip::{Driver, Known, Mac, Vip, Vips, link, probe, stranger};
+use regent_adapters::vip::{Driver, Known, Mac, Vip, VipError, Vips, link, probe, stranger};
 use regent_api::call::FenceTested;
 use regent_api::history::Severity;
 use regent_core::command::{AddressStep, DatabaseStep, GateStep, Outcome, ServiceStep, StepResult};
@@ -470,6 +470,24 @@ impl Host for RealHost {
 
     fn warnings(&self) -> BTreeMap<ProbeId, String> {
         self.begun.get().map(|begun| begun.prober.warnings()).unwrap_or_default()
+    }
+
+    fn vip_used(&self) -> Later<Result<Option<String>, String>> {
+        let (vips, known) = (self.vips.all().to_vec(), self.known.clone());
+        let interface = self.me.interface.clone();
+        Box::pin(async move {
+            let asked = tokio::task::spawn_blocking(move || {
+                for vip in vips.iter().map(Vip::address) {
+                    if let Some(mac) = stranger::is_used(&interface, vip, &known)? {
+                        return Ok(Some(format!("{mac} answers for {vip}")));
+                    }
+                }
+                Ok(None)
+            });
+            let asked: Result<Option<String>, VipError> =
+                asked.await.map_err(|_| "the thread that asked ended")?;
+            asked.map_err(|error| error.to_string())
+        })
     }
 
     fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>> {
