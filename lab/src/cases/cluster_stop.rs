@@ -10,7 +10,7 @@ use super::{Case, Run};
 use crate::cluster::NODES;
 use crate::fault::{Watched, other_of};
 use crate::lab::VIP;
-use crate::run::now_us;
+use crate::run::{now_us, wait_for};
 use crate::say;
 use crate::service::Service;
 
@@ -28,7 +28,13 @@ fn run(watched: &mut Watched) -> Result<()> {
     let active = watched.cluster.active()?;
     let other = other_of(&active);
     command(watched, other, "cluster stop")?;
-    expect_nothing(watched)?;
+    let since = now_us();
+    wait_for("the address to be off", STOPPED, || Ok(expect_nothing(watched).ok()))
+        .or_else(|_| expect_nothing(watched))?;
+    say::line(&format!(
+        "case    nothing is left {} ms after the answer",
+        (now_us() - since) / 1000
+    ));
     throughout(STOPPED, || expect_nothing(watched))?;
     for node in NODES {
         watched.cluster.lab.host(node)?.run(&["systemctl", "restart", "regent.service"])?;

@@ -213,7 +213,9 @@ fn elsewhere(case: &Case) -> Ended {
     say::line(&format!("case    {} begins", case.name));
     match child(case) {
         Ok((is_passed, said)) => {
-            say::plain(&format!("---- {} ----\n{}", case.name, said.trim_end()));
+            // Its count is part of ours.
+            let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("lab: ")).collect();
+            say::plain(&format!("---- {} ----\n{}", case.name, lines.join("\n")));
             if is_passed { Ended::Passed } else { Ended::Failed }
         }
         Err(error) => {

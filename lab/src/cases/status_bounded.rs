@@ -54,19 +54,21 @@ fn steps(watched: &mut Watched) -> Result<()> {
     expect(watched, other, "status", OK)?;
     expect(watched, &active, "status --jason", USAGE)?;
 
-    // Inside a pause nobody ends the hang.
+    // A database that answers nothing is killed even inside a pause: only that proves that no statement is under way.
     command(watched, &active, "pause --for 10m")?;
     let hang = inflict(watched.cluster.lab.host(&active)?, Service::Database, Harm::Hung)?;
     let until = now_us() + HUNG.as_micros() as u64;
+    let mut told = Vec::new();
     while now_us() < until {
         for node in [active.as_str(), other] {
-            bounded(regent(watched, node, "status")?)?;
+            told.push(bounded(regent(watched, node, "status")?)?);
         }
         std::thread::sleep(LOOK);
     }
-    let hung = bounded(regent(watched, &active, "status")?)?;
-    ensure!([DEGRADED, NO_ACTIVE].contains(&hung.code), "database hung: exit {}", hung.code);
-    ensure!(hung.text.contains("database"), "no word of the database: {}", hung.text);
+    let unwell: Vec<&Answer> =
+        told.iter().filter(|answer| [DEGRADED, NO_ACTIVE].contains(&answer.code)).collect();
+    ensure!(!unwell.is_empty(), "no answer tells of a hung database");
+    ensure!(unwell.iter().any(|answer| answer.text.contains("database")), "{unwell:?}");
     hang.undo()?;
     command(watched, &active, "pause --off")?;
     wait_exit(watched, &active, OK)?;
