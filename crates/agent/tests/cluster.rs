@@ -299,6 +299,8 @@ impl Running {
     fn status(&self) -> Option<Status> {
         match self.ask(Ask::Status)? {
             Reply::Status(status) => Some(*status),
+            // It is about to begin anew.
+            Reply::Refused(refusal) if refusal.kind == RefusalKind::Unreachable => None,
             other => panic!("{other:?}"),
         }
     }

@@ -210,10 +210,13 @@ impl Node {
                 self.tell("database.step", Severity::Warning, text);
                 self.follow_failed(&step, now);
             }
-            // What was told meanwhile is newer: it may have died again.
-            (DatabaseStep::Start, StepResult::Done) if !self.database.heard => {
-                self.database.unit = UnitState::Unknown;
+            // What was told meanwhile is newer: it died again, and what was read of it is of the dead one.
+            (DatabaseStep::Start, StepResult::Done) if self.database.heard => {
+                if self.database.is_down() {
+                    self.database.forget_server();
+                }
             }
+            (DatabaseStep::Start, StepResult::Done) => self.database.unit = UnitState::Unknown,
             (_, StepResult::Done | StepResult::Blocked) => {
                 if step == DatabaseStep::TakeControl {
                     self.database.failures = 0;
