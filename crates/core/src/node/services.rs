@@ -207,7 +207,8 @@ impl Node {
     pub(super) fn database_ailment(&self, now: Time) -> Option<String> {
         let starting = !self.database.passed
             && self.database.up_since.is_none_or(|at| now.elapsed_most(at) < DATABASE_START);
-        if starting || self.database.is_down() {
+        // Between two starts the probes tell of the one before.
+        if starting || !matches!(self.database.unit, UnitState::Up { .. }) {
             return None;
         }
         self.vital_failing(Subject::Database)
