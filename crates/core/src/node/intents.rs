@@ -332,7 +332,10 @@ impl Node {
     fn is_all_stopped(&self, now: Time) -> bool {
         let here = self.services.iter().all(super::services::Service::is_stopped)
             && self.database.is_down()
-            && !self.gate.may_pass();
+            && !self.gate.may_pass()
+            && !self.address.removing
+            && !self.address.on_or_asked()
+            && !self.in_flight(|f| *f == Flight::AddressRemove);
         here && self.peers.values().all(|peer| {
             peer.fresh(self.spec.pace.suspicion, now).is_none_or(|report| {
                 report.database.is_none()
