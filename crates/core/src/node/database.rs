@@ -31,7 +31,8 @@ pub(super) struct Database {
     /// This run's control connection stands (D11).
     control: bool,
     busy: Option<(CommandId, DatabaseStep, Time)>,
-    observed: Option<Time>,
+    /// When its facts were last read.
+    pub observed: Option<Time>,
     asked_control: Option<Time>,
     urgent: Option<Time>,
     /// The token of the newest marker that is under way.

@@ -27,8 +27,11 @@ const JOIN_MAX: Span = Span::millis(1_000);
 /// After a join that failed, and after a follower that was too slow: doubled while each stay in sync ends that way.
 const JOIN_PAUSE: Span = Span::millis(1_000);
 const JOIN_PAUSE_MOST: Span = Span::millis(16_000);
-/// D9: commits that wait longer than this without one good confirmation drop the follower.
-const LAG_MAX: Span = Span::millis(1_000);
+/// D9: commits that wait longer than this without one good confirmation drop the follower. Longer than probes take to
+/// find out that the writer itself is not reached: then the follower is the one to move to.
+const LAG_MAX: Span = Span::millis(1_500);
+/// Facts older than this say nothing of a follower.
+const SEEN_MAX: Span = Span::millis(300);
 /// A confirmation that took longer than this is no good one.
 const CONFIRM_GOOD: Span = Span::millis(250);
 /// A stay in sync that lasted this long was a good one.
@@ -270,7 +273,9 @@ impl Node {
             .is_some_and(|d| d.incarnation.is_some() && d.incarnation != Some(with.incarnation));
         let following = database.is_some_and(|d| sync::is_following(d, with, self.identity.node));
         let silent = now.elapsed_most(peer.heard) >= suspicion;
-        let slow = self.slow.is_some_and(|at| now.elapsed_most(at) >= LAG_MAX);
+        // A database that answers nothing hangs itself: its follower is not to blame.
+        let answers = self.database.observed.is_some_and(|at| now.elapsed_most(at) < SEEN_MAX);
+        let slow = answers && self.slow.is_some_and(|at| now.elapsed_most(at) >= LAG_MAX);
         if slow && self.with_gone.is_none() {
             self.tell_slow(with.node, now);
         }
