@@ -15,14 +15,33 @@ const NEEDED: [(&str, &str); 7] = [
     ("ps", "procps"),
 ];
 
+/// What unit tests run against: servers and agents as Debian ships them.
+const SERVERS: [(&str, &str); 6] = [
+    ("nft", "nftables"),
+    ("ip", "iproute2"),
+    ("mariadbd", "mariadb-server"),
+    ("mariadb-backup", "mariadb-backup"),
+    ("keepalived", "keepalived"),
+    ("fence_redfish", "fence-agents"),
+];
+
 /// Names of packages whose programs are missing.
-pub fn missing() -> Vec<&'static str> {
-    NEEDED.iter().filter(|(program, _)| !sh::has(program)).map(|(_, package)| *package).collect()
+fn missing(needed: &[(&'static str, &'static str)]) -> Vec<&'static str> {
+    needed.iter().filter(|(program, _)| !sh::has(program)).map(|(_, package)| *package).collect()
 }
 
-/// Installs what is missing, as root or by sudo.
+/// Installs what the lab needs, as root or by sudo.
 pub fn ensure() -> Result<()> {
-    let missing = missing();
+    install(&NEEDED)
+}
+
+/// Installs what unit tests run against. Nothing of it is started: the tests start their own.
+pub fn ensure_servers() -> Result<()> {
+    install(&SERVERS)
+}
+
+fn install(needed: &[(&'static str, &'static str)]) -> Result<()> {
+    let missing = self::missing(needed);
     if missing.is_empty() {
         return Ok(());
     }
@@ -32,10 +51,11 @@ pub fn ensure() -> Result<()> {
     sh::say(&format!("installing Debian packages: {}", missing.join(" ")));
     sh::must(sh::as_root("apt-get").args(["-q", "update"]))?;
     let mut install = sh::as_root("env");
-    install.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]);
+    // In run level 1 a package starts no service (invoke-rc.d(8)).
+    install.args(["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-q", "-y"]);
     install.args(["--no-install-recommends", "install"]).args(&missing);
     sh::must(&mut install)?;
-    match self::missing().as_slice() {
+    match self::missing(needed).as_slice() {
         [] => Ok(()),
         still => bail!("still missing after the installation: {}", still.join(", ")),
     }

@@ -34,6 +34,14 @@ struct Count {
 /// Runs everything; 0 if nothing failed.
 pub fn run(no_lab: bool) -> Result<u8> {
     let mut count = Count::default();
+    let servers = match rootless()? {
+        Some(reason) => Err(anyhow::anyhow!(reason)),
+        None => packages::ensure_servers(),
+    };
+    if let Err(error) = servers {
+        let why = format!("{error:#}");
+        sh::say(&format!("servers that are missing are not installed, and not tested: {why}"));
+    }
     units(&mut count)?;
     count.skipped.extend(ignored()?);
     sweep(&mut count)?;
@@ -62,7 +70,16 @@ fn units(count: &mut Count) -> Result<()> {
         sh::say("cargo-nextest is not installed: cargo test instead");
         sh::cargo(&["test", "--workspace", "--no-fail-fast"])
     };
+    let noted = sh::target().join("skipped.txt");
+    std::fs::remove_file(&noted).ok();
+    command.env("REGENT_SKIPPED", &noted);
     follow(&mut command, if has_nextest { NEXTEST } else { HARNESS }, count)?;
+    // What tests left out on this machine; each place may be come by more than once.
+    let mut left_out: Vec<String> =
+        std::fs::read_to_string(&noted).unwrap_or_default().lines().map(str::to_owned).collect();
+    left_out.sort();
+    left_out.dedup();
+    count.skipped.extend(left_out);
     // A build of its own: the product has no room for a planted mistake.
     let planted = ["test", "--package", "regent-sim", "--features", "planted", "--test", "planted"];
     follow(&mut sh::cargo(&planted), HARNESS, count)?;
@@ -108,6 +125,7 @@ fn follow(command: &mut Command, summary: &str, count: &mut Count) -> Result<()>
     let mut child = Command::new("sh");
     child.args(["-c", "exec \"$@\" 2>&1", "sh"]).arg(command.get_program());
     child.args(command.get_args()).current_dir(sh::root()).stdout(Stdio::piped());
+    child.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut child = child.spawn().context("cannot start the tests")?;
     let before = count.failed;
     for line in BufReader::new(child.stdout.take().context("no stdout")?).lines() {
@@ -165,14 +183,21 @@ fn lab(count: &mut Count) -> Result<()> {
     follow(&mut command, LAB, count)
 }
 
+/// Why nothing can be done as root here, if so.
+fn rootless() -> Result<Option<String>> {
+    if sh::is_root() {
+        return Ok(None);
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.args(["-n", "true"]).stderr(Stdio::null());
+    let can = sh::has("sudo") && sh::passes(&mut sudo)?;
+    Ok((!can).then(|| "needs root, or sudo without a password".into()))
+}
+
 /// Why this machine cannot run the lab, if it cannot.
 fn obstacle() -> Result<Option<String>> {
-    if !sh::is_root() {
-        let mut sudo = Command::new("sudo");
-        sudo.args(["-n", "true"]).stderr(Stdio::null());
-        if !sh::has("sudo") || !sh::passes(&mut sudo)? {
-            return Ok(Some("needs root, or sudo without a password".into()));
-        }
+    if let Some(reason) = rootless()? {
+        return Ok(Some(reason));
     }
     if let Err(error) = packages::ensure() {
         return Ok(Some(format!("{error:#}")));

@@ -1,5 +1,10 @@
 //! Segments of network namespaces for tests: a bridge, and hosts on it. All are removed when the test ends.
 
+#[path = "../tests/skipped/mod.rs"]
+mod skipped;
+
+pub(crate) use skipped::skipped;
+
 use crate::vip::probe::who_has;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -26,7 +31,7 @@ pub(crate) struct Segment {
 pub(crate) fn segment(hosts: &[u8]) -> Option<Segment> {
     if !rustix::process::geteuid().is_root() {
         let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        eprintln!("SKIPPED {test}: needs root, for network namespaces");
+        skipped(&format!("{test}: needs root, for network namespaces"));
         return None;
     }
     let name = format!("rgnet{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));

@@ -2,7 +2,7 @@
 
 mod mariadb_lab;
 
-use mariadb_lab::{pair, ready, token, wait_until};
+use mariadb_lab::{pair, ready, skipped, token, wait_until};
 use regent_core::command::{DatabaseStep, StepResult};
 use regent_core::id::{Incarnation, NodeId};
 use regent_core::observe::Thread;
@@ -155,7 +155,7 @@ fn a_receiver_stops_in_no_time_towards_a_host_that_is_gone() {
     };
     if std::env::var_os(INSIDE).is_none() {
         if !run("unshare", &["-n", "nft", "list", "ruleset"]) {
-            return eprintln!("SKIPPED {NAME}: needs unshare and nft");
+            return skipped(&format!("{NAME}: needs unshare and nft"));
         }
         let again = std::process::Command::new("unshare")
             .arg("-n")

@@ -1,6 +1,7 @@
 //! Fences against agents and hooks that the tests write: every way in which one can end.
 
 use super::*;
+use crate::testing::skipped;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -317,7 +318,7 @@ fn an_agent_that_is_not_there_is_named_with_the_near_one() {
         let error = wait(fence("fence_kdump").check()).unwrap_err().to_string();
         assert!(error.contains("no action status"), "{error}");
     } else {
-        eprintln!("SKIPPED the near name of an agent: package fence-agents is not installed");
+        skipped("the near name of an agent: package fence-agents is not installed");
     }
 }
 
@@ -385,7 +386,7 @@ fn the_agents_that_debian_ships_describe_themselves() {
     let names = "fence_ipmilan fence_redfish fence_virsh".to_owned();
     for agent in std::env::var("REGENT_TEST_AGENTS").unwrap_or(names).split(' ') {
         if !Path::new("/usr/sbin").join(agent).exists() {
-            eprintln!("SKIPPED {agent}: package fence-agents is not installed");
+            skipped(&format!("{agent}: package fence-agents is not installed"));
             continue;
         }
         let agent = agent.to_owned();

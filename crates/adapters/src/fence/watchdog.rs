@@ -303,9 +303,9 @@ mod tests {
     #[test]
     fn a_real_device_is_armed_fed_and_disarmed() {
         let Some(device) = std::env::var_os("REGENT_TEST_WATCHDOG").map(PathBuf::from) else {
-            eprintln!(
-                "SKIPPED a_real_device_is_armed_fed_and_disarmed: name a watchdog that may be \
-                 armed in REGENT_TEST_WATCHDOG"
+            crate::testing::skipped(
+                "a_real_device_is_armed_fed_and_disarmed: name a watchdog that may be \
+                 armed in REGENT_TEST_WATCHDOG",
             );
             return;
         };

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Applied;
-use crate::testing::{INTERFACE, Knock, Segment, knock, pings, segment, serve, until};
+use crate::testing::{INTERFACE, Knock, Segment, knock, pings, segment, serve, skipped, until};
 use crate::vip::stranger::{self, Known, Stranger};
 use crate::vip::{Mac, Vip, Vips, link, probe::who_has};
 use std::io::{ErrorKind, Read, Write};
@@ -625,7 +625,7 @@ fn an_interface_that_comes_later_is_guarded_too() {
     segment.cable(late, HERE, PEER);
     let mut gate = segment.on(HERE, || Gate::open(&[vip], late).unwrap());
     if !gate.egress() {
-        eprintln!("SKIPPED an interface that comes later: this kernel has no egress hook");
+        skipped("an interface that comes later: this kernel has no egress hook");
         return;
     }
     assert!(gate.slots().unwrap()[0].is_some(), "what was armed stays armed");
@@ -652,7 +652,7 @@ fn an_announcement_leaves_only_while_open(vip: IpAddr) {
     let Some(segment) = segment(&[HERE, PEER]) else { return };
     let mut gate = host(&segment, vip);
     if !gate.egress() {
-        eprintln!("SKIPPED announcements of a stalled agent: this kernel has no egress hook");
+        skipped("announcements of a stalled agent: this kernel has no egress hook");
         return;
     }
     let (tell, told) = mpsc::channel();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::gate::{self, Gate};
 use crate::sys::link_address;
-use crate::testing::{INTERFACE, Segment, segment, until};
+use crate::testing::{INTERFACE, Segment, segment, skipped, until};
 use crate::vip::Vip;
 use regent_core::command::Slot;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -215,7 +215,7 @@ impl Drop for Node<'_> {
 fn hosts(hosts: &[u8]) -> Option<Segment> {
     if super::check().is_err() {
         let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        eprintln!("SKIPPED {test}: keepalived is not installed (apt-get install keepalived)");
+        skipped(&format!("{test}: keepalived is not installed (apt-get install keepalived)"));
         return None;
     }
     segment(hosts)
@@ -509,7 +509,7 @@ fn behind_a_closed_gate_no_announcement_of_keepalived_leaves() {
     let vip: IpAddr = VIP.parse().unwrap();
     let mut gate = segment.on(A, || Gate::open(&[vip], INTERFACE).unwrap());
     if !gate.egress() {
-        eprintln!("SKIPPED: this kernel has no egress hook");
+        skipped("this kernel has no egress hook");
         return;
     }
     let node = Node::new(&segment, A, &[(VIP, 24)]);

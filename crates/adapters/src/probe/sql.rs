@@ -198,6 +198,7 @@ impl Talk {
         const NOT_MADE: [u16; 6] = [1044, 1049, 1130, 1142, 1143, 1146];
         const TOO_MANY_OF_OURS: u16 = 1226;
         const READ_ONLY: u16 = 1290;
+        const FULL: [u16; 2] = [1040, 1203];
         match error {
             SqlError::Server { code, .. } if ACCESS.contains(code) => {
                 *self.known.borrow_mut() = None;
@@ -210,6 +211,10 @@ impl Talk {
             }
             SqlError::Server { code: TOO_MANY_OF_OURS, .. } => {
                 Seen::Unknown("the probe account has too many connections".into())
+            }
+            // It lives and says so; a move would help nobody. The peer's eye, which is a client's, does call it a failure.
+            SqlError::Server { code, text } if FULL.contains(code) && self.sql != Sql::Client => {
+                Seen::Unknown(format!("it lives and takes nobody in: ERROR {code} {text}"))
             }
             SqlError::Server { code: READ_ONLY, .. } => {
                 Seen::Unwell("the database is read-only".into())

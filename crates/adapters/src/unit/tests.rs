@@ -1,7 +1,7 @@
 //! Units of a live systemd, each test with units of its own under /run. Skipped, loudly, where systemd does not run.
 
 use super::*;
-use crate::testing::until;
+use crate::testing::{skipped, until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -19,7 +19,7 @@ impl TestUnit {
     fn new(service: &str) -> Option<TestUnit> {
         if !Path::new("/run/systemd/system").is_dir() || !rustix::process::geteuid().is_root() {
             let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            eprintln!("SKIPPED {test}: needs root on a host that systemd runs");
+            skipped(&format!("{test}: needs root on a host that systemd runs"));
             return None;
         }
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -197,7 +197,7 @@ fn a_start_that_fails_or_hangs_is_told_so() {
 fn may_disturb(test: &str) -> bool {
     let may = std::env::var_os("REGENT_TEST_HOST_IS_MINE").is_some();
     if !may {
-        eprintln!("SKIPPED {test}: set REGENT_TEST_HOST_IS_MINE=1 on a host of its own");
+        skipped(&format!("{test}: set REGENT_TEST_HOST_IS_MINE=1 on a host of its own"));
     }
     may
 }
@@ -217,7 +217,7 @@ fn mariadb_is_started_by_nobody_else() {
             out.unwrap().trim().to_owned()
         };
         if shows(UNIT, "LoadState") != "loaded" {
-            return eprintln!("SKIPPED {NAME}: there is no {UNIT}");
+            return skipped(&format!("{NAME}: there is no {UNIT}"));
         }
         let managed = [Managed::mariadb(UNIT)];
         units.unmanage(&managed).await.unwrap();

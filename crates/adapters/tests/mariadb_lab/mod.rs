@@ -6,6 +6,11 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+#[path = "../skipped/mod.rs"]
+mod skipped;
+
+pub use skipped::skipped;
+
 use regent_adapters::database::line::{Done, FromWorker, Reply, ToWorker, UnitVerb};
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_adapters::database::{DatabaseNode, WorkerSettings, backup, worker};
@@ -51,7 +56,7 @@ pub fn ready(test: &str) -> bool {
     if missing.is_empty() && root {
         return true;
     }
-    eprintln!("SKIPPED {test}: needs root and MariaDB 10.11, missing: {missing:?}, root: {root}");
+    skipped(&format!("{test}: needs root and MariaDB 10.11, missing: {missing:?}, root: {root}"));
     false
 }
 

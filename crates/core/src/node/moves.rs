@@ -10,6 +10,7 @@ use super::propose::Kind;
 use super::{Flight, Node};
 use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Request};
 use crate::event::Severity;
+use crate::health::{Subject, Weight};
 use crate::id::{AttemptId, NodeId, RequestId};
 use crate::observe::Position;
 use crate::state::Switchover;
@@ -131,6 +132,12 @@ impl Node {
         }
         if let Some(why) = &report.unable {
             return Err(format!("{name} cannot serve: {why}"));
+        }
+        let mut ailments = report.ailments.iter();
+        if let Some(ailment) = ailments
+            .find(|ailment| ailment.subject == Subject::Database && ailment.weight == Weight::Vital)
+        {
+            return Err(format!("clients of the database of {name} fail, too: {}", ailment.why));
         }
         let incarnation = report.database.as_ref().and_then(|database| database.incarnation);
         if !sync::is_eligible(&view.state.sync, node, incarnation) {

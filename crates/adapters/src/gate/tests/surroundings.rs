@@ -107,7 +107,7 @@ fn what_a_bridge_of_a_closed_host_forwards_passes() {
         segment.try_sh(HERE, &set).status.success()
     });
     if filtered != [true; 2] {
-        eprintln!("SKIPPED frames under br_netfilter: this kernel has it not");
+        skipped("frames under br_netfilter: this kernel has it not");
     }
     let vips = [vip4(), vip6()];
     segment.on(PEER, || {
@@ -259,10 +259,10 @@ fn a_gate_stands_in_front_of(kind: &str) {
     let made = segment.try_sh(HERE, &make);
     if !made.status.success() {
         let why = String::from_utf8_lossy(&made.stderr);
-        eprintln!(
-            "SKIPPED a VIP on a {kind}: this kernel cannot make one ({make}: {})",
+        skipped(&format!(
+            "a VIP on a {kind}: this kernel cannot make one ({make}: {})",
             why.trim()
-        );
+        ));
         return;
     }
     segment.try_sh(HERE, "ip link del kind0");
