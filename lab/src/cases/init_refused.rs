@@ -44,7 +44,6 @@ fn run() -> Result<()> {
 
     say::line("case    the stranger is gone");
     cluster.lab.neighbour_address("st", "del", VIP)?;
-    let said = mn1.run(&["regent", "init"])?;
-    ensure!(said.contains("prepar"), "it said {said}");
+    mn1.run(&["regent", "init"])?;
     cluster.wait_in_sync(SYNC).map(drop)
 }

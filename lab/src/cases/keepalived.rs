@@ -118,6 +118,8 @@ fn hung(watched: &Watched, active: &str) -> Result<()> {
     let other = other_of(active);
     command(watched, active, &format!("switchover --to {other}"))?;
     watched.wait_served_by(other)?;
+    // The move did not wait for what the watch finds out within a second.
+    wait_event(watched, other, from, ("keepalived.unwell", ""), NOTICED)?;
     NODES.iter().try_for_each(|node| signal(node, "CONT"))?;
     wait_event(watched, other, from, ("keepalived.well", ""), NOTICED)?;
     ensure!(watched.cluster.active()? == other, "it moved again");
