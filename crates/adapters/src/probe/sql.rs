@@ -212,7 +212,7 @@ impl Talk {
             SqlError::Server { code: TOO_MANY_OF_OURS, .. } => {
                 Seen::Unknown("the probe account has too many connections".into())
             }
-            // It lives and says so; a move would help nobody. The peer's eye, which is a client's, does call it a failure.
+            // It lives and says so; a move would help nobody. The peer's eye is a client's, and does call it a failure.
             SqlError::Server { code, text } if FULL.contains(code) && self.sql != Sql::Client => {
                 Seen::Unknown(format!("it lives and takes nobody in: ERROR {code} {text}"))
             }
