@@ -1,5 +1,6 @@
 //! The local database: one step in flight, the facts read after it, and what is done when it is down or hangs.
 
+use super::tries::Tries;
 use super::{Flight, Node};
 use crate::command::{Action, DatabaseStep, Lineage, Outcome, StepResult};
 use crate::event::Severity;
@@ -62,10 +63,8 @@ pub(super) struct Database {
 /// Restarting a database that runs and does not serve its clients: bounded, with back-off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Ailing {
-    tries: u32,
-    tried: Option<Time>,
+    tries: Tries,
     well: Option<Time>,
-    given_up: bool,
 }
 
 impl Database {
@@ -358,34 +357,22 @@ impl Node {
             }
             return;
         };
-        let ailing = &mut self.database.ailing;
-        ailing.well = None;
-        let pause = Span(
-            (policy.pause_first.0 << ailing.tries.saturating_sub(1).min(10))
-                .min(policy.pause_most.0),
-        );
-        let early = ailing.tries > 0 && ailing.tried.is_some_and(|at| now.elapsed_most(at) < pause);
-        let given_up = ailing.given_up;
-        if given_up
-            || early
+        self.database.ailing.well = None;
+        if self.database.ailing.tries.waits(&policy, now)
             || self.leaves_alone(now)
             || self.moving.is_some()
-            || self.can_hand_on(now)
+            || self.better_node(now).is_some()
         {
             return;
         }
-        let ailing = &mut self.database.ailing;
-        if ailing.tries >= policy.tries {
-            ailing.given_up = true;
+        let Some(tries) = self.database.ailing.tries.next(&policy, now) else {
             let text = format!(
                 "the database is given up after {} tries ({cause}): mend it and restart it [L3]",
                 policy.tries
             );
             return self.tell("database.given-up", Severity::Alarm, text);
-        }
-        ailing.tries += 1;
-        ailing.tried = Some(now);
-        let text = format!("the database is restarted, try {}: {cause}", ailing.tries);
+        };
+        let text = format!("the database is restarted, try {tries}: {cause}");
         self.tell("database.restoring", Severity::Warning, text);
         self.database.must_kill = true;
     }

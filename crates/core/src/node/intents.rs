@@ -270,18 +270,18 @@ impl Node {
         if !self.stop_services() {
             return;
         }
-        let holds = self.holds();
-        if !holds && self.is_anybody_serving(now) {
+        if !self.holds() && self.is_anybody_serving(now) {
             return;
         }
-        if let Some(facts) = self.database.facts.clone() {
-            if !facts.read_only {
+        let quiet = self.database.facts.as_ref().map(|facts| (facts.read_only, facts.waiting));
+        if let Some((read_only, waiting)) = quiet {
+            if !read_only {
                 if self.database.is_free() {
                     self.step(DatabaseStep::ReadOnly, now);
                 }
                 return;
             }
-            if facts.waiting > 0 {
+            if waiting > 0 {
                 // D9: a shutdown would end the wait, and the commit count as acknowledged; a kill does not.
                 if self.stop_since(now) >= QUIET_MAX && !self.database.is_being_killed() {
                     self.step(DatabaseStep::Kill, now);
@@ -371,10 +371,10 @@ impl Node {
         }
     }
 
-    /// How long a ticket, and the right that goes with it, lasts under this State: shorter while a shorter timing
-    /// is on its way.
-    pub(super) fn ticket_length(&self, state: &State) -> Span {
-        let length = state.timing.ticket(state.lease.ttl);
+    /// How long a ticket, and the right that goes with it, lasts under this timing and ttl of a State: shorter while a
+    /// shorter timing is on its way.
+    pub(super) fn ticket_length(&self, timing: &Timing, ttl: Span) -> Span {
+        let length = timing.ticket(ttl);
         match &self.retiming {
             Some(retiming) => length.min(retiming.timing.ticket(retiming.timing.ttl)),
             None => length,

@@ -14,6 +14,7 @@
 //! | `database` | the local database: one step in flight, facts, restarts (D1, D11) |
 //! | `peers` | reports, and whether a silent peer's host lives |
 //! | `services` | the other services, every probe: restore with back-off |
+//! | `tries` | bounded tries with pauses that double |
 //! | `intents` | maintenance, pause, stop and start, timing (C5) |
 //! | `fencing` | the holder fences, and nobody else (section 6) |
 //! | `status` | why it is where it is |
@@ -28,6 +29,7 @@ mod propose;
 mod services;
 mod stand;
 mod status;
+mod tries;
 mod view;
 
 pub use status::{NodeStatus, PeerStatus, ProbeStatus};

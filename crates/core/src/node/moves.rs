@@ -158,11 +158,8 @@ impl Node {
         if !rules {
             return;
         }
-        let alone = self.leaves_alone(now);
-        let held_down =
-            self.service_moved.is_some_and(|at| now.elapsed_most(at) < self.spec.policy.hold_down);
         if self.database.is_down() || self.database.is_being_killed() {
-            if alone {
+            if self.leaves_alone(now) {
                 return;
             }
             if let Some(to) = with.filter(|to| self.can_take_data(*to, now).is_ok()) {
@@ -176,10 +173,8 @@ impl Node {
             }
             return;
         }
-        if let (Some(cause), Some(to)) = (self.database_ailment(now), with)
-            && !held_down
-            && !alone
-            && self.can_take(to, now).is_ok()
+        if let Some(cause) = self.database_ailment(now)
+            && let Some(to) = self.better_node(now)
         {
             // The lost port, or the hang, may be the replica's too: its confirmation is not waited for.
             let why = format!("clients of the database of {} fail: {cause}", self.name(self.me()));
@@ -197,10 +192,8 @@ impl Node {
             }
             return;
         }
-        if let (Some(failure), Some(to)) = (self.vital_failure(now), with)
-            && !held_down
-            && !alone
-            && self.can_take(to, now).is_ok()
+        if let Some(failure) = self.vital_failure(now)
+            && let Some(to) = self.better_node(now)
         {
             let why =
                 format!("{} of {} fails: {}", failure.what, self.name(self.me()), failure.cause);
@@ -208,15 +201,16 @@ impl Node {
         }
     }
 
-    /// Is there somebody to whom a holder whose database fails its clients would release?
-    pub(super) fn can_hand_on(&self, now: Time) -> bool {
-        let with = self.view.as_ref().and_then(|view| view.state.sync.with);
-        let held_down =
-            self.service_moved.is_some_and(|at| now.elapsed_most(at) < self.spec.policy.hold_down);
-        self.holds()
-            && !held_down
-            && with
-                .is_some_and(|with| with.node != self.me() && self.can_take(with.node, now).is_ok())
+    /// The recorded follower, if it would serve better than a holder on which something vital fails, and such a move is
+    /// allowed now (L4).
+    pub(super) fn better_node(&self, now: Time) -> Option<NodeId> {
+        let hold_down = self.spec.policy.hold_down;
+        let held_down = self.service_moved.is_some_and(|at| now.elapsed_most(at) < hold_down);
+        if !self.holds() || held_down || self.leaves_alone(now) {
+            return None;
+        }
+        let with = self.view.as_ref().and_then(|view| view.state.sync.with)?.node;
+        (with != self.me() && self.can_take(with, now).is_ok()).then_some(with)
     }
 
     fn begin_move(&mut self, to: NodeId, why: String, stage: Stage, now: Time) {

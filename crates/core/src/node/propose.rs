@@ -182,8 +182,8 @@ impl Node {
             return;
         };
         attempt.proposed = Some(read);
-        let state = attempt.state.clone();
-        let ticket = self.ticket_length(&state);
+        let (timing, ttl) = (attempt.state.timing, attempt.state.lease.ttl);
+        let ticket = self.ticket_length(&timing, ttl);
         if self.gate.keeps(read) && !self.closing && self.retiming.is_none() {
             return self.send_attempt();
         }
@@ -355,7 +355,7 @@ impl Node {
     fn extend_right(&mut self, attempt: &Attempt, epoch: Epoch) {
         let Some(proposed) = attempt.proposed else { return };
         let superseded = !self.holds() || self.epoch() != epoch;
-        let length = self.ticket_length(&attempt.state);
+        let length = self.ticket_length(&attempt.state.timing, attempt.state.lease.ttl);
         let Some(tenure) = self.tenure.as_mut().filter(|t| t.epoch == epoch && !superseded) else {
             return;
         };

@@ -5,6 +5,7 @@
 //! its probes may fail for `start_within`, until the first of them passes. Database and host have probes too; those
 //! of the database that are vital say what its clients see.
 
+use super::tries::Tries;
 use super::{Flight, Node};
 use crate::command::{Action, Outcome, ServiceStep};
 use crate::event::Severity;
@@ -28,9 +29,7 @@ pub(super) struct Service {
     /// Since when it has been well, or not.
     well: Option<Time>,
     ill: Option<Time>,
-    tries: u32,
-    tried: Option<Time>,
-    given_up: bool,
+    tries: Tries,
 }
 
 impl Service {
@@ -46,9 +45,7 @@ impl Service {
             passed: false,
             well: None,
             ill: None,
-            tries: 0,
-            tried: None,
-            given_up: false,
+            tries: Tries::default(),
         }
     }
 }
@@ -90,7 +87,7 @@ impl Node {
         if matches!(state, UnitState::Up { .. }) {
             // Another start: what its probes saw was the one before.
             self.forget_probes(Subject::Service(id), now);
-            self.services[usize::from(id.0)].given_up = false;
+            self.services[usize::from(id.0)].tries.given_up = false;
         }
         if matches!(was, UnitState::Up { .. }) && state == UnitState::Down {
             let severity = if self.leaves_alone(now) { Severity::Info } else { Severity::Alarm };
@@ -244,7 +241,7 @@ impl Node {
     pub(super) fn service_reports(&self, now: Time) -> Vec<ServiceReport> {
         let report = |(at, service): (usize, &Service)| {
             let (health, cause) = self.service_health(ServiceId(at as u16), now);
-            ServiceReport { unit: service.unit, health, cause, given_up: service.given_up }
+            ServiceReport { unit: service.unit, health, cause, given_up: service.tries.given_up }
         };
         self.services.iter().enumerate().map(report).collect()
     }
@@ -280,7 +277,6 @@ impl Node {
     fn restore_service(&mut self, id: ServiceId, now: Time) {
         let policy = self.spec.policy;
         let (health, cause) = self.service_health(id, now);
-        let name = self.service_name(id);
         let busy = self.in_flight(|f| *f == Flight::Service(id));
         let Some(service) = self.services.get_mut(usize::from(id.0)) else { return };
         match health {
@@ -288,12 +284,13 @@ impl Node {
             Health::Passing => {
                 let well = *service.well.get_or_insert(now);
                 let ill = service.ill.take();
-                service.given_up = false;
-                let tries = service.tries;
+                service.tries.given_up = false;
+                let tries = service.tries.count;
                 if now.elapsed_most(well) >= policy.settled {
-                    service.tries = 0;
+                    service.tries.count = 0;
                 }
                 if let Some(ill) = ill {
+                    let name = self.service_name(id);
                     let ms = now.elapsed_most(ill).as_millis();
                     let text = format!("service {name} is well again after {ms} ms, try {tries}");
                     self.tell("service.restored", Severity::Info, text);
@@ -302,33 +299,23 @@ impl Node {
             }
             Health::Failing => {
                 service.well = None;
-                if service.ill.is_none() {
-                    service.ill = Some(now);
-                }
+                service.ill.get_or_insert(now);
             }
         }
-        let pause = Span(
-            (policy.pause_first.0 << service.tries.saturating_sub(1).min(10))
-                .min(policy.pause_most.0),
-        );
-        let early =
-            service.tries > 0 && service.tried.is_some_and(|at| now.elapsed_most(at) < pause);
-        if service.given_up || early || busy {
+        if busy || service.tries.waits(&policy, now) {
             return;
         }
-        if service.tries >= policy.tries {
-            service.given_up = true;
+        let next = service.tries.next(&policy, now);
+        let unit = service.unit;
+        let name = self.service_name(id);
+        let Some(tries) = next else {
             let tries = policy.tries;
             let text = format!(
                 "service {name} is given up after {tries} tries ({cause}): mend it and start it [L3]"
             );
-            self.tell("service.given-up", Severity::Alarm, text);
-            return;
-        }
-        service.tries += 1;
-        service.tried = Some(now);
-        let tries = service.tries;
-        let step = match service.unit {
+            return self.tell("service.given-up", Severity::Alarm, text);
+        };
+        let step = match unit {
             UnitState::Down | UnitState::Unknown => ServiceStep::Start,
             UnitState::Up { .. } => ServiceStep::Restart,
         };
