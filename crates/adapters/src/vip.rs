@@ -4,7 +4,7 @@
 //! agent are
 //! both gone. While the gate is closed the address is mute, so it may stand there before a right begins.
 
-mod address;
+pub(crate) mod address;
 mod announce;
 mod driver;
 mod frame;

@@ -13,7 +13,6 @@ use regent_adapters::fence::Fence;
 use regent_api::call::Result as ApiResult;
 use regent_api::exit::Exit;
 use regent_core::health::Weight;
-use regent_core::state::Timing;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -223,20 +222,11 @@ pub fn config_schema() -> Exit {
     Exit::Ok
 }
 
-/// `regent config show`: what the file says, or all that is in force by it. Who can ask a running agent puts the
-/// register's timing in place first.
-pub fn config_show(file: &Path, all: bool, register: Option<&Timing>) -> Exit {
-    let name = file.display().to_string();
-    let shown = config::text(file).and_then(|text| match all {
-        true => effective::effective(&name, &text),
-        false => effective::written(&name, &text),
-    });
-    match shown {
-        Ok(mut entries) => {
-            if let Some(timing) = register {
-                effective::with_register(&mut entries, timing);
-            }
-            say(&effective::render(&entries));
+/// `regent config show`, where no agent can be asked: what the file says, or all that is in force by it.
+pub fn config_show(file: &Path, all: bool) -> Exit {
+    match effective::shown(file, all, None) {
+        Ok(table) => {
+            say(&table);
             Exit::Ok
         }
         Err(problems) => fail(Exit::Configuration, problems.to_string().trim_end()),

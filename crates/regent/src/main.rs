@@ -21,7 +21,7 @@ fn main() -> Exit {
         Ok(Task::KeepalivedDiff(config)) => command::keepalived(keepalived::Ask::Diff, &config),
         Ok(Task::KeepalivedRepair(config)) => command::keepalived(keepalived::Ask::Repair, &config),
         Ok(Task::ConfigSchema) => command::config_schema(),
-        Ok(Task::ConfigShow { file, effective }) => command::config_show(&file, effective, None),
+        Ok(Task::ConfigShow { file, effective }) => command::config_show(&file, effective),
         Ok(Task::GateLoad(config)) => command::gate_load(&config),
         Ok(Task::DatabaseWorker) => command::database_worker(),
         Ok(Task::Prober) => command::prober(),

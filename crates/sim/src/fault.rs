@@ -533,14 +533,18 @@ impl World {
         self.restored = true;
     }
 
-    fn ask_switchover(&mut self, to: Option<usize>) {
+    /// An operator asks this host's agent.
+    pub fn request(&mut self, host: usize, what: Request) {
         self.chaos.requests += 1;
         let request = RequestId(self.chaos.requests);
+        self.input(host, Input::Operator { request, what });
+    }
+
+    fn ask_switchover(&mut self, to: Option<usize>) {
         let holder = usize::from(self.truth.state.lease.holder.0) - 1;
         let to = to.map(|to| NodeId(to as u16 + 1));
-        let what = Request::Switchover { to };
         let host = if self.rng.chance(800_000) { holder } else { 1 - holder };
-        self.input(host, Input::Operator { request, what });
+        self.request(host, Request::Switchover { to });
     }
 
     /// A grant, a solo or a join was proposed or decided: now is when a fault hurts most.

@@ -7,7 +7,7 @@ use crate::host::MEMBERS;
 use crate::world::{Event, World};
 use regent_core::command::{Fenced, Outcome, Request};
 use regent_core::health::{Health, Judge, ProbeId, ProbeSpec, Subject};
-use regent_core::id::{CommandId, NodeId, RequestId};
+use regent_core::id::{CommandId, NodeId};
 use regent_core::node::Input;
 use regent_core::observe::ServiceId;
 use regent_core::state::Timing;
@@ -146,8 +146,6 @@ impl World {
 
     /// An operator asks the holder, or now and then the other one.
     pub fn ask(&mut self, wish: Wish) {
-        self.chaos.requests += 1;
-        let request = RequestId(self.chaos.requests);
         let node = |host: usize| NodeId(host as u16 + 1);
         let length = |length: u64| Some(Span(length));
         let what = match wish {
@@ -164,7 +162,7 @@ impl World {
         let holder = usize::from(self.truth.state.lease.holder.0) - 1;
         let there = self.hosts[holder].agent.is_some();
         let host = if there && self.rng.chance(800_000) { holder } else { 1 - holder };
-        self.input(host, Input::Operator { request, what });
+        self.request(host, what);
     }
 
     /// Faults are over, and so is what operators asked for: a stopped cluster is started.
@@ -184,9 +182,7 @@ impl World {
         if self.truth.state.intent.stopped.is_none() {
             return;
         }
-        self.chaos.requests += 1;
-        let request = RequestId(self.chaos.requests);
-        self.input(host, Input::Operator { request, what: Request::Start });
+        self.request(host, Request::Start);
     }
 }
 

@@ -9,14 +9,14 @@ use super::GateError;
 use super::rules::TABLE;
 use super::table::{Damage, damage, has_egress, in_order, load};
 use crate::netlink::{Socket, attribute, messages, text};
+use crate::stoppable::{Stop, Stoppable};
 use crate::vip;
 use regent_core::time::Span;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// NFNLGRP_NFTABLES, as a mask.
@@ -47,20 +47,7 @@ pub enum GateEvent {
 }
 
 /// A running watch; it ends when this is dropped.
-pub struct Watch {
-    stop: OwnedFd,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // An eventfd that was written once stays readable; a second write that would block changes nothing.
-        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
-}
+pub struct Watch(#[expect(dead_code, reason = "held for what its drop does")] Stoppable);
 
 /// Watches our tables from a thread of its own. `on` is called from there.
 pub fn watch(
@@ -71,15 +58,14 @@ pub fn watch(
     let doing = GateError::kernel("watch the gate");
     let vips = in_order(vips)?;
     let socket = Socket::open(NETFILTER, GROUP).map_err(&doing)?;
-    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    let stop = eventfd(0, flags).map_err(&doing)?;
-    let stopped = stop.try_clone().map_err(|_| GateError::NotThere("no descriptor left"))?;
+    let stop = Stop::new().map_err(&doing)?;
+    let stopped = stop.theirs().map_err(|_| GateError::NotThere("no descriptor left"))?;
     let interface = interface.to_owned();
-    let thread = std::thread::Builder::new()
-        .name("gate-watch".into())
-        .spawn(move || Watcher { socket, stopped, vips, interface, index: None, on }.run())
-        .map_err(|_| GateError::NotThere("no thread left"))?;
-    Ok(Watch { stop, thread: Some(thread) })
+    stop.start("gate-watch", move || {
+        Watcher { socket, stopped, vips, interface, index: None, on }.run();
+    })
+    .map(Watch)
+    .map_err(|_| GateError::NotThere("no thread left"))
 }
 
 struct Watcher<F> {

@@ -1,6 +1,7 @@
 //! Where the addresses stand on this host, and for how long; and word of every change.
 
-use crate::netlink::{ACK, CREATE, DUMP, Messages, REQUEST, Socket, attribute};
+use crate::netlink::{ACK, CREATE, Messages, REQUEST, Socket, attribute};
+use crate::vip::address;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
@@ -10,7 +11,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const NEW_ADDRESS: u16 = 20;
-const GET_ADDRESS: u16 = 22;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_LABEL: u16 = 3;
@@ -32,11 +32,14 @@ pub(super) struct Place {
 /// Every address of this host.
 pub(super) fn all() -> Result<Vec<Place>, Errno> {
     let mut socket = Socket::route()?;
-    let sequence = socket.next_sequence();
-    let mut out = Messages::default();
-    out.begin(GET_ADDRESS, REQUEST | DUMP, sequence).body(&[0; 8]);
     let mut all = Vec::new();
-    socket.dump(&out, sequence, |_, payload| all.extend(place(payload)))?;
+    address::each(&mut socket, |found, attributes| {
+        // ifa_cacheinfo: preferred, then valid, in seconds.
+        let valid = attribute(attributes, IFA_CACHEINFO).and_then(|info| info.get(4..8));
+        let forever = valid.is_none_or(|seconds| seconds == u32::MAX.to_ne_bytes());
+        let address::Place { index, address, prefix } = found;
+        all.push(Place { index, address, prefix, forever });
+    })?;
     Ok(all)
 }
 
@@ -57,21 +60,6 @@ pub(super) fn put_on(index: u32, address: Ipv4Addr, prefix: u8, label: &str) -> 
         .text(IFA_LABEL, label)
         .attribute(IFA_CACHEINFO, &info);
     socket.transact(&out, sequence)
-}
-
-fn place(payload: &[u8]) -> Option<Place> {
-    let (head, rest) = payload.split_at_checked(8)?;
-    let bytes = attribute(rest, IFA_LOCAL).or(attribute(rest, IFA_ADDRESS))?;
-    let address = match bytes.len() {
-        4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
-        16 => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
-        _ => return None,
-    };
-    // ifa_cacheinfo: preferred, then valid, in seconds.
-    let valid = attribute(rest, IFA_CACHEINFO).and_then(|info| info.get(4..8));
-    let forever = valid.is_none_or(|seconds| seconds == u32::MAX.to_ne_bytes());
-    let index = u32::from_ne_bytes(head[4..8].try_into().ok()?);
-    Some(Place { index, address, prefix: head[1], forever })
 }
 
 /// How long the network part of a VIP is on this interface, by the rule of the native driver: a host address where

@@ -7,14 +7,14 @@ use super::filter::{self, Counts};
 use super::hear::{Advert, Ear};
 use super::places::{self, Changes};
 use super::{Laid, Shared, VipError, Whose, file, render};
+use crate::stoppable::{Stop, Stoppable};
 use regent_core::time::Span;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
@@ -34,29 +34,15 @@ const TELL_AGAIN_AFTER: Duration = Duration::from_secs(600);
 const FOREIGN_MAX: usize = 32;
 
 /// A running watch; it ends when this is dropped.
-pub(super) struct Watch {
-    stop: OwnedFd,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // An eventfd that was written once stays readable; a second write that would block changes nothing.
-        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
-}
+pub(super) struct Watch(#[expect(dead_code, reason = "held for what its drop does")] Stoppable);
 
 impl Watch {
     pub(super) fn start(shared: Arc<Shared>) -> Result<Watch, VipError> {
         let doing = VipError::kernel("watch keepalived");
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let stop = eventfd(0, flags).map_err(&doing)?;
+        let stop = Stop::new().map_err(&doing)?;
         let changes = Changes::open().map_err(&doing)?;
         let unthreaded = VipError::socket("watch keepalived");
-        let stopped = stop.try_clone().map_err(&unthreaded)?;
+        let stopped = stop.theirs().map_err(&unthreaded)?;
         let now = Instant::now();
         let watcher = Watcher {
             shared,
@@ -74,11 +60,7 @@ impl Watch {
             told: BTreeMap::new(),
             begun: now,
         };
-        let thread = std::thread::Builder::new()
-            .name("keepalived".into())
-            .spawn(move || watcher.run())
-            .map_err(&unthreaded)?;
-        Ok(Watch { stop, thread: Some(thread) })
+        stop.start("keepalived", move || watcher.run()).map(Watch).map_err(&unthreaded)
     }
 }
 

@@ -29,10 +29,10 @@ const AF_INET6: u8 = 10;
 
 /// One address on one interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
-    index: u32,
-    address: IpAddr,
-    prefix: u8,
+pub(crate) struct Place {
+    pub(crate) index: u32,
+    pub(crate) address: IpAddr,
+    pub(crate) prefix: u8,
 }
 
 pub(super) fn add(
@@ -152,12 +152,21 @@ fn change(
 }
 
 fn list(socket: &mut Socket) -> Result<Vec<Place>, Errno> {
+    let mut all = Vec::new();
+    each(socket, |place, _| all.push(place))?;
+    Ok(all)
+}
+
+/// Every address of this host, with the attributes of its message (rtnetlink(7)).
+pub(crate) fn each(socket: &mut Socket, mut on: impl FnMut(Place, &[u8])) -> Result<(), Errno> {
     let sequence = socket.next_sequence();
     let mut out = Messages::default();
     out.begin(GET_ADDRESS, REQUEST | DUMP, sequence).body(&[0; 8]);
-    let mut all = Vec::new();
-    socket.dump(&out, sequence, |_, payload| all.extend(place(payload)))?;
-    Ok(all)
+    socket.dump(&out, sequence, |_, payload| {
+        if let Some(place) = place(payload) {
+            on(place, &payload[8..]);
+        }
+    })
 }
 
 fn place(payload: &[u8]) -> Option<Place> {

@@ -9,13 +9,13 @@ use super::frame::{Mac, question4, question6};
 use super::link::{self, Packets};
 use super::probe::{ask, question, who_has};
 use super::{Vip, VipError};
+use crate::stoppable::{Stop, Stoppable};
 use regent_core::id::NodeId;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// One small frame for each VIP and node.
@@ -77,20 +77,7 @@ pub fn is_used(interface: &str, vip: IpAddr, known: &Known) -> Result<Option<Mac
 }
 
 /// A running watch; it ends when this is dropped.
-pub struct StrangerWatch {
-    stop: OwnedFd,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for StrangerWatch {
-    fn drop(&mut self) {
-        // An eventfd that was written once stays readable; a second write that would block changes nothing.
-        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
-}
+pub struct StrangerWatch(#[expect(dead_code, reason = "held for what its drop does")] Stoppable);
 
 /// Calls `on` from a thread of its own with each [`Stranger`], every second for as long as it answers. `members`: the
 /// members' own addresses. An interface that is not there, or comes anew, is tried again every second.
@@ -101,9 +88,8 @@ pub fn watch(
     on: impl Fn(Stranger) + Send + 'static,
 ) -> Result<StrangerWatch, VipError> {
     let doing = VipError::socket("watch for strangers");
-    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    let stop = eventfd(0, flags).map_err(VipError::kernel("watch for strangers"))?;
-    let stopped = stop.try_clone().map_err(&doing)?;
+    let stop = Stop::new().map_err(VipError::kernel("watch for strangers"))?;
+    let stopped = stop.theirs().map_err(&doing)?;
     let ears = vips.iter().map(|vip| Ear::new(vip.clone())).collect();
     let watcher = Watcher {
         members,
@@ -113,11 +99,9 @@ pub fn watch(
         reported: BTreeMap::new(),
         on,
     };
-    let thread = std::thread::Builder::new()
-        .name("stranger-watch".into())
-        .spawn(move || watcher.run(ears, &stopped))
-        .map_err(&doing)?;
-    Ok(StrangerWatch { stop, thread: Some(thread) })
+    stop.start("stranger-watch", move || watcher.run(ears, &stopped))
+        .map(StrangerWatch)
+        .map_err(&doing)
 }
 
 /// Hears who claims one VIP, on its interface as it is at the moment.

@@ -144,7 +144,8 @@ impl Configured {
                 peers.push(text.ok().map(|text| config::digest(&text)));
             }
             let files = self.files();
-            let (done, what) = match apply::resolve(pending, &peers) {
+            let way = apply::resolve(pending, &peers);
+            let (done, what) = match way {
                 Way::Commit => {
                     let done = blocking(move || apply::commit(&files, pending)).await;
                     (done, "committed: another member has it")
@@ -165,7 +166,7 @@ impl Configured {
                 }
             };
             self.events.write(severity, 0, "config.resolved", &text);
-            if apply::resolve(pending, &peers) == Way::Commit {
+            if way == Way::Commit {
                 self.begin_again();
             }
             return;
@@ -195,18 +196,8 @@ impl Configured {
 
     /// What is in force here, or only what is written.
     pub(super) fn show(&self, all: bool, register: Option<&Timing>) -> Reply {
-        let name = self.name();
-        let shown = config::text(&self.file).and_then(|text| match all {
-            true => effective::effective(&name, &text),
-            false => effective::written(&name, &text),
-        });
-        match shown {
-            Ok(mut entries) => {
-                if let Some(timing) = register {
-                    effective::with_register(&mut entries, timing);
-                }
-                Reply::Text(effective::render(&entries).lines().map(String::from).collect())
-            }
+        match effective::shown(&self.file, all, register) {
+            Ok(table) => Reply::Text(table.lines().map(String::from).collect()),
             Err(problems) => refuse(RefusalKind::Configuration, &problems.to_string(), ""),
         }
     }

@@ -173,6 +173,17 @@ pub fn diff(old: &[Entry], new: &[Entry]) -> Vec<Change> {
     changes
 }
 
+/// What a file says, or all that is in force by it, as a table; with the register's timing where an agent knows it.
+pub fn shown(file: &Path, all: bool, register: Option<&Timing>) -> Result<String, Problems> {
+    let name = file.display().to_string();
+    let text = super::text(file)?;
+    let mut entries = if all { effective(&name, &text) } else { written(&name, &text) }?;
+    if let Some(timing) = register {
+        with_register(&mut entries, timing);
+    }
+    Ok(render(&entries))
+}
+
 /// The entries as a table.
 pub fn render(entries: &[Entry]) -> String {
     let rows = entries.iter().map(|e| [e.key.clone(), e.value.clone(), e.source.clone()]);

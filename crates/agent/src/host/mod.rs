@@ -1,5 +1,6 @@
 //! What carries out commands on this host, and the seam where a test puts another.
 
+mod child;
 mod fences;
 mod prober;
 pub mod real;

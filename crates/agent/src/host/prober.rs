@@ -3,6 +3,7 @@
 //! It tells changes; each goes to core as it is. While there is no child every probe is unknown, never well and never
 //! failing: a prober that dies is no reason to move anything.
 
+use super::child;
 use crate::driver::Inputs;
 use crate::events::Events;
 use crate::log;
@@ -13,11 +14,10 @@ use regent_core::health::{Health, ProbeId};
 use regent_core::node::Input;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::AsyncWriteExt;
+use tokio::process::ChildStdin;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -135,7 +135,7 @@ impl Keeper {
         role: &mut watch::Receiver<Option<bool>>,
         forget: &mut mpsc::Receiver<Vec<ProbeId>>,
     ) -> io::Result<()> {
-        let (mut child, mut stdin, mut lines) = spawn()?;
+        let (mut child, mut stdin, mut lines) = child::spawn("prober")?;
         write(&mut stdin, &self.first).await?;
         role.mark_changed();
         let ended = loop {
@@ -192,19 +192,6 @@ impl Keeper {
             Err(error) => log::warning(&format!("the prober's line says nothing: {error}: {line}")),
         }
     }
-}
-
-fn spawn() -> io::Result<(Child, ChildStdin, Lines<BufReader<ChildStdout>>)> {
-    let mut child = Command::new("/proc/self/exe")
-        .arg("prober")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let missing = || io::Error::other("the child has no pipe");
-    let stdin = child.stdin.take().ok_or_else(missing)?;
-    let stdout = child.stdout.take().ok_or_else(missing)?;
-    Ok((child, stdin, BufReader::new(stdout).lines()))
 }
 
 async fn write(to: &mut ChildStdin, line: &ToProber) -> io::Result<()> {

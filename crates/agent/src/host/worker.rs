@@ -3,6 +3,7 @@
 //! What was in flight when it died is answered `NoAnswer`: its statement may still be under way in the server
 //! (D11). The unit is started and killed from here, never by the child.
 
+use super::child;
 use super::real::{UnitsLater, connected};
 use crate::driver::Inputs;
 use crate::events::Events;
@@ -21,11 +22,10 @@ use regent_core::time::Span;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::AsyncWriteExt;
+use tokio::process::ChildStdin;
 use tokio::sync::{mpsc, oneshot};
 
 /// How many steps and questions wait for the child: core has one step and a few markers under way.
@@ -261,7 +261,7 @@ impl Keeper {
         work: &mut mpsc::Receiver<Work>,
         flights: &mut Flights,
     ) -> io::Result<()> {
-        let (mut child, stdin, mut lines) = spawn()?;
+        let (mut child, stdin, mut lines) = child::spawn("database-worker")?;
         let (to_child, queue) = mpsc::channel(QUEUE);
         let first = serde_json::to_string(&self.settings)?;
         let writer = tokio::spawn(feed(stdin, first, queue));
@@ -350,19 +350,6 @@ impl Flights {
         // A writer that ended means a child that ended; what is in flight is then answered.
         to_child.send(line).await.ok();
     }
-}
-
-fn spawn() -> io::Result<(Child, ChildStdin, Lines<BufReader<ChildStdout>>)> {
-    let mut child = Command::new("/proc/self/exe")
-        .arg("database-worker")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let missing = || io::Error::other("the child has no pipe");
-    let stdin = child.stdin.take().ok_or_else(missing)?;
-    let stdout = child.stdout.take().ok_or_else(missing)?;
-    Ok((child, stdin, BufReader::new(stdout).lines()))
 }
 
 async fn feed(mut stdin: ChildStdin, first: String, mut lines: mpsc::Receiver<ToWorker>) {
