@@ -17,6 +17,7 @@ mod netlink;
 pub mod notify;
 pub mod probe;
 pub mod run;
+pub mod stack;
 mod stoppable;
 mod sys;
 #[cfg(test)]

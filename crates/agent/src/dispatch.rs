@@ -130,6 +130,7 @@ impl Dispatcher {
             Action::Read => self.register.read(StoreRequest(id.0)),
             Action::Database(step) => self.host.database(id, step),
             Action::Service { service, step } => self.host.service(id, service, step),
+            Action::Stack(step) => self.host.stack(id, step),
             Action::ProbePeer { node } => self.host.probe(id, node),
             Action::Fence { node } => self.host.fence(id, node, command.epoch),
             Action::Send(report) => {

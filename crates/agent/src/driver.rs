@@ -195,6 +195,7 @@ impl Driver {
                 | Action::Read
                 | Action::Database(_)
                 | Action::Service { .. }
+                | Action::Stack(_)
                 | Action::ProbePeer { .. }
                 | Action::Fence { .. }
                 | Action::Send(_)

@@ -234,6 +234,7 @@ impl Founding {
             })
             .collect();
         State {
+            replaces: None,
             format: FORMAT,
             cluster: plan.cluster,
             lease: Lease {

@@ -130,6 +130,9 @@ enum Read<'a> {
         health: regent_core::health::Health,
         why: &'a str,
     },
+    ForeignClaim {
+        what: &'a str,
+    },
     Operator {
         request: regent_core::id::RequestId,
         what: &'a regent_core::command::Request,
@@ -153,6 +156,7 @@ impl<'a> Read<'a> {
                 Read::Health { probe: *probe, health: *health, why }
             }
             Input::GateLost => Read::GateLost,
+            Input::ForeignClaim(what) => Read::ForeignClaim { what },
             Input::Stranger { mac } => Read::Stranger { mac: *mac },
             Input::Operator { request, what } => Read::Operator { request: *request, what },
         }

@@ -21,6 +21,7 @@ use regent_core::health::ProbeId;
 use regent_core::id::{CommandId, Epoch, Incarnation, NodeId};
 use regent_core::node::Input;
 use regent_core::observe::{DatabaseFacts, Position, ServiceId, Thread, UnitState};
+use regent_core::stack::StackStep;
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -163,6 +164,10 @@ impl Host for ToyHost {
 
     fn warnings(&self) -> BTreeMap<ProbeId, String> {
         BTreeMap::new()
+    }
+
+    fn stack(&self, _: CommandId, step: StackStep) {
+        unreachable!("this cluster has no stack: {step:?}");
     }
 
     fn probe(&self, id: CommandId, _: NodeId) {

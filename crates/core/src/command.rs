@@ -4,6 +4,7 @@
 use crate::event::Event;
 use crate::id::{AttemptId, CommandId, Epoch, Incarnation, NodeId, RequestId, RunId, Version};
 use crate::observe::{DatabaseFacts, Report, ServiceId};
+use crate::stack::{StackResult, StackStep, Survey};
 use crate::time::{Span, Time};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -52,6 +53,8 @@ pub enum Action {
         /// What.
         step: ServiceStep,
     },
+    /// One step of the stack on shared data. Answer: [`Outcome::Stack`]. One at a time.
+    Stack(StackStep),
     /// Fence a peer's host (protocol section 6: only the holder does). Answer: [`Outcome::Fence`].
     Fence {
         /// Whom.
@@ -245,6 +248,13 @@ pub enum Outcome {
         /// The facts read after it; none while the database is down.
         facts: Option<DatabaseFacts>,
     },
+    /// What became of a stack step.
+    Stack {
+        /// What became of it.
+        result: StackResult,
+        /// What is really there after it; none if that could not be seen.
+        survey: Option<Survey>,
+    },
     /// What is known of a silent peer's host.
     Peer {
         /// It answered an ARP request for its own address.
@@ -381,6 +391,15 @@ pub enum Request {
     },
     /// Change the timing of rights (C5).
     Timing(crate::state::Timing),
+    /// Shared data: make this node active.
+    Activate {
+        /// The operator's word that this node is off (protocol section 6, proof (d)).
+        off: Option<NodeId>,
+    },
+    /// Shared data: take everything down wherever it is up, and leave it down until somebody activates.
+    Deactivate,
+    /// Shared data: bring back what drifted on this node.
+    Repair,
 }
 
 /// What an operator is answered.

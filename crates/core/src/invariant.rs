@@ -441,6 +441,7 @@ mod tests {
             by: AttemptId::default(),
         };
         State {
+            replaces: None,
             format: FORMAT,
             cluster: ClusterId(1),
             lease,

@@ -24,6 +24,7 @@ pub mod observe;
 pub mod planted;
 pub mod role;
 pub mod spec;
+pub mod stack;
 pub mod state;
 pub mod sync;
 pub mod time;

@@ -4,6 +4,7 @@
 use crate::health::{Health, Subject, Weight};
 use crate::id::{AttemptId, Epoch, Incarnation, NodeId, RunId, Version};
 use crate::role::Role;
+use crate::stack::StackReport;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,9 @@ pub struct Report {
     pub unable: Option<String>,
     /// Its database, if it is up and under control.
     pub database: Option<DatabaseReport>,
+    /// Its stack on shared data, if it has one and has looked at it.
+    #[serde(default)]
+    pub stack: Option<StackReport>,
     /// Its services, in the order of the configuration.
     pub services: Vec<ServiceReport>,
     /// Probes of the database and of the host that fail now, at most [`AILMENTS_MAX`], vital ones first.

@@ -2,6 +2,7 @@
 
 use crate::health::{ProbeSpec, Weight};
 use crate::id::NodeId;
+use crate::stack::StackSpec;
 use crate::time::Span;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,6 +20,8 @@ pub struct Spec {
     pub policy: Policy,
     /// The local timing.
     pub pace: Pace,
+    /// The stack on shared data, or none: then every node has its own copy of the database.
+    pub stack: Option<StackSpec>,
     /// A mistake made on purpose, to prove the simulator.
     #[cfg(feature = "planted")]
     pub planted: Option<crate::planted::Planted>,

@@ -21,6 +21,9 @@ pub struct State {
     pub format: u16,
     /// Which cluster this is.
     pub cluster: ClusterId,
+    /// The cluster whose register this one replaced, by an operator's word: its claims on shared data are void.
+    #[serde(default)]
+    pub replaces: Option<ClusterId>,
     /// Who holds.
     pub lease: Lease,
     /// Where every acknowledged write is.

@@ -320,6 +320,7 @@ impl World {
                 let after = self.rng.range(20_000_000, 80_000_000);
                 self.after(after, Event::Probe { host, run, id, node });
             }
+            Action::Stack(step) => self.stack_step(host, id, step),
             Action::Fence { node } => {
                 self.fence(host, id, node);
             }
@@ -467,6 +468,7 @@ fn show_input(input: &Input) -> String {
         | Input::ServiceUnit { .. }
         | Input::Health { .. }
         | Input::GateLost
+        | Input::ForeignClaim(_)
         | Input::Stranger { .. }
         | Input::Operator { .. } => format!("{input:?}"),
     }
@@ -490,6 +492,7 @@ fn show_command(command: &Command) -> String {
         | Action::Read
         | Action::Database(_)
         | Action::Service { .. }
+        | Action::Stack(_)
         | Action::ProbePeer { .. }
         | Action::Fence { .. }
         | Action::Tell(_)

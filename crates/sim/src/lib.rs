@@ -24,6 +24,7 @@ pub mod replication;
 pub mod rng;
 pub mod run;
 pub mod scenario;
+pub mod stack;
 pub mod truth;
 pub mod worker;
 pub mod world;

@@ -146,6 +146,7 @@ pub const TIMING: Timing =
 fn first_state(cluster: ClusterId, writer: Incarnation) -> State {
     let member = |name: &str, role| Member { name: name.into(), speaks: FORMAT, role, by: None };
     State {
+        replaces: None,
         format: FORMAT,
         cluster,
         lease: Lease {
@@ -182,6 +183,7 @@ fn probe(name: &str, subject: Subject) -> ProbeSpec {
 /// What every node's file says.
 pub fn default_spec() -> Spec {
     Spec {
+        stack: None,
         nodes: vec![(NodeId(1), "a".into()), (NodeId(2), "b".into())],
         services: vec![ServiceSpec::vital("management"), ServiceSpec::vital("ui")],
         probes: vec![

@@ -205,6 +205,7 @@ impl Settings {
     /// What core is to know.
     pub fn spec(&self) -> Spec {
         Spec {
+            stack: None,
             nodes: self
                 .members
                 .iter()

@@ -15,6 +15,7 @@ use regent_core::command::{AddressStep, DatabaseStep, ServiceStep};
 use regent_core::health::ProbeId;
 use regent_core::id::{CommandId, Epoch, Incarnation, NodeId};
 use regent_core::observe::ServiceId;
+use regent_core::stack::StackStep;
 use regent_core::time::Span;
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -43,6 +44,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Starts or kills a service.
     fn service(&self, id: CommandId, service: ServiceId, step: ServiceStep);
+
+    /// One step of the stack on shared data.
+    fn stack(&self, id: CommandId, step: StackStep);
 
     /// Asks whether a silent peer's host lives.
     fn probe(&self, id: CommandId, node: NodeId);

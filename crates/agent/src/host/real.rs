@@ -25,6 +25,7 @@ use regent_core::health::{ProbeId, Subject};
 use regent_core::id::{CommandId, Epoch, Incarnation, NodeId};
 use regent_core::node::Input;
 use regent_core::observe::{ServiceId, UnitState};
+use regent_core::stack::{StackResult, StackStep};
 use regent_core::time::Span;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -423,6 +424,13 @@ impl Host for RealHost {
         });
     }
 
+    fn stack(&self, id: CommandId, step: StackStep) {
+        let result = StackResult::Failed(format!("no stack is configured: {step:?}"));
+        self.begun()
+            .inputs
+            .put(Input::Outcome { id, outcome: Outcome::Stack { result, survey: None } });
+    }
+
     fn probe(&self, id: CommandId, node: NodeId) {
         let inputs = self.begun().inputs.clone();
         let peer = self.settings.member_by_id(node).map(|m| m.address);
@@ -531,6 +539,7 @@ fn expect_done(
         | Outcome::Clock(_)
         | Outcome::Swap(_)
         | Outcome::Fence(_)
+        | Outcome::Stack { .. }
         | Outcome::Peer { .. }) => Err(format!("failed to {doing}: {other:?}")),
     }
 }

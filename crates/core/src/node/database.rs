@@ -173,7 +173,11 @@ impl Node {
             Outcome::Database { result, facts } => (result, facts),
             Outcome::Failed(why) => (StepResult::Failed(why), None),
             Outcome::Done => (StepResult::Done, None),
-            Outcome::Clock(_) | Outcome::Swap(_) | Outcome::Fence(_) | Outcome::Peer { .. } => {
+            Outcome::Clock(_)
+            | Outcome::Swap(_)
+            | Outcome::Fence(_)
+            | Outcome::Stack { .. }
+            | Outcome::Peer { .. } => {
                 return;
             }
         };

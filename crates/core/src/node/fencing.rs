@@ -117,6 +117,7 @@ impl Node {
             | Outcome::Clock(_)
             | Outcome::Swap(_)
             | Outcome::Database { .. }
+            | Outcome::Stack { .. }
             | Outcome::Peer { .. } => return,
         };
         self.tell(code, severity, text);

@@ -139,6 +139,7 @@ impl Node {
             Request::Start => Change::Stopped(false),
             Request::Fence { node } => return self.fence_asked(request, node, now),
             Request::Timing(timing) => return self.retime(request, timing, now),
+            Request::Activate { .. } | Request::Deactivate | Request::Repair => return,
             Request::Switchover { .. } | Request::Explain => return,
         };
         let Some(view) = &self.view else {

@@ -27,6 +27,7 @@ mod moves;
 mod peers;
 mod propose;
 mod services;
+mod shared;
 mod stand;
 mod status;
 mod tries;
@@ -47,6 +48,7 @@ use crate::lease::Tenure;
 use crate::observe::{Report, ServiceId, UnitState};
 use crate::role::Role;
 use crate::spec::Spec;
+use crate::stack::StackStep;
 use crate::state::Switchover;
 use crate::sync::Licence;
 use crate::time::{Span, Time};
@@ -61,6 +63,7 @@ use moves::Move;
 use peers::{Peer, Stranger};
 use propose::Attempt;
 use services::{Probe, Service};
+use shared::Stack;
 use stand::{Following, Succession};
 use view::View;
 
@@ -127,6 +130,8 @@ pub enum Input {
     /// The kernel's filter was changed by somebody else; the adapter took the address off and loaded it closed
     /// again (G3).
     GateLost,
+    /// The claim on the shared data is newer than this node's own, or another cluster's: in words (section 6).
+    ForeignClaim(String),
     /// Somebody else answers for the VIP (G2).
     Stranger {
         /// The foreign link address.
@@ -158,6 +163,7 @@ enum Flight {
     Database(DatabaseStep),
     Marker { token: AttemptId },
     Service(ServiceId),
+    Stack(StackStep),
     Probe(NodeId),
     Fence { node: NodeId, request: Option<RequestId> },
 }
@@ -260,6 +266,8 @@ pub struct Node {
     stopping: Option<Time>,
     stranger: Option<Stranger>,
 
+    stack: Stack,
+
     peers: BTreeMap<NodeId, Peer>,
     services: Vec<Service>,
     probes: Vec<Probe>,
@@ -331,6 +339,7 @@ impl Node {
             fencing: Fencing::default(),
             stopping: None,
             stranger: None,
+            stack: Stack::default(),
             peers,
             services,
             probes,
@@ -359,6 +368,7 @@ impl Node {
                 self.gate.closed();
                 self.address = Address::default();
             }
+            Input::ForeignClaim(what) => self.take_foreign_claim(what),
             Input::Stranger { mac } => self.take_stranger(mac, now),
             Input::Operator { request, what } => self.take_request(request, what, now),
         }
@@ -471,6 +481,7 @@ impl Node {
             Flight::DestroySockets => self.note_move(|m| m.sockets = true),
             Flight::Refuse => self.note_move(|m| m.refused = true),
             Flight::Service(service) => self.take_service_done(service, outcome),
+            Flight::Stack(step) => self.take_stack(step, outcome, now),
             Flight::Fence { node, request } => self.take_fenced(node, request, outcome),
             Flight::Announce | Flight::Read => {}
         }

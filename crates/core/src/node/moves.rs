@@ -378,6 +378,9 @@ impl Node {
             Request::Maintenance { .. }
             | Request::Pause { .. }
             | Request::Stop
+            | Request::Activate { .. }
+            | Request::Deactivate
+            | Request::Repair
             | Request::Start
             | Request::Fence { .. }
             | Request::Timing(_) => self.wish(request, what, now),

@@ -251,6 +251,7 @@ impl Node {
                 applied: facts.applied.clone(),
                 shows: facts.shows,
             }),
+            stack: self.stack_report(),
             services: self.service_reports(now),
             ailments: self.ailments(),
             link: self.identity.link,

@@ -209,6 +209,7 @@ impl Node {
             | Outcome::Swap(_)
             | Outcome::Database { .. }
             | Outcome::Fence(_)
+            | Outcome::Stack { .. }
             | Outcome::Peer { .. }) => {
                 self.attempt = None;
                 let text = format!(
@@ -258,6 +259,7 @@ impl Node {
             | Outcome::Clock(_)
             | Outcome::Database { .. }
             | Outcome::Fence(_)
+            | Outcome::Stack { .. }
             | Outcome::Peer { .. } => self.unresolved.extend(attempt),
         }
     }

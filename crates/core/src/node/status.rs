@@ -5,6 +5,7 @@ use crate::health::{Health, ProbeId};
 use crate::id::{NodeId, Version};
 use crate::observe::{Ailment, DatabaseFacts, Report, ServiceReport, Thread};
 use crate::role::Role;
+use crate::stack::StackReport;
 use crate::state::{Phase, State};
 use crate::time::{Span, Time};
 use alloc::collections::BTreeMap;
@@ -29,6 +30,8 @@ pub struct NodeStatus {
     pub wait_left: Option<Span>,
     /// The local database.
     pub database: Option<DatabaseFacts>,
+    /// The local stack on shared data, if there is one.
+    pub stack: Option<StackReport>,
     /// The services, as in the configuration.
     pub services: Vec<ServiceReport>,
     /// The probes, as in the configuration.
@@ -86,6 +89,7 @@ impl Node {
             right_left: self.tenure.and_then(|t| t.right).map(|right| right.left(now)),
             wait_left: self.tenure.and_then(|t| t.wait).map(|wait| wait.left(now)),
             database: self.database.facts.clone(),
+            stack: self.stack_report(),
             services: self.service_reports(now),
             probes: self.probe_statuses(now),
             ailments: self.ailments(),
