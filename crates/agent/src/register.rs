@@ -196,6 +196,7 @@ mod tests {
         State {
             format: FORMAT,
             cluster: ClusterId(5),
+            replaces: None,
             lease: Lease {
                 epoch: Epoch(epoch),
                 holder,

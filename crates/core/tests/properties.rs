@@ -139,6 +139,7 @@ impl Judge {
             Action::Gate(GateStep::Refuse)
             | Action::Address(_)
             | Action::Read
+            | Action::Stack(_)
             | Action::Service { .. }
             | Action::Fence { .. }
             | Action::ProbePeer { .. }
@@ -234,6 +235,7 @@ fn first_state() -> State {
     State {
         format: 1,
         cluster: ClusterId(7),
+        replaces: None,
         lease: Lease {
             epoch: Epoch(1),
             holder: ME,
@@ -263,6 +265,7 @@ impl World {
             configuration: 0,
         };
         let spec = Spec {
+            stack: None,
             nodes: vec![(ME, "mn1".into()), (PEER, "mn2".into())],
             services: vec![ServiceSpec::vital("management")],
             probes: probes(),
@@ -298,6 +301,7 @@ impl World {
                 | Action::Propose { .. }
                 | Action::Read
                 | Action::Database(_)
+                | Action::Stack(_)
                 | Action::Service { .. }
                 | Action::Fence { .. }
                 | Action::ProbePeer { .. } => self.pending.push(command),
@@ -351,6 +355,7 @@ impl World {
             }
             Action::Fence { .. } => Outcome::Fence(Fenced::Unknown("by chance".into())),
             Action::Address(_)
+            | Action::Stack(_)
             | Action::Service { .. }
             | Action::Send(_)
             | Action::Tell(_)
@@ -460,6 +465,7 @@ impl World {
             run: RunId(9),
             n: self.report,
             speaks: 1,
+            stack: None,
             version: Version(self.version),
             epoch: self.state.lease.epoch,
             role: Role::Standby,
