@@ -396,6 +396,12 @@ pub enum Request {
         /// The operator's word that this node is off (protocol section 6, proof (d)).
         off: Option<NodeId>,
     },
+    /// Shared data: what would [`Request::Activate`] be answered now? Every guard is asked and nothing changes:
+    /// `Done`, or the refusal.
+    MayActivate {
+        /// As there.
+        off: Option<NodeId>,
+    },
     /// Shared data: take everything down wherever it is up, and leave it down until somebody activates.
     Deactivate,
     /// Shared data: bring back what drifted on this node.
@@ -411,14 +417,54 @@ pub enum Answer {
     Refused {
         /// The reason with the remedy.
         reason: String,
+        /// Of which kind it is.
+        obstacle: Obstacle,
     },
     /// It was begun and did not come to its end.
     Failed {
         /// The reason with the remedy.
         reason: String,
+        /// Of which kind it is.
+        obstacle: Obstacle,
     },
     /// The text of `explain`.
     Text(Vec<String>),
+}
+
+impl Answer {
+    /// A refusal of no special kind.
+    pub fn refused(reason: impl Into<String>) -> Answer {
+        Answer::Refused { reason: reason.into(), obstacle: Obstacle::Other }
+    }
+
+    /// A failure of no special kind.
+    pub fn failed(reason: impl Into<String>) -> Answer {
+        Answer::Failed { reason: reason.into(), obstacle: Obstacle::Other }
+    }
+}
+
+/// What stood in the way of an operator's request: each has an exit code of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Obstacle {
+    /// Somebody answers for the VIP.
+    AddressInUse,
+    /// Another node is active, or is being activated.
+    ActiveElsewhere,
+    /// Another node may still use the shared data: nobody has proven, or said, that it is off.
+    NotProvenClear,
+    /// What was looked at before the first change is not as it must be: a survey's problems.
+    Checks,
+    /// A vital step failed, and everything is undone.
+    StepFailed,
+    /// A step failed to come up or to go down, and not everything could be undone.
+    NotRolledBack,
+    /// It is done, and a step that is not vital failed.
+    Degraded,
+    /// No majority of voters answers.
+    NoQuorum,
+    /// None of these.
+    Other,
 }
 
 /// What is known of this agent's run (C6); read and stored before the core exists.

@@ -62,8 +62,8 @@ impl Speaking {
         match tokio::time::timeout(bound, answer).await {
             Ok(Ok(Answer::Done(text))) => Reply::Done(text),
             Ok(Ok(Answer::Text(lines))) => Reply::Done(lines.join("; ")),
-            Ok(Ok(Answer::Refused { reason })) => refuse(RefusalKind::Guard, &reason, remedy),
-            Ok(Ok(Answer::Failed { reason })) => refuse(RefusalKind::TimedOut, &reason, remedy),
+            Ok(Ok(Answer::Refused { reason, .. })) => refuse(RefusalKind::Guard, &reason, remedy),
+            Ok(Ok(Answer::Failed { reason, .. })) => refuse(RefusalKind::TimedOut, &reason, remedy),
             Ok(Err(_)) | Err(_) => {
                 refuse(RefusalKind::TimedOut, "it did not come to its end in time", remedy)
             }

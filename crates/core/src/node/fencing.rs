@@ -44,7 +44,7 @@ impl Node {
             None
         };
         match refusal {
-            Some(reason) => self.answer(request, Answer::Refused { reason }),
+            Some(reason) => self.answer(request, Answer::refused(reason)),
             None => {
                 let text = format!("{} is being fenced: an operator asked", self.name(node));
                 self.tell("fence.begun", Severity::Warning, text);
@@ -107,11 +107,11 @@ impl Node {
             }
             Outcome::Fence(Fenced::Failed(why)) | Outcome::Failed(why) => {
                 let text = format!("{name} is not fenced: {why}");
-                ("fence.failed", Severity::Alarm, text.clone(), Answer::Failed { reason: text })
+                ("fence.failed", Severity::Alarm, text.clone(), Answer::failed(text))
             }
             Outcome::Fence(Fenced::Unknown(why)) => {
                 let text = format!("whether {name} is fenced is unknown: {why}");
-                ("fence.unknown", Severity::Alarm, text.clone(), Answer::Failed { reason: text })
+                ("fence.unknown", Severity::Alarm, text.clone(), Answer::failed(text))
             }
             Outcome::Done
             | Outcome::Clock(_)

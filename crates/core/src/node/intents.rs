@@ -139,19 +139,22 @@ impl Node {
             Request::Start => Change::Stopped(false),
             Request::Fence { node } => return self.fence_asked(request, node, now),
             Request::Timing(timing) => return self.retime(request, timing, now),
-            Request::Activate { .. } | Request::Deactivate | Request::Repair => return,
+            Request::Activate { .. }
+            | Request::MayActivate { .. }
+            | Request::Deactivate
+            | Request::Repair => return,
             Request::Switchover { .. } | Request::Explain => return,
         };
         let Some(view) = &self.view else {
             let reason = "the register was not read yet: this node has no quorum".to_string();
-            return self.answer(request, Answer::Refused { reason });
+            return self.answer(request, Answer::refused(reason));
         };
         if let Change::Maintenance(node, _) = change
             && !self.spec.nodes.iter().any(|(known, _)| *known == node)
         {
             let reason =
                 format!("{node} runs no resources: only a management node has maintenance");
-            return self.answer(request, Answer::Refused { reason });
+            return self.answer(request, Answer::refused(reason));
         }
         let there = match change {
             Change::Maintenance(node, None) => !view.state.intent.maintenance.contains_key(&node),
@@ -227,7 +230,7 @@ impl Node {
                 } else {
                     "no majority of voters answered: nothing was changed, or it will be seen in `regent status`"
                 };
-                self.answer(wish.request, Answer::Failed { reason: reason.into() });
+                self.answer(wish.request, Answer::failed(reason));
             } else {
                 self.wishes.push(wish);
             }
@@ -367,7 +370,7 @@ impl Node {
             None
         };
         match refusal {
-            Some(reason) => self.answer(request, Answer::Refused { reason }),
+            Some(reason) => self.answer(request, Answer::refused(reason)),
             None => self.retiming = Some(Retiming { request, timing, since: now }),
         }
     }
@@ -406,7 +409,7 @@ impl Node {
             self.tell("timing.changed", Severity::Warning, text.clone());
             Answer::Done(text)
         } else if late || !self.holds() {
-            Answer::Failed { reason: "the timing was not written; nothing has changed".into() }
+            Answer::failed("the timing was not written; nothing has changed")
         } else {
             return;
         };

@@ -379,6 +379,7 @@ impl Node {
             | Request::Pause { .. }
             | Request::Stop
             | Request::Activate { .. }
+            | Request::MayActivate { .. }
             | Request::Deactivate
             | Request::Repair
             | Request::Start
@@ -390,7 +391,7 @@ impl Node {
                     self.waiting_requests.push((request, now, epoch));
                     self.asked_switchover = Some(Switchover { to, epoch });
                 }
-                Err(reason) => self.answer(request, Answer::Refused { reason }),
+                Err(reason) => self.answer(request, Answer::refused(reason)),
             },
         }
     }
@@ -451,7 +452,7 @@ impl Node {
         self.asked_switchover = None;
         self.clear_intent = true;
         for (request, ..) in core::mem::take(&mut self.waiting_requests) {
-            self.answer(request, Answer::Failed { reason: why.to_string() });
+            self.answer(request, Answer::failed(why));
         }
     }
 
@@ -491,13 +492,12 @@ impl Node {
                     lease.epoch
                 ))
             } else if now.elapsed_most(at) >= most {
-                Answer::Failed {
-                    reason: format!("no move within {} ms; see `regent explain`", most.as_millis()),
-                }
+                Answer::failed(format!(
+                    "no move within {} ms; see `regent explain`",
+                    most.as_millis()
+                ))
             } else {
-                Answer::Failed {
-                    reason: "the active node undid the move; see `regent history`".into(),
-                }
+                Answer::failed("the active node undid the move; see `regent history`")
             };
             self.answer(request, answer);
         }
