@@ -16,7 +16,7 @@
 pub(crate) mod connect;
 mod exec;
 mod eye;
-mod gateway;
+pub(crate) mod gateway;
 mod host;
 mod http;
 pub mod kind;

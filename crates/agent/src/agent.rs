@@ -30,6 +30,7 @@ use crate::place::Place;
 use crate::register::Bridge;
 use crate::serve::{self, Answerer};
 use crate::status::Heard;
+use crate::steps::Steps;
 use crate::tls::Identity;
 use crate::transport::{Lane, Pace, Setup, Transport};
 use crate::{log, random, runs};
@@ -43,6 +44,7 @@ use regent_core::command::RunRecord;
 use regent_core::health::{Health, Judge};
 use regent_core::id::{AttemptId, BootId, ClusterId, NodeId, RunId, Version};
 use regent_core::node::{Identity as CoreIdentity, Input, Node};
+use regent_core::spec::Spec;
 use regent_store::cell::{NodeId as StoreNode, Standing, Timing};
 use regent_store::embedded::{Config, Event, Handle, Kept, OpenError, RecordFile, start};
 use speaking::Speaking;
@@ -420,7 +422,7 @@ async fn wait_or_witness(
     });
     if let Some(host) = &life.host {
         let (inputs, _) = driver::queue();
-        host.begin(false, inputs, transport.clone(), events.clone());
+        host.begin(None, inputs, transport.clone(), events.clone());
     }
     let configured = configured(life, me, &transport, &events);
     let quiet = Arc::new(Quiet {
@@ -545,10 +547,12 @@ async fn serve_as_node(
         link: host.link(),
         configuration,
     };
+    let watchdog = arm_watchdog(life, &events);
+    let spec = spec(life, watchdog.as_ref());
     let now = clock::now();
     let mut journal = Journal::start(&life.place.journal());
-    journal.begin(now, format!("{identity:?} {record:?} {:?}", life.settings.spec()));
-    let node = Node::new(identity, life.settings.spec(), record, now);
+    journal.begin(now, format!("{identity:?} {record:?} {spec:?}"));
+    let node = Node::new(identity, spec.clone(), record, now);
     let (commands, carried) = mpsc::sync_channel(driver::COMMANDS);
     let waiting = Waiting::default();
     let dispatcher = Dispatcher {
@@ -564,20 +568,23 @@ async fn serve_as_node(
         swaps,
     };
     let notify = life.owns_process.then(Notify::from_environment);
+    let steps = Arc::new(Steps::default());
     let driver = Driver {
+        me: me.id,
         node,
         gate,
         events: queue,
         commands,
         journal,
         notify,
-        watchdog: arm_watchdog(life, &events),
+        watchdog,
         measures: Arc::clone(&measures),
+        steps: Arc::clone(&steps),
         clock: clock::now,
     };
     tokio::spawn(probe_clocks(life.settings.clone(), clocks, inputs.clone()));
     // Before the first command, which may follow from the first input.
-    host.begin(true, inputs.clone(), transport.clone(), events.clone());
+    host.begin(Some(cluster), inputs.clone(), transport.clone(), events.clone());
     let lease = std::thread::Builder::new().name("lease".into()).spawn(move || driver.run())?;
     let carrier = std::thread::Builder::new()
         .name("dispatch".into())
@@ -595,7 +602,8 @@ async fn serve_as_node(
     let speaking = Arc::new(Speaking {
         configured: Arc::clone(&configured),
         settings: life.settings.clone(),
-        spec: life.settings.spec(),
+        spec,
+        steps,
         configuration,
         me: me.id,
         attempt: AttemptId { node: me.id, boot: born.boot, run: born.run, n: 0 },
@@ -656,6 +664,17 @@ fn configured(life: &Life, me: &Member, transport: &Transport, events: &Events) 
     });
     tokio::spawn(Arc::clone(&configured).decide());
     configured
+}
+
+/// What core is to know. Only a watchdog that nothing but a reset ends is a proof for others (protocol section 6).
+fn spec(life: &Life, watchdog: Option<&Watchdog>) -> Spec {
+    let mut spec = life.settings.spec();
+    if let Some(stack) = &mut spec.stack {
+        let facts = watchdog.map(Watchdog::facts);
+        let proof = facts.filter(|facts| facts.has_no_way_out == Some(true) && facts.outlives_us);
+        stack.watchdog = proof.map(|facts| facts.timeout);
+    }
+    spec
 }
 
 /// The watchdog device, if one is configured and this process alone is the agent.

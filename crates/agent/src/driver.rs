@@ -7,10 +7,13 @@
 use crate::journal::Journal;
 use crate::log;
 use crate::measure::Measures;
+use crate::steps::Steps;
 use regent_adapters::fence::watchdog::{Disarmed, Watchdog};
 use regent_adapters::notify::Notify;
 use regent_core::command::{Action, Command, GateStep, Outcome};
+use regent_core::id::NodeId;
 use regent_core::node::{Input, Node, NodeStatus};
+use regent_core::state::Data;
 use regent_core::time::{Span, Time};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -87,6 +90,8 @@ pub trait Gate: Send {
 
 /// Everything the lease thread owns.
 pub struct Driver {
+    /// This node.
+    pub me: NodeId,
     /// The decision core.
     pub node: Node,
     /// The kernel's filter.
@@ -103,20 +108,37 @@ pub struct Driver {
     pub watchdog: Option<Watchdog>,
     /// How late it wakes.
     pub measures: Arc<Measures>,
+    /// The steps of the stack, for who waits for them.
+    pub steps: Arc<Steps>,
     /// The only reader of time.
     pub clock: fn() -> Time,
 }
 
 impl Driver {
     /// Runs until it is stopped. A watchdog device is then asked to rest, unless another life follows at once: a stop
-    /// on purpose must not end in a reset, and the kernel's tickets end what this process leaves open.
+    /// on purpose must not end in a reset, and the kernel's tickets end what this process leaves open. While this node
+    /// uses shared data the device goes on: others take its reset for a proof (protocol section 6).
     pub fn run(mut self) {
         let rest = self.turn();
-        if let Some(watchdog) = self.watchdog.take().filter(|_| rest)
-            && let Disarmed::StillRunning(_, why) = watchdog.disarm()
-        {
+        let Some(watchdog) = self.watchdog.take().filter(|_| rest) else { return };
+        if self.uses_shared_data() {
+            let seconds = watchdog.facts().timeout.as_millis().div_ceil(1000);
+            log::alarm(&format!(
+                "this node uses the shared data: the watchdog goes on, and resets this host in {seconds} s unless the agent starts again"
+            ));
+        } else if let Disarmed::StillRunning(_, why) = watchdog.disarm() {
             log::alarm(&format!("the watchdog goes on and will reset this host: {why}"));
         }
+    }
+
+    /// By the register, or by what still runs here.
+    fn uses_shared_data(&self) -> bool {
+        let status = self.node.status((self.clock)());
+        let recorded = status.view.is_some_and(|(_, state)| match state.data {
+            Data::InUse { node, .. } => node == self.me,
+            Data::Clear => false,
+        });
+        recorded || status.stack.is_some_and(|stack| !stack.clear)
     }
 
     fn turn(&mut self) -> bool {
@@ -128,6 +150,7 @@ impl Driver {
         let patience = self.watchdog.as_ref().map(|dog| Span(dog.facts().timeout.0 / 4));
         let mut fed = (self.clock)();
         let mut patted = fed;
+        let mut starved = false;
         loop {
             let asked = (self.clock)();
             let wake = self.node.next_wake(asked);
@@ -160,7 +183,12 @@ impl Driver {
                 && now.elapsed_most(patted) >= patience
             {
                 patted = now;
-                if let Err(error) = watchdog.feed() {
+                let may = self.node.may_feed(now);
+                if !may && !starved {
+                    log::alarm("the watchdog is not fed: no right runs, and the stack is not down");
+                }
+                starved = !may;
+                if may && let Err(error) = watchdog.feed() {
                     log::alarm(&format!("failed to feed the watchdog: {error}"));
                 }
             }
@@ -169,6 +197,9 @@ impl Driver {
 
     fn feed(&mut self, input: Input, now: Time) {
         self.journal.input(now, &input);
+        if let Input::Outcome { id, outcome } = &input {
+            self.steps.end(*id, outcome);
+        }
         self.node.handle(input, now);
     }
 
@@ -177,6 +208,9 @@ impl Driver {
         while let Some(command) = self.node.poll_command() {
             self.journal.command((self.clock)(), &command);
             let id = command.id;
+            if let Action::Stack(step) = &command.action {
+                self.steps.begin(id, *step);
+            }
             match command.action {
                 Action::ReadClock => {
                     let now = (self.clock)();

@@ -36,5 +36,6 @@ pub mod runs;
 mod scratch;
 pub mod serve;
 pub mod status;
+pub mod steps;
 pub mod tls;
 pub mod transport;

@@ -7,7 +7,7 @@ use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_agent::agent::{Ending, Life, live};
 use regent_agent::driver::{Gate, Inputs};
 use regent_agent::events::Events;
-use regent_agent::host::{Host, Later, Opened};
+use regent_agent::host::{Host, Later, Opened, Planned};
 use regent_agent::place::Place;
 use regent_agent::transport::{Pace, Stream, Transport};
 use regent_agent::{ca, config, tls};
@@ -18,7 +18,7 @@ use regent_core::command::{
     AddressStep, DatabaseStep, Fenced, GateStep, Outcome, PortAnswer, ServiceStep, StepResult,
 };
 use regent_core::health::ProbeId;
-use regent_core::id::{CommandId, Epoch, Incarnation, NodeId};
+use regent_core::id::{ClusterId, CommandId, Epoch, Incarnation, NodeId};
 use regent_core::node::Input;
 use regent_core::observe::{DatabaseFacts, Position, ServiceId, Thread, UnitState};
 use regent_core::stack::StackStep;
@@ -84,7 +84,7 @@ impl Host for ToyHost {
         Ok((Box::new(NoGate), [None, None]))
     }
 
-    fn begin(&self, _: bool, inputs: Inputs, _: Transport, _: Events) {
+    fn begin(&self, _: Option<ClusterId>, inputs: Inputs, _: Transport, _: Events) {
         inputs.put(Input::DatabaseUnit(UnitState::Up { start: 1 }));
         for service in 0..2 {
             let state = UnitState::Up { start: 1 };
@@ -177,6 +177,14 @@ impl Host for ToyHost {
 
     fn vip_used(&self) -> Later<Result<Option<String>, String>> {
         Box::pin(async { Ok(None) })
+    }
+
+    fn vip_answered(&self) -> Later<Result<Option<String>, String>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn plan(&self, _: bool) -> Later<Result<Planned, String>> {
+        Box::pin(async { Err("this cluster has no stack".into()) })
     }
 
     fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>> {

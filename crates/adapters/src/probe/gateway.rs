@@ -89,7 +89,7 @@ fn route(socket: &mut Socket, to: IpAddr) -> Result<Option<Route>, Errno> {
 }
 
 /// One ICMP echo.
-fn echo(to: IpAddr, deadline: Instant) -> io::Result<bool> {
+pub(crate) fn echo(to: IpAddr, deadline: Instant) -> io::Result<bool> {
     static NUMBER: AtomicU16 = AtomicU16::new(0);
     let (domain, protocol, request, reply) = match to {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4, 8, 0),

@@ -5,10 +5,12 @@
 //! decides between members. Their hardware addresses come from their reports ([`Known`]); a member that has not
 //! reported yet is asked for its own address before anybody is called a stranger.
 
+use super::address::places;
 use super::frame::{Mac, question4, question6};
 use super::link::{self, Packets};
 use super::probe::{ask, question, who_has};
 use super::{Vip, VipError};
+use crate::probe::gateway::echo;
 use crate::stoppable::{Stop, Stoppable};
 use regent_core::id::NodeId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,6 +33,8 @@ const STRANGERS_MAX: usize = 64;
 /// How long [`is_used`] waits, and between its questions.
 const USED_WITHIN: Duration = Duration::from_millis(240);
 const USED_BETWEEN: Duration = Duration::from_millis(60);
+/// How long an echo is waited for, which may come from behind routers.
+const ECHO_WITHIN: Duration = Duration::from_millis(500);
 
 /// Somebody who answers for a VIP and is neither this host nor a member.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +78,23 @@ pub fn is_used(interface: &str, vip: IpAddr, known: &Known) -> Result<Option<Mac
     };
     let counts = |from: Mac| !own.contains(&from) && !known.has(from);
     Ok(ask(&packets, &frame, vip, USED_BETWEEN, deadline, counts))
+}
+
+/// Asks whether anybody but this host answers for this address, a member or not: the segment as [`is_used`] does, and
+/// at the same time by an echo, for a host that is reached through a router. In words, who.
+pub fn is_answered(interface: &str, vip: IpAddr) -> Result<Option<String>, VipError> {
+    // An echo to an address of this host's own comes back from itself.
+    let ours = !places(vip)?.is_empty();
+    std::thread::scope(|scope| {
+        let echo = (!ours).then(|| scope.spawn(|| echo(vip, Instant::now() + ECHO_WITHIN)));
+        let claimed = is_used(interface, vip, &Known::default())?;
+        if let Some(mac) = claimed {
+            return Ok(Some(format!("{mac} answers for {vip} by ARP")));
+        }
+        // A panic in there, or a socket that cannot be had, has no answer to give.
+        let echoed = echo.is_some_and(|echo| matches!(echo.join(), Ok(Ok(true))));
+        Ok(echoed.then(|| format!("{vip} answers an echo (ping)")))
+    })
 }
 
 /// A running watch; it ends when this is dropped.

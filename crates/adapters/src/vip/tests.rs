@@ -1,7 +1,7 @@
 //! The address, its sockets and its announcements, on hosts of a segment.
 
 use super::probe::{Peer, probe_peer};
-use super::stranger::Stranger;
+use super::stranger::{Stranger, is_answered};
 use super::*;
 use crate::testing::{INTERFACE, Knock, Segment, knock, pings, segment, serve, until};
 use regent_core::command::PortAnswer;
@@ -343,6 +343,30 @@ fn an_address_in_use_is_found_within_300_ms() {
     }
     let error = segment.on(HERE, || is_used("eth9", of(&vips()[0]), &Known::default()));
     assert_eq!(error.unwrap_err().to_string(), "find interface eth9");
+}
+
+/// A member counts as well, and so does who is hidden from one of the two ways.
+#[test]
+fn an_address_is_answered_by_arp_without_icmp_and_by_an_echo_without_arp() {
+    let Some(segment) = segment(&[HERE, PEER]) else { return };
+    let vip = vips().into_iter().find(|vips| of(vips).is_ipv4()).unwrap();
+    let at = of(&vip);
+    let answered = || segment.on(HERE, || is_answered(INTERFACE, at).unwrap());
+    assert_eq!(answered(), None);
+    segment.on(HERE, || vip.add(LONG).unwrap());
+    assert_eq!(answered(), None, "our own");
+    segment.on(HERE, || vip.remove().unwrap());
+    segment.sh(PEER, "sysctl -q net.ipv4.icmp_echo_ignore_all=1");
+    segment.on(PEER, || vip.add(LONG).unwrap());
+    let mac = mac_of(&segment, PEER);
+    assert_eq!(answered(), Some(format!("{mac} answers for {at} by ARP")));
+    segment.sh(PEER, "sysctl -q net.ipv4.icmp_echo_ignore_all=0");
+    segment.sh(PEER, "sysctl -q net.ipv4.conf.all.arp_ignore=8");
+    segment.sh(HERE, &format!("ip neigh replace {at} lladdr {mac} dev {INTERFACE}"));
+    // To answer, it would otherwise ask for us in the name of the address: a claim as well.
+    let here = mac_of(&segment, HERE);
+    segment.sh(PEER, &format!("ip neigh replace 10.99.0.1 lladdr {here} dev {INTERFACE}"));
+    assert_eq!(answered(), Some(format!("{at} answers an echo (ping)")));
 }
 
 /// An agent may start before its interface does, and interfaces are made anew.

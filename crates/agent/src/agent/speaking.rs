@@ -13,6 +13,7 @@ use crate::peer::{Answer as PeerAnswer, Peers, Question};
 use crate::register::{Bridge, attempt_of};
 use crate::serve::{Answered, Progress, refuse};
 use crate::status::{Frame, Heard};
+use crate::steps::Steps;
 use crate::transport::Transport;
 use regent_api::call::{Ask, RefusalKind, Reply};
 use regent_api::history::Severity;
@@ -42,6 +43,7 @@ pub(super) struct Speaking {
     pub(super) configured: Arc<Configured>,
     pub(super) settings: Settings,
     pub(super) spec: Spec,
+    pub(super) steps: Arc<Steps>,
     pub(super) configuration: u64,
     pub(super) me: NodeId,
     pub(super) attempt: AttemptId,

@@ -1,9 +1,11 @@
 //! The configuration once it is valid: all that the rest of the agent sees of it.
 
+use crate::place::Place;
 use regent_adapters::fence;
 use regent_adapters::probe::{self, Kind};
+use regent_adapters::stack::StackSettings;
 use regent_core::health::{Counts, ProbeId, ProbeSpec, Subject, Weight};
-use regent_core::id::NodeId;
+use regent_core::id::{ClusterId, NodeId};
 use regent_core::observe::ServiceId;
 use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
 use regent_core::state::Timing;
@@ -217,6 +219,11 @@ impl Settings {
             policy: self.policy,
             pace: self.pace,
         }
+    }
+
+    /// What this member's stack is made of, in this cluster; none in the replicated topology.
+    pub fn stack_settings(&self, _: &Member, _: ClusterId, _: &Place) -> Option<StackSettings> {
+        None
     }
 
     /// What this member's prober is to run, numbered as in [`Settings::spec`].

@@ -4,6 +4,7 @@ mod child;
 mod fences;
 mod prober;
 pub mod real;
+mod stack;
 mod worker;
 
 use crate::driver::{Gate, Inputs};
@@ -13,9 +14,9 @@ use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_api::call::FenceTested;
 use regent_core::command::{AddressStep, DatabaseStep, ServiceStep};
 use regent_core::health::ProbeId;
-use regent_core::id::{CommandId, Epoch, Incarnation, NodeId};
+use regent_core::id::{ClusterId, CommandId, Epoch, Incarnation, NodeId};
 use regent_core::observe::ServiceId;
-use regent_core::stack::StackStep;
+use regent_core::stack::{StackStep, StepState};
 use regent_core::time::Span;
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -27,14 +28,40 @@ pub type Opened = (Box<dyn Gate>, [Option<Span>; 2]);
 /// A future that owns what it needs.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// What an activation or a deactivation comes to, before it is asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Planned {
+    /// In the order of an activation.
+    pub steps: Vec<PlannedStep>,
+    /// Why an activation would be refused before its first change.
+    pub problems: Vec<String>,
+}
+
+/// One step of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlannedStep {
+    /// Its name, as in the specification.
+    pub name: String,
+    /// What it does, in words.
+    pub what: String,
+    /// Where it is now.
+    pub state: StepState,
+}
+
 /// The hands of the agent. No method blocks: each hands its work on, and the outcome comes to [`Inputs`].
 pub trait Host: Send + Sync + 'static {
     /// The kernel's filter for the lease thread, and what an earlier run left in its slots.
     fn gate(&self) -> Result<Opened, String>;
 
-    /// From now on observations and outcomes go there. Called once, within the runtime. Without a cluster
-    /// (`serves` is false) nothing of the host is taken over or watched.
-    fn begin(&self, serves: bool, inputs: Inputs, transport: Transport, events: Events);
+    /// From now on observations and outcomes go there. Called once, within the runtime. Without a cluster that it
+    /// serves nothing of the host is taken over or watched.
+    fn begin(
+        &self,
+        serves: Option<ClusterId>,
+        inputs: Inputs,
+        transport: Transport,
+        events: Events,
+    );
 
     /// Changes the virtual IP on this host; one after another.
     fn address(&self, id: CommandId, step: AddressStep);
@@ -47,6 +74,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// One step of the stack on shared data.
     fn stack(&self, id: CommandId, step: StackStep);
+
+    /// What bringing the whole stack up, or taking it down, comes to. Changes nothing, and disturbs no step that is
+    /// under way.
+    fn plan(&self, up: bool) -> Later<Result<Planned, String>>;
 
     /// Asks whether a silent peer's host lives.
     fn probe(&self, id: CommandId, node: NodeId);
@@ -78,6 +109,10 @@ pub trait Host: Send + Sync + 'static {
     /// For `init`: asks the segment whether somebody answers for a virtual IP, and tells who. Before there is a cluster
     /// nobody should.
     fn vip_used(&self) -> Later<Result<Option<String>, String>>;
+
+    /// For an activation: asks for each virtual IP, by the segment's own means and by an echo, whether anybody but this
+    /// host answers, a member as well, and tells who.
+    fn vip_answered(&self) -> Later<Result<Option<String>, String>>;
 
     /// Answers a peer's question to the database.
     fn serve(&self, request: PeerRequest) -> Later<PeerAnswer>;

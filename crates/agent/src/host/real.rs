@@ -2,8 +2,9 @@
 
 use super::fences::Fences;
 use super::prober::{Forgetter, Prober};
+use super::stack::{self, Hands};
 use super::worker::{UnitNews, Work, Worker};
-use super::{Host, Later, Opened};
+use super::{Host, Later, Opened, Planned};
 use crate::config::Settings;
 use crate::config::settings::{self as config, Member};
 use crate::driver::{Gate, Inputs};
@@ -22,7 +23,7 @@ use regent_api::call::FenceTested;
 use regent_api::history::Severity;
 use regent_core::command::{AddressStep, DatabaseStep, GateStep, Outcome, ServiceStep, StepResult};
 use regent_core::health::{ProbeId, Subject};
-use regent_core::id::{CommandId, Epoch, Incarnation, NodeId};
+use regent_core::id::{ClusterId, CommandId, Epoch, Incarnation, NodeId};
 use regent_core::node::Input;
 use regent_core::observe::{ServiceId, UnitState};
 use regent_core::stack::{StackResult, StackStep};
@@ -43,6 +44,9 @@ const SERVICE_STOP: Span = Span::millis(60_000);
 /// How long the kernel may take to empty a cgroup after SIGKILL.
 const KILL: Span = Span::millis(10_000);
 
+/// What is answered where the database is a step of the stack.
+const NO_DATABASE: &str = "no node has a database of its own on shared data";
+
 /// How many changes of the address wait: a move has four, and nothing begins another meanwhile.
 const ADDRESSES: usize = 64;
 
@@ -56,6 +60,7 @@ pub struct RealHost {
     egress: Arc<AtomicBool>,
     fences: Arc<Fences>,
     worker_settings: WorkerSettings,
+    place: Place,
     begun: OnceLock<Begun>,
 }
 
@@ -63,7 +68,10 @@ pub struct RealHost {
 struct Begun {
     inputs: Inputs,
     addresses: mpsc::SyncSender<(CommandId, AddressStep)>,
-    worker: Worker,
+    /// None on shared data: the database is a step of the stack.
+    worker: Option<Worker>,
+    /// The stack on shared data of the cluster that it serves.
+    hands: Option<Hands>,
     prober: Prober,
     units: watch::Receiver<Option<Units>>,
     runtime: tokio::runtime::Handle,
@@ -105,8 +113,14 @@ impl RealHost {
             egress: Arc::default(),
             fences: Arc::new(fences(settings)),
             worker_settings,
+            place: place.clone(),
             begun: OnceLock::new(),
         }
+    }
+
+    /// One set of data for all nodes, and a stack.
+    fn is_shared(&self) -> bool {
+        self.settings.spec().stack.is_some()
     }
 
     fn begun(&self) -> &Begun {
@@ -164,6 +178,7 @@ impl RealHost {
             .collect();
         let (database, services) =
             (self.settings.database.unit.clone(), self.settings.services.clone());
+        let shared = self.is_shared();
         tokio::spawn(async move {
             let units = Units::connect().await;
             found.send(Some(units.clone())).ok();
@@ -173,11 +188,13 @@ impl RealHost {
                 return;
             }
             let mut watches = Vec::new();
-            let starts = Starts::new(prober.clone(), of_database);
-            watches.push(units.watch(&database, move |state| {
-                news.tell(state);
-                starts.note(state);
-            }));
+            if !shared {
+                let starts = Starts::new(prober.clone(), of_database);
+                watches.push(units.watch(&database, move |state| {
+                    news.tell(state);
+                    starts.note(state);
+                }));
+            }
             for ((service, place), probes) in services.iter().zip(0..).zip(of_services) {
                 let (inputs, service_id) = (inputs.clone(), ServiceId(place));
                 let starts = Starts::new(prober.clone(), probes);
@@ -189,7 +206,8 @@ impl RealHost {
             keep.lock().expect("nothing panics while it holds this").extend(watches);
             let mut managed = vec![Managed::mariadb(&database)];
             managed.extend(services.iter().map(|s| Managed::service(&s.unit)));
-            if let Err(error) = units.manage(&managed).await {
+            // On shared data each step keeps its own unit from starting by itself.
+            if !shared && let Err(error) = units.manage(&managed).await {
                 let text =
                     format!("failed to take the units over, systemd restarts them too: {error}");
                 events.write(Severity::Alarm, 0, "units.unmanaged", &text);
@@ -340,7 +358,14 @@ impl Host for RealHost {
         Ok((Box::new(RealGate(gate)), slots))
     }
 
-    fn begin(&self, serves: bool, inputs: Inputs, transport: Transport, events: Events) {
+    fn begin(
+        &self,
+        cluster: Option<ClusterId>,
+        inputs: Inputs,
+        transport: Transport,
+        events: Events,
+    ) {
+        let serves = cluster.is_some();
         let watches =
             if serves { self.watch_network(&inputs, &events) } else { Watches::default() };
         if serves {
@@ -363,19 +388,25 @@ impl Host for RealHost {
             prober.forgetter(),
         );
         let addresses = self.carry_addresses(serves, inputs.clone(), &events);
-        let worker = Worker::start(
-            self.worker_settings.clone(),
-            self.settings.database.unit.clone(),
-            inputs.clone(),
-            transport,
-            events,
-            units.clone(),
-            news,
-        );
+        let worker = (!self.is_shared()).then(|| {
+            Worker::start(
+                self.worker_settings.clone(),
+                self.settings.database.unit.clone(),
+                inputs.clone(),
+                transport,
+                events,
+                units.clone(),
+                news,
+            )
+        });
+        let stack = cluster
+            .and_then(|cluster| self.settings.stack_settings(&self.me, cluster, &self.place));
+        let hands = stack.map(|settings| Hands::start(settings, inputs.clone()));
         let begun = Begun {
             addresses,
             inputs,
             worker,
+            hands,
             prober,
             units,
             runtime: tokio::runtime::Handle::current(),
@@ -394,7 +425,14 @@ impl Host for RealHost {
     }
 
     fn database(&self, id: CommandId, step: DatabaseStep) {
-        self.begun().worker.step(id, step);
+        match &self.begun().worker {
+            Some(worker) => worker.step(id, step),
+            None => {
+                let result = StepResult::Failed(NO_DATABASE.into());
+                let outcome = Outcome::Database { result, facts: None };
+                self.begun().inputs.put(Input::Outcome { id, outcome });
+            }
+        }
     }
 
     fn service(&self, id: CommandId, service: ServiceId, step: ServiceStep) {
@@ -425,10 +463,23 @@ impl Host for RealHost {
     }
 
     fn stack(&self, id: CommandId, step: StackStep) {
-        let result = StackResult::Failed(format!("no stack is configured: {step:?}"));
-        self.begun()
-            .inputs
-            .put(Input::Outcome { id, outcome: Outcome::Stack { result, survey: None } });
+        let handed = match &self.begun().hands {
+            Some(hands) => hands.step(id, step),
+            None => Err("no stack is configured".into()),
+        };
+        if let Err(why) = handed {
+            let outcome = Outcome::Stack { result: StackResult::Failed(why), survey: None };
+            self.begun().inputs.put(Input::Outcome { id, outcome });
+        }
+    }
+
+    fn plan(&self, up: bool) -> Later<Result<Planned, String>> {
+        let settings = self.begun().hands.as_ref().map(|hands| hands.settings().clone());
+        Box::pin(async move {
+            let settings = settings.ok_or("no stack is configured")?;
+            let planned = tokio::task::spawn_blocking(move || stack::plan(settings, up)).await;
+            planned.map_err(|_| "the thread that looked ended".to_string())?
+        })
     }
 
     fn probe(&self, id: CommandId, node: NodeId) {
@@ -498,9 +549,29 @@ impl Host for RealHost {
         })
     }
 
+    fn vip_answered(&self) -> Later<Result<Option<String>, String>> {
+        let vips = self.vips.all().to_vec();
+        let interface = self.me.interface.clone();
+        Box::pin(async move {
+            let asked = tokio::task::spawn_blocking(move || {
+                for vip in vips.iter().map(Vip::address) {
+                    if let Some(who) = stranger::is_answered(&interface, vip)? {
+                        return Ok(Some(who));
+                    }
+                }
+                Ok(None)
+            });
+            let asked: Result<Option<String>, VipError> =
+                asked.await.map_err(|_| "the thread that asked ended")?;
+            asked.map_err(|error| error.to_string())
+        })
+    }
+
     fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>> {
         let worker = self.begun().worker.clone();
         Box::pin(async move {
+            // On shared data there is nothing to name: whoever is active has the data.
+            let Some(worker) = worker else { return Ok(()) };
             let started = worker.ask(DatabaseStep::Start).await?;
             let facts = expect_done("take control of it", started)?;
             if !facts.as_ref().is_some_and(|f| f.strict) {
@@ -516,12 +587,21 @@ impl Host for RealHost {
 
     fn serve(&self, request: PeerRequest) -> Later<PeerAnswer> {
         let worker = self.begun().worker.clone();
-        Box::pin(async move { worker.serve(request).await })
+        Box::pin(async move {
+            match worker {
+                Some(worker) => worker.serve(request).await,
+                None => PeerAnswer::Refused { reason: NO_DATABASE.into() },
+            }
+        })
     }
 
     fn send_backup(&self, mut stream: Stream) -> Later<Result<(), String>> {
         let settings = self.worker_settings.clone();
+        let shared = self.is_shared();
         Box::pin(async move {
+            if shared {
+                return Err(NO_DATABASE.into());
+            }
             backup::send(&settings, &mut stream).await.map(drop).map_err(|e| e.to_string())
         })
     }

@@ -1,0 +1,130 @@
+//! What the stack of this node did and does: each step with its beginning, its end and its result, for operators who
+//! wait for it. Written by the lease thread as commands pass it; nothing is decided by it.
+
+use regent_core::command::Outcome;
+use regent_core::id::CommandId;
+use regent_core::stack::{Claim, StackResult, StackStep};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Activations have some dozens of steps, and whoever waits reads ten times a second.
+const KEPT: usize = 512;
+
+/// The steps of this life, the oldest forgotten.
+#[derive(Default)]
+pub struct Steps {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    next: u64,
+    begun: VecDeque<Begun>,
+    claim: Option<Claim>,
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// Its number in this life.
+    pub n: u64,
+    /// Which.
+    pub step: StackStep,
+    /// When it began.
+    pub began: Instant,
+    /// How long it took, and what became of it.
+    pub ended: Option<(Duration, StackResult)>,
+    id: CommandId,
+}
+
+impl Steps {
+    /// It is on its way. Surveys are no steps that anybody waits for.
+    pub fn begin(&self, id: CommandId, step: StackStep) {
+        if step == StackStep::Survey {
+            return;
+        }
+        let mut inner = self.inner();
+        let n = inner.next;
+        inner.next += 1;
+        if inner.begun.len() == KEPT {
+            inner.begun.pop_front();
+        }
+        inner.begun.push_back(Begun { n, step, began: Instant::now(), ended: None, id });
+    }
+
+    /// It came to its end.
+    pub fn end(&self, id: CommandId, outcome: &Outcome) {
+        let (result, survey) = match outcome {
+            Outcome::Stack { result, survey } => (result.clone(), survey.as_ref()),
+            Outcome::Failed(why) => (StackResult::Failed(why.clone()), None),
+            Outcome::Done
+            | Outcome::Clock(_)
+            | Outcome::Swap(_)
+            | Outcome::Database { .. }
+            | Outcome::Peer { .. }
+            | Outcome::Fence(_) => return,
+        };
+        let mut inner = self.inner();
+        if let Some(survey) = survey {
+            inner.claim = survey.claim;
+        }
+        if let Some(step) = inner.begun.iter_mut().rev().find(|step| step.id == id) {
+            step.ended = Some((step.began.elapsed(), result));
+        }
+    }
+
+    /// The number of the next step.
+    pub fn next(&self) -> u64 {
+        self.inner().next
+    }
+
+    /// What began from this number on.
+    pub fn since(&self, n: u64) -> Vec<Begun> {
+        self.inner().begun.iter().filter(|step| step.n >= n).cloned().collect()
+    }
+
+    /// The claim on the shared data, as it was last read.
+    pub fn claim(&self) -> Option<Claim> {
+        self.inner().claim
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nothing panics while it holds this")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regent_core::id::{ClusterId, Epoch, NodeId};
+    use regent_core::stack::{StepId, Survey};
+
+    #[test]
+    fn a_step_is_told_with_its_end_and_a_survey_is_none() {
+        let steps = Steps::default();
+        let up = StackStep::Up { step: StepId(2) };
+        steps.begin(CommandId(7), StackStep::Survey);
+        steps.begin(CommandId(8), up);
+        let cursor = steps.since(0);
+        assert_eq!(cursor.iter().map(|s| (s.n, s.step)).collect::<Vec<_>>(), [(0, up)]);
+        assert!(cursor[0].ended.is_none());
+        let why = StackResult::Failed("xcatd: no".into());
+        steps.end(CommandId(8), &Outcome::Stack { result: why.clone(), survey: None });
+        assert_eq!(steps.since(0)[0].ended.as_ref().map(|(_, result)| result), Some(&why));
+        assert!(steps.since(1).is_empty());
+    }
+
+    #[test]
+    fn the_claim_is_the_one_last_read() {
+        let steps = Steps::default();
+        let claim = Claim { cluster: ClusterId(1), epoch: Epoch(4), node: NodeId(2), clear: false };
+        let survey = Survey { claim: Some(claim), ..Survey::default() };
+        let outcome = Outcome::Stack { result: StackResult::Done, survey: Some(survey) };
+        steps.end(CommandId(1), &outcome);
+        assert_eq!(steps.claim(), Some(claim));
+        // A step that could not look says nothing of the claim.
+        steps.end(CommandId(2), &Outcome::Stack { result: StackResult::Done, survey: None });
+        assert_eq!(steps.claim(), Some(claim));
+    }
+}
