@@ -12,6 +12,22 @@ pub enum Planted {
     OutOfSyncSucceeds,
     /// A new holder acknowledges under the sync record it inherited.
     InheritedSync,
+    /// Shared data: the end of the lease is taken as proof.
+    LeaseEndAsProof,
+    /// Shared data: the watchdog's time is not waited out.
+    WatchdogLate,
+    /// Shared data: the watchdog is fed without a right.
+    FedWithoutRight,
+    /// Shared data: vacated before everything is down.
+    VacateBeforeStopped,
+    /// Shared data: a fence asked for in an older epoch counts.
+    FenceBeforeSuccession,
+    /// Shared data: a fence without an answer counts as confirmed.
+    FenceUnknown,
+    /// Shared data: started before occupy is known won.
+    StartBeforeOccupied,
+    /// Shared data: an heir starts before it rules.
+    StartBeforeRuling,
     /// The writer goes loose while a join of its own may still win.
     LooseWhileJoin,
 }

@@ -48,7 +48,7 @@ impl Node {
             None => {
                 let text = format!("{} is being fenced: an operator asked", self.name(node));
                 self.tell("fence.begun", Severity::Warning, text);
-                let flight = Flight::Fence { node, request: Some(request) };
+                let flight = Flight::Fence { node, epoch: self.epoch(), request: Some(request) };
                 self.ask(Action::Fence { node }, Some(flight));
             }
         }
@@ -88,20 +88,42 @@ impl Node {
             now.elapsed_most(self.peers[&node].heard).as_millis()
         );
         self.tell("fence.begun", Severity::Warning, text);
-        self.ask(Action::Fence { node }, Some(Flight::Fence { node, request: None }));
+        self.ask(Action::Fence { node }, Some(Flight::Fence { node, epoch, request: None }));
+    }
+
+    /// Is the next try to fence due? Notes it, if so.
+    pub(super) fn fence_due(&mut self, pause: Span, now: Time) -> bool {
+        let epoch = self.epoch();
+        if self.fencing.epoch != epoch {
+            self.fencing = Fencing { epoch, ..Fencing::default() };
+        }
+        if self.fencing.tried.is_some_and(|at| now.elapsed_most(at) < pause) {
+            return false;
+        }
+        self.fencing.tries += 1;
+        self.fencing.tried = Some(now);
+        true
     }
 
     /// Unknown is never confirmed.
     pub(super) fn take_fenced(
         &mut self,
         node: NodeId,
+        epoch: Epoch,
         request: Option<RequestId>,
         outcome: Outcome,
     ) {
         let name = self.name(node);
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::FenceUnknown)
+            && matches!(outcome, Outcome::Fence(Fenced::Unknown(_)))
+        {
+            self.note_fenced(node, epoch);
+        }
         let (code, severity, text, answer): (_, _, String, _) = match outcome {
             Outcome::Fence(Fenced::Confirmed(how)) => {
                 self.fencing.done = true;
+                self.note_fenced(node, epoch);
                 let text = format!("{name} is fenced, confirmed: {how}");
                 ("fence.confirmed", Severity::Warning, text.clone(), Answer::Done(text))
             }

@@ -64,6 +64,9 @@ enum Stage {
 
 impl Node {
     pub(super) fn hold(&mut self, now: Time) {
+        if self.spec.stack.is_some() {
+            return self.hold_shared(now);
+        }
         self.told_foreign &= self.eligibility() == Some(false);
         self.succession = None;
         self.following = Following::default();
@@ -104,6 +107,10 @@ impl Node {
     /// Am I eligible? Unknown until the incarnation was read in this run.
     pub(super) fn eligibility(&self) -> Option<bool> {
         let view = self.view.as_ref()?;
+        if self.spec.stack.is_some() {
+            // There is one copy of shared data, and whoever may use it has all of it.
+            return Some(true);
+        }
         let known = self.database.incarnation_known()?;
         #[cfg(feature = "planted")]
         if self.planted(crate::planted::Planted::OutOfSyncSucceeds) {
@@ -235,7 +242,7 @@ impl Node {
     }
 
     /// The VIP goes on the interface behind the closed gate, and its lifetime is refreshed while a right runs.
-    fn keep_address(&mut self, now: Time) {
+    pub(super) fn keep_address(&mut self, now: Time) {
         let due = self.address.asked.is_none_or(|at| now.elapsed_most(at) >= ADDRESS_REFRESH);
         if self.wants_address() && due && !self.in_flight(|f| matches!(f, Flight::AddressAdd)) {
             self.address.asked = Some(now);
@@ -254,6 +261,7 @@ impl Node {
             && self.tenure.is_some_and(|tenure| tenure.right.is_some())
             && self.moving.as_ref().is_none_or(|m| !m.gives_up_address())
             && !self.is_release_unanswered()
+            && (self.spec.stack.is_none() || self.uses_address())
     }
 
     /// Is the recorded follower still following? If not, the holder goes on alone after the patience that fits the
@@ -476,7 +484,7 @@ impl Node {
     }
 
     /// The next swap: solo, join, or a renewal (which each of them is, too).
-    fn propose_next(&mut self, now: Time) {
+    pub(super) fn propose_next(&mut self, now: Time) {
         if self.attempt.is_some() || self.is_release_unanswered() {
             return;
         }
@@ -489,7 +497,11 @@ impl Node {
             RETRY
         };
         let since = self.proposed_at.map_or(pause, |at| now.elapsed_most(at));
-        if let Some(kind) = self.wanted_record(now).filter(|_| since >= RETRY || self.won_last()) {
+        let record = match self.spec.stack {
+            Some(_) => self.wanted_use(now),
+            None => self.wanted_record(now),
+        };
+        if let Some(kind) = record.filter(|_| since >= RETRY || self.won_last()) {
             return self.begin(kind, now);
         }
         if self.propose_wish(now) {
@@ -545,13 +557,17 @@ impl Node {
     }
 
     /// Opens what may be opened: a slot with its own win, the wait over, the right running, and the node serving.
-    fn open(&mut self, now: Time) {
+    pub(super) fn open(&mut self, now: Time) {
         let giving_up = self.moving.as_ref().is_some_and(|m| m.gives_up_address());
         if !self.rules(now) || self.closing || giving_up || self.is_release_unanswered() {
             return;
         }
         let kept_open = self.moving.as_ref().is_some_and(super::moves::Move::keeps_open);
-        if !(self.is_writable() || kept_open) || !self.address.on_or_asked() {
+        let ready = match self.spec.stack {
+            Some(_) => self.may_answer(now),
+            None => self.is_writable() || kept_open,
+        };
+        if !ready || !self.address.on_or_asked() {
             return;
         }
         // Before activation a stranger's answer is refused (row 8); one that serves goes on, and defends.
@@ -568,6 +584,9 @@ impl Node {
 
     /// The local database takes clients' writes, rightly.
     pub(super) fn is_writable(&self) -> bool {
+        if self.spec.stack.is_some() {
+            return self.is_stack_up();
+        }
         let Some(facts) = &self.database.facts else { return false };
         #[cfg(feature = "planted")]
         if self.planted(crate::planted::Planted::InheritedSync) {
@@ -584,6 +603,10 @@ impl Node {
         self.gate.enabled(slot);
         if first && self.rules(now) {
             self.ask(Action::Address(AddressStep::Announce), Some(Flight::Announce));
+            if self.spec.stack.is_some() {
+                let text = "gate enabled, VIP announced; the stack comes up behind it".into();
+                return self.tell("vip.on", Severity::Info, text);
+            }
             let outage = self.outage_since.take().map(|at| now.elapsed_most(at).as_millis());
             let text = match outage {
                 Some(ms) => format!(
@@ -597,7 +620,10 @@ impl Node {
     }
 
     /// Where a holder is, in the operator's words.
-    pub(super) fn holder_role(&self, _state: &State) -> Role {
+    pub(super) fn holder_role(&self, state: &State, now: Time) -> Role {
+        if self.spec.stack.is_some() {
+            return self.shared_role(state, now);
+        }
         if self.moving.is_some() {
             Role::Deactivating
         } else if self.gate.is_held() && self.is_writable() {

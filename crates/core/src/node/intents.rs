@@ -10,7 +10,7 @@ use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Reques
 use crate::event::Severity;
 use crate::id::{AttemptId, NodeId, RequestId};
 use crate::observe::{ServiceId, UnitState};
-use crate::state::{Bounded, Intent, State, Switchover, Timing};
+use crate::state::{Bounded, Data, Intent, State, Switchover, Timing};
 use crate::time::{Span, Time};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -31,6 +31,10 @@ pub(super) enum Change {
     Maintenance(NodeId, Option<Span>),
     Pause(Option<Span>),
     Stopped(bool),
+    /// Shared data: nothing is stopped any more, and this node shall be active.
+    Activate(Switchover),
+    /// Shared data: this node's use is over.
+    Vacate,
 }
 
 /// What an operator asked for, until it is answered.
@@ -136,13 +140,17 @@ impl Node {
             Request::Maintenance { node, length } => Change::Maintenance(node, length),
             Request::Pause { length } => Change::Pause(length),
             Request::Stop => Change::Stopped(true),
+            Request::Start if self.spec.stack.is_some() => {
+                let reason = "of a stack on shared data one node is activated: regent activate, on that node";
+                return self.answer(request, Answer::refused(reason));
+            }
             Request::Start => Change::Stopped(false),
             Request::Fence { node } => return self.fence_asked(request, node, now),
             Request::Timing(timing) => return self.retime(request, timing, now),
-            Request::Activate { .. }
-            | Request::MayActivate { .. }
-            | Request::Deactivate
-            | Request::Repair => return,
+            Request::Activate { off } => return self.ask_activation(request, off, now),
+            Request::MayActivate { off } => return self.ask_whether(request, off, now),
+            Request::Deactivate => return self.ask_deactivation(request, now),
+            Request::Repair => return self.ask_repair(request, now),
             Request::Switchover { .. } | Request::Explain => return,
         };
         let Some(view) = &self.view else {
@@ -160,9 +168,11 @@ impl Node {
             Change::Maintenance(node, None) => !view.state.intent.maintenance.contains_key(&node),
             Change::Pause(None) => view.state.intent.pause.is_none(),
             Change::Stopped(stop) => view.state.intent.stopped.is_some() == stop,
-            Change::Maintenance(_, Some(_)) | Change::Pause(Some(_)) | Change::Switchover(_) => {
-                false
-            }
+            Change::Maintenance(_, Some(_))
+            | Change::Pause(Some(_))
+            | Change::Switchover(_)
+            | Change::Activate(_)
+            | Change::Vacate => false,
         };
         self.wishes.push(Wish { request, change, since: now, written: there });
     }
@@ -174,6 +184,7 @@ impl Node {
 
     /// A change was won.
     pub(super) fn wish_written(&mut self, change: Change) {
+        self.shared_written(change);
         for wish in self.wishes.iter_mut().filter(|wish| wish.change == change) {
             wish.written = true;
         }
@@ -186,6 +197,8 @@ impl Node {
         let seconds = |span: Span| span.as_millis().div_ceil(1000);
         Some(match change {
             Change::Switchover(_) => return None,
+            Change::Activate(to) => format!("{} is to be active", self.name(to.to)),
+            Change::Vacate => "this node's use of the shared data is over [vacate]".to_string(),
             Change::Maintenance(node, Some(length)) => {
                 format!("{} is in maintenance for {} s", self.name(node), seconds(length))
             }
@@ -211,14 +224,20 @@ impl Node {
                 && match wish.change {
                     Change::Stopped(true) => self.is_all_stopped(now),
                     Change::Stopped(false) => self.is_anybody_serving(now),
-                    Change::Switchover(_) | Change::Maintenance(..) | Change::Pause(_) => true,
+                    Change::Switchover(_)
+                    | Change::Maintenance(..)
+                    | Change::Pause(_)
+                    | Change::Activate(_)
+                    | Change::Vacate => true,
                 };
             let most = match wish.change {
                 Change::Stopped(_) if wish.written => STOP_MAX,
                 Change::Stopped(_)
                 | Change::Switchover(_)
                 | Change::Maintenance(..)
-                | Change::Pause(_) => WISH_MAX,
+                | Change::Pause(_)
+                | Change::Activate(_)
+                | Change::Vacate => WISH_MAX,
             };
             if done {
                 let text = self.change_text(wish.change).unwrap_or_default();
@@ -252,12 +271,23 @@ impl Node {
             Change::Pause(length) => intent.pause = length.map(bounded),
             Change::Stopped(true) => intent.stopped = Some(intent.stopped.unwrap_or(id)),
             Change::Stopped(false) => intent.stopped = None,
+            Change::Activate(to) => {
+                intent.stopped = None;
+                intent.switchover = (state.lease.holder != to.to).then_some(to);
+            }
+            Change::Vacate => {
+                if matches!(state.data, Data::InUse { node, .. } if node == id.node) {
+                    state.data = Data::Clear;
+                }
+            }
         }
     }
 
     /// Proposes the next wish, if nothing else is under way.
     pub(super) fn propose_wish(&mut self, now: Time) -> bool {
-        let change = self.wanted_intent().map(Change::Switchover).or_else(|| self.wanted_wish());
+        let change = self.shared_wish(now);
+        let change = change.or_else(|| self.wanted_intent().map(Change::Switchover));
+        let change = change.or_else(|| self.wanted_wish());
         let Some(change) = change.filter(|_| self.attempt.is_none()) else { return false };
         self.begin(Kind::Intend { change }, now);
         true
@@ -269,6 +299,9 @@ impl Node {
     /// with no commit that waits, the gate, the address, and the database itself. A standby stops its database only
     /// after the holder's takes no more writes, so that nothing is acknowledged that it has not received.
     pub(super) fn stop_everything(&mut self, now: Time) {
+        if self.spec.stack.is_some() {
+            return self.stop_shared(now);
+        }
         self.moving = None;
         self.joining = None;
         if !self.stop_services() {
@@ -334,6 +367,13 @@ impl Node {
 
     /// Nothing runs here, nor at any peer that is heard.
     fn is_all_stopped(&self, now: Time) -> bool {
+        if self.spec.stack.is_some() {
+            let passive = |peer: &super::Peer| {
+                peer.fresh(self.spec.pace.suspicion, now)
+                    .is_none_or(|report| report.stack.as_ref().is_none_or(|stack| stack.clear))
+            };
+            return self.is_clear() && !self.gate.may_pass() && self.peers.values().all(passive);
+        }
         let here = self.services.iter().all(super::services::Service::is_stopped)
             && self.database.is_down()
             && !self.gate.may_pass()

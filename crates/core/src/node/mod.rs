@@ -16,9 +16,13 @@
 //! | `services` | the other services, every probe: restore with back-off |
 //! | `tries` | bounded tries with pauses that double |
 //! | `intents` | maintenance, pause, stop and start, timing (C5) |
+//! | `shared` | who may use shared data: occupy, vacate, clear (section 6) |
+//! | `stack` | the local stack on them, one step at a time |
+//! | `asked` | activate, deactivate, repair, as operators ask for them |
 //! | `fencing` | the holder fences, and nobody else (section 6) |
 //! | `status` | why it is where it is |
 
+mod asked;
 mod database;
 mod fencing;
 mod hold;
@@ -28,6 +32,7 @@ mod peers;
 mod propose;
 mod services;
 mod shared;
+mod stack;
 mod stand;
 mod status;
 mod tries;
@@ -55,6 +60,7 @@ use crate::time::{Span, Time};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
+use asked::Asked;
 use database::Database;
 use fencing::Fencing;
 use hold::Joining;
@@ -63,7 +69,7 @@ use moves::Move;
 use peers::{Peer, Stranger};
 use propose::Attempt;
 use services::{Probe, Service};
-use shared::Stack;
+use stack::Stack;
 use stand::{Following, Succession};
 use view::View;
 
@@ -165,7 +171,7 @@ enum Flight {
     Service(ServiceId),
     Stack(StackStep),
     Probe(NodeId),
-    Fence { node: NodeId, request: Option<RequestId> },
+    Fence { node: NodeId, epoch: Epoch, request: Option<RequestId> },
 }
 
 /// Why this node proposes nothing any more and keeps its gate closed.
@@ -267,6 +273,7 @@ pub struct Node {
     stranger: Option<Stranger>,
 
     stack: Stack,
+    asked: Vec<Asked>,
 
     peers: BTreeMap<NodeId, Peer>,
     services: Vec<Service>,
@@ -340,6 +347,7 @@ impl Node {
             stopping: None,
             stranger: None,
             stack: Stack::default(),
+            asked: Vec::new(),
             peers,
             services,
             probes,
@@ -384,12 +392,16 @@ impl Node {
     fn decide(&mut self, now: Time) {
         self.end_what_is_over(now);
         self.note_stop(now);
-        self.mend_database(now);
+        if self.spec.stack.is_none() {
+            self.mend_database(now);
+        }
         if self.mute.is_some() {
             self.close();
             self.quiesce_database(now);
+            self.idle_shared(now);
         } else if self.view.is_none() {
             self.close_if_no_right(now);
+            self.idle_shared(now);
         } else if self.is_stopped() {
             self.stop_everything(now);
             self.propose_wish(now);
@@ -402,7 +414,10 @@ impl Node {
         self.restore_services(now);
         self.fence_silent(now);
         self.suspect(now);
-        self.observe_database(now);
+        if self.spec.stack.is_none() {
+            self.observe_database(now);
+        }
+        self.advance_asked(now);
         self.read_when_stale(now);
         self.notice_changes(now);
         self.report_when_due(now);
@@ -482,7 +497,9 @@ impl Node {
             Flight::Refuse => self.note_move(|m| m.refused = true),
             Flight::Service(service) => self.take_service_done(service, outcome),
             Flight::Stack(step) => self.take_stack(step, outcome, now),
-            Flight::Fence { node, request } => self.take_fenced(node, request, outcome),
+            Flight::Fence { node, epoch, request } => {
+                self.take_fenced(node, epoch, request, outcome);
+            }
             Flight::Announce | Flight::Read => {}
         }
     }
@@ -561,7 +578,9 @@ impl Node {
     /// No view yet, and the tickets of an earlier run may still pass: they end by themselves.
     fn close_if_no_right(&mut self, now: Time) {
         const AFTER: Span = Span::millis(2_000);
-        if now.elapsed_most(self.born) > AFTER && self.tenure.is_none() {
+        // Rights that last until they are released outlive an agent that finds no majority.
+        let lasting = self.stack_spec().is_some_and(|spec| spec.pair);
+        if now.elapsed_most(self.born) > AFTER && self.tenure.is_none() && !lasting {
             self.close();
         }
     }

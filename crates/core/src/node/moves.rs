@@ -17,7 +17,7 @@ use crate::state::Switchover;
 use crate::sync;
 use crate::time::{Span, Time};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// How long the marker may take to be confirmed, before anything changed.
@@ -26,6 +26,8 @@ const MARKER_MAX: Span = Span::millis(1_000);
 const APPLY_MAX: Span = Span::millis(1_000);
 /// Cutting sockets is a courtesy: a move does not wait longer for it.
 const CUT_MAX: Span = Span::millis(50);
+/// How long a move of a whole stack may take before the asker is told that it goes on.
+const STACK_MAX: Span = Span::millis(900_000);
 /// How long the end of a dead database's unit may take before peers are told that this node cannot serve.
 const KILL_MAX: Span = Span::millis(3_000);
 /// How the reasons of moves begin that probes or a service's death caused.
@@ -52,7 +54,9 @@ pub(super) struct Move {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Stage {
+pub(super) enum Stage {
+    /// Shared data: everything of the stack goes down first.
+    Stack,
     Marker,
     ReadOnly,
     Applied(Position),
@@ -67,14 +71,19 @@ impl Move {
     pub fn gives_up_address(&self) -> bool {
         match self.stage {
             Stage::Close | Stage::Release => true,
-            Stage::Marker | Stage::ReadOnly | Stage::Applied(_) | Stage::Cut | Stage::Kill => false,
+            Stage::Stack
+            | Stage::Marker
+            | Stage::ReadOnly
+            | Stage::Applied(_)
+            | Stage::Cut
+            | Stage::Kill => false,
         }
     }
 
     /// Read-only with the gate open: an error is the undo, nobody noticed (section 5, switchover).
     pub fn keeps_open(&self) -> bool {
         match self.stage {
-            Stage::Marker | Stage::ReadOnly | Stage::Applied(_) => true,
+            Stage::Stack | Stage::Marker | Stage::ReadOnly | Stage::Applied(_) => true,
             Stage::Cut | Stage::Kill | Stage::Close | Stage::Release => false,
         }
     }
@@ -91,6 +100,7 @@ impl Move {
     /// In the operator's words.
     pub fn text(&self) -> &'static str {
         match self.stage {
+            Stage::Stack => "taking the stack down",
             Stage::Marker => "waiting for a last marker to be confirmed",
             Stage::ReadOnly => "turning read-only",
             Stage::Applied(_) => "waiting until the successor applied the last write",
@@ -111,6 +121,9 @@ impl Node {
 
     /// May this node be released to: it reports freshly that it could serve, and its copy is the recorded one.
     pub(super) fn can_take(&self, node: NodeId, now: Time) -> Result<(), String> {
+        if self.spec.stack.is_some() {
+            return self.can_take_stack(node, now);
+        }
         self.can_take_data(node, now)?;
         let report = self.peers.get(&node).and_then(|peer| peer.report.as_ref());
         match report.and_then(|report| self.peer_failure(report)) {
@@ -209,11 +222,14 @@ impl Node {
         if !self.holds() || held_down || self.leaves_alone(now) {
             return None;
         }
+        if self.spec.stack.is_some() {
+            return self.shared_successor(now);
+        }
         let with = self.view.as_ref().and_then(|view| view.state.sync.with)?.node;
         (with != self.me() && self.can_take(with, now).is_ok()).then_some(with)
     }
 
-    fn begin_move(&mut self, to: NodeId, why: String, stage: Stage, now: Time) {
+    pub(super) fn begin_move(&mut self, to: NodeId, why: String, stage: Stage, now: Time) {
         let text = format!("moving to {}: {why}", self.name(to));
         self.tell("move.begun", Severity::Info, text);
         if self.outage_since.is_none() {
@@ -273,19 +289,16 @@ impl Node {
                     self.advance_move(now);
                 }
             }
-            Stage::Applied(end) if self.has_applied(moving.to, end) => {
-                self.ask(
-                    Action::Address(AddressStep::DestroySockets),
-                    Some(Flight::DestroySockets),
-                );
-                self.ask(Action::Gate(GateStep::Refuse), Some(Flight::Refuse));
-                self.set_stage(Stage::Cut, now);
-            }
+            Stage::Applied(end) if self.has_applied(moving.to, end) => self.cut(now),
             Stage::Applied(_) if self.can_take(moving.to, now).is_err() => {
                 self.undo_move("the successor fell silent, or cannot serve any more", now);
             }
             Stage::Applied(_) if late(APPLY_MAX) => {
                 self.undo_move("the successor did not apply the last write in time", now);
+            }
+            Stage::Stack if self.is_clear() => self.cut(now),
+            Stage::Stack if self.is_stack_stuck() => {
+                self.undo_move("a step of the stack does not go down", now);
             }
             Stage::Cut if (moving.sockets && moving.refused) || late(CUT_MAX) => {
                 self.close();
@@ -300,8 +313,15 @@ impl Node {
                 }
             }
             Stage::Release => self.propose_release(&moving, now),
-            Stage::Marker | Stage::Applied(_) | Stage::Cut => {}
+            Stage::Stack | Stage::Marker | Stage::Applied(_) | Stage::Cut => {}
         }
+    }
+
+    /// Clients are cut: a reset for each connection, and for each that would begin.
+    fn cut(&mut self, now: Time) {
+        self.ask(Action::Address(AddressStep::DestroySockets), Some(Flight::DestroySockets));
+        self.ask(Action::Gate(GateStep::Refuse), Some(Flight::Refuse));
+        self.set_stage(Stage::Cut, now);
     }
 
     /// The unit's cgroup must be empty before anything is given away.
@@ -318,6 +338,7 @@ impl Node {
     /// answer leaves this node closed until a newer version is seen; it is proposed again under a new id.
     fn propose_release(&mut self, moving: &Move, now: Time) {
         let quiet = match &self.database.facts {
+            None if self.spec.stack.is_some() => self.is_clear(),
             Some(facts) => facts.read_only && facts.waiting == 0,
             None => self.database.is_down(),
         };
@@ -401,15 +422,21 @@ impl Node {
             self.view.as_ref().ok_or("the register was not read yet: this node has no quorum")?;
         let sync = view.state.sync;
         let holder = view.state.lease.holder;
-        let beside = [Some(sync.writer.node), sync.with.map(|copy| copy.node)];
         let to = match to {
             Some(to) => to,
-            None => beside
+            None if self.spec.stack.is_some() => {
+                let mut others = self.spec.nodes.iter().map(|(node, _)| *node);
+                others.find(|node| *node != holder).ok_or("there is no other node")?
+            }
+            None => [Some(sync.writer.node), sync.with.map(|copy| copy.node)]
                 .into_iter()
                 .flatten()
                 .find(|node| *node != holder)
                 .ok_or("no standby is in sync: wait until `regent status` says so")?,
         };
+        if self.is_stopped() && self.spec.stack.is_some() {
+            return Err("nothing is active: regent activate, on the node that shall be".into());
+        }
         if to == holder {
             return Err(format!("{} is active already", self.name(to)));
         }
@@ -448,7 +475,7 @@ impl Node {
     }
 
     /// Answers whoever waits for a planned move that this node sees refused or undone, and takes the intent back.
-    fn refuse_requests(&mut self, why: &str) {
+    pub(super) fn refuse_requests(&mut self, why: &str) {
         self.asked_switchover = None;
         self.clear_intent = true;
         for (request, ..) in core::mem::take(&mut self.waiting_requests) {
@@ -475,7 +502,10 @@ impl Node {
             peer.is_some_and(|report| report.serving && report.epoch == lease.epoch)
         };
         let asked = self.asked_switchover.is_some();
-        let most = self.spec.pace.switchover_max;
+        let most = match self.spec.stack {
+            Some(_) => STACK_MAX,
+            None => self.spec.pace.switchover_max,
+        };
         let (done, open): (Vec<_>, Vec<_>) =
             core::mem::take(&mut self.waiting_requests).into_iter().partition(|(_, at, epoch)| {
                 let ended = *epoch != lease.epoch && serving;

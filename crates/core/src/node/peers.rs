@@ -191,6 +191,9 @@ impl Node {
         if let Some(mac) = self.stranger(now).filter(|_| !self.was_serving) {
             return Some(format!("a stranger answers for the VIP: {}", mac_text(mac)));
         }
+        if self.spec.stack.is_some() {
+            return self.unable_shared();
+        }
         let Some(facts) = &self.database.facts else {
             // Unknown is not down: a new run, or a new worker, has not looked yet.
             let gone = self.database.is_down() || self.database.is_unseen_since(self.born, now);
@@ -265,7 +268,7 @@ impl Node {
     pub fn role(&self, now: Time) -> Role {
         match &self.view {
             Some(_) if self.is_stopped() && self.mute.is_none() => Role::Stopped,
-            Some(view) if self.holds() => self.holder_role(&view.state),
+            Some(view) if self.holds() => self.holder_role(&view.state, now),
             Some(_) | None => self.standby_role(now),
         }
     }
@@ -286,6 +289,7 @@ impl Node {
             self.outage_since = Some(now);
         }
         if self.was_serving != serving {
+            self.tell_stack_serving(serving, now);
             self.report_now = true;
         }
         self.was_serving = serving;

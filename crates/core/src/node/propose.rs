@@ -12,7 +12,7 @@ use crate::command::{GateStep, Outcome, Slot, SwapOutcome};
 use crate::event::Severity;
 use crate::id::{AttemptId, Epoch, NodeId, Version};
 use crate::lease::{Right, Tenure, Wait};
-use crate::state::{DataCopy, Lease, Move as Entry, Phase, State, Sync};
+use crate::state::{Data, DataCopy, Lease, Move as Entry, Phase, State, Sync};
 use crate::sync::Licence;
 use crate::time::{Span, Time};
 use alloc::format;
@@ -23,11 +23,31 @@ use alloc::vec::Vec;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Renew,
-    Succeed { why: String },
-    Release { to: NodeId, why: String },
-    Solo { copy: DataCopy, start: u64 },
-    Join { copy: DataCopy, start: u64, with: DataCopy },
-    Intend { change: Change },
+    Succeed {
+        why: String,
+    },
+    Release {
+        to: NodeId,
+        why: String,
+    },
+    Solo {
+        copy: DataCopy,
+        start: u64,
+    },
+    Join {
+        copy: DataCopy,
+        start: u64,
+        with: DataCopy,
+    },
+    /// Shared data: from here on this node uses them (guard: Clear).
+    Occupy,
+    /// Shared data: another's use is proven over (guard: I hold).
+    Clear {
+        how: String,
+    },
+    Intend {
+        change: Change,
+    },
 }
 
 /// A swap under way.
@@ -76,11 +96,20 @@ impl Node {
             }
         };
         self.write_swap(&kind, &mut state, id, now);
+        if matches!(kind, Kind::Release { .. } | Kind::Intend { change: Change::Vacate }) {
+            // From here on nothing is started under what may be over; a later win of this run says otherwise.
+            self.stack.licence = None;
+        }
         if matches!(kind, Kind::Succeed { .. } | Kind::Solo { .. } | Kind::Join { .. }) {
             self.taken_from = self.taken_from.max(expect);
         }
         let ticketed = match kind {
-            Kind::Renew | Kind::Succeed { .. } | Kind::Solo { .. } | Kind::Join { .. } => true,
+            Kind::Renew
+            | Kind::Succeed { .. }
+            | Kind::Solo { .. }
+            | Kind::Join { .. }
+            | Kind::Occupy
+            | Kind::Clear { .. } => true,
             Kind::Release { .. } | Kind::Intend { .. } => false,
         };
         self.attempt = Some(Attempt { kind, id, expect, proposed: None, sent: false, state, wait });
@@ -117,6 +146,15 @@ impl Node {
                 renew(&mut state.lease, id, self.phase(&before, now));
                 state.sync = Sync { writer: *copy, with: Some(*with) };
             }
+            Kind::Occupy => {
+                renew(&mut state.lease, id, self.phase(&before, now));
+                let watchdog = self.stack_spec().and_then(|spec| spec.watchdog);
+                state.data = Data::InUse { node: me, epoch: before.epoch, watchdog };
+            }
+            Kind::Clear { .. } => {
+                renew(&mut state.lease, id, self.phase(&before, now));
+                state.data = Data::Clear;
+            }
             Kind::Succeed { why } => {
                 let phase = match before.phase {
                     Phase::Free => Phase::Ruling,
@@ -142,6 +180,10 @@ impl Node {
                     ttl: before.ttl,
                     by: id,
                 };
+                if matches!(state.data, Data::InUse { node, .. } if node == me) {
+                    // Its guard is vacate's: everything is down here.
+                    state.data = Data::Clear;
+                }
                 self.write_move(state, me, *to, why);
             }
             // Any other swap copies the lease, and stands in the member's own field (R5).
@@ -158,6 +200,9 @@ impl Node {
         state.intent.switchover = None;
         let epoch = state.lease.epoch;
         let to_name = self.name(to);
+        if self.spec.stack.is_some() {
+            return state.remember(Entry { epoch, from, to, why: why.into() });
+        }
         let choice = if why.ends_with("died") || why.ends_with("hung") || to == self.me() {
             format!("{to_name} has every acknowledged write")
         } else {
@@ -306,6 +351,17 @@ impl Node {
         let epoch = attempt.state.lease.epoch;
         match &attempt.kind {
             Kind::Renew => self.extend_right(attempt, epoch),
+            Kind::Occupy => {
+                self.extend_right(attempt, epoch);
+                let text = "the shared data are recorded as used by this node [occupy]";
+                self.tell("data.occupied", Severity::Info, text.into());
+            }
+            Kind::Clear { how } => {
+                self.extend_right(attempt, epoch);
+                let text = format!("the shared data are proven clear: {how} [clear]");
+                self.tell("data.cleared", Severity::Warning, text);
+                self.stack.off = None;
+            }
             Kind::Solo { copy, start } | Kind::Join { copy, start, .. } => {
                 self.extend_right(attempt, epoch);
                 if self.epoch() == epoch {
@@ -335,6 +391,8 @@ impl Node {
                 self.lost_right = false;
                 self.licence = None;
                 self.inherited = false;
+                self.stack.wanted = true;
+                self.stack.failure = None;
                 self.extend_right(attempt, epoch);
                 let text = format!("took the lease as heir, epoch {epoch}: {why} [succeed]");
                 self.tell("lease.succeeded", Severity::Warning, text);
@@ -361,6 +419,11 @@ impl Node {
         let Some(tenure) = self.tenure.as_mut().filter(|t| t.epoch == epoch && !superseded) else {
             return;
         };
+        let uses =
+            matches!(attempt.state.data, Data::InUse { node, .. } if node == self.identity.node);
+        if uses {
+            self.stack.licence = Some(epoch);
+        }
         if tenure.right.is_none_or(|right| right.proposed.raw <= proposed.raw) {
             tenure.right = Some(Right { proposed, length });
             self.lost_right = false;
@@ -372,6 +435,8 @@ impl Node {
             Kind::Succeed { .. } => self.lose_succession(),
             Kind::Renew
             | Kind::Release { .. }
+            | Kind::Occupy
+            | Kind::Clear { .. }
             | Kind::Solo { .. }
             | Kind::Join { .. }
             | Kind::Intend { .. } => {}
@@ -388,6 +453,14 @@ impl Node {
     pub(super) fn is_release_unanswered(&self) -> bool {
         let releases = |a: &Attempt| matches!(a.kind, Kind::Release { .. });
         self.attempt.iter().chain(&self.unresolved).any(releases)
+    }
+
+    /// A vacate or a release of this run may still win: nothing may be started meanwhile (section 6).
+    pub(super) fn is_vacate_unanswered(&self) -> bool {
+        let vacates = |a: &Attempt| {
+            matches!(a.kind, Kind::Release { .. } | Kind::Intend { change: Change::Vacate })
+        };
+        self.attempt.iter().chain(&self.unresolved).any(vacates)
     }
 
     /// A succession of this run may still win (D7).

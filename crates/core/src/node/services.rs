@@ -38,6 +38,11 @@ impl Service {
         self.unit == UnitState::Down
     }
 
+    /// How often in a row it was started or restarted.
+    pub fn tries(&self) -> u32 {
+        self.tries.count
+    }
+
     pub fn new() -> Service {
         Service {
             unit: UnitState::Unknown,
@@ -90,7 +95,8 @@ impl Node {
             self.services[usize::from(id.0)].tries.given_up = false;
         }
         if matches!(was, UnitState::Up { .. }) && state == UnitState::Down {
-            let severity = if self.leaves_alone(now) { Severity::Info } else { Severity::Alarm };
+            let expected = self.leaves_alone(now) || !self.expects_services();
+            let severity = if expected { Severity::Info } else { Severity::Alarm };
             self.tell("service.died", severity, format!("service {name} is down"));
         }
     }
@@ -187,6 +193,10 @@ impl Node {
         else {
             return (Health::Unknown, String::new());
         };
+        if !self.expects_services() || self.is_skipped(id) {
+            // It runs where the stack is up, and nowhere else.
+            return (Health::Unknown, String::new());
+        }
         match service.unit {
             UnitState::Down => return (Health::Failing, "its unit is down".to_string()),
             UnitState::Unknown => return (Health::Unknown, String::new()),
@@ -266,7 +276,7 @@ impl Node {
     /// Starts what is down and restarts what is not well; on an active node only once the move away is over, so that
     /// the VIP goes first.
     pub(super) fn restore_services(&mut self, now: Time) {
-        if self.moving.is_some() || self.leaves_alone(now) {
+        if self.moving.is_some() || self.leaves_alone(now) || !self.may_restore(now) {
             return;
         }
         for at in 0..self.services.len() {

@@ -1,23 +1,616 @@
-//! The stack on shared data (protocol section 6).
+//! Who may use the shared data (protocol section 6): occupy, vacate, clear, and what follows for a holder, a standby
+//! and a stopped node.
+//!
+//! ```text
+//!            occupy (guard Clear)                vacate (guard: all down here)
+//!   Clear ───────────────────────► InUse { me } ─────────────────────────────► Clear
+//!     ▲                                                                          │
+//!     └── clear (guard: I hold, and one proof) ◄── InUse { another } ◄───────────┘
+//! ```
+//!
+//! A release carries its own vacate. The record bars everybody else whatever becomes of the right, so an agent may
+//! end and begin again beside a running stack; time is no proof but with a watchdog.
 
-use super::Node;
-use crate::command::Outcome;
-use crate::stack::{StackReport, StackStep};
-use crate::time::Time;
-use alloc::string::String;
+use super::moves::Stage;
+use super::propose::Kind;
+use super::{Flight, Node};
+use crate::command::{Action, AddressStep, GateStep};
+use crate::event::Severity;
+use crate::health::Weight;
+use crate::id::{Epoch, NodeId};
+use crate::role::Role;
+use crate::stack::Failover;
+use crate::state::{Data, Phase, State};
+use crate::time::{Span, Time};
+use alloc::format;
+use alloc::string::{String, ToString};
 
-/// What is known of the local stack.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Stack {}
+/// A superseded user that is heard has this long to vacate by itself before it is fenced.
+const VACATE_MAX: Span = Span::millis(20_000);
+/// Between two tries to fence the user.
+const FENCE_PAUSE: Span = Span::millis(10_000);
+/// The operator's word counts for so long.
+const WORD_MAX: Span = Span::millis(120_000);
+/// A service that fails is restored in place so often before the stack moves.
+const RESTORES: u32 = 2;
 
 impl Node {
-    /// May the watchdog be fed? While a right runs, or nothing of the stack runs here and nothing may start it.
-    pub fn may_feed(&self, _now: Time) -> bool {
-        true
+    // ---- what is known ----
+
+    /// The user of the shared data, as the newest view has it.
+    pub(super) fn data(&self) -> Data {
+        self.view.as_ref().map_or(Data::Clear, |view| view.state.data)
     }
-    pub(super) fn stack_report(&self) -> Option<StackReport> {
-        None
+
+    /// The data are recorded as used by this node.
+    pub(super) fn is_user(&self) -> bool {
+        matches!(self.data(), Data::InUse { node, .. } if node == self.me())
     }
-    pub(super) fn take_foreign_claim(&mut self, _what: String) {}
-    pub(super) fn take_stack(&mut self, _step: StackStep, _outcome: Outcome, _now: Time) {}
+
+    /// A swap of this run was won that shows the data as in use by this node, in the present epoch, and no swap of
+    /// its own that says otherwise may still win (R4: a read permits nothing).
+    fn is_licensed_user(&self) -> bool {
+        self.stack.licence == Some(self.epoch()) && self.is_user() && !self.is_vacate_unanswered()
+    }
+
+    /// Started only by: ruling, right started, occupy known won; and after a restart only once everything was seen
+    /// down, unless the record was inherited as it stood (C6).
+    pub(super) fn may_start(&self, now: Time) -> bool {
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::StartBeforeOccupied) {
+            return self.rules(now) && (self.stack.cleaned || self.inherited);
+        }
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::StartBeforeRuling) {
+            return self.is_licensed_user() && (self.stack.cleaned || self.inherited);
+        }
+        self.rules(now) && self.is_licensed_user() && (self.stack.cleaned || self.inherited)
+    }
+
+    /// Is this node the one to be active, as far as operators and the mode go?
+    fn is_wanted(&self) -> bool {
+        let automatic = self.stack_spec().is_some_and(|spec| spec.failover == Failover::Automatic);
+        automatic || self.stack.wanted
+    }
+
+    /// A move to another node was asked for in this epoch.
+    fn is_leaving(&self) -> bool {
+        let planned = self.view.as_ref().and_then(|view| {
+            let epoch = view.state.lease.epoch;
+            view.state.intent.switchover.filter(|s| s.epoch == epoch)
+        });
+        self.moving.is_some() || planned.is_some_and(|planned| planned.to != self.me())
+    }
+
+    /// Should the stack be up here, or come up?
+    fn wants_stack(&self, now: Time) -> bool {
+        self.holds()
+            && self.mute.is_none()
+            && !self.is_stopped()
+            && !self.stack.local_stop
+            && self.is_wanted()
+            && self.stack.failure.is_none()
+            && self.stack.foreign.is_none()
+            && !self.is_isolated(now)
+    }
+
+    /// No right has run for so long that the stack is taken down: somebody may have to use the data elsewhere.
+    fn is_isolated(&self, now: Time) -> bool {
+        let Some(spec) = self.stack_spec() else { return false };
+        let since = [self.stack.ruled, self.tenure_since, Some(self.born)];
+        since.into_iter().flatten().all(|at| now.elapsed_most(at) >= spec.isolation)
+    }
+
+    /// Would an activation here be refused before its first change?
+    pub(super) fn stack_problem(&self) -> Option<String> {
+        let survey = self.stack.survey.as_ref()?;
+        (!survey.problems.is_empty()).then(|| survey.problems.join("; "))
+    }
+
+    // ---- the holder ----
+
+    pub(super) fn hold_shared(&mut self, now: Time) {
+        self.succession = None;
+        if self.rules(now) {
+            self.stack.ruled = Some(now);
+        }
+        if self.is_release_unanswered() {
+            self.close();
+        }
+        self.consider_shared_moves(now);
+        self.advance_move(now);
+        self.fence_user(now);
+        self.keep_address(now);
+        let up = self.wants_stack(now) && !self.is_leaving();
+        let used = !matches!(self.data(), Data::Clear) || !self.is_clear();
+        if up && self.is_user() {
+            self.drive_stack(true, now);
+        } else if used || self.stack.survey.is_none() {
+            self.drive_stack(false, now);
+        } else {
+            self.look(now);
+        }
+        self.end_failed_activation(now);
+        self.end_service();
+        self.propose_next(now);
+        self.open(now);
+    }
+
+    /// What a holder of shared data proposes before a plain renewal.
+    pub(super) fn wanted_use(&self, now: Time) -> Option<Kind> {
+        if self.moving.is_some() {
+            return None;
+        }
+        match self.data() {
+            Data::Clear => {
+                let ready = self.stack.survey.is_some() && self.stack_problem().is_none();
+                let may = self.wants_stack(now) && !self.is_leaving() && self.is_clear() && ready;
+                may.then_some(Kind::Occupy)
+            }
+            Data::InUse { node, .. } if node == self.me() => None,
+            Data::InUse { .. } => self.proof(now).map(|how| Kind::Clear { how }),
+        }
+    }
+
+    /// Vacate: this node is the recorded user, everything is down here, and it does not want it.
+    pub(super) fn wants_vacate(&self, now: Time) -> bool {
+        let up = self.wants_stack(now) && !self.is_leaving();
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::VacateBeforeStopped) {
+            return self.is_user() && !up && self.moving.is_none();
+        }
+        // A move carries its vacate in the release.
+        self.is_user() && !up && self.moving.is_none() && self.is_clear()
+    }
+
+    /// The holder uses the address from the first step on: what is not up yet refuses by itself.
+    pub(super) fn may_answer(&self, now: Time) -> bool {
+        self.rules(now)
+            && self.is_licensed_user()
+            && (self.stack.cleaned || self.inherited)
+            && (self.wants_stack(now) || !self.is_clear())
+    }
+
+    /// Nothing runs here any more and nothing shall: sockets, gate, address.
+    fn end_service(&mut self) {
+        let idle = self.is_clear() && self.moving.is_none() && !self.wants_address();
+        if !idle {
+            return;
+        }
+        if self.gate.may_pass() && !self.closing {
+            self.ask(Action::Address(AddressStep::DestroySockets), None);
+            self.ask(Action::Gate(GateStep::Refuse), None);
+            self.close();
+        } else if self.address.on_or_asked() && !self.in_flight(|f| *f == Flight::AddressAdd) {
+            self.address.removing = true;
+        }
+    }
+
+    /// Begins a move of the stack if something asks for one.
+    fn consider_shared_moves(&mut self, now: Time) {
+        if self.moving.is_some() || self.is_release_unanswered() || !self.rules(now) {
+            return;
+        }
+        let Some(view) = &self.view else { return };
+        let planned = view.state.intent.switchover.filter(|s| s.epoch == view.state.lease.epoch);
+        if let Some(planned) = planned.filter(|planned| planned.to != self.me()) {
+            match self.can_take(planned.to, now) {
+                Ok(()) => {
+                    self.begin_move(planned.to, "an operator asked".into(), Stage::Stack, now);
+                }
+                Err(why) => self.refuse_requests(&why),
+            }
+            return;
+        }
+        let automatic = self.stack_spec().is_some_and(|spec| spec.failover == Failover::Automatic);
+        if !automatic || self.leaves_alone(now) || !self.is_user() {
+            return;
+        }
+        let Some(to) = self.better_node(now) else { return };
+        if let Some(why) = self.stack.failure.clone() {
+            // Asked for here by a person, it is undone and stays down.
+            if self.is_clear() && !self.is_activation_asked() {
+                let me = self.name(self.me());
+                let why = format!("the host {me} does not bring the stack up: {why}");
+                self.begin_move(to, why, Stage::Stack, now);
+            }
+            return;
+        }
+        if !self.is_stack_up() || !self.is_restored_often() {
+            return;
+        }
+        if let Some(failure) = self.vital_failure(now) {
+            let (what, cause) = (failure.what, failure.cause);
+            let why = format!("{what} of {} fails: {cause}", self.name(self.me()));
+            self.begin_move(to, why, Stage::Stack, now);
+        }
+    }
+
+    /// A vital service was restored in place as often as that is tried before the whole stack moves.
+    fn is_restored_often(&self) -> bool {
+        let services = self.services.iter().zip(&self.spec.services);
+        services
+            .filter(|(_, spec)| spec.weight == Weight::Vital)
+            .any(|(service, _)| service.tries() >= RESTORES)
+    }
+
+    /// The other node to which the stack could go now.
+    pub(super) fn shared_successor(&self, now: Time) -> Option<NodeId> {
+        let others = self.spec.nodes.iter().map(|(node, _)| *node);
+        others.filter(|node| *node != self.me()).find(|node| self.can_take(*node, now).is_ok())
+    }
+
+    /// May the stack go to this node: it is heard, and an activation there would not be refused.
+    pub(super) fn can_take_stack(&self, node: NodeId, now: Time) -> Result<(), String> {
+        let name = self.name(node);
+        let peer =
+            self.peers.get(&node).ok_or_else(|| format!("{name} is no peer of this node"))?;
+        let report =
+            peer.fresh(self.spec.pace.suspicion, now).ok_or_else(|| format!("{name} is silent"))?;
+        if self.is_in_maintenance(node, now) {
+            return Err(format!("{name} is in maintenance"));
+        }
+        if let Some(why) = &report.unable {
+            return Err(format!("{name} cannot take over: {why}"));
+        }
+        match &report.stack {
+            None => Err(format!("{name} has not looked at its stack yet")),
+            Some(stack) if !stack.clear => {
+                Err(format!("{name} still has a part of the stack up: regent stack show"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// After a failed activation everything is down again: tell whoever asked, or try elsewhere, or again later.
+    fn end_failed_activation(&mut self, now: Time) {
+        if self.stack.failure.is_none() || !self.is_clear() || self.moving.is_some() {
+            return;
+        }
+        if self.is_activation_asked() {
+            // Undone: the register says stopped again (`shared_wish`), and the asker is told.
+            return;
+        }
+        let automatic = self.stack_spec().is_some_and(|spec| spec.failover == Failover::Automatic);
+        if !automatic {
+            self.stack.wanted = false;
+            self.stack.failure = None;
+            return;
+        }
+        let policy = self.spec.policy;
+        if self.better_node(now).is_some() || self.stack.attempts.waits(&policy, now) {
+            return;
+        }
+        match self.stack.attempts.next(&policy, now) {
+            Some(try_) => {
+                let text = format!("the activation is tried again, try {try_}");
+                self.tell("stack.again", Severity::Warning, text);
+                self.stack.failure = None;
+            }
+            None => {
+                let tries = policy.tries;
+                let text = format!(
+                    "the activation is given up after {tries} tries: mend it, then regent activate [L3]"
+                );
+                self.tell("stack.given-up", Severity::Alarm, text);
+            }
+        }
+    }
+
+    /// The VIP is used from the first step to the last.
+    pub(super) fn uses_address(&self) -> bool {
+        self.stack.licence == Some(self.epoch()) && self.is_user() && !self.is_going_down()
+    }
+
+    /// Everything is down, or nothing keeps it up any more and it was never opened.
+    fn is_going_down(&self) -> bool {
+        let ended = self.stack.failure.is_some() || self.stack.foreign.is_some();
+        self.is_clear() && (ended || self.stack.local_stop || !self.is_wanted())
+    }
+
+    /// Services are restored where the stack is up, under a right that runs.
+    pub(super) fn may_restore(&self, now: Time) -> bool {
+        self.spec.stack.is_none() || (self.is_stack_up() && self.may_start(now))
+    }
+
+    pub(super) fn is_stack_stuck(&self) -> bool {
+        self.stack.stuck.is_some()
+    }
+
+    /// Another node is named: whatever this one was to do is over.
+    pub(super) fn leave_stack(&mut self) {
+        self.stack.licence = None;
+        self.stack.wanted = false;
+        self.stack.complete = None;
+    }
+
+    /// This node is named, by its own earlier run or by a release.
+    pub(super) fn enter_stack(&mut self, phase: Phase) {
+        self.stack.licence = None;
+        self.stack.wanted = match phase {
+            Phase::Free => !self.is_stopped(),
+            Phase::Ruling => self.inherited && self.is_user() && !self.is_stopped(),
+            Phase::Heir => false,
+        };
+    }
+
+    /// Tells when the stack begins and ends to serve.
+    pub(super) fn tell_stack_serving(&mut self, serving: bool, now: Time) {
+        if self.spec.stack.is_none() || !serving {
+            return;
+        }
+        let outage = self.outage_since.take().map(|at| now.elapsed_most(at).as_millis());
+        let away =
+            outage.map_or(String::new(), |ms| format!("; away for {ms} ms as seen from here"));
+        self.tell("role.active", Severity::Info, format!("active: the stack is up{away}"));
+    }
+
+    // ---- the proofs ----
+
+    /// One proof that the recorded user's use is over (section 6, clear).
+    fn proof(&self, now: Time) -> Option<String> {
+        let view = self.view.as_ref()?;
+        let Data::InUse { node, watchdog, .. } = view.state.data else { return None };
+        let (name, epoch) = (self.name(node), view.state.lease.epoch);
+        let tenure = self.tenure?;
+        if !self.holds() || tenure.right.is_none() {
+            return None;
+        }
+        if self.stack.fenced == Some((node, epoch)) {
+            return Some(format!("{name} was fenced, confirmed"));
+        }
+        if self.off_by_word(now) == Some(node) && !self.is_heard(node, now) {
+            return Some(format!("an operator says that {name} is off"));
+        }
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::LeaseEndAsProof) && tenure.wait_is_over(now) {
+            return Some("planted: the lease is over".into());
+        }
+        let settle = self.stack_spec().map_or(Span::ZERO, |spec| spec.settle);
+        let length = watchdog?;
+        let length = view.state.timing.wait(view.state.lease.ttl + length) + settle;
+        #[cfg(feature = "planted")]
+        let length = if self.planted(crate::planted::Planted::WatchdogLate) {
+            view.state.timing.wait(view.state.lease.ttl)
+        } else {
+            length
+        };
+        // seen(by) of the record that this node replaced; a run that did not see it counts from its own beginning.
+        let seen = tenure.wait.map(|wait| wait.seen).or(self.tenure_since)?;
+        (now.elapsed_least(seen) >= length)
+            .then(|| format!("the watchdog of {name} has reset it by now"))
+    }
+
+    /// The node that an operator says is off.
+    pub(super) fn off_by_word(&self, now: Time) -> Option<NodeId> {
+        let (node, at) = self.stack.off?;
+        (now.elapsed_most(at) < WORD_MAX).then_some(node)
+    }
+
+    /// This node answers.
+    pub(super) fn is_heard(&self, node: NodeId, now: Time) -> bool {
+        let peer = self.peers.get(&node);
+        peer.is_some_and(|peer| peer.fresh(self.spec.pace.suspicion, now).is_some())
+    }
+
+    /// Fences whoever is recorded as user and was succeeded: at once if it is silent, and if it is heard only when
+    /// it has not vacated in its time (section 6: after my succession, and only by the holder).
+    fn fence_user(&mut self, now: Time) {
+        let Data::InUse { node, .. } = self.data() else { return };
+        let fenced = self.stack_spec().is_some_and(|spec| spec.fenced);
+        let confirmed = self.tenure.is_some_and(|tenure| tenure.right.is_some());
+        if node == self.me() || !fenced || !confirmed || self.is_paused(now) {
+            return;
+        }
+        let patient = self.tenure_since.is_some_and(|at| now.elapsed_most(at) < VACATE_MAX);
+        if self.is_heard(node, now) && patient {
+            return;
+        }
+        let busy = self.in_flight(|f| matches!(f, Flight::Fence { .. }));
+        let done = self.stack.fenced == Some((node, self.epoch()));
+        if busy || done || !self.fence_due(FENCE_PAUSE, now) {
+            return;
+        }
+        let text = format!(
+            "{} is being fenced: it is recorded as the user of the shared data and was succeeded",
+            self.name(node)
+        );
+        self.tell("fence.begun", Severity::Warning, text);
+        let epoch = self.epoch();
+        self.ask(Action::Fence { node }, Some(Flight::Fence { node, epoch, request: None }));
+    }
+
+    /// A fence confirmed; it counts if this node asked for it as holder of this epoch.
+    pub(super) fn note_fenced(&mut self, node: NodeId, asked: Epoch) {
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::FenceBeforeSuccession) {
+            self.stack.fenced = Some((node, self.epoch()));
+            return;
+        }
+        if self.holds() && self.epoch() == asked {
+            self.stack.fenced = Some((node, asked));
+        }
+    }
+
+    // ---- everybody else ----
+
+    pub(super) fn stand_shared(&mut self, now: Time) {
+        self.moving = None;
+        if self.gate.may_pass() {
+            self.close();
+        }
+        self.stack.licence = None;
+        if self.stack.failure.is_some() && self.is_clear() {
+            self.stack.failure = None;
+        }
+        self.drive_stack(false, now);
+        self.end_service();
+        self.propose_wish(now);
+        match self.reason_to_take_stack(now) {
+            Some(why) => self.succeed_shared(why, now),
+            None => self.succession = None,
+        }
+    }
+
+    /// Why this node should take the record, if so. By hand only an operator's word is a reason.
+    fn reason_to_take_stack(&self, now: Time) -> Option<String> {
+        let spec = self.stack_spec()?;
+        let view = self.view.as_ref()?;
+        let lease = view.state.lease;
+        if self.is_paused(now) || self.is_in_maintenance(self.me(), now) {
+            return None;
+        }
+        if self.stranger(now).is_some() || self.stack.foreign.is_some() || self.is_backing_off(now)
+        {
+            return None;
+        }
+        // What runs here belongs to an older grant.
+        if !self.is_clear() || self.stack_problem().is_some() {
+            return None;
+        }
+        let holder = self.name(lease.holder);
+        let age = self.record_age(now);
+        let wait = view.state.timing.wait(lease.ttl);
+        let asked = self.is_activation_asked();
+        if self.off_by_word(now) == Some(lease.holder) && !self.is_heard(lease.holder, now) {
+            return Some(format!("an operator says that {holder} is off"));
+        }
+        if asked && age >= wait && matches!(view.state.data, Data::Clear) {
+            return Some(format!("an operator asked, and {holder} does not rule"));
+        }
+        match spec.failover {
+            Failover::ByHand => return None,
+            Failover::Automatic => {}
+        }
+        // A cluster that was just started is its holder's first.
+        let started = self.stack.started.is_some_and(|at| now.elapsed_most(at) < wait + wait);
+        if age >= wait && !started {
+            return Some(match lease.phase {
+                Phase::Free => format!("{holder} was named and did not take the lease"),
+                Phase::Heir | Phase::Ruling => {
+                    format!("{holder} did not renew for {} ms", age.as_millis())
+                }
+            });
+        }
+        if self.is_silent(lease.holder, now) {
+            return Some(format!("{holder} is silent: no report, no port, no ARP answer"));
+        }
+        let report = self.peers.get(&lease.holder)?.fresh(self.spec.pace.suspicion, now)?;
+        let unable = report.unable.as_ref().filter(|_| !report.serving)?;
+        (report.epoch == lease.epoch)
+            .then(|| format!("{holder} reports that it cannot serve: {unable}"))
+    }
+
+    fn succeed_shared(&mut self, why: String, now: Time) {
+        self.announce_succession(&why, now);
+        if self.attempt.is_none() && !self.is_succession_unanswered_long(now) {
+            self.begin(Kind::Succeed { why }, now);
+        }
+    }
+
+    // ---- stopped ----
+
+    /// The cluster is stopped: everything of this node goes down in order, then the gate, the address, and the record.
+    pub(super) fn stop_shared(&mut self, now: Time) {
+        self.moving = None;
+        self.stack.wanted = false;
+        self.stack.started = None;
+        if !self.is_clear() || self.stack.survey.is_none() || self.is_user() {
+            self.drive_stack(false, now);
+        } else {
+            self.look(now);
+        }
+        if self.is_clear() {
+            if self.stack.failure.is_some() && !self.is_activation_asked() {
+                self.stack.failure = None;
+            }
+            self.end_service();
+        }
+    }
+
+    /// A node that sees no register, or proposes nothing: what no right covers goes down after the same time. Where
+    /// rights last until they are released nobody else can begin, and everything stays as it was found.
+    pub(super) fn idle_shared(&mut self, now: Time) {
+        if self.spec.stack.is_none() {
+            return;
+        }
+        let lasting = self.stack_spec().is_some_and(|spec| spec.pair);
+        let ends =
+            self.stack.local_stop || self.mute.is_some() || (!lasting && self.is_isolated(now));
+        if ends || self.stack.survey.is_none() {
+            self.drive_stack(false, now);
+        } else {
+            self.look(now);
+        }
+    }
+
+    // ---- in words ----
+
+    /// Where a holder of shared data is, in the operator's words.
+    pub(super) fn shared_role(&self, _state: &State, now: Time) -> Role {
+        if self.moving.is_some() {
+            Role::Deactivating
+        } else if self.stack.failure.is_some() || self.stack.foreign.is_some() {
+            Role::Failed
+        } else if self.gate.is_held() && self.is_stack_up() {
+            Role::Active
+        } else if self.lost_right {
+            Role::Isolated
+        } else if self.wants_stack(now) && !self.is_leaving() {
+            Role::Activating
+        } else if !self.is_clear() {
+            Role::Deactivating
+        } else {
+            Role::Standby
+        }
+    }
+
+    /// Why this node could not use the shared data now, if so.
+    pub(super) fn unable_shared(&self) -> Option<String> {
+        if let Some(foreign) = &self.stack.foreign {
+            return Some(format!("the data are claimed by another: {foreign}"));
+        }
+        if let Some(failure) = &self.stack.failure {
+            return Some(format!("its activation failed: {failure}"));
+        }
+        self.stack_problem()
+    }
+
+    /// The use of the data, in a line.
+    pub(super) fn explain_data(&self, state: &State) -> String {
+        match state.data {
+            Data::Clear => "the shared data are in nobody's use".to_string(),
+            Data::InUse { node, epoch, watchdog } => {
+                let dog = watchdog.map_or(String::new(), |length| {
+                    format!(", under a watchdog of {} s", length.as_millis() / 1000)
+                });
+                format!(
+                    "the shared data are in use by {} since epoch {epoch}{dog}",
+                    self.name(node)
+                )
+            }
+        }
+    }
+
+    /// Row 5: shared data not proven clear, and what would prove it.
+    pub(super) fn blocked_shared(&self, now: Time) -> Option<(u8, String)> {
+        let Data::InUse { node, watchdog, .. } = self.data() else { return None };
+        let patient = self.tenure_since.is_none_or(|at| now.elapsed_most(at) < Span::millis(3_000));
+        if !self.holds() || node == self.me() || patient {
+            return None;
+        }
+        let name = self.name(node);
+        let fenced = self.stack_spec().is_some_and(|spec| spec.fenced);
+        let proofs = match (fenced, watchdog.is_some()) {
+            (true, _) => "its fence has not confirmed yet",
+            (false, true) => "its watchdog's time is not over yet",
+            (false, false) => "no fence and no watchdog is configured",
+        };
+        Some((
+            5,
+            format!(
+                "the shared data are in use by {name}, which is not proven clear: {proofs}; switch it off, then: regent activate --confirm-peer-is-off {name}"
+            ),
+        ))
+    }
 }

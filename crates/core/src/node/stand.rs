@@ -44,6 +44,9 @@ pub(super) struct Following {
 
 impl Node {
     pub(super) fn stand(&mut self, now: Time) {
+        if self.spec.stack.is_some() {
+            return self.stand_shared(now);
+        }
         self.moving = None;
         self.joining = None;
         if self.gate.may_pass() {
@@ -75,7 +78,7 @@ impl Node {
         if self.stranger(now).is_some() {
             return None;
         }
-        if self.following.not_before.is_some_and(|(at, pause)| now.elapsed_most(at) < pause) {
+        if self.is_backing_off(now) {
             return None;
         }
         let holder = self.name(lease.holder);
@@ -99,14 +102,7 @@ impl Node {
 
     /// Receiver stopped, confirmed; then the swap. It is both the claim and the takeover.
     fn succeed(&mut self, why: String, now: Time) {
-        if self.succession.is_none() {
-            let text = format!("about to take the lease: {why}");
-            self.tell("lease.suspect", Severity::Warning, text);
-            if self.outage_since.is_none() {
-                self.outage_since = Some(now);
-            }
-        }
-        self.succession = Some(Succession { why: why.clone() });
+        self.announce_succession(&why, now);
         let Some(facts) = &self.database.facts else { return };
         if !facts.receiver_is_off() {
             if self.database.is_free() {
@@ -126,8 +122,25 @@ impl Node {
         }
     }
 
+    /// Another node's swap was decided instead of this node's, and the random pause after it is not over.
+    pub(super) fn is_backing_off(&self, now: Time) -> bool {
+        self.following.not_before.is_some_and(|(at, pause)| now.elapsed_most(at) < pause)
+    }
+
+    /// From here on this node is about to take the record.
+    pub(super) fn announce_succession(&mut self, why: &str, now: Time) {
+        if self.succession.is_none() {
+            let text = format!("about to take the lease: {why}");
+            self.tell("lease.suspect", Severity::Warning, text);
+            if self.outage_since.is_none() {
+                self.outage_since = Some(now);
+            }
+        }
+        self.succession = Some(Succession { why: why.into() });
+    }
+
     /// A retry of a succession without an answer keeps a small distance.
-    fn is_succession_unanswered_long(&self, now: Time) -> bool {
+    pub(super) fn is_succession_unanswered_long(&self, now: Time) -> bool {
         const RETRY: Span = Span::millis(20);
         self.is_succession_unanswered()
             && self.proposed_at.is_some_and(|at| now.elapsed_most(at) < RETRY)

@@ -171,6 +171,7 @@ impl Node {
         };
         lines.push(format!("{holder} holds the lease in epoch {}, {phase}", state.lease.epoch));
         lines.push(match state.sync.with {
+            _ if self.spec.stack.is_some() => self.explain_data(state),
             Some(with) => format!(
                 "every acknowledged write is in {} and received by {}",
                 self.name(state.sync.writer.node),
@@ -307,6 +308,9 @@ impl Node {
                     )
                 });
             }
+        }
+        if self.spec.stack.is_some() {
+            return self.blocked_shared(now);
         }
         let facts = self.database.facts.as_ref()?;
         if self.holds() && facts.mark && matches!(facts.applier, Thread::Failed(_)) {

@@ -66,6 +66,10 @@ impl Node {
             Some(_) | None => now,
         };
         let bounded = first_seen(&state.intent, old.as_ref().map(|old| &old.bounded), now);
+        let stopped = |state: &State| state.intent.stopped.is_some();
+        if old.as_ref().is_some_and(|old| stopped(&old.state)) && !stopped(&state) {
+            self.stack.started = Some(now);
+        }
         self.view = Some(View { version, state, seen, heard: now, bounded });
         self.resolve_attempts(recent);
         self.enter_tenure(now);
@@ -92,6 +96,7 @@ impl Node {
             self.licence = None;
             self.inherited = false;
             self.joining = None;
+            self.leave_stack();
             return;
         }
         if self.tenure.is_some_and(|tenure| tenure.epoch == lease.epoch) {
@@ -120,6 +125,7 @@ impl Node {
             });
         }
         self.licence = None;
+        self.enter_stack(lease.phase);
     }
 
     /// C6: a record found needs no wait if it is Free, or Ruling, of this very boot, by a listed earlier run, with

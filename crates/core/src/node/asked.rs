@@ -1,0 +1,481 @@
+//! What operators ask of a stack on shared data: activate, deactivate, repair. Each request is looked at again at
+//! every turn, against the newest view and a survey that is younger than the request, until it has its answer.
+
+use super::intents::Change;
+use super::{Flight, Node};
+use crate::command::{Answer, Obstacle};
+use crate::event::Severity;
+use crate::id::{NodeId, RequestId};
+use crate::stack::{Failover, StackStep};
+use crate::state::{Data, Switchover};
+use crate::time::{Span, Time};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// How long an activation or deactivation may take in all before the asker is told that it goes on.
+const ASKED_MAX: Span = Span::millis(900_000);
+/// How long a majority of voters may be silent before the asker is told.
+const REGISTER_MAX: Span = Span::millis(3_000);
+/// How long a user that is not proven clear is waited for.
+const PROOF_MAX: Span = Span::millis(60_000);
+
+/// A request about the stack, until it is answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Asked {
+    request: RequestId,
+    what: Ask,
+    /// A word that is not given yet: what would it change?
+    off: Option<NodeId>,
+    since: Time,
+    /// Its guards have allowed it.
+    admitted: bool,
+    /// What it asks for stands in the register, or is this node's own matter and is under way.
+    written: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ask {
+    Activate,
+    /// Would an activation be admitted? Changes nothing.
+    MayActivate,
+    Deactivate,
+    Repair,
+}
+
+/// Where a request is after a turn.
+enum Turn {
+    Wait,
+    Admit,
+    Written,
+    End(Answer),
+}
+
+fn refused(obstacle: Obstacle, reason: impl Into<String>) -> Turn {
+    Turn::End(Answer::Refused { reason: reason.into(), obstacle })
+}
+
+fn failed(obstacle: Obstacle, reason: impl Into<String>) -> Turn {
+    Turn::End(Answer::Failed { reason: reason.into(), obstacle })
+}
+
+impl Node {
+    pub(super) fn ask_activation(&mut self, request: RequestId, off: Option<NodeId>, now: Time) {
+        if let Some(why) = self.no_stack() {
+            return self.answer(request, why);
+        }
+        if let Some(node) = off {
+            if let Some(reason) = self.word_is_wrong(node, now) {
+                let obstacle = Obstacle::ActiveElsewhere;
+                return self.answer(request, Answer::Refused { reason, obstacle });
+            }
+            let text = format!("an operator says that {} is off", self.name(node));
+            self.tell("data.word", Severity::Warning, text);
+            self.stack.off = Some((node, now));
+        }
+        self.stack.local_stop = false;
+        self.enter(request, Ask::Activate, None, now);
+    }
+
+    pub(super) fn ask_whether(&mut self, request: RequestId, off: Option<NodeId>, now: Time) {
+        let wrong = off.and_then(|node| self.word_is_wrong(node, now));
+        let wrong = wrong.map(|reason| {
+            let obstacle = Obstacle::ActiveElsewhere;
+            Answer::Refused { reason, obstacle }
+        });
+        match self.no_stack().or(wrong) {
+            Some(why) => self.answer(request, why),
+            None => self.enter(request, Ask::MayActivate, off, now),
+        }
+    }
+
+    pub(super) fn ask_deactivation(&mut self, request: RequestId, now: Time) {
+        match self.no_stack() {
+            Some(why) => self.answer(request, why),
+            None => self.enter(request, Ask::Deactivate, None, now),
+        }
+    }
+
+    pub(super) fn ask_repair(&mut self, request: RequestId, now: Time) {
+        match self.no_stack() {
+            Some(why) => self.answer(request, why),
+            None => self.enter(request, Ask::Repair, None, now),
+        }
+    }
+
+    fn enter(&mut self, request: RequestId, what: Ask, off: Option<NodeId>, now: Time) {
+        let (admitted, written) = (false, false);
+        self.asked.push(Asked { request, what, off, since: now, admitted, written });
+        self.ask_stack(StackStep::Survey, now);
+    }
+
+    fn no_stack(&self) -> Option<Answer> {
+        let reason = "this cluster has no stack on shared data: its nodes have a copy each; see regent switchover and regent cluster stop";
+        let refusal = Answer::Refused { reason: reason.into(), obstacle: Obstacle::Other };
+        self.stack_spec().is_none().then_some(refusal)
+    }
+
+    fn word_is_wrong(&self, node: NodeId, now: Time) -> Option<String> {
+        let name = self.name(node);
+        if node == self.me() {
+            return Some(format!("{name} is this node, and it is on"));
+        }
+        if !self.spec.nodes.iter().any(|(known, _)| *known == node) {
+            return Some(format!("{name} is no management node of this cluster"));
+        }
+        self.is_heard(node, now).then(|| {
+            format!("{name} is not off: its agent answers; run regent deactivate there instead")
+        })
+    }
+
+    /// Somebody waits for this node to become active.
+    pub(super) fn is_activation_asked(&self) -> bool {
+        self.asked.iter().any(|asked| asked.what == Ask::Activate && asked.admitted)
+    }
+
+    /// A change of the register that the stack asks for.
+    pub(super) fn shared_wish(&self, now: Time) -> Option<Change> {
+        self.stack_spec()?;
+        let view = self.view.as_ref()?;
+        let stopped = view.state.intent.stopped.is_some();
+        if self.wants_vacate(now) && !self.gate.may_pass() {
+            return Some(Change::Vacate);
+        }
+        let undone = self.stack.failure.is_some() && self.is_clear() && self.is_activation_asked();
+        if undone && self.holds() && !stopped {
+            return Some(Change::Stopped(true));
+        }
+        let open =
+            |what: Ask| self.asked.iter().any(move |a| a.what == what && a.admitted && !a.written);
+        if open(Ask::Deactivate) && !stopped && (self.holds() || self.is_user()) {
+            return Some(Change::Stopped(true));
+        }
+        if open(Ask::Activate) && self.may_be_activated() {
+            let epoch = view.state.lease.epoch;
+            return Some(Change::Activate(Switchover { to: self.me(), epoch }));
+        }
+        None
+    }
+
+    /// Nobody is active, being activated, or named to be: judged on the very version that the swap expects, so that of
+    /// two that are asked at the same instant one is refused.
+    fn may_be_activated(&self) -> bool {
+        let Some(view) = &self.view else { return false };
+        let state = &view.state;
+        let named = state.intent.switchover.is_some_and(|s| s.epoch == state.lease.epoch);
+        state.intent.stopped.is_some() || (matches!(state.data, Data::Clear) && !named)
+    }
+
+    /// The swap of a shared wish was won.
+    pub(super) fn shared_written(&mut self, change: Change) {
+        let what = match change {
+            Change::Activate(_) => Ask::Activate,
+            Change::Stopped(true) => Ask::Deactivate,
+            Change::Vacate
+            | Change::Stopped(false)
+            | Change::Switchover(_)
+            | Change::Maintenance(..)
+            | Change::Pause(_) => return,
+        };
+        for asked in self.asked.iter_mut().filter(|a| a.what == what && a.admitted) {
+            asked.written = true;
+        }
+        if what == Ask::Activate {
+            self.stack.wanted = true;
+        }
+    }
+
+    /// One turn of every request.
+    pub(super) fn advance_asked(&mut self, now: Time) {
+        let open = core::mem::take(&mut self.asked);
+        let mut left = Vec::new();
+        for mut asked in open {
+            let turn = match asked.what {
+                Ask::Activate => self.turn_activation(&asked, now),
+                Ask::MayActivate => self.turn_question(&asked, now),
+                Ask::Deactivate => self.turn_deactivation(&asked, now),
+                Ask::Repair => self.turn_repair(&asked, now),
+            };
+            match turn {
+                Turn::Wait => left.push(asked),
+                Turn::Admit => {
+                    asked.admitted = true;
+                    left.push(asked);
+                }
+                Turn::Written => {
+                    (asked.admitted, asked.written) = (true, true);
+                    left.push(asked);
+                }
+                Turn::End(answer) => self.answer(asked.request, answer),
+            }
+        }
+        left.append(&mut self.asked);
+        self.asked = left;
+    }
+
+    fn has_looked(&self, since: Time) -> bool {
+        self.stack.survey.is_some() && self.stack.surveyed.is_some_and(|at| at.raw > since.raw)
+    }
+
+    fn has_register(&self, now: Time) -> bool {
+        self.view.as_ref().is_some_and(|view| now.elapsed_most(view.heard) < REGISTER_MAX)
+    }
+
+    fn turn_activation(&mut self, asked: &Asked, now: Time) -> Turn {
+        let age = now.elapsed_most(asked.since);
+        if age >= ASKED_MAX {
+            return failed(Obstacle::Other, "it goes on: see regent stack show");
+        }
+        if !asked.admitted {
+            let turn = self.admit_activation(asked, now);
+            if matches!(turn, Turn::Written) {
+                self.stack.wanted = true;
+                self.stack.failure = None;
+                self.stack.attempts = super::tries::Tries::default();
+            }
+            return turn;
+        }
+        if let Some(turn) = self.ended_activation(age, now) {
+            return turn;
+        }
+        if !self.has_register(now) && !self.holds() {
+            return failed(Obstacle::NoQuorum, "no majority of voters answers any more");
+        }
+        if !asked.written && !self.may_be_activated() && !self.is_own_matter(now) {
+            return refused(Obstacle::ActiveElsewhere, self.who_is_active());
+        }
+        if let Some((row, why)) = self.blocked_shared(now).filter(|_| age >= PROOF_MAX) {
+            return failed(Obstacle::NotProvenClear, format!("{why} [section 9, row {row}]"));
+        }
+        if asked.written && self.is_stopped() && self.stack.failure.is_none() {
+            return failed(Obstacle::Other, "it was deactivated meanwhile");
+        }
+        Turn::Wait
+    }
+
+    fn turn_question(&mut self, asked: &Asked, now: Time) -> Turn {
+        match self.admit_activation(asked, now) {
+            Turn::Admit | Turn::Written => {
+                Turn::End(Answer::Done("every guard would let it begin".into()))
+            }
+            turn @ (Turn::Wait | Turn::End(_)) => turn,
+        }
+    }
+
+    /// The end of an admitted activation: up, or undone.
+    fn ended_activation(&self, age: Span, now: Time) -> Option<Turn> {
+        let ms = age.as_millis();
+        if self.is_serving(now) {
+            if self.stack.skipped.is_empty() {
+                let me = self.name(self.me());
+                return Some(Turn::End(Answer::Done(format!("{me} is active after {ms} ms"))));
+            }
+            let skipped = self.stack.skipped.iter();
+            let names: Vec<String> =
+                skipped.map(|(step, why)| format!("{}: {why}", self.step_name(*step))).collect();
+            let reason = format!("active after {ms} ms, degraded: {}", names.join("; "));
+            return Some(failed(Obstacle::Degraded, reason));
+        }
+        let why = self.stack.failure.as_ref()?;
+        if let Some(stuck) = &self.stack.stuck {
+            let step = self.step_name(stuck.step);
+            return Some(failed(
+                Obstacle::NotRolledBack,
+                format!("{why}; and it is not undone: {step} does not go down: {}", stuck.why),
+            ));
+        }
+        let undone = self.is_clear() && !self.is_user() && (self.is_stopped() || !self.holds());
+        undone
+            .then(|| failed(Obstacle::StepFailed, format!("{why}; everything is undone ({ms} ms)")))
+    }
+
+    /// The guards of an activation, before anything is changed.
+    fn admit_activation(&mut self, asked: &Asked, now: Time) -> Turn {
+        let age = now.elapsed_most(asked.since);
+        if !self.has_looked(asked.since) {
+            if self.stack.busy.is_none() {
+                self.ask_stack(StackStep::Survey, now);
+            }
+            return Turn::Wait;
+        }
+        if !self.has_register(now) {
+            return match age >= REGISTER_MAX {
+                true => refused(
+                    Obstacle::NoQuorum,
+                    "no majority of voters answers: nothing was changed; start the other node's agent or the witness",
+                ),
+                false => Turn::Wait,
+            };
+        }
+        if self.is_serving(now) {
+            return Turn::End(Answer::Done("this node is active already".into()));
+        }
+        if self.is_paused(now) || self.is_in_maintenance(self.me(), now) {
+            return refused(
+                Obstacle::Other,
+                "a pause or the maintenance of this node bars it: regent pause off, regent maintenance off",
+            );
+        }
+        if let Some(mac) = self.stranger(now) {
+            let mac = super::peers::mac_text(mac);
+            return refused(
+                Obstacle::AddressInUse,
+                format!("{mac} answers for the VIP: remove the duplicate address"),
+            );
+        }
+        if let Some(foreign) = &self.stack.foreign {
+            return refused(Obstacle::NotProvenClear, format!("the data are claimed: {foreign}"));
+        }
+        if let Some(problem) = self.stack_problem().filter(|_| !self.is_user()) {
+            return refused(Obstacle::Checks, problem);
+        }
+        if !self.is_clear() && !self.is_user() {
+            return refused(
+                Obstacle::Checks,
+                "a part of the stack is up here and nobody's grant covers it: regent deactivate first",
+            );
+        }
+        self.admit_by_record(asked, now)
+    }
+
+    /// The guards that the register's record answers.
+    fn admit_by_record(&self, asked: &Asked, now: Time) -> Turn {
+        let Some(view) = &self.view else { return Turn::Wait };
+        let (holder, data) = (view.state.lease.holder, view.state.data);
+        let by_hand = self.stack_spec().is_some_and(|spec| spec.failover == Failover::ByHand);
+        if let Data::InUse { node, .. } = data
+            && node != self.me()
+        {
+            let name = self.name(node);
+            if self.is_heard(node, now) {
+                return refused(Obstacle::ActiveElsewhere, self.who_is_active());
+            }
+            let proof = self.off_by_word(now) == Some(node)
+                || asked.off == Some(node)
+                || self.stack_spec().is_some_and(|spec| spec.fenced && !by_hand);
+            if !proof {
+                return refused(
+                    Obstacle::NotProvenClear,
+                    format!(
+                        "the shared data are in use by {name}, which is silent and not proven clear: switch it off, then: regent activate --confirm-peer-is-off {name}"
+                    ),
+                );
+            }
+        }
+        if self.is_own_matter(now) {
+            return Turn::Written;
+        }
+        if self.may_be_activated() || (holder != self.me() && !self.is_heard(holder, now)) {
+            return Turn::Admit;
+        }
+        refused(Obstacle::ActiveElsewhere, self.who_is_active())
+    }
+
+    /// This node holds, nothing is stopped and nobody else is named: no swap is needed to begin.
+    fn is_own_matter(&self, now: Time) -> bool {
+        let Some(view) = &self.view else { return false };
+        let state = &view.state;
+        let other = matches!(state.data, Data::InUse { node, .. } if node != self.me());
+        let named = state.intent.switchover;
+        let named = named.is_some_and(|s| s.epoch == state.lease.epoch && s.to != self.me());
+        let succeeds = self.off_by_word(now).is_some() && other;
+        let mine = self.holds() || (state.lease.holder != self.me() && succeeds);
+        mine && !self.is_stopped() && !named && (!other || succeeds)
+    }
+
+    fn who_is_active(&self) -> String {
+        let Some(view) = &self.view else { return "the register was not read yet".to_string() };
+        let state = &view.state;
+        let named = state.intent.switchover.filter(|s| s.epoch == state.lease.epoch);
+        if let Some(named) = named.filter(|named| named.to != self.me()) {
+            return format!("{} is being activated: wait for its end", self.name(named.to));
+        }
+        let user = match state.data {
+            Data::InUse { node, .. } => node,
+            Data::Clear => state.lease.holder,
+        };
+        let name = self.name(user);
+        format!(
+            "{name} is active or being activated: regent deactivate there first, or regent switchover"
+        )
+    }
+
+    fn turn_deactivation(&mut self, asked: &Asked, now: Time) -> Turn {
+        let age = now.elapsed_most(asked.since);
+        let ms = age.as_millis();
+        if !self.has_looked(asked.since) && !asked.admitted {
+            if self.stack.busy.is_none() {
+                self.ask_stack(StackStep::Survey, now);
+            }
+            return Turn::Wait;
+        }
+        if let Some(stuck) = self.stack.stuck.as_ref().filter(|_| asked.admitted) {
+            let reason = format!("{} does not go down: {}", self.step_name(stuck.step), stuck.why);
+            return failed(Obstacle::StepFailed, reason);
+        }
+        let closed = !self.gate.may_pass()
+            && !self.address.on_or_asked()
+            && !self.address.removing
+            && !self.in_flight(|f| *f == Flight::AddressRemove);
+        let down = self.is_clear() && closed;
+        if !self.has_register(now) {
+            if age < REGISTER_MAX {
+                return Turn::Wait;
+            }
+            self.stack.local_stop = true;
+            let told = "no majority of voters answers, so the register could not be told";
+            return match self.is_clear() {
+                true => failed(Obstacle::NoQuorum, format!("everything is down here; {told}")),
+                false => Turn::Admit,
+            };
+        }
+        let concerned = self.is_user() || (self.holds() && !self.is_stopped());
+        if concerned && !self.is_stopped() {
+            // By hand a holder that uses nothing is passive already.
+            let passive = self.is_clear() && !self.is_user() && !self.stack.wanted;
+            return if passive && down { done_nothing() } else { Turn::Admit };
+        }
+        if down && !self.is_user() {
+            return match asked.admitted {
+                true => Turn::End(Answer::Done(format!("everything is down after {ms} ms"))),
+                false => done_nothing(),
+            };
+        }
+        if age >= ASKED_MAX {
+            return failed(Obstacle::Other, "it goes on: see regent stack show");
+        }
+        Turn::Admit
+    }
+
+    fn turn_repair(&mut self, asked: &Asked, now: Time) -> Turn {
+        if now.elapsed_most(asked.since) >= ASKED_MAX {
+            return failed(Obstacle::Other, "it goes on: see regent stack show");
+        }
+        if asked.written || self.stack.busy.is_some() {
+            return Turn::Wait;
+        }
+        self.ask_stack(StackStep::Repair, now);
+        Turn::Written
+    }
+
+    /// The answer of a repair.
+    pub(super) fn repaired(&mut self, result: Result<(), String>) {
+        let repairs = |asked: &Asked| asked.what == Ask::Repair && asked.written;
+        let (done, open): (Vec<Asked>, Vec<Asked>) =
+            core::mem::take(&mut self.asked).into_iter().partition(repairs);
+        self.asked = open;
+        for asked in done {
+            let answer = match &result {
+                Ok(()) => Answer::Done(
+                    "what had drifted is as it should be; see regent stack show".into(),
+                ),
+                Err(why) => Answer::Failed { reason: why.clone(), obstacle: Obstacle::StepFailed },
+            };
+            self.answer(asked.request, answer);
+        }
+    }
+}
+
+fn done_nothing() -> Turn {
+    Turn::End(Answer::Done("nothing is up here; nothing was changed".into()))
+}

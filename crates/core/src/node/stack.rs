@@ -1,0 +1,389 @@
+//! The local stack on shared data: what is really there, and one step at a time towards all of it up or all of it
+//! down. Who may use the data is decided in `shared`; what operators ask for in `asked`.
+//!
+//! What is due is found by comparing the survey with the direction, so a killed agent, a lost answer or a step that
+//! failed needs no special path: the next run looks, and goes on.
+
+use super::{Flight, Node};
+use crate::command::{Action, Outcome};
+use crate::event::Severity;
+use crate::health::Weight;
+use crate::id::{Epoch, NodeId};
+use crate::observe::ServiceId;
+use crate::stack::{StackReport, StackResult, StackSpec, StackStep, StepId, StepState, Survey};
+use crate::time::{Span, Time};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// Between two looks at everything while nothing is done.
+const LOOK_EVERY: Span = Span::millis(5_000);
+/// After a look that showed nothing.
+const LOOK_AGAIN: Span = Span::millis(500);
+/// After a step that could not be taken down, and at most: doubled each time.
+const DOWN_PAUSE: Span = Span::millis(1_000);
+const DOWN_PAUSE_MOST: Span = Span::millis(30_000);
+/// How often the end of a use is written on shared data that do not take it.
+const UNCLAIM_TRIES: u32 = 2;
+
+/// What is known of the local stack.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Stack {
+    pub survey: Option<Survey>,
+    pub surveyed: Option<Time>,
+    pub busy: Option<(StackStep, Time)>,
+    /// This run has seen everything down and the permit taken away (section 6: an own use that was found after a
+    /// restart is first ended fully).
+    pub cleaned: bool,
+    /// The epoch in which a swap of this run was won that shows the data as in use by this node.
+    pub licence: Option<Epoch>,
+    pub claimed: Option<Epoch>,
+    /// By hand: this node is the one to be active.
+    pub wanted: bool,
+    /// Every vital step has been up in this epoch.
+    pub complete: Option<Epoch>,
+    /// Why the activation failed; it is undone.
+    pub failure: Option<String>,
+    /// Steps that are not vital and failed.
+    pub skipped: BTreeMap<StepId, String>,
+    /// The step that does not go down.
+    pub stuck: Option<Stuck>,
+    unclaimed: u32,
+    /// Another cluster, or a newer grant, claims the data.
+    pub foreign: Option<String>,
+    /// When this node ruled last.
+    pub ruled: Option<Time>,
+    /// Asked down by an operator although the register cannot be told.
+    pub local_stop: bool,
+    /// The operator's word that this node is off, and until when it counts.
+    pub off: Option<(NodeId, Time)>,
+    /// A fence of this epoch confirmed that this node is off.
+    pub fenced: Option<(NodeId, Epoch)>,
+    /// When the cluster was seen to be started again.
+    pub started: Option<Time>,
+    /// Activations in a row that failed here by themselves.
+    pub attempts: super::tries::Tries,
+}
+
+/// A step that does not go down: nothing below it is touched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Stuck {
+    pub step: StepId,
+    pub why: String,
+    at: Time,
+    times: u32,
+}
+
+impl Stuck {
+    fn waits(&self, now: Time) -> bool {
+        let pause = DOWN_PAUSE.0 << self.times.min(8);
+        now.elapsed_most(self.at) < Span(pause.min(DOWN_PAUSE_MOST.0))
+    }
+}
+
+impl Node {
+    /// The stack, in the shared-data topology.
+    pub(super) fn stack_spec(&self) -> Option<&StackSpec> {
+        self.spec.stack.as_ref()
+    }
+
+    /// May the watchdog be fed? While a right runs, or while nothing of the stack runs here and nothing may start it.
+    pub fn may_feed(&self, now: Time) -> bool {
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::FedWithoutRight) {
+            return true;
+        }
+        self.stack_spec().is_none() || self.rules(now) || self.is_clear()
+    }
+
+    /// Everything is down here, the units have no permit, and nothing is on its way up.
+    pub(super) fn is_clear(&self) -> bool {
+        let rising = self.stack.busy.as_ref().is_some_and(|(step, _)| {
+            matches!(step, StackStep::Claim { .. } | StackStep::Up { .. } | StackStep::Repair)
+        });
+        let down = self.stack.survey.as_ref().is_some_and(|survey| {
+            !survey.permit
+                && survey.steps.iter().all(|state| *state == StepState::Down)
+                && self.stack_spec().is_some_and(|spec| spec.steps.len() == survey.steps.len())
+        });
+        down && !rising
+    }
+
+    /// Every vital step is up, under this node's own grant.
+    pub(super) fn is_stack_up(&self) -> bool {
+        let epoch = self.epoch();
+        self.stack.complete == Some(epoch) && self.stack.licence == Some(epoch)
+    }
+
+    /// What peers and operators are told of it.
+    pub(super) fn stack_report(&self) -> Option<StackReport> {
+        self.stack_spec()?;
+        let survey = self.stack.survey.clone().unwrap_or_default();
+        let doing = self.stack.busy.as_ref().and_then(|(step, _)| match step {
+            StackStep::Up { step } => Some((*step, true)),
+            StackStep::Down { step } => Some((*step, false)),
+            StackStep::Survey
+            | StackStep::Claim { .. }
+            | StackStep::Revoke
+            | StackStep::Unclaim { .. }
+            | StackStep::Repair => None,
+        });
+        let stuck =
+            self.stack.stuck.as_ref().map(|stuck| {
+                format!("{} does not go down: {}", self.step_name(stuck.step), stuck.why)
+            });
+        Some(StackReport {
+            steps: survey.steps,
+            problems: survey.problems,
+            drift: survey.drift,
+            doing,
+            clear: self.is_clear(),
+            failure: self.stack.failure.clone().or(stuck).or_else(|| self.stack.foreign.clone()),
+        })
+    }
+
+    pub(super) fn step_name(&self, step: StepId) -> String {
+        let spec = self.stack_spec().and_then(|spec| spec.steps.get(usize::from(step.0)));
+        spec.map_or_else(|| format!("step {}", step.0), |spec| spec.name.clone())
+    }
+
+    fn step_weight(&self, step: StepId) -> Weight {
+        let spec = self.stack_spec().and_then(|spec| spec.steps.get(usize::from(step.0)));
+        spec.map_or(Weight::Vital, |spec| spec.weight)
+    }
+
+    /// Asks for one step, if none is under way.
+    pub(super) fn ask_stack(&mut self, step: StackStep, now: Time) {
+        if self.stack.busy.is_none() {
+            self.stack.busy = Some((step, now));
+            self.ask(Action::Stack(step), Some(Flight::Stack(step)));
+        }
+    }
+
+    /// One step towards everything up or down; a look at everything now and then.
+    pub(super) fn drive_stack(&mut self, up: bool, now: Time) {
+        if self.stack.busy.is_some() {
+            return;
+        }
+        if self.stack.survey.is_none() {
+            // Nothing could be seen: look again, and not at once.
+            let early = self.stack.surveyed.is_some_and(|at| now.elapsed_most(at) < LOOK_AGAIN);
+            if !early {
+                self.ask_stack(StackStep::Survey, now);
+            }
+            return;
+        }
+        let asked = if up { self.raise(now) } else { self.lower(now) };
+        if !asked {
+            self.look(now);
+        }
+    }
+
+    /// Looks at everything when the last look is old.
+    pub(super) fn look(&mut self, now: Time) {
+        if self.stack.surveyed.is_none_or(|at| now.elapsed_most(at) >= LOOK_EVERY) {
+            self.ask_stack(StackStep::Survey, now);
+        }
+    }
+
+    /// Started only by: ruling, right started, occupy known won (section 6); first the claim, then step by step.
+    fn raise(&mut self, now: Time) -> bool {
+        let epoch = self.epoch();
+        if !self.may_start(now) {
+            return false;
+        }
+        let Some(survey) = &self.stack.survey else { return false };
+        if self.stack.claimed != Some(epoch) || !survey.permit {
+            let over = self.view.as_ref().and_then(|view| view.state.replaces);
+            self.ask_stack(StackStep::Claim { epoch, over }, now);
+            return true;
+        }
+        if self.stack.complete == Some(epoch) {
+            // What drifts now is shown, services are restored as services, and no step is done unasked.
+            return false;
+        }
+        let due = survey.steps.iter().enumerate().find_map(|(at, state)| {
+            let step = StepId(at as u16);
+            let open = *state != StepState::Up && !self.stack.skipped.contains_key(&step);
+            open.then_some(step)
+        });
+        let Some(step) = due else {
+            self.stack.complete = Some(epoch);
+            self.stack.attempts = super::tries::Tries::default();
+            let degraded = self.stack.skipped.keys().map(|step| self.step_name(*step));
+            let degraded: Vec<String> = degraded.collect();
+            let (severity, text) = if degraded.is_empty() {
+                (Severity::Info, "every step of the stack is up".to_string())
+            } else {
+                let names = degraded.join(", ");
+                (Severity::Warning, format!("the stack is up, degraded: {names} failed"))
+            };
+            self.report_now = true;
+            self.tell("stack.up", severity, text);
+            return true;
+        };
+        self.tell_step(step, "brought up");
+        self.ask_stack(StackStep::Up { step }, now);
+        true
+    }
+
+    /// The permit first, so that nobody starts a unit again; then the last step first, and never past one that stays.
+    fn lower(&mut self, now: Time) -> bool {
+        self.stack.complete = None;
+        let Some(survey) = &self.stack.survey else { return false };
+        if survey.permit {
+            self.ask_stack(StackStep::Revoke, now);
+            return true;
+        }
+        let due = survey.steps.iter().rposition(|state| *state != StepState::Down);
+        if let Some(at) = due {
+            let step = StepId(at as u16);
+            if self.stack.stuck.as_ref().is_some_and(|stuck| stuck.waits(now)) {
+                return false;
+            }
+            self.tell_step(step, "taken down");
+            self.ask_stack(StackStep::Down { step }, now);
+            return true;
+        }
+        self.stack.stuck = None;
+        self.stack.skipped.clear();
+        let mine = survey.claim.filter(|claim| {
+            claim.node == self.me() && claim.cluster == self.identity.cluster && !claim.clear
+        });
+        if let Some(claim) = mine
+            && self.stack.unclaimed < UNCLAIM_TRIES
+        {
+            self.ask_stack(StackStep::Unclaim { epoch: claim.epoch }, now);
+            return true;
+        }
+        self.stack.claimed = None;
+        false
+    }
+
+    fn tell_step(&mut self, step: StepId, how: &str) {
+        let count = self.stack_spec().map_or(0, |spec| spec.steps.len());
+        let text = format!("{}/{count} {} is {how}", step.0 + 1, self.step_name(step));
+        self.tell("stack.step", Severity::Info, text);
+        self.report_now = true;
+    }
+
+    /// An answer of the stack's hands.
+    pub(super) fn take_stack(&mut self, step: StackStep, outcome: Outcome, now: Time) {
+        let since = self.stack.busy.take().map_or(now, |(_, since)| since);
+        let (result, survey) = match outcome {
+            Outcome::Stack { result, survey } => (result, survey),
+            Outcome::Failed(why) => (StackResult::Failed(why), None),
+            Outcome::Done
+            | Outcome::Clock(_)
+            | Outcome::Swap(_)
+            | Outcome::Database { .. }
+            | Outcome::Fence(_)
+            | Outcome::Peer { .. } => return,
+        };
+        self.stack.surveyed = Some(now);
+        let drifted = self.stack.survey.as_ref().map(|survey| survey.drift.clone());
+        self.stack.survey = survey;
+        self.stack.cleaned |= self.is_clear();
+        self.report_now = true;
+        if let Some(survey) = &self.stack.survey
+            && !survey.drift.is_empty()
+            && drifted.as_ref() != Some(&survey.drift)
+        {
+            let text = format!("{} [regent stack repair]", survey.drift.join("; "));
+            self.tell("stack.drift", Severity::Warning, text);
+        }
+        let ms = now.elapsed_most(since).as_millis();
+        match result {
+            StackResult::Done => self.step_done(step, ms),
+            StackResult::Foreign(what) => self.take_foreign_claim(what),
+            StackResult::Failed(why) => self.step_failed(step, why, now),
+        }
+    }
+
+    fn step_done(&mut self, step: StackStep, ms: u64) {
+        match step {
+            StackStep::Claim { epoch, .. } => {
+                self.stack.claimed = Some(epoch);
+                self.stack.unclaimed = 0;
+            }
+            StackStep::Up { step } => {
+                let text = format!("{} is up after {ms} ms", self.step_name(step));
+                self.tell("stack.step-up", Severity::Info, text);
+            }
+            StackStep::Down { step } => {
+                self.stack.stuck = None;
+                let text = format!("{} is down after {ms} ms", self.step_name(step));
+                self.tell("stack.step-down", Severity::Info, text);
+            }
+            StackStep::Unclaim { .. } => self.stack.claimed = None,
+            StackStep::Repair => self.repaired(Ok(())),
+            StackStep::Survey | StackStep::Revoke => {}
+        }
+    }
+
+    fn step_failed(&mut self, step: StackStep, why: String, now: Time) {
+        match step {
+            StackStep::Claim { .. } => self.fail_activation(format!("the claim failed: {why}")),
+            StackStep::Up { step } => {
+                let name = self.step_name(step);
+                match self.step_weight(step) {
+                    Weight::Vital => self.fail_activation(format!("{name} failed: {why}")),
+                    Weight::Degraded => {
+                        let text = format!("{name} failed, going on without it: {why}");
+                        self.tell("stack.degraded", Severity::Warning, text);
+                        self.stack.skipped.insert(step, why);
+                    }
+                }
+            }
+            StackStep::Down { step } => {
+                let name = self.step_name(step);
+                let times = self.stack.stuck.as_ref().map_or(0, |stuck| stuck.times + 1);
+                let text = format!("{name} does not go down, nothing below it is touched: {why}");
+                self.tell("stack.stuck", Severity::Alarm, text);
+                self.stack.stuck = Some(Stuck { step, why, at: now, times });
+            }
+            StackStep::Unclaim { .. } => {
+                self.stack.unclaimed += 1;
+                let text = format!("the end of the use is not written on the data: {why}");
+                self.tell("stack.claim", Severity::Warning, text);
+            }
+            StackStep::Repair => self.repaired(Err(why)),
+            StackStep::Survey | StackStep::Revoke => {
+                self.tell("stack.survey", Severity::Warning, format!("failed to look: {why}"));
+            }
+        }
+    }
+
+    fn fail_activation(&mut self, why: String) {
+        let text = format!("the activation is undone: {why}");
+        self.tell("stack.failed", Severity::Alarm, text);
+        self.stack.failure = Some(why);
+        self.stack.complete = None;
+    }
+
+    /// Somebody else claims the data: stop at once (section 6).
+    pub(super) fn take_foreign_claim(&mut self, what: String) {
+        if self.stack_spec().is_none() || self.stack.foreign.is_some() {
+            return;
+        }
+        let text = format!("the shared data are claimed by another: {what}; everything stops here");
+        self.tell("stack.foreign", Severity::Alarm, text);
+        self.stack.foreign = Some(what);
+        self.stack.complete = None;
+        self.report_now = true;
+    }
+
+    /// The services of a stack are expected to run only where it is up.
+    pub(super) fn expects_services(&self) -> bool {
+        self.stack_spec().is_none() || self.is_stack_up()
+    }
+
+    /// A step of the stack has this service's unit, and it was left out as not vital.
+    pub(super) fn is_skipped(&self, service: ServiceId) -> bool {
+        self.stack.skipped.keys().any(|step| {
+            let spec = self.stack_spec().and_then(|spec| spec.steps.get(usize::from(step.0)));
+            spec.is_some_and(|spec| spec.service == Some(service))
+        })
+    }
+}
