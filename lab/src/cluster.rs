@@ -136,6 +136,9 @@ GRANT SELECT, INSERT ON probe.* TO probe@'%';
 SET GLOBAL rpl_semi_sync_master_enabled = ON;
 ";
 
+/// What stands in for xCAT.
+const STAND_IN: &str = "xcat-stand-in";
+
 /// Binaries that were built, and the sources they were built from.
 #[derive(Debug, Clone)]
 pub struct Product {
@@ -152,6 +155,28 @@ impl Product {
         let binaries = exe.parent().context("no directory")?.to_owned();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
         Ok(Product { binaries, source: source.to_owned() })
+    }
+
+    /// What is installed on the hosts of a shared-data cluster: packaging/rootfs, regent, and the stand-in of
+    /// xCAT, not yet installed on any host.
+    pub fn lay_out_xcat(&self, target: &Path) -> Result<()> {
+        for dir in ["usr/bin", "usr/lib/xcat-stand-in", "usr/local/sbin"] {
+            fs::create_dir_all(target.join(dir))?;
+        }
+        let from = self.source.join("packaging/rootfs/.");
+        run(Command::new("cp").args(["-r", "--no-dereference"]).arg(from).arg(target))?;
+        // For a replicated database only: alone, it would wait for a standby at its first write.
+        fs::remove_file(target.join("etc/mysql/mariadb.conf.d/zz-regent.cnf"))?;
+        for (binary, place) in [("regent", "usr/bin"), (STAND_IN, "usr/lib/xcat-stand-in")] {
+            let from = self.binaries.join(binary);
+            fs::copy(&from, target.join(place).join(binary))
+                .with_context(|| format!("{} is not built", from.display()))?;
+        }
+        for name in ["install-product", "tabdump", "chtab"] {
+            let link = target.join("usr/local/sbin").join(name);
+            std::os::unix::fs::symlink(format!("/usr/lib/xcat-stand-in/{STAND_IN}"), link)?;
+        }
+        Ok(())
     }
 
     /// Lays out what is installed on every host: packaging/rootfs, the example, the binaries.

@@ -39,6 +39,7 @@ pub struct Host {
     cgroup: PathBuf,
     disk: PathBuf,
     lower: String,
+    binds: Vec<String>,
     supervisor: Option<Child>,
 }
 
@@ -52,8 +53,15 @@ impl Host {
             disk: dir.join("hosts").join(&spec.name),
             spec,
             lower,
+            binds: Vec::new(),
             supervisor: None,
         }
+    }
+
+    /// The same, with files of this machine seen inside: each `/outside:/inside`, from the next boot on.
+    #[must_use]
+    pub fn with_binds(self, binds: &[String]) -> Host {
+        Host { binds: binds.to_vec(), ..self }
     }
 
     /// The name of the lab's side of this host's cable, in the bridge's namespace.
@@ -106,7 +114,9 @@ impl Host {
         for part in ["upper", "work", "root"] {
             fs::create_dir_all(self.disk.join(part))?;
         }
-        self.put_off("etc/hostname", format!("{}\n", self.spec.name).as_bytes())?;
+        if !self.disk.join("upper/etc/hostname").exists() {
+            self.put_off("etc/hostname", format!("{}\n", self.spec.name).as_bytes())?;
+        }
         fs::create_dir_all(&self.cgroup)?;
         let overlay = format!(
             "redirect_dir=on,lowerdir={},upperdir={1}/upper,workdir={1}/work",
@@ -119,14 +129,16 @@ impl Host {
                       mount -t overlay overlay -o \"$2\" \"$3\"; \
                       umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; \
                       mkdir -p /run/systemd; mount -t tmpfs tmpfs /run/systemd; \
-                      exec nice -n -10 systemd-nspawn -q -D \"$3\" --machine=\"$4\" \
-                      --network-namespace-path=\"/run/netns/$5\" --boot --register=no --keep-unit \
-                      --console=pipe --capability=all";
+                      root=\"$3\"; name=\"$4\"; netns=\"$5\"; shift 5; \
+                      exec nice -n -10 systemd-nspawn -q -D \"$root\" --machine=\"$name\" \
+                      --network-namespace-path=\"/run/netns/$netns\" --boot --register=no \
+                      --keep-unit --console=pipe --capability=all \"$@\"";
         let console = fs::File::create(self.disk.join("console.log"))?;
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]);
         command.arg(&self.cgroup).arg(&overlay).arg(self.disk.join("root"));
         command.args([&self.spec.name, &self.netns]);
+        command.args(self.binds.iter().map(|bind| format!("--bind={bind}")));
         command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
         command.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
         command.process_group(0);
@@ -312,11 +324,16 @@ pub fn connect(
     mac: &str,
     address: &str,
 ) -> Result<()> {
+    plug(bridge_ns, netns, port, device, mac)?;
+    sh(&format!("ip -n {netns} addr add {address}/24 dev {device}")).map(drop)
+}
+
+/// The same without an address.
+pub fn plug(bridge_ns: &str, netns: &str, port: &str, device: &str, mac: &str) -> Result<()> {
     sh(&format!(
         "ip -n {bridge_ns} link add {port} type veth peer name {device} address {mac} netns {netns}"
     ))?;
     sh(&format!("ip -n {bridge_ns} link set {port} master br0 up"))?;
     sh(&format!("ip -n {netns} link set lo up"))?;
-    sh(&format!("ip -n {netns} addr add {address}/24 dev {device}"))?;
     sh(&format!("ip -n {netns} link set {device} up")).map(drop)
 }

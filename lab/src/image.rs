@@ -1,6 +1,7 @@
 //! The disk all hosts start from: one debootstrapped Debian 12, cached by the hash of what goes
-//! into it. Promises that a half-made image is never used, and that two runs do not make one at
-//! once. The mirror is the one the machine's own apt uses.
+//! into it; and what an xCAT management node has beyond it, as a layer of its own over the first.
+//! Promises that a half-made image is never used, and that two runs do not make one at once. The
+//! mirror is the one the machine's own apt uses.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -26,35 +27,78 @@ const PACKAGES: &str = "mariadb-server mariadb-backup nftables iproute2 nginx-li
 /// Raised when the recipe below changes in a way that the lists above do not show.
 const RECIPE: &str = "3";
 
+/// What an xCAT management node has beyond that, its client and its shared storage included.
+const XCAT: &str = "conserver-server conserver-client isc-dhcp-server isc-dhcp-client bind9 \
+                    bind9-dnsutils tftpd-hpa tftp-hpa postgresql sqlite3 openssh-server \
+                    openssh-client sshfs fuse3 glusterfs-server glusterfs-client ifupdown attr";
+
+/// What of both nobody but Regent starts; the generated units of init scripts included.
+const AT_REST: &str = "mariadb nginx keepalived conserver-server isc-dhcp-server named \
+                       named-resolvconf tftpd-hpa postgresql ssh glusterd glustereventsd networking";
+
+/// Raised when the recipe of the layer changes.
+const XCAT_RECIPE: &str = "1";
+
 /// A finished image.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Its root directory; read-only by agreement.
+    /// Its root directory; read-only by agreement. Of a layer: what it has beyond the layers below.
     pub root: PathBuf,
+    below: Option<PathBuf>,
 }
 
 impl Image {
+    /// Its layers for a mount of an overlay, the topmost first.
+    pub fn lower(&self) -> String {
+        let below = self.below.iter().map(|below| format!(":{}", below.display()));
+        format!("{}{}", self.root.display(), below.collect::<String>())
+    }
+
+    /// The image of xCAT management nodes: the cached one, or a new one.
+    pub fn ensure_xcat(base: &Path, progress: &mut dyn FnMut(&str)) -> Result<Image> {
+        let below = Image::ensure(base, progress)?.root;
+        let key = fnv1a(&[&key(), XCAT, AT_REST, XCAT_RECIPE].join("|"));
+        let root = base.join(format!("image-xcat-{key:016x}"));
+        let _lock = lock(base)?;
+        if !root.exists() {
+            let part = base.join("image-xcat.part");
+            remove_tree(&part)?;
+            build_xcat(&part, &below, progress)?;
+            fs::rename(part.join("upper"), &root)?;
+            remove_tree(&part)?;
+        }
+        Ok(Image { root, below: Some(below) })
+    }
+
     /// The cached image, or a new one, made in about two minutes while `progress` is told.
     pub fn ensure(base: &Path, progress: &mut dyn FnMut(&str)) -> Result<Image> {
         fs::create_dir_all(base)?;
-        let key = fnv1a(&[SUITE, BASE, PACKAGES, RECIPE].join("|"));
-        let root = base.join(format!("image-{key:016x}"));
-        let lock = fs::File::create(base.join("image.lock"))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+        let root = base.join(format!("image-{}", key()));
+        let _lock = lock(base)?;
         if !root.exists() {
             let part = base.join("image.part");
             remove_tree(&part)?;
             build(&part, progress)?;
             fs::rename(&part, &root)?;
         }
-        Ok(Image { root })
+        Ok(Image { root, below: None })
     }
 
     /// Whether `ensure` would find it ready.
     pub fn is_cached(base: &Path) -> bool {
-        let key = fnv1a(&[SUITE, BASE, PACKAGES, RECIPE].join("|"));
-        base.join(format!("image-{key:016x}")).exists()
+        base.join(format!("image-{}", key())).exists()
     }
+}
+
+fn key() -> String {
+    format!("{:016x}", fnv1a(&[SUITE, BASE, PACKAGES, RECIPE].join("|")))
+}
+
+/// One builder at a time, for as long as the file is open.
+fn lock(base: &Path) -> Result<fs::File> {
+    let lock = fs::File::create(base.join("image.lock"))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(lock)
 }
 
 /// Removes a directory tree; its absence is fine.
@@ -113,6 +157,33 @@ fn build(part: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
     }
     fs::write(part.join("etc/machine-id"), "")?;
     Ok(())
+}
+
+/// Installs into an overlay whose upper directory is the layer.
+fn build_xcat(part: &Path, below: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
+    for dir in ["upper", "work", "root"] {
+        fs::create_dir_all(part.join(dir))?;
+    }
+    // Extended attributes of redirects would tie the layer to the place of the one below.
+    let options = format!(
+        "redirect_dir=off,lowerdir={},upperdir={1}/upper,workdir={1}/work",
+        below.display(),
+        part.display()
+    );
+    let script = format!(
+        "mount -t overlay overlay -o \"$1\" \"$2\"; cp /etc/resolv.conf \"$2/etc/resolv.conf\"; \
+         printf '#!/bin/sh\\nexit 101\\n' > \"$2/usr/sbin/policy-rc.d\"; \
+         chmod 755 \"$2/usr/sbin/policy-rc.d\"; \
+         mount -t proc proc \"$2/proc\"; mount -t devtmpfs dev \"$2/dev\"; \
+         exec chroot \"$2\" /bin/sh -ec 'export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8; \
+         apt-get update; apt-get -y --no-install-recommends install {XCAT}; apt-get clean; \
+         for unit in {AT_REST}; do systemctl disable $unit; done; \
+         rm -f /usr/sbin/policy-rc.d /etc/resolv.conf /etc/hostname /etc/ssh/ssh_host_*'"
+    );
+    let mut install = Command::new("unshare");
+    install.args(["--mount", "--propagation", "private", "sh", "-ec", &script, "sh", &options]);
+    install.arg(part.join("root"));
+    follow(&mut install, "packages of xCAT", 900, progress)
 }
 
 /// Debian's sources as this machine's apt knows them, in the one-line format.

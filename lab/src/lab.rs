@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::host::{Host, Spec, connect};
+use crate::host::{Host, Spec, connect, plug};
 use crate::image::Image;
 use crate::run::sh;
 use crate::sweep;
@@ -28,6 +28,28 @@ pub fn fresh_name() -> String {
     format!("rg{:04x}", (seed ^ (seed >> 16) ^ (seed >> 32)) & 0xffff)
 }
 
+/// Which hosts a lab has, and what of this machine they see.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct Plan {
+    /// Names, and the last part of their addresses.
+    pub hosts: Vec<(String, u8)>,
+    /// Of this machine, `/outside:/inside`, on the hosts that are named with it.
+    pub binds: Vec<(String, Vec<String>)>,
+}
+
+impl Plan {
+    /// Hosts of these names, with nothing of this machine.
+    pub fn of(hosts: &[(&str, u8)]) -> Plan {
+        let hosts = hosts.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect();
+        Plan { hosts, binds: Vec::new() }
+    }
+}
+
+/// What most labs have.
+const HOSTS: [(&str, u8); 3] = [("mn1", 11), ("mn2", 12), ("w1", 13)];
+/// Where a run keeps its plan, for whoever attaches to it.
+const PLAN: &str = "plan";
+
 /// A bridge with hosts.
 #[derive(Debug)]
 pub struct Lab {
@@ -43,13 +65,19 @@ impl Lab {
     /// Makes the bridge, the client's namespace and three hosts that are off: mn1, mn2, w1.
     /// `product` is a directory laid over the image on every host.
     pub fn new(name: &str, image: &Image, product: &Path) -> Result<Lab> {
+        Lab::planned(name, image, product, &Plan::of(&HOSTS))
+    }
+
+    /// The same with hosts of the plan.
+    pub fn planned(name: &str, image: &Image, product: &Path, plan: &Plan) -> Result<Lab> {
         let base = base_dir()?;
         let dir = base.join("run").join(name);
         fs::create_dir_all(dir.join("hosts"))?;
         sweep::mark(&dir)?;
-        let lower = format!("{}:{}", product.display(), image.root.display());
+        let lower = format!("{}:{}", product.display(), image.lower());
         fs::write(dir.join("lower"), &lower)?;
-        let hosts = hosts_of(name, &dir, &lower)?;
+        fs::write(dir.join(PLAN), serde_json::to_string(plan)?)?;
+        let hosts = hosts_of(name, &dir, &lower, plan)?;
         let lab = Lab { name: name.to_owned(), dir, hosts, keep: false };
         let bridge = format!("{name}-br");
         sh(&format!("ip netns add {bridge}"))?;
@@ -68,7 +96,9 @@ impl Lab {
         let dir = base_dir()?.join("run").join(name);
         anyhow::ensure!(dir.exists(), "no lab {name}; `lab list` shows what there is");
         let lower = fs::read_to_string(dir.join("lower"))?;
-        Ok(Lab { name: name.to_owned(), hosts: hosts_of(name, &dir, &lower)?, dir, keep: true })
+        let plan = serde_json::from_str(&fs::read_to_string(dir.join(PLAN))?)?;
+        let hosts = hosts_of(name, &dir, &lower, &plan)?;
+        Ok(Lab { name: name.to_owned(), hosts, dir, keep: true })
     }
 
     /// Its hosts, for an owner of their own.
@@ -77,7 +107,7 @@ impl Lab {
         std::mem::take(&mut self.hosts)
     }
 
-    /// All hosts: mn1, mn2, w1.
+    /// All hosts.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
@@ -121,6 +151,19 @@ impl Lab {
         sh(&format!("ip netns add {netns}"))?;
         connect(&bridge, &netns, &format!("p-{short}"), "eth0", &mac, address)?;
         Ok(mac)
+    }
+
+    /// A namespace of its own on the bridge with this hardware address and no address. Returns its name.
+    pub fn newcomer(&self, short: &str, mac: &str) -> Result<String> {
+        let (bridge, netns) = (self.bridge_ns(), format!("{}-{short}", self.name));
+        sh(&format!("ip netns add {netns}"))?;
+        plug(&bridge, &netns, &format!("p-{short}"), "eth0", mac)?;
+        Ok(netns)
+    }
+
+    /// Takes a newcomer away.
+    pub fn remove_newcomer(&self, short: &str) -> Result<()> {
+        sh(&format!("ip netns del {}-{short}", self.name)).map(drop)
     }
 
     /// Gives a neighbour one more address, or takes it away: `add` or `del`.
@@ -173,17 +216,19 @@ impl Drop for Lab {
     }
 }
 
-fn hosts_of(lab: &str, dir: &Path, lower: &str) -> Result<Vec<Host>> {
+fn hosts_of(lab: &str, dir: &Path, lower: &str, plan: &Plan) -> Result<Vec<Host>> {
     let cgroup = sweep::cgroup_root()?;
-    let hosts = [("mn1", 11), ("mn2", 12), ("w1", 13)].map(|(name, number)| {
+    let host = |(name, number): &(String, u8)| {
         let spec = Spec {
-            name: name.to_owned(),
+            name: name.clone(),
             address: format!("10.77.0.{number}"),
-            mac: mac_of(lab, number),
+            mac: mac_of(lab, *number),
         };
-        Host::new(spec, lab, &cgroup, dir, lower.to_owned())
-    });
-    Ok(Vec::from(hosts))
+        let binds = plan.binds.iter().find(|(host, _)| host == name);
+        let binds = binds.map(|(_, binds)| binds.as_slice()).unwrap_or_default();
+        Host::new(spec, lab, &cgroup, dir, lower.to_owned()).with_binds(binds)
+    };
+    Ok(plan.hosts.iter().map(host).collect())
 }
 
 /// A locally administered address that tells lab and host, the same after each boot.
@@ -194,5 +239,5 @@ fn mac_of(lab: &str, number: u8) -> String {
 }
 
 fn no_host(name: &str) -> String {
-    format!("no host {name} in this lab: mn1, mn2 or w1")
+    format!("no host {name} in this lab")
 }

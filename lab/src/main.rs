@@ -114,7 +114,7 @@ enum Command {
         #[arg(long)]
         name: Option<String>,
     },
-    /// Make the image of the hosts
+    /// Make the images of the hosts
     Image,
     /// Say what this machine lacks to run the lab; silent if nothing
     Check,
@@ -202,6 +202,8 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Moves { runs, name } => bench::moves(runs, name),
         Command::Image => {
             let image = Image::ensure(&base_dir()?, &mut |text| say::progress(text))?;
+            say::plain(&image.root.display().to_string());
+            let image = Image::ensure_xcat(&base_dir()?, &mut |text| say::progress(text))?;
             say::plain(&image.root.display().to_string());
             Ok(true)
         }

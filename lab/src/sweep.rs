@@ -106,11 +106,9 @@ pub fn remove(name: &str) -> Result<()> {
 
 /// Removes the network namespaces of a run and ends what still runs in them.
 pub fn remove_namespaces(name: &str) {
-    for short in ["cl", "br", "gw", "st", "mn1", "mn2", "w1"] {
-        let namespace = format!("{name}-{short}");
-        if !Path::new("/run/netns").join(&namespace).exists() {
-            continue;
-        }
+    let listed = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    let names = listed.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    for namespace in names.filter(|namespace| namespace.starts_with(&format!("{name}-"))) {
         let pids = sh(&format!("ip netns pids {namespace}")).unwrap_or_default();
         for pid in pids.split_whitespace().filter_map(|pid| pid.parse().ok()) {
             if let Some(pid) = rustix::process::Pid::from_raw(pid) {

@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 
 use crate::sh;
 
-/// The product, the example and the lab.
+/// The product, the examples and the lab.
 pub fn everything(dev: bool) -> Result<()> {
     sh::say(&format!("building regent, {}", profile_words(dev)));
-    build(dev, &["regent", "management-service", "regent-lab"])
+    build(dev, &["regent", "management-service", "xcat-stand-in", "regent-lab"])
 }
 
 /// The lab alone.

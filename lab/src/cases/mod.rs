@@ -43,6 +43,7 @@ mod status_bounded;
 mod stranger;
 mod vendor_bars;
 mod witness_dead;
+mod xcat_stand_in;
 
 /// How long a case goes on watching after its last step.
 const AFTERMATH: Duration = Duration::from_millis(1500);
@@ -107,6 +108,7 @@ pub const ALL: &[Case] = &[
     witness_dead::CASE,
     no_quorum::CASE,
     keepalived::CASE,
+    xcat_stand_in::CASE,
 ];
 
 /// Bars of milliseconds stand in these: they have the machine to themselves.

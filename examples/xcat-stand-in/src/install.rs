@@ -1,0 +1,151 @@
+//! `install-product [KEY=VALUE...]`: what the packages and `xcatconfig` do on a host. Run again it changes nothing
+//! but, as the real ones do, the directory of root's credentials: a symbolic link there is replaced by a directory.
+//!
+//! ```text
+//! db=mysql|postgresql|sqlite   address=ADDRESS of the management node   interface=NAME   domain=NAME
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::store::{CFGLOC, DATABASE, Engine, Store};
+use crate::{Result, run};
+
+const PROGRAM: &str = "/usr/lib/xcat-stand-in/xcat-stand-in";
+const PREFIX: &str = "/opt/xcat";
+const UNIT: &str = "/etc/systemd/system/xcatd.service";
+const NAMES: [(&str, &[&str]); 2] = [
+    ("sbin", &["xcatd", "makehosts", "makedns", "makedhcp", "makeconservercf", "tabdump", "chtab"]),
+    ("bin", &["lsdef", "lsxcatd"]),
+];
+const UNIT_TEXT: &str = "[Unit]\nDescription=xCAT management service (stand-in for tests)\n\
+    After=network.target\n\n[Service]\nType=notify\nExecStart=/opt/xcat/sbin/xcatd\n\n\
+    [Install]\nWantedBy=multi-user.target\n";
+/// The nodes that a new management node knows.
+const NODES: u8 = 3;
+
+/// Installs.
+pub fn install(words: &[&str]) -> Result<String> {
+    let pairs = words.iter().filter_map(|word| word.split_once('='));
+    let given: BTreeMap<&str, &str> = pairs.collect();
+    let of = |key: &str, otherwise: &'static str| given.get(key).copied().unwrap_or(otherwise);
+    programs()?;
+    credentials()?;
+    fs::create_dir_all("/etc/xcat").map_err(|why| format!("/etc/xcat: {why}"))?;
+    for directory in ["/install", "/tftpboot"] {
+        fs::create_dir_all(directory).map_err(|why| format!("{directory}: {why}"))?;
+        let mark = format!("{directory}/README");
+        if !fs::exists(&mark).unwrap_or(false) {
+            fs::write(&mark, "stand-in\n").map_err(|why| format!("{mark}: {why}"))?;
+        }
+    }
+    let engine = match of("db", "sqlite") {
+        "mysql" | "mariadb" => Engine::Mysql,
+        "postgresql" => Engine::Pg,
+        "sqlite" => Engine::Sqlite,
+        other => return Err(format!("db={other}: mysql, postgresql or sqlite")),
+    };
+    database(engine)?;
+    let store = Store { engine };
+    store.create()?;
+    if store.rows("site")?.is_empty() {
+        seed(store, of("address", "127.0.0.1"), of("interface", "eth0"), of("domain", "lab.test"))?;
+    }
+    Ok("installed\n".to_owned())
+}
+
+fn programs() -> Result<()> {
+    for (directory, names) in NAMES {
+        let directory = format!("{PREFIX}/{directory}");
+        fs::create_dir_all(&directory).map_err(|why| format!("{directory}: {why}"))?;
+        for name in names {
+            for path in [format!("{directory}/{name}"), format!("/usr/local/sbin/{name}")] {
+                let _ = fs::remove_file(&path);
+                symlink(PROGRAM, &path).map_err(|why| format!("{path}: {why}"))?;
+            }
+        }
+    }
+    fs::write(UNIT, UNIT_TEXT).map_err(|why| format!("{UNIT}: {why}"))?;
+    run(&["systemctl", "daemon-reload"])?;
+    // As a package does that knows nothing of high availability.
+    run(&["systemctl", "enable", "--quiet", "xcatd.service"]).map(drop)
+}
+
+/// The real installer removes the directory, link or not, and makes a new one.
+fn credentials() -> Result<()> {
+    let path = format!("{}/.xcat", std::env::var("HOME").unwrap_or_else(|_| "/".to_owned()));
+    let is_link = fs::symlink_metadata(&path).is_ok_and(|data| data.is_symlink());
+    if is_link {
+        fs::remove_file(&path).map_err(|why| format!("{path}: {why}"))?;
+    }
+    fs::create_dir_all(&path).map_err(|why| format!("{path}: {why}"))?;
+    let credential = format!("{path}/client-cred.pem");
+    if is_link || !fs::exists(&credential).unwrap_or(false) {
+        let text = "stand-in credential of root\n";
+        fs::write(&credential, text).map_err(|why| format!("{credential}: {why}"))?;
+    }
+    Ok(())
+}
+
+/// A database in the server, and the file that names it; SQLite has neither.
+fn database(engine: Engine) -> Result<()> {
+    let (unit, cfgloc) = match engine {
+        Engine::Sqlite => return Ok(()),
+        Engine::Mysql => ("mariadb.service", format!("mysql:dbname={DATABASE}|root|\n")),
+        Engine::Pg => ("postgresql.service", format!("Pg:dbname={DATABASE}|postgres|\n")),
+    };
+    if fs::read_to_string(CFGLOC).is_ok_and(|old| old == cfgloc) {
+        return Ok(());
+    }
+    run(&["systemctl", "start", unit])?;
+    match engine {
+        Engine::Mysql => {
+            let statement = format!("CREATE DATABASE IF NOT EXISTS {DATABASE}");
+            run(&["mariadb", "-e", &statement])?;
+        }
+        Engine::Pg => pg()?,
+        Engine::Sqlite => {}
+    }
+    fs::write(CFGLOC, cfgloc).map_err(|why| format!("{CFGLOC}: {why}"))
+}
+
+fn pg() -> Result<()> {
+    let listed = run(&["runuser", "-u", "postgres", "--", "psql", "-lqtA"])?;
+    if listed.lines().any(|line| line.split('|').next() == Some(DATABASE)) {
+        return Ok(());
+    }
+    run(&["runuser", "-u", "postgres", "--", "createdb", DATABASE]).map(drop)
+}
+
+/// What a first management node knows: its own network, and nodes with addresses, hardware addresses, consoles.
+fn seed(store: Store, address: &str, interface: &str, domain: &str) -> Result<()> {
+    let site = [
+        ("master", address),
+        ("domain", domain),
+        ("nameservers", address),
+        ("dhcpinterfaces", interface),
+        ("consoleservice", "conserver"),
+    ];
+    for (key, value) in site {
+        store.put("site", key, &[("value", value)])?;
+    }
+    let net = address.rsplit_once('.').map_or(address, |(net, _)| net);
+    let network = [
+        ("net", &*format!("{net}.0")),
+        ("mask", "255.255.255.0"),
+        ("dhcpserver", address),
+        ("tftpserver", address),
+        ("dynamicrange", &*format!("{net}.150-{net}.160")),
+    ];
+    store.put("networks", "lab", &network)?;
+    for number in 1..=NODES {
+        let node = format!("node{number:02}");
+        store.put("nodelist", &node, &[("groups", "compute,all"), ("status", "booted")])?;
+        store.put("hosts", &node, &[("ip", &format!("{net}.{}", 50 + number))])?;
+        let mac = format!("52:54:00:00:01:{number:02x}");
+        store.put("mac", &node, &[("interface", "eth0"), ("mac", &mac)])?;
+        store.put("nodehm", &node, &[("mgt", "ipmi"), ("cons", "ipmi")])?;
+    }
+    store.put("passwd", "system", &[("username", "root"), ("password", "cluster")])
+}
