@@ -92,7 +92,11 @@ impl Node {
     pub(super) fn ask_deactivation(&mut self, request: RequestId, now: Time) {
         match self.no_stack() {
             Some(why) => self.answer(request, why),
-            None => self.enter(request, Ask::Deactivate, None, now),
+            None => {
+                // Asked again, it is tried again at once.
+                self.stack.stuck = None;
+                self.enter(request, Ask::Deactivate, None, now);
+            }
         }
     }
 

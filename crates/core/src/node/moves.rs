@@ -296,7 +296,7 @@ impl Node {
             Stage::Applied(_) if late(APPLY_MAX) => {
                 self.undo_move("the successor did not apply the last write in time", now);
             }
-            Stage::Stack if self.is_clear() => self.cut(now),
+            Stage::Stack if self.is_put_down() => self.cut(now),
             Stage::Stack if self.is_stack_stuck() => {
                 self.undo_move("a step of the stack does not go down", now);
             }

@@ -160,7 +160,7 @@ impl Node {
             return self.is_user() && !up && self.moving.is_none();
         }
         // A move carries its vacate in the release.
-        self.is_user() && !up && self.moving.is_none() && self.is_clear()
+        self.is_user() && !up && self.moving.is_none() && self.is_put_down()
     }
 
     /// The holder uses the address from the first step on: what is not up yet refuses by itself.

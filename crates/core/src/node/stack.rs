@@ -116,6 +116,19 @@ impl Node {
         self.stack.complete == Some(epoch) && self.stack.licence == Some(epoch)
     }
 
+    /// The grant whose end is still to be written on the data; data that do not take it are left.
+    fn owed_unclaim(&self) -> Option<Epoch> {
+        let claim = self.stack.survey.as_ref()?.claim?;
+        let mine = claim.node == self.me() && claim.cluster == self.identity.cluster;
+        let owed = mine && !claim.clear && self.stack.unclaimed < UNCLAIM_TRIES;
+        owed.then_some(claim.epoch)
+    }
+
+    /// Everything is down here and the data say so, as far as they can be told.
+    pub(super) fn is_put_down(&self) -> bool {
+        self.is_clear() && self.owed_unclaim().is_none()
+    }
+
     /// What peers and operators are told of it.
     pub(super) fn stack_report(&self) -> Option<StackReport> {
         self.stack_spec()?;
@@ -248,13 +261,8 @@ impl Node {
         }
         self.stack.stuck = None;
         self.stack.skipped.clear();
-        let mine = survey.claim.filter(|claim| {
-            claim.node == self.me() && claim.cluster == self.identity.cluster && !claim.clear
-        });
-        if let Some(claim) = mine
-            && self.stack.unclaimed < UNCLAIM_TRIES
-        {
-            self.ask_stack(StackStep::Unclaim { epoch: claim.epoch }, now);
+        if let Some(epoch) = self.owed_unclaim() {
+            self.ask_stack(StackStep::Unclaim { epoch }, now);
             return true;
         }
         self.stack.claimed = None;

@@ -1,0 +1,543 @@
+//! Two nodes, one register, one stack on shared data: what operators ask for, step by step, without faults in
+//! between. The simulator draws the faults.
+
+use regent_core::command::{
+    Action, Answer, Fenced, Obstacle, Outcome, PortAnswer, Request, RunRecord, SwapOutcome,
+};
+use regent_core::health::Weight;
+use regent_core::id::{
+    AttemptId, BootId, ClusterId, CommandId, Epoch, Incarnation, NodeId, RequestId, RunId, Version,
+};
+use regent_core::node::{Identity, Input, Node};
+use regent_core::observe::Report;
+use regent_core::role::Role;
+use regent_core::spec::{Pace, Policy, Spec};
+use regent_core::stack::{
+    Claim, Failover, StackResult, StackSpec, StackStep, StepSpec, StepState, Survey,
+};
+use regent_core::state::{
+    Data, DataCopy, Intent, Lease, Member, MemberRole, Phase, State, Sync, Timing,
+};
+use regent_core::time::{Span, Time};
+use std::collections::{BTreeMap, VecDeque};
+
+const A: NodeId = NodeId(1);
+const B: NodeId = NodeId(2);
+const STEPS: [&str; 4] = ["host name", "link /etc/xcat", "database", "xcatd"];
+const TFTP: usize = 4;
+
+struct Host {
+    node: Node,
+    up: Vec<bool>,
+    permit: bool,
+    /// Fails when it is brought up, or when it is taken down.
+    broken_up: Option<usize>,
+    broken_down: Option<usize>,
+    problems: Vec<String>,
+    alive: bool,
+    fences: u32,
+    log: Vec<String>,
+    later: VecDeque<(u64, CommandId, StackStep)>,
+}
+
+struct World {
+    now: u64,
+    version: u64,
+    state: State,
+    claim: Option<Claim>,
+    hosts: BTreeMap<NodeId, Host>,
+    answers: BTreeMap<u64, Answer>,
+    fence: Fenced,
+    runs: u64,
+}
+
+fn spec(failover: Failover, fenced: bool) -> Spec {
+    let step =
+        |name: &&str| StepSpec { name: (*name).into(), weight: Weight::Vital, service: None };
+    let mut steps: Vec<StepSpec> = STEPS.iter().map(step).collect();
+    steps.push(StepSpec { name: "tftp".into(), weight: Weight::Degraded, service: None });
+    Spec {
+        nodes: vec![(A, "a".into()), (B, "b".into())],
+        services: Vec::new(),
+        probes: Vec::new(),
+        policy: Policy::default(),
+        pace: Pace::default(),
+        stack: Some(StackSpec {
+            steps,
+            failover,
+            pair: false,
+            fenced,
+            watchdog: None,
+            settle: Span::millis(5_000),
+            isolation: Span::millis(3_000),
+        }),
+        #[cfg(feature = "planted")]
+        planted: None,
+    }
+}
+
+fn first_state() -> State {
+    let member =
+        |name: &str| Member { name: name.into(), speaks: 1, role: MemberRole::Node, by: None };
+    let ttl = Span::millis(700);
+    State {
+        format: 1,
+        cluster: ClusterId(7),
+        replaces: None,
+        lease: Lease {
+            epoch: Epoch(1),
+            holder: A,
+            phase: Phase::Free,
+            ttl,
+            by: AttemptId::default(),
+        },
+        sync: Sync { writer: DataCopy { node: A, incarnation: Incarnation(0) }, with: None },
+        data: Data::Clear,
+        intent: Intent { stopped: Some(AttemptId::default()), ..Intent::default() },
+        members: BTreeMap::from([(A, member("a")), (B, member("b"))]),
+        timing: Timing { ttl, margin: Span::millis(90), drift_ppm: 10_000 },
+        history: Vec::new(),
+    }
+}
+
+impl World {
+    fn new(failover: Failover, fenced: bool) -> World {
+        let mut world = World {
+            now: 1_000,
+            version: 1,
+            state: first_state(),
+            claim: None,
+            hosts: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            fence: Fenced::Unknown("no answer".into()),
+            runs: 0,
+        };
+        for id in [A, B] {
+            let node = world.agent(id, &spec(failover, fenced), 1);
+            let host = Host {
+                node,
+                up: vec![false; STEPS.len() + 1],
+                permit: false,
+                broken_up: None,
+                broken_down: None,
+                problems: Vec::new(),
+                alive: true,
+                fences: 0,
+                log: Vec::new(),
+                later: VecDeque::new(),
+            };
+            world.hosts.insert(id, host);
+        }
+        world.pass(500);
+        world
+    }
+
+    fn agent(&mut self, id: NodeId, spec: &Spec, boot: u64) -> Node {
+        self.runs += 1;
+        let run = RunId(self.runs);
+        let identity = Identity {
+            cluster: ClusterId(7),
+            node: id,
+            boot: BootId(boot),
+            run,
+            seed: 42 + u64::from(id.0),
+            link: None,
+            configuration: 0,
+        };
+        let runs = (1..=self.runs).map(RunId).collect();
+        let record = RunRecord { runs, high: Version(0), lock_held: true, gate: [None; 2] };
+        Node::new(identity, spec.clone(), record, self.time())
+    }
+
+    fn time(&self) -> Time {
+        Time { boot: self.now * 1_000_000, raw: self.now * 1_000_000 }
+    }
+
+    fn feed(&mut self, id: NodeId, input: Input) {
+        let now = self.time();
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.alive) else { return };
+        host.node.handle(input, now);
+        self.drain(id);
+    }
+
+    fn drain(&mut self, id: NodeId) {
+        while let Some(command) = self.hosts.get_mut(&id).and_then(|host| host.node.poll_command())
+        {
+            if let Some(outcome) = self.carry_out(id, command.id, command.action) {
+                self.feed(id, Input::Outcome { id: command.id, outcome });
+            }
+        }
+    }
+
+    fn carry_out(&mut self, id: NodeId, command: CommandId, action: Action) -> Option<Outcome> {
+        match action {
+            Action::ReadClock => Some(Outcome::Clock(self.time())),
+            Action::Gate(_) | Action::Address(_) => Some(Outcome::Done),
+            Action::Propose { attempt, expect, bytes } => Some(self.swap(attempt, expect, &bytes)),
+            Action::Read => {
+                self.view(id);
+                Some(Outcome::Done)
+            }
+            Action::Stack(step) => {
+                let length = if matches!(step, StackStep::Survey) { 0 } else { 40 };
+                let due = self.now + length;
+                self.host(id).later.push_back((due, command, step));
+                None
+            }
+            Action::ProbePeer { node } => {
+                let alive = self.hosts[&node].alive;
+                let port = if alive { PortAnswer::Open } else { PortAnswer::Silent };
+                Some(Outcome::Peer { arp: alive, port })
+            }
+            Action::Fence { node } => {
+                self.host(id).fences += 1;
+                let fence = self.fence.clone();
+                if matches!(fence, Fenced::Confirmed(_)) {
+                    self.power_off(node);
+                }
+                Some(Outcome::Fence(fence))
+            }
+            Action::Send(report) => {
+                self.report(id, &report);
+                None
+            }
+            Action::Tell(event) => {
+                let line = format!("{} {}: {}", self.now, event.code, event.text);
+                assert!(!line.contains("T??"), "{id}: {line}");
+                self.host(id).log.push(line);
+                None
+            }
+            Action::Answer { request, answer } => {
+                self.answers.insert(request.0, answer);
+                None
+            }
+            Action::Database(step) => unreachable!("shared data has no replica: {step:?}"),
+            Action::Service { service, step } => unreachable!("{service:?} {step:?}"),
+        }
+    }
+
+    fn host(&mut self, id: NodeId) -> &mut Host {
+        self.hosts.get_mut(&id).expect("both hosts are there")
+    }
+
+    fn swap(&mut self, attempt: AttemptId, expect: Version, bytes: &[u8]) -> Outcome {
+        if expect != Version(self.version) {
+            let (version, bytes) = (Version(self.version), self.state.encode());
+            return Outcome::Swap(SwapOutcome::Lost { version, bytes });
+        }
+        self.version += 1;
+        self.state = State::decode(bytes).expect("a State");
+        self.check();
+        for id in [A, B].into_iter().filter(|id| *id != attempt.node) {
+            self.view(id);
+        }
+        Outcome::Swap(SwapOutcome::Won { version: Version(self.version), bytes: bytes.to_vec() })
+    }
+
+    fn view(&mut self, id: NodeId) {
+        let (version, bytes) = (Version(self.version), self.state.encode());
+        let recent = vec![self.state.lease.by];
+        self.feed(id, Input::View { version, bytes, recent });
+    }
+
+    fn report(&mut self, from: NodeId, report: &Report) {
+        let to = if from == A { B } else { A };
+        self.feed(to, Input::Report(report.clone()));
+    }
+
+    /// V9, at every change: units run only on the node in InUse.
+    fn check(&self) {
+        for (id, host) in &self.hosts {
+            let runs = host.alive && host.up.iter().any(|up| *up);
+            let recorded = matches!(self.state.data, Data::InUse { node, .. } if node == *id);
+            assert!(!runs || recorded, "V9: {id} runs beside {:?}", self.state.data);
+        }
+    }
+
+    fn stack(&mut self, id: NodeId, step: StackStep) -> Outcome {
+        let claim = self.claim;
+        let host = self.host(id);
+        let mut result = StackResult::Done;
+        let mut written = claim;
+        match step {
+            StackStep::Survey | StackStep::Repair => {}
+            StackStep::Claim { epoch, .. } => {
+                host.permit = true;
+                let cluster = ClusterId(7);
+                written = Some(Claim { cluster, epoch, node: id, clear: false });
+            }
+            StackStep::Revoke => host.permit = false,
+            StackStep::Unclaim { .. } => written = claim.map(|c| Claim { clear: true, ..c }),
+            StackStep::Up { step } => {
+                let at = usize::from(step.0);
+                assert!(host.permit, "no step without the permit");
+                assert!(host.up[..at].iter().all(|up| *up), "one after the other");
+                match host.broken_up == Some(at) {
+                    true => result = StackResult::Failed("it is broken".into()),
+                    false => host.up[at] = true,
+                }
+            }
+            StackStep::Down { step } => {
+                let at = usize::from(step.0);
+                assert!(!host.permit, "the permit goes first");
+                assert!(!host.up[at + 1..].iter().any(|up| *up), "the last one first");
+                match host.broken_down == Some(at) {
+                    true => result = StackResult::Failed("pid 7 stays".into()),
+                    false => host.up[at] = false,
+                }
+            }
+        }
+        let state = |up: &bool| if *up { StepState::Up } else { StepState::Down };
+        let survey = Survey {
+            steps: host.up.iter().map(state).collect(),
+            permit: host.permit,
+            problems: host.problems.clone(),
+            drift: Vec::new(),
+            claim: written,
+        };
+        self.claim = written;
+        self.check();
+        Outcome::Stack { result, survey: Some(survey) }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        for _ in 0..ms / 10 {
+            self.now += 10;
+            for id in [A, B] {
+                let now = self.now;
+                while let Some((_, command, step)) =
+                    self.host(id).later.pop_front_if(|(due, ..)| *due <= now)
+                {
+                    if self.hosts[&id].alive {
+                        let outcome = self.stack(id, step);
+                        self.feed(id, Input::Outcome { id: command, outcome });
+                    }
+                }
+                self.feed(id, Input::Tick);
+            }
+        }
+    }
+
+    fn ask(&mut self, id: NodeId, request: u64, what: Request) {
+        self.feed(id, Input::Operator { request: RequestId(request), what });
+    }
+
+    /// Asks, and waits for the answer.
+    fn asked(&mut self, id: NodeId, request: u64, what: Request) -> Answer {
+        self.ask(id, request, what);
+        for _ in 0..2_000 {
+            if let Some(answer) = self.answers.get(&request) {
+                return answer.clone();
+            }
+            self.pass(10);
+        }
+        panic!("no answer to {request}: {:#?}", self.hosts[&id].log);
+    }
+
+    fn power_off(&mut self, id: NodeId) {
+        let host = self.host(id);
+        host.alive = false;
+        host.permit = false;
+        host.up[2..].fill(false);
+        host.later.clear();
+    }
+
+    fn role(&self, id: NodeId) -> Role {
+        self.hosts[&id].node.role(self.time())
+    }
+
+    fn is_up(&self, id: NodeId) -> bool {
+        self.hosts[&id].up[..STEPS.len()].iter().all(|up| *up)
+    }
+
+    fn is_down(&self, id: NodeId) -> bool {
+        !self.hosts[&id].permit && !self.hosts[&id].up.iter().any(|up| *up)
+    }
+}
+
+const ACTIVATE: Request = Request::Activate { off: None };
+
+fn obstacle(answer: &Answer) -> Option<Obstacle> {
+    match answer {
+        Answer::Refused { obstacle, .. } | Answer::Failed { obstacle, .. } => Some(*obstacle),
+        Answer::Done(_) | Answer::Text(_) => None,
+    }
+}
+
+#[test]
+fn nothing_starts_until_somebody_activates() {
+    for failover in [Failover::ByHand, Failover::Automatic] {
+        let mut world = World::new(failover, true);
+        world.pass(5_000);
+        assert!(world.is_down(A) && world.is_down(B));
+        assert_eq!(world.state.data, Data::Clear);
+    }
+}
+
+#[test]
+fn activate_deactivate_activate_there() {
+    for failover in [Failover::ByHand, Failover::Automatic] {
+        let mut world = World::new(failover, false);
+        let done = world.asked(A, 1, ACTIVATE);
+        assert!(matches!(done, Answer::Done(_)), "{done:?}");
+        assert!(world.is_up(A) && world.is_down(B));
+        assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Standby));
+        let refused = world.asked(B, 2, ACTIVATE);
+        assert_eq!(obstacle(&refused), Some(Obstacle::ActiveElsewhere), "{refused:?}");
+        let again = world.asked(A, 3, ACTIVATE);
+        assert!(matches!(again, Answer::Done(_)), "{again:?}");
+        let nothing = world.asked(B, 4, Request::Deactivate);
+        assert!(matches!(nothing, Answer::Done(_)) && world.is_up(A), "{nothing:?}");
+        let down = world.asked(A, 5, Request::Deactivate);
+        assert!(matches!(down, Answer::Done(_)), "{down:?}");
+        assert!(world.is_down(A));
+        assert_eq!(world.state.data, Data::Clear);
+        assert_eq!(world.claim.map(|claim| claim.clear), Some(true));
+        let twice = world.asked(A, 6, Request::Deactivate);
+        assert!(matches!(twice, Answer::Done(_)), "{twice:?}");
+        world.pass(20_000);
+        assert!(world.is_down(A) && world.is_down(B), "it stays down");
+        let there = world.asked(B, 7, ACTIVATE);
+        assert!(matches!(there, Answer::Done(_)), "{there:?}");
+        assert!(world.is_up(B) && world.is_down(A));
+    }
+}
+
+#[test]
+fn a_planned_move_takes_everything_down_first() {
+    let mut world = World::new(Failover::Automatic, false);
+    world.asked(A, 1, ACTIVATE);
+    let moved = world.asked(A, 2, Request::Switchover { to: Some(B) });
+    assert!(matches!(moved, Answer::Done(_)), "{moved:?}");
+    assert!(world.is_up(B) && world.is_down(A));
+}
+
+#[test]
+fn of_two_that_are_activated_at_once_one_wins() {
+    for failover in [Failover::ByHand, Failover::Automatic] {
+        for offset in 0..20 {
+            let mut world = World::new(failover, false);
+            world.pass(offset * 10);
+            world.ask(A, 1, ACTIVATE);
+            world.ask(B, 2, ACTIVATE);
+            world.pass(8_000);
+            let answers = [&world.answers[&1], &world.answers[&2]];
+            let done = answers.iter().filter(|a| matches!(a, Answer::Done(_))).count();
+            let refused =
+                answers.iter().filter(|a| obstacle(a) == Some(Obstacle::ActiveElsewhere)).count();
+            assert_eq!((done, refused), (1, 1), "{answers:?}");
+        }
+    }
+}
+
+#[test]
+fn a_failed_activation_by_hand_is_undone() {
+    let mut world = World::new(Failover::ByHand, false);
+    world.host(A).broken_up = Some(3);
+    let failed = world.asked(A, 1, ACTIVATE);
+    assert_eq!(obstacle(&failed), Some(Obstacle::StepFailed), "{failed:?}");
+    assert!(world.is_down(A));
+    assert_eq!(world.state.data, Data::Clear);
+    assert!(world.state.intent.stopped.is_some());
+    world.pass(20_000);
+    assert!(world.is_down(A) && world.is_down(B));
+}
+
+#[test]
+fn checks_refuse_before_anything_changes() {
+    let mut world = World::new(Failover::ByHand, false);
+    world.host(A).problems = vec!["cfgloc says SQLite, the configuration postgresql".into()];
+    world.pass(6_000);
+    let version = world.version;
+    let refused = world.asked(A, 1, ACTIVATE);
+    assert_eq!(obstacle(&refused), Some(Obstacle::Checks), "{refused:?}");
+    let may = world.asked(B, 2, Request::MayActivate { off: None });
+    assert!(matches!(may, Answer::Done(_)), "{may:?}");
+    assert_eq!(world.version, version);
+}
+
+#[test]
+fn a_step_that_is_not_vital_leaves_it_degraded() {
+    let mut world = World::new(Failover::ByHand, false);
+    world.host(A).broken_up = Some(TFTP);
+    let degraded = world.asked(A, 1, ACTIVATE);
+    assert_eq!(obstacle(&degraded), Some(Obstacle::Degraded), "{degraded:?}");
+    assert_eq!(world.role(A), Role::Active);
+}
+
+#[test]
+fn a_step_that_stays_up_keeps_the_data() {
+    let mut world = World::new(Failover::ByHand, false);
+    world.asked(A, 1, ACTIVATE);
+    world.host(A).broken_down = Some(2);
+    let failed = world.asked(A, 2, Request::Deactivate);
+    assert_eq!(obstacle(&failed), Some(Obstacle::StepFailed), "{failed:?}");
+    assert!(matches!(world.state.data, Data::InUse { node: A, .. }));
+    assert!(world.hosts[&A].up[1], "nothing below it is touched");
+    let refused = world.asked(B, 3, ACTIVATE);
+    assert_eq!(obstacle(&refused), Some(Obstacle::ActiveElsewhere), "{refused:?}");
+    world.host(A).broken_down = None;
+    let down = world.asked(A, 4, Request::Deactivate);
+    assert!(matches!(down, Answer::Done(_)), "{down:?}");
+}
+
+#[test]
+fn automatic_with_a_fence_takes_over_and_without_one_asks() {
+    let mut world = World::new(Failover::Automatic, true);
+    world.fence = Fenced::Confirmed("off".into());
+    world.asked(A, 1, ACTIVATE);
+    world.power_off(A);
+    world.pass(4_000);
+    assert!(world.is_up(B), "{:#?}", world.hosts[&B].log);
+    assert_eq!(world.hosts[&B].fences, 1);
+
+    let mut world = World::new(Failover::Automatic, true);
+    world.asked(A, 1, ACTIVATE);
+    world.power_off(A);
+    world.pass(8_000);
+    assert!(world.is_down(B), "an unknown answer proves nothing");
+    let blocked = world.hosts[&B].node.status(world.time()).blocked;
+    assert_eq!(blocked.map(|(row, _)| row), Some(5));
+    let done = world.asked(B, 2, Request::Activate { off: Some(A) });
+    assert!(matches!(done, Answer::Done(_)), "{done:?}");
+    assert!(world.is_up(B));
+}
+
+#[test]
+fn by_hand_a_dead_holder_needs_the_operators_word() {
+    let mut world = World::new(Failover::ByHand, false);
+    world.asked(A, 1, ACTIVATE);
+    let wrong = world.asked(B, 2, Request::Activate { off: Some(A) });
+    assert_eq!(obstacle(&wrong), Some(Obstacle::ActiveElsewhere), "{wrong:?}");
+    world.power_off(A);
+    world.pass(5_000);
+    assert!(world.is_down(B));
+    let refused = world.asked(B, 3, ACTIVATE);
+    assert_eq!(obstacle(&refused), Some(Obstacle::NotProvenClear), "{refused:?}");
+    let done = world.asked(B, 4, Request::Activate { off: Some(A) });
+    assert!(matches!(done, Answer::Done(_)), "{done:?}");
+    assert!(world.is_up(B));
+}
+
+#[test]
+fn a_rebooted_former_active_is_passive_and_a_restarted_agent_keeps_its_stack() {
+    let mut world = World::new(Failover::ByHand, false);
+    world.asked(A, 1, ACTIVATE);
+    let node = world.agent(A, &spec(Failover::ByHand, false), 1);
+    world.host(A).node = node;
+    world.host(A).later.clear();
+    world.pass(5_000);
+    assert!(world.is_up(A), "{:#?}", world.hosts[&A].log);
+    assert_eq!(world.role(A), Role::Active);
+
+    world.power_off(A);
+    world.pass(2_000);
+    let node = world.agent(A, &spec(Failover::ByHand, false), 2);
+    world.host(A).node = node;
+    world.host(A).alive = true;
+    world.pass(8_000);
+    assert!(world.is_down(A), "{:#?}", world.hosts[&A].log);
+    assert_eq!(world.state.data, Data::Clear, "{:#?}", world.hosts[&A].log);
+    let done = world.asked(B, 3, ACTIVATE);
+    assert!(matches!(done, Answer::Done(_)), "{done:?}");
+}
