@@ -2,7 +2,8 @@
 //! between. The simulator draws the faults.
 
 use regent_core::command::{
-    Action, Answer, Fenced, Obstacle, Outcome, PortAnswer, Request, RunRecord, SwapOutcome,
+    Action, AddressStep, Answer, Fenced, GateStep, Obstacle, Outcome, PortAnswer, Request,
+    RunRecord, SwapOutcome,
 };
 use regent_core::health::Weight;
 use regent_core::id::{
@@ -49,9 +50,14 @@ struct World {
     answers: BTreeMap<u64, Answer>,
     fence: Fenced,
     runs: u64,
+    /// Two voters: both must answer.
+    pair: bool,
+    /// What the kernels have of a gate, for the next agent of this boot.
+    held: BTreeMap<NodeId, bool>,
+    addresses: BTreeMap<NodeId, bool>,
 }
 
-fn spec(failover: Failover, fenced: bool) -> Spec {
+fn spec(failover: Failover, pair: bool) -> Spec {
     let step =
         |name: &&str| StepSpec { name: (*name).into(), weight: Weight::Vital, service: None };
     let mut steps: Vec<StepSpec> = STEPS.iter().map(step).collect();
@@ -65,8 +71,8 @@ fn spec(failover: Failover, fenced: bool) -> Spec {
         stack: Some(StackSpec {
             steps,
             failover,
-            pair: false,
-            fenced,
+            pair,
+            fenced: failover == Failover::Automatic,
             watchdog: None,
             settle: Span::millis(5_000),
             isolation: Span::millis(3_000),
@@ -101,8 +107,23 @@ fn first_state() -> State {
 }
 
 impl World {
-    fn new(failover: Failover, fenced: bool) -> World {
-        let mut world = World {
+    /// Two nodes and two voters, whose rights last until they are released.
+    fn pair() -> World {
+        let mut world = World::bare();
+        world.pair = true;
+        let ttl = Span::millis(315_360_000_000);
+        world.state.lease.ttl = ttl;
+        world.state.timing.ttl = ttl;
+        world.begin(Failover::ByHand)
+    }
+
+    /// Two nodes and a witness.
+    fn new(failover: Failover) -> World {
+        World::bare().begin(failover)
+    }
+
+    fn bare() -> World {
+        World {
             now: 1_000,
             version: 1,
             state: first_state(),
@@ -111,9 +132,15 @@ impl World {
             answers: BTreeMap::new(),
             fence: Fenced::Unknown("no answer".into()),
             runs: 0,
-        };
+            pair: false,
+            held: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+        }
+    }
+
+    fn begin(mut self, failover: Failover) -> World {
         for id in [A, B] {
-            let node = world.agent(id, &spec(failover, fenced), 1);
+            let node = self.agent(id, &spec(failover, self.pair), 1);
             let host = Host {
                 node,
                 up: vec![false; STEPS.len() + 1],
@@ -126,10 +153,10 @@ impl World {
                 log: Vec::new(),
                 later: VecDeque::new(),
             };
-            world.hosts.insert(id, host);
+            self.hosts.insert(id, host);
         }
-        world.pass(500);
-        world
+        self.pass(500);
+        self
     }
 
     fn agent(&mut self, id: NodeId, spec: &Spec, boot: u64) -> Node {
@@ -145,7 +172,8 @@ impl World {
             configuration: 0,
         };
         let runs = (1..=self.runs).map(RunId).collect();
-        let record = RunRecord { runs, high: Version(0), lock_held: true, gate: [None; 2] };
+        let held = self.held.get(&id).copied().unwrap_or_default().then_some(Span::millis(500));
+        let record = RunRecord { runs, high: Version(0), lock_held: true, gate: [held, None] };
         Node::new(identity, spec.clone(), record, self.time())
     }
 
@@ -172,8 +200,27 @@ impl World {
     fn carry_out(&mut self, id: NodeId, command: CommandId, action: Action) -> Option<Outcome> {
         match action {
             Action::ReadClock => Some(Outcome::Clock(self.time())),
-            Action::Gate(_) | Action::Address(_) => Some(Outcome::Done),
+            Action::Gate(step) => {
+                match step {
+                    GateStep::Enable { .. } => self.held.insert(id, true),
+                    GateStep::Close => self.held.insert(id, false),
+                    GateStep::Arm { .. } | GateStep::Refuse => None,
+                };
+                Some(Outcome::Done)
+            }
+            Action::Address(step) => {
+                match step {
+                    AddressStep::Add { .. } => self.addresses.insert(id, true),
+                    AddressStep::Remove => self.addresses.insert(id, false),
+                    AddressStep::DestroySockets | AddressStep::Announce => None,
+                };
+                Some(Outcome::Done)
+            }
+            Action::Propose { .. } if !self.has_quorum() => {
+                Some(Outcome::Swap(SwapOutcome::Unknown))
+            }
             Action::Propose { attempt, expect, bytes } => Some(self.swap(attempt, expect, &bytes)),
+            Action::Read if !self.has_quorum() => Some(Outcome::Failed("no majority".into())),
             Action::Read => {
                 self.view(id);
                 Some(Outcome::Done)
@@ -214,6 +261,19 @@ impl World {
             Action::Database(step) => unreachable!("shared data has no replica: {step:?}"),
             Action::Service { service, step } => unreachable!("{service:?} {step:?}"),
         }
+    }
+
+    fn has_quorum(&self) -> bool {
+        !self.pair || self.hosts.values().all(|host| host.alive)
+    }
+
+    /// Another run of the agent, in this boot or the next.
+    fn restart(&mut self, id: NodeId, boot: u64) {
+        let spec = spec(Failover::ByHand, self.pair);
+        let node = self.agent(id, &spec, boot);
+        let host = self.host(id);
+        (host.node, host.alive) = (node, true);
+        host.later.clear();
     }
 
     fn host(&mut self, id: NodeId) -> &mut Host {
@@ -340,6 +400,8 @@ impl World {
         host.permit = false;
         host.up[2..].fill(false);
         host.later.clear();
+        self.held.insert(id, false);
+        self.addresses.insert(id, false);
     }
 
     fn role(&self, id: NodeId) -> Role {
@@ -367,7 +429,7 @@ fn obstacle(answer: &Answer) -> Option<Obstacle> {
 #[test]
 fn nothing_starts_until_somebody_activates() {
     for failover in [Failover::ByHand, Failover::Automatic] {
-        let mut world = World::new(failover, true);
+        let mut world = World::new(failover);
         world.pass(5_000);
         assert!(world.is_down(A) && world.is_down(B));
         assert_eq!(world.state.data, Data::Clear);
@@ -377,7 +439,7 @@ fn nothing_starts_until_somebody_activates() {
 #[test]
 fn activate_deactivate_activate_there() {
     for failover in [Failover::ByHand, Failover::Automatic] {
-        let mut world = World::new(failover, false);
+        let mut world = World::new(failover);
         let done = world.asked(A, 1, ACTIVATE);
         assert!(matches!(done, Answer::Done(_)), "{done:?}");
         assert!(world.is_up(A) && world.is_down(B));
@@ -405,7 +467,7 @@ fn activate_deactivate_activate_there() {
 
 #[test]
 fn a_planned_move_takes_everything_down_first() {
-    let mut world = World::new(Failover::Automatic, false);
+    let mut world = World::new(Failover::Automatic);
     world.asked(A, 1, ACTIVATE);
     let moved = world.asked(A, 2, Request::Switchover { to: Some(B) });
     assert!(matches!(moved, Answer::Done(_)), "{moved:?}");
@@ -416,7 +478,7 @@ fn a_planned_move_takes_everything_down_first() {
 fn of_two_that_are_activated_at_once_one_wins() {
     for failover in [Failover::ByHand, Failover::Automatic] {
         for offset in 0..20 {
-            let mut world = World::new(failover, false);
+            let mut world = World::new(failover);
             world.pass(offset * 10);
             world.ask(A, 1, ACTIVATE);
             world.ask(B, 2, ACTIVATE);
@@ -432,7 +494,7 @@ fn of_two_that_are_activated_at_once_one_wins() {
 
 #[test]
 fn a_failed_activation_by_hand_is_undone() {
-    let mut world = World::new(Failover::ByHand, false);
+    let mut world = World::new(Failover::ByHand);
     world.host(A).broken_up = Some(3);
     let failed = world.asked(A, 1, ACTIVATE);
     assert_eq!(obstacle(&failed), Some(Obstacle::StepFailed), "{failed:?}");
@@ -445,7 +507,7 @@ fn a_failed_activation_by_hand_is_undone() {
 
 #[test]
 fn checks_refuse_before_anything_changes() {
-    let mut world = World::new(Failover::ByHand, false);
+    let mut world = World::new(Failover::ByHand);
     world.host(A).problems = vec!["cfgloc says SQLite, the configuration postgresql".into()];
     world.pass(6_000);
     let version = world.version;
@@ -458,7 +520,7 @@ fn checks_refuse_before_anything_changes() {
 
 #[test]
 fn a_step_that_is_not_vital_leaves_it_degraded() {
-    let mut world = World::new(Failover::ByHand, false);
+    let mut world = World::new(Failover::ByHand);
     world.host(A).broken_up = Some(TFTP);
     let degraded = world.asked(A, 1, ACTIVATE);
     assert_eq!(obstacle(&degraded), Some(Obstacle::Degraded), "{degraded:?}");
@@ -467,7 +529,7 @@ fn a_step_that_is_not_vital_leaves_it_degraded() {
 
 #[test]
 fn a_step_that_stays_up_keeps_the_data() {
-    let mut world = World::new(Failover::ByHand, false);
+    let mut world = World::new(Failover::ByHand);
     world.asked(A, 1, ACTIVATE);
     world.host(A).broken_down = Some(2);
     let failed = world.asked(A, 2, Request::Deactivate);
@@ -483,7 +545,7 @@ fn a_step_that_stays_up_keeps_the_data() {
 
 #[test]
 fn automatic_with_a_fence_takes_over_and_without_one_asks() {
-    let mut world = World::new(Failover::Automatic, true);
+    let mut world = World::new(Failover::Automatic);
     world.fence = Fenced::Confirmed("off".into());
     world.asked(A, 1, ACTIVATE);
     world.power_off(A);
@@ -491,7 +553,7 @@ fn automatic_with_a_fence_takes_over_and_without_one_asks() {
     assert!(world.is_up(B), "{:#?}", world.hosts[&B].log);
     assert_eq!(world.hosts[&B].fences, 1);
 
-    let mut world = World::new(Failover::Automatic, true);
+    let mut world = World::new(Failover::Automatic);
     world.asked(A, 1, ACTIVATE);
     world.power_off(A);
     world.pass(8_000);
@@ -505,7 +567,7 @@ fn automatic_with_a_fence_takes_over_and_without_one_asks() {
 
 #[test]
 fn by_hand_a_dead_holder_needs_the_operators_word() {
-    let mut world = World::new(Failover::ByHand, false);
+    let mut world = World::new(Failover::ByHand);
     world.asked(A, 1, ACTIVATE);
     let wrong = world.asked(B, 2, Request::Activate { off: Some(A) });
     assert_eq!(obstacle(&wrong), Some(Obstacle::ActiveElsewhere), "{wrong:?}");
@@ -521,23 +583,57 @@ fn by_hand_a_dead_holder_needs_the_operators_word() {
 
 #[test]
 fn a_rebooted_former_active_is_passive_and_a_restarted_agent_keeps_its_stack() {
-    let mut world = World::new(Failover::ByHand, false);
+    let mut world = World::new(Failover::ByHand);
     world.asked(A, 1, ACTIVATE);
-    let node = world.agent(A, &spec(Failover::ByHand, false), 1);
-    world.host(A).node = node;
-    world.host(A).later.clear();
+    world.restart(A, 1);
     world.pass(5_000);
     assert!(world.is_up(A), "{:#?}", world.hosts[&A].log);
     assert_eq!(world.role(A), Role::Active);
 
     world.power_off(A);
     world.pass(2_000);
-    let node = world.agent(A, &spec(Failover::ByHand, false), 2);
-    world.host(A).node = node;
-    world.host(A).alive = true;
+    world.restart(A, 2);
     world.pass(8_000);
     assert!(world.is_down(A), "{:#?}", world.hosts[&A].log);
     assert_eq!(world.state.data, Data::Clear, "{:#?}", world.hosts[&A].log);
     let done = world.asked(B, 3, ACTIVATE);
     assert!(matches!(done, Answer::Done(_)), "{done:?}");
+}
+
+#[test]
+fn of_two_hosts_and_no_third_the_active_outlives_the_other() {
+    let mut world = World::pair();
+    let done = world.asked(A, 1, ACTIVATE);
+    assert!(matches!(done, Answer::Done(_)), "{done:?}");
+    world.power_off(B);
+    world.pass(60_000);
+    assert!(world.is_up(A) && world.held[&A] && world.addresses[&A]);
+    assert_eq!(world.role(A), Role::Active);
+    // An agent that begins again finds no majority, and leaves everything as it is.
+    world.restart(A, 1);
+    world.pass(60_000);
+    assert!(world.is_up(A) && world.held[&A] && world.addresses[&A]);
+    world.restart(B, 2);
+    world.pass(5_000);
+    assert_eq!((world.role(A), world.is_down(B)), (Role::Active, true));
+    let moved = world.asked(A, 2, Request::Switchover { to: None });
+    assert!(matches!(moved, Answer::Done(_)), "{moved:?}");
+    assert!(world.is_up(B) && world.is_down(A));
+}
+
+#[test]
+fn of_two_hosts_the_dead_active_comes_back_passive() {
+    let mut world = World::pair();
+    world.asked(A, 1, ACTIVATE);
+    world.power_off(A);
+    world.pass(10_000);
+    let refused = world.asked(B, 2, ACTIVATE);
+    assert_eq!(obstacle(&refused), Some(Obstacle::NoQuorum), "{refused:?}");
+    world.restart(A, 2);
+    world.pass(8_000);
+    assert!(world.is_down(A) && world.is_down(B), "{:#?}", world.hosts[&A].log);
+    assert_eq!(world.state.data, Data::Clear, "{:#?}", world.hosts[&A].log);
+    let done = world.asked(B, 3, ACTIVATE);
+    assert!(matches!(done, Answer::Done(_)), "{done:?}");
+    assert!(world.is_up(B) && world.is_down(A));
 }

@@ -243,8 +243,14 @@ impl Node {
 
     /// The VIP goes on the interface behind the closed gate, and its lifetime is refreshed while a right runs.
     pub(super) fn keep_address(&mut self, now: Time) {
+        if self.wants_address() {
+            self.refresh_address(now);
+        }
+    }
+
+    pub(super) fn refresh_address(&mut self, now: Time) {
         let due = self.address.asked.is_none_or(|at| now.elapsed_most(at) >= ADDRESS_REFRESH);
-        if self.wants_address() && due && !self.in_flight(|f| matches!(f, Flight::AddressAdd)) {
+        if due && !self.in_flight(|f| matches!(f, Flight::AddressAdd)) {
             self.address.asked = Some(now);
             let step = AddressStep::Add { lifetime: ADDRESS_LIFETIME };
             self.ask(Action::Address(step), Some(Flight::AddressAdd));

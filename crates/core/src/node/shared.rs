@@ -538,10 +538,13 @@ impl Node {
         let ends =
             self.stack.local_stop || self.mute.is_some() || (!lasting && self.is_isolated(now));
         if ends || self.stack.survey.is_none() {
-            self.drive_stack(false, now);
-        } else {
-            self.look(now);
+            return self.drive_stack(false, now);
         }
+        let granted = self.stack.survey.as_ref().is_some_and(|survey| survey.permit);
+        if lasting && granted && self.gate.is_held() {
+            self.refresh_address(now);
+        }
+        self.look(now);
     }
 
     // ---- in words ----

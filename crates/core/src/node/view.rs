@@ -11,6 +11,9 @@ use crate::state::{Phase, State, StateError};
 use crate::time::{Span, Time};
 use alloc::format;
 
+/// A twin of this node would renew within this time, many times.
+const TWIN_WAIT: Span = Span::millis(2_000);
+
 /// The newest value of the register that this run knows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct View {
@@ -106,7 +109,9 @@ impl Node {
         let wait = if self.needs_no_wait(&lease) {
             None
         } else {
-            Some(Wait { seen: view.seen, length: view.state.timing.wait(lease.ttl) })
+            let full = view.state.timing.wait(lease.ttl);
+            let length = if self.is_of_ended_boot(&lease) { full.min(TWIN_WAIT) } else { full };
+            Some(Wait { seen: view.seen, length })
         };
         self.inherited = wait.is_none() && lease.phase == Phase::Ruling;
         self.tenure = Some(Tenure { epoch: lease.epoch, wait, right: None });
@@ -141,6 +146,17 @@ impl Node {
             }
             Phase::Heir => false,
         }
+    }
+
+    /// Where rights last until they are released: the record is this node's own, and the boot in which its right ran
+    /// is over. Nobody else's right runs under a Ruling record, and the kernel that had the ticket is gone; what is
+    /// waited for is a twin of this node, which would renew in that time (C6; ADR 0018).
+    fn is_of_ended_boot(&self, lease: &crate::state::Lease) -> bool {
+        self.stack_spec().is_some_and(|spec| spec.pair)
+            && lease.phase == Phase::Ruling
+            && lease.by.node == self.identity.node
+            && lease.by.boot != self.identity.boot
+            && self.record.lock_held
     }
 
     /// From here on: closed, and nothing is proposed.
