@@ -1,7 +1,8 @@
 //! The subcommands that run on a host, each from its arguments to its exit code.
 
 use crate::agent::{Ending, Life, LifeError, live};
-use crate::config::settings::Driver;
+use crate::config::settings::{Driver, Topology};
+use crate::config::timing::{UNTIL_RELEASED, UNTIL_RELEASED_TEXT};
 use crate::config::{self, Settings, effective};
 use crate::host::Host;
 use crate::host::real::RealHost;
@@ -244,9 +245,9 @@ fn summary(settings: &Settings) -> String {
     let vital = settings.probes.iter().filter(|p| p.weight == Weight::Vital).count();
     let ms = |span: regent_core::time::Span| span.as_millis();
     let mut text = format!(
-        "cluster {}: {}\nvirtual IP {} ({}), database unit {}, services {services}\n\
+        "cluster {}: {}\nvirtual IP {} ({}), {}, services {services}\n\
          {} probes, {vital} of them vital; `regent config show --effective` lists them\n\
-         profile {}; timing {}: ttl {} ms, margin {} ms, renewal {} ms, suspicion {} ms; both sums hold\n",
+         profile {}; timing {}: ttl {}, margin {} ms, renewal {} ms, suspicion {} ms; all sums hold\n",
         settings.cluster,
         members.join(", "),
         settings.vip_text(),
@@ -254,11 +255,18 @@ fn summary(settings: &Settings) -> String {
             Driver::Native => "native driver",
             Driver::Keepalived(_) => "by keepalived",
         },
-        settings.database.unit,
+        match &settings.topology {
+            Topology::Replicated(database) => format!("database unit {}", database.unit),
+            Topology::SharedData(stack) =>
+                format!("shared data in {} under the name {}", stack.data.display(), stack.hostname),
+        },
         settings.probes.len(),
         settings.profile,
         settings.preset,
-        ms(settings.timing.ttl),
+        match settings.timing.ttl {
+            UNTIL_RELEASED => UNTIL_RELEASED_TEXT.into(),
+            ttl => format!("{} ms", ms(ttl)),
+        },
         ms(settings.timing.margin),
         ms(settings.pace.renewal),
         ms(settings.pace.suspicion),
@@ -271,6 +279,9 @@ fn summary(settings: &Settings) -> String {
         .collect();
     if !unfenced.is_empty() {
         text += &format!("no fence: {}\n", unfenced.join(", "));
+    }
+    if let Some(proof) = settings.proof() {
+        text += &format!("{proof}\n");
     }
     if let Some(caveat) = config::profile::caveat(settings.profile) {
         text += &format!("{caveat}\n");

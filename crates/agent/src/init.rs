@@ -119,10 +119,12 @@ impl Founding {
         host.prepare(plan.incarnation).await.map_err(|why| Refusal {
             kind: RefusalKind::Configuration,
             reason: format!("failed to prepare the database of this node: {why}"),
-            remedy: format!(
-                "systemctl status {}; then regent init again",
-                self.settings.database.unit
-            ),
+            remedy: match self.settings.database() {
+                Some(database) => {
+                    format!("systemctl status {}; then regent init again", database.unit)
+                }
+                None => "mend that, then regent init again".into(),
+            },
         })?;
         if plan.state.is_empty() {
             // C6: the first record names this run, so it must be in the list before anybody sees it.

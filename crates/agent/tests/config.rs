@@ -178,20 +178,6 @@ fn a_profile_is_overridden_by_name_key_by_key() {
 }
 
 #[test]
-fn a_profile_names_units_as_the_distribution_does() {
-    let file = format!("profile = \"xcat\"\n{}", text("bare.toml"));
-    let units = |family| {
-        let settings = config::parse_for("xcat", &file, family).unwrap_or_else(|p| panic!("{p}"));
-        settings.services.into_iter().map(|s| s.unit).collect::<Vec<_>>()
-    };
-    let debian = ["named", "isc-dhcp-server", "xcatd", "conserver-server"];
-    let redhat = ["named", "dhcpd", "xcatd", "conserver"];
-    assert_eq!(units(Family::Debian), debian.map(|u| format!("{u}.service")));
-    assert_eq!(units(Family::RedHat), redhat.map(|u| format!("{u}.service")));
-    assert!(config::profile::caveat("xcat").unwrap().contains("shared-data"));
-}
-
-#[test]
 fn every_value_says_where_it_came_from() {
     let file = format!("profile = \"zstack\"\n{}[timing]\nmargin = \"100ms\"\n", text("bare.toml"));
     let mut entries = effective_of(&file);
@@ -407,6 +393,8 @@ fn what_we_ship_fits_the_schema_and_the_reader() {
         ("full", text("full.toml")),
         ("bare", text("bare.toml")),
         ("good", text("good.toml")),
+        ("shared", text("shared.toml")),
+        ("full-shared", text("full-shared.toml")),
         (
             "zstack",
             format!("profile = \"zstack\"\n{}", include_str!("../src/config/profiles/zstack.toml")),
@@ -432,9 +420,16 @@ fn what_we_ship_fits_the_schema_and_the_reader() {
 #[test]
 fn the_schema_refuses_what_the_reader_refuses() {
     let schema: Value = serde_json::from_str(&schema::schema()).unwrap();
-    for name in
-        ["misspelt", "wrong-types", "engine", "old-profile", "keepalived", "probes", "probe-values"]
-    {
+    for name in [
+        "misspelt",
+        "wrong-types",
+        "engine",
+        "old-profile",
+        "keepalived",
+        "probes",
+        "probe-values",
+        "shared-values",
+    ] {
         let text = std::fs::read_to_string(folder().join(format!("mistakes/{name}.toml"))).unwrap();
         let value = serde_json::to_value(toml::from_str::<toml::Table>(&text).unwrap()).unwrap();
         assert!(!faults(&schema, &schema, &value, name).is_empty(), "{name}");

@@ -201,7 +201,7 @@ fn locate(key: &str) -> Result<(Place, &'static Key), EditError> {
             Shape::Text | Shape::Duration | Shape::Whole(..) | Shape::Truth => {
                 return end(key, part, parts.next(), steps, described);
             }
-            Shape::Word(_) | Shape::Texts | Shape::TextOrTexts => {
+            Shape::Word(_) | Shape::Texts | Shape::Commands | Shape::TextOrTexts => {
                 return end(key, part, parts.next(), steps, described);
             }
         };
@@ -306,7 +306,7 @@ fn fitting(key: &str, described: &Key, given: &str) -> Result<Value, EditError> 
         Shape::Text | Shape::Duration | Shape::Word(_) => Ok(text()),
         Shape::Whole(..) => read.filter(Value::is_integer).ok_or_else(wrong),
         Shape::Truth => read.filter(Value::is_bool).ok_or_else(wrong),
-        Shape::Texts => read.filter(Value::is_array).ok_or_else(wrong),
+        Shape::Texts | Shape::Commands => read.filter(Value::is_array).ok_or_else(wrong),
         Shape::TextOrTexts => match read {
             Some(list) if list.is_array() => Ok(list),
             Some(_) | None => Ok(Value::from(given.trim_matches('"'))),

@@ -116,7 +116,9 @@ impl Walk<'_> {
                 Value::Text(_) | Value::Span(..) | Value::Whole(_) | Value::Truth(_) => {
                     self.entry(path, at.value.to_string(), &at.from, key.effect);
                 }
-                Value::Texts(_) => self.entry(path, at.value.to_string(), &at.from, key.effect),
+                Value::Texts(_) | Value::Commands(_) => {
+                    self.entry(path, at.value.to_string(), &at.from, key.effect);
+                }
             }
         }
     }

@@ -1,10 +1,13 @@
 //! The one description of every key: the reader reads by it, the schema and the reference are generated from it.
 //! A key that is not here is unknown; a key that is here and that nobody reads fails a test.
 
+mod stack;
+
 use Effect::{Identity, Life, Register};
 use Fallback::{Derived, None as Nothing, Preset, Required, Value};
 use Shape::{
-    Duration, List, Named, Options, Table as Inner, Text, TextOrTexts, Texts, Truth, Whole, Word,
+    Commands, Duration, List, Named, Options, Table as Inner, Text, TextOrTexts, Texts, Truth,
+    Whole, Word,
 };
 
 /// A table of the file.
@@ -48,6 +51,8 @@ pub(super) enum Shape {
     Word(&'static [&'static str]),
     /// A list of strings.
     Texts,
+    /// A list of commands, each a list of strings.
+    Commands,
     /// A string, or a list of them.
     TextOrTexts,
     /// A table of strings.
@@ -101,6 +106,12 @@ pub(super) const PROFILES: &[&str] = &["generic", "zstack", "xcat"];
 /// The timing presets.
 pub(super) const PRESETS: &[&str] = &["default", "cautious", "fast"];
 const WEIGHTS: &[&str] = &["vital", "degraded"];
+/// The topologies.
+pub(super) const TOPOLOGIES: &[&str] = &["replicated", "shared-data"];
+
+/// Keys of `[[service]]` that mean something on shared data only.
+pub(super) const OF_STACK: [&str; 7] =
+    ["also", "before", "after", "listeners", "processes", "kill", "stop-within"];
 
 /// The keys of which each probe has exactly one: what it looks at.
 pub(super) const KINDS: [&str; 10] =
@@ -148,15 +159,41 @@ pub(super) static FILE: Table = Table {
             Life,
             "The router that every node must reach: gives each a degraded probe called gateway.",
         ),
+        key(
+            "topology",
+            Word(TOPOLOGIES),
+            Value("replicated"),
+            Identity,
+            "What moves with the virtual IP: replicated has a copy of the database on each node; shared-data has one set of data that the active node alone uses.",
+        ),
         key("vip", Inner(&VIP), Required, Life, "The virtual IP."),
-        key("node", Named(&NODE), Required, Identity, "The members: two nodes and one witness."),
-        key("database", Inner(&DATABASE), Required, Life, "The database of every node."),
+        key(
+            "node",
+            Named(&NODE),
+            Required,
+            Identity,
+            "The members: two nodes and one witness; on shared data two nodes alone are allowed as well.",
+        ),
+        key(
+            "database",
+            Inner(&DATABASE),
+            Derived("required with topology = \"replicated\", not allowed with \"shared-data\""),
+            Life,
+            "The database of every node.",
+        ),
+        key(
+            "stack",
+            Inner(&stack::STACK),
+            Derived("required with topology = \"shared-data\", not allowed with \"replicated\""),
+            Life,
+            "What the active node alone has.",
+        ),
         key(
             "service",
             List(&SERVICE),
             Nothing("no service beside the database"),
             Life,
-            "A managed unit beside the database. Services are started in this order and stopped in reverse.",
+            "A managed unit. Services are started in this order and stopped in reverse.",
         ),
         key(
             "probe",
@@ -343,7 +380,7 @@ static DATABASE: Table = Table {
 
 static SERVICE: Table = Table {
     title: "[[service]]",
-    means: "A managed unit beside the database. It runs on every node; a vital one that fails on the active node moves the virtual IP.",
+    means: "A managed unit. With topology = \"replicated\" it runs on every node, beside the database, and a vital one that fails on the active node moves the virtual IP; with \"shared-data\" it is a step of the stack, runs on the active node alone, and the database is a service like any other.",
     keys: &[
         key("name", Text, Required, Life, "Its name for people, unique."),
         key("unit", Text, Required, Life, "Its systemd unit; a profile's service has one already."),
@@ -359,7 +396,56 @@ static SERVICE: Table = Table {
             Duration,
             Value("30s"),
             Life,
-            "After a start its probes may fail for this long before that counts.",
+            "After a start its probes may fail for this long before that counts; on shared data it is up within this time, its commands included, or has failed.",
+        ),
+        key(
+            "stop-within",
+            Duration,
+            Derived("30s"),
+            Life,
+            "Shared data: it is down within this time, every process and listener of it, or has failed.",
+        ),
+        key(
+            "also",
+            Texts,
+            Nothing("none"),
+            Life,
+            "Shared data: other units that could start it or run beside it (sockets, paths, timers, instances). Stopped and disabled too.",
+        ),
+        key(
+            "before",
+            Commands,
+            Nothing("none"),
+            Life,
+            "Shared data: commands before its start, in this order. The failure of one that begins with - is told and goes by.",
+        ),
+        key(
+            "after",
+            Commands,
+            Nothing("none"),
+            Life,
+            "Shared data: commands once it runs, in this order; - as in before.",
+        ),
+        key(
+            "listeners",
+            Texts,
+            Nothing("none"),
+            Life,
+            "Shared data: nobody listens there when it is down, as \"tcp/3001\" or \"udp/67\".",
+        ),
+        key(
+            "processes",
+            Texts,
+            Nothing("those of its unit"),
+            Life,
+            "Shared data: processes of these names are its own, wherever they run (proc_pid_comm(5): the first 15 letters count).",
+        ),
+        key(
+            "kill",
+            Truth,
+            Derived("false"),
+            Life,
+            "Shared data: what does not stop within stop-within is killed; otherwise the step fails and names what is left.",
         ),
         key(
             "enabled",
@@ -465,7 +551,9 @@ pub(super) static PROBE: Table = Table {
         key(
             "role",
             Word(&["always", "active", "standby"]),
-            Derived("always; sql = \"write\" active, sql = \"client\" standby"),
+            Derived(
+                "always; sql = \"write\" active, sql = \"client\" standby; of a service on shared data active",
+            ),
             Life,
             "In which role of the node it runs and counts.",
         ),
@@ -636,6 +724,7 @@ impl Shape {
                 words.join(" or ")
             }
             Texts => "a list of strings, as [\"a\", \"b\"]".into(),
+            Commands => "a list of commands, as [[\"/usr/bin/a\", \"-b\"]]".into(),
             TextOrTexts => "a string in quotes, or a list of them".into(),
             Options => "a table of strings, as { name = \"value\" }".into(),
             Inner(table) => format!("a table: {}", table.title),

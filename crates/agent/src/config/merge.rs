@@ -11,14 +11,18 @@ use regent_core::health::Weight;
 pub(super) fn merge(mut file: Node, family: Family) -> Node {
     let profile = file.text("profile").map(|p| p.value).unwrap_or_default();
     name_probes(&mut file);
-    if let Some(mut supplied) = profile::supplied(&profile, family) {
+    // A profile that was made for another topology supplies nothing: the mistake is told, and no follow-ups of it.
+    let other = file.text("topology").is_some_and(|t| t.value == "replicated") && profile == "xcat";
+    let supplied = profile::supplied(&profile, family, &file).filter(|_| !other);
+    if let Some(mut supplied) = supplied {
         name_probes(&mut supplied);
         overlay(&mut supplied, file);
         file = supplied;
     }
-    supply_probes(&mut file);
+    let shared = is_shared(&file);
+    supply_probes(&mut file, shared);
     drop_disabled(&mut file);
-    supply_preset(&mut file);
+    supply_preset(&mut file, shared);
     if has(&file, "vip")
         && let Some(vip) = file.table_mut("vip")
         && vip.text("driver").is_some_and(|d| d.value == "keepalived")
@@ -28,9 +32,14 @@ pub(super) fn merge(mut file: Node, family: Family) -> Node {
     for key in ["policy", "timing"] {
         file.table_mut(key);
     }
-    fill_probes(&mut file);
+    fill_probes(&mut file, shared);
     fill(&mut file);
     file
+}
+
+/// One set of data, and everything on it on the active node alone.
+fn is_shared(file: &Node) -> bool {
+    file.text("topology").is_some_and(|t| t.value == "shared-data")
 }
 
 /// Lays `above` over `below`; what is above holds.
@@ -109,15 +118,19 @@ fn name_probes(file: &mut Node) {
 }
 
 /// The probes that everybody has. One that was written for the same thing takes the place of its default.
-fn supply_probes(file: &mut Node) {
+fn supply_probes(file: &mut Node, shared: bool) {
     let gateway = file.text("gateway");
     let default = |pairs: &[(&'static str, &str)]| {
         let mut probe = Node::new(&keys::PROBE, Origin::Default);
         pairs.iter().for_each(|(key, text)| probe.set_text(key, text, Origin::Default));
         probe
     };
+    let data = file.table("stack").filter(|_| shared).and_then(|stack| stack.text("data"));
+    let data = data.map_or_else(|| String::from("/var/lib/mysql"), |d| d.value);
+    // The shared data may be mounted on the active node only.
+    let role = if shared { "active" } else { "always" };
     let mut host = vec![
-        default(&[("name", "disk-data"), ("disk", "/var/lib/mysql"), ("least", "5%")]),
+        default(&[("name", "disk-data"), ("disk", &data), ("least", "5%"), ("role", role)]),
         default(&[("name", "disk-regent"), ("disk", "/var/lib/regent"), ("least", "5%")]),
         default(&[("name", "memory"), ("memory", "10%")]),
         default(&[("name", "link"), ("link", "@vip")]),
@@ -170,10 +183,16 @@ fn drop_disabled(file: &mut Node) {
 }
 
 /// The values of the timing preset.
-fn supply_preset(file: &mut Node) {
+fn supply_preset(file: &mut Node, shared: bool) {
+    let witness = |node: &Node| node.truth("witness") == Some(true);
+    let pair = shared && !file.named("node").iter().any(|(_, node)| witness(node));
     let Some(table) = file.table_mut("timing") else { return };
     let name = table.text("preset").map(|p| p.value).unwrap_or_default();
     let preset = timing::preset(&name);
+    // Without a third nobody can tell who is cut off, so only operators end a right.
+    if pair && !has(table, "ttl") {
+        table.set_text("ttl", timing::UNTIL_RELEASED_TEXT, Origin::Default);
+    }
     for (key, ms) in preset.values {
         if !has(table, key) {
             table.set_text(key, &format!("{ms}ms"), Origin::Preset(preset.name));
@@ -182,25 +201,26 @@ fn supply_preset(file: &mut Node) {
 }
 
 /// What holds for a probe depends on its kind, its weight and where it stands.
-fn fill_probes(file: &mut Node) {
-    let inner = |node: &mut Node, weight: Weight| {
+fn fill_probes(file: &mut Node, shared: bool) {
+    let inner = |node: &mut Node, weight: Weight, role: &str| {
         if let Some(Value::List(probes)) = node.get_mut("probe").map(|at| &mut at.value) {
-            probes.iter_mut().for_each(|probe| fill_probe(probe, weight));
+            probes.iter_mut().for_each(|probe| fill_probe(probe, weight, role));
         }
     };
-    inner(file, Weight::Degraded);
+    inner(file, Weight::Degraded, "always");
     if let Some(Value::Table(database)) = file.get_mut("database").map(|at| &mut at.value) {
-        inner(database, Weight::Vital);
+        inner(database, Weight::Vital, "always");
     }
     if let Some(Value::List(services)) = file.get_mut("service").map(|at| &mut at.value) {
         for service in services {
             let degraded = service.text("weight").is_some_and(|w| w.value == "degraded");
-            inner(service, if degraded { Weight::Degraded } else { Weight::Vital });
+            let weight = if degraded { Weight::Degraded } else { Weight::Vital };
+            inner(service, weight, if shared { "active" } else { "always" });
         }
     }
 }
 
-fn fill_probe(probe: &mut Node, weight: Weight) {
+fn fill_probe(probe: &mut Node, weight: Weight, role: &str) {
     let sql = probe.text("sql").map(|s| s.value).unwrap_or_default();
     let (write, client) = (sql == "write", sql == "client");
     let mut or = |key: &'static str, text: &str| {
@@ -216,7 +236,7 @@ fn fill_probe(probe: &mut Node, weight: Weight) {
         } else if client {
             "standby"
         } else {
-            "always"
+            role
         },
     );
     let vital = probe.text("weight").is_some_and(|w| w.value == "vital");

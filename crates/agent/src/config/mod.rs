@@ -22,6 +22,8 @@ pub mod problem;
 pub mod profile;
 pub mod schema;
 pub mod settings;
+mod shared;
+pub mod stack;
 pub mod timing;
 mod tree;
 mod validate;
@@ -103,6 +105,8 @@ mod tests {
 
     /// Every key at least once; kinds of probes one by one.
     const FULL: &str = include_str!("../../tests/config/full.toml");
+    /// The same for shared data.
+    const SHARED: &str = include_str!("../../tests/config/full-shared.toml");
 
     fn described(table: &'static Table, found: &mut BTreeSet<(&'static str, &'static str)>) {
         for key in table.keys {
@@ -112,7 +116,8 @@ mod tests {
                     described(inner, found);
                 }
                 Shape::Text | Shape::Duration | Shape::Whole(..) | Shape::Truth => {}
-                Shape::Word(_) | Shape::Texts | Shape::TextOrTexts | Shape::Options => {}
+                Shape::Word(_) | Shape::Texts | Shape::TextOrTexts => {}
+                Shape::Commands | Shape::Options => {}
             }
         }
     }
@@ -122,8 +127,9 @@ mod tests {
         tree::tests::take_asked();
         let settings =
             parse_for("full.toml", FULL, Family::Debian).unwrap_or_else(|p| panic!("{p}"));
-        let read = tree::tests::take_asked();
         assert_eq!(settings.profile, "generic");
+        parse_for("full-shared.toml", SHARED, Family::RedHat).unwrap_or_else(|p| panic!("{p}"));
+        let read = tree::tests::take_asked();
         let mut keys = BTreeSet::new();
         described(&FILE, &mut keys);
         assert_eq!(read, keys);
@@ -131,12 +137,14 @@ mod tests {
 
     #[test]
     fn every_profile_is_whole() {
-        for (profile, services) in [("generic", 0), ("zstack", 2), ("xcat", 4)] {
+        const BARE: &str = include_str!("../../tests/config/bare.toml");
+        const ON_SHARED: &str = include_str!("../../tests/config/shared.toml");
+        for (profile, services) in [("generic", 0), ("zstack", 2), ("xcat", 6)] {
             for family in [Family::Debian, Family::RedHat] {
-                let text = format!(
-                    "profile = \"{profile}\"\n{}",
-                    include_str!("../../tests/config/bare.toml")
-                );
+                let text = match profile {
+                    "xcat" => ON_SHARED.into(),
+                    _ => format!("profile = \"{profile}\"\n{BARE}"),
+                };
                 let settings = parse_for(profile, &text, family).unwrap_or_else(|p| panic!("{p}"));
                 assert_eq!(settings.services.len(), services, "{profile}");
             }

@@ -3,7 +3,12 @@
 
 use super::keys;
 use super::problem::Problem;
-use super::tree::{At, Node, Value, read};
+use super::tree::{At, Node, Origin, Value, read};
+
+/// The major version of PostgreSQL in Debian 12.
+pub(super) const DEBIAN_POSTGRESQL: &str = "15";
+
+const FROM: Origin = Origin::Profile("xcat");
 
 /// Which names a distribution gives to the units of the same programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,8 +43,8 @@ impl Family {
     }
 }
 
-/// What the profile of this name supplies, if it supplies anything.
-pub(super) fn supplied(name: &str, family: Family) -> Option<Node> {
+/// What the profile of this name supplies to this file, if it supplies anything.
+pub(super) fn supplied(name: &str, family: Family, file: &Node) -> Option<Node> {
     let (name, text) = match name {
         "zstack" => ("zstack", include_str!("profiles/zstack.toml")),
         "xcat" => ("xcat", include_str!("profiles/xcat.toml")),
@@ -48,39 +53,137 @@ pub(super) fn supplied(name: &str, family: Family) -> Option<Node> {
     let mut problems: Vec<Problem> = Vec::new();
     let mut node = read(text, &keys::FILE, Some(name), &mut problems)?.node;
     assert!(problems.is_empty(), "the profile {name} is wrong: {problems:?}");
-    if name == "xcat" && family == Family::Debian {
-        debian_units(&mut node);
+    if name == "xcat" {
+        if family == Family::Debian {
+            debian(&mut node);
+        }
+        let database = file.table("stack").and_then(|stack| stack.table("database"));
+        let kind = database.and_then(|d| d.text("kind")).map(|k| k.value);
+        let version = database.and_then(|d| d.text("version")).map(|v| v.value);
+        let engine = kind.and_then(|kind| engine(&kind, version.as_deref(), family));
+        add_database(&mut node, engine);
     }
     Some(node)
 }
 
 /// The profile has the names of Red Hat; Debian packages the same programs under others.
-fn debian_units(node: &mut Node) {
-    const UNITS: [(&str, &str); 2] = [
-        ("dhcpd.service", "isc-dhcp-server.service"),
-        ("conserver.service", "conserver-server.service"),
+fn debian(node: &mut Node) {
+    // The service, its unit, and those that could start it or run beside it.
+    const UNITS: [(&str, &str, &[&str]); 4] = [
+        ("named", "named.service", &["named-resolvconf.service"]),
+        ("dhcpd", "isc-dhcp-server.service", &["isc-dhcp-server6.service"]),
+        ("conserver", "conserver-server.service", &[]),
+        ("tftp", "tftpd-hpa.service", &[]),
     ];
-    let Some(Value::List(services)) = node.get_mut("service").map(|at| &mut at.value) else {
-        return;
-    };
-    for service in services {
-        if let Some(At { value: Value::Text(unit), .. }) = service.get_mut("unit")
-            && let Some((_, debian)) = UNITS.iter().find(|(redhat, _)| redhat == unit)
-        {
-            *unit = (*debian).into();
+    for (name, unit, also) in UNITS {
+        if let Some(service) = service(node, name) {
+            set(service, "unit", Value::Text(unit.into()));
+            set(service, "also", texts(also));
         }
     }
+    if let Some(conserver) = service(node, "conserver") {
+        // Debian builds it with a port of its own (README.Debian).
+        set(conserver, "listeners", texts(&["tcp/782", "tcp/3109"]));
+    }
+    let carry = node.table_mut("stack").and_then(|stack| stack.table_mut("carry"));
+    if let Some(Value::Texts(files)) =
+        carry.and_then(|c| c.get_mut("files")).map(|at| &mut at.value)
+    {
+        let leases = files.iter_mut().filter(|f| f.value == "/var/lib/dhcpd/dhcpd.leases");
+        leases.for_each(|file| file.value = "/var/lib/dhcp/dhcpd.leases".into());
+    }
+}
+
+/// What belongs to one kind of database.
+struct Engine {
+    unit: String,
+    also: &'static [&'static str],
+    listener: &'static str,
+    processes: &'static [&'static str],
+    directories: &'static [&'static str],
+}
+
+/// None for SQLite, which is files in a directory of the product.
+fn engine(kind: &str, version: Option<&str>, family: Family) -> Option<Engine> {
+    let debian = family == Family::Debian;
+    match kind {
+        // postgresql.service of Debian starts nothing itself: its instances do, and which ones there are is found out at
+        // boot, when the shared data are not there.
+        "postgresql" if debian => Some(Engine {
+            unit: format!("postgresql@{}-main.service", version.unwrap_or(DEBIAN_POSTGRESQL)),
+            also: &["postgresql.service"],
+            listener: "tcp/5432",
+            processes: &["postgres"],
+            directories: &["/var/lib/postgresql", "/etc/postgresql"],
+        }),
+        "postgresql" => Some(Engine {
+            unit: "postgresql.service".into(),
+            also: &[],
+            listener: "tcp/5432",
+            processes: &["postgres", "postmaster"],
+            directories: &["/var/lib/pgsql"],
+        }),
+        "mariadb" | "mysql" => Some(Engine {
+            unit: match (kind, debian) {
+                ("mysql", true) => "mysql.service".into(),
+                ("mysql", false) => "mysqld.service".into(),
+                _ => "mariadb.service".into(),
+            },
+            also: match kind {
+                "mariadb" => &["mariadb.socket", "mariadb-extra.socket"],
+                _ => &[],
+            },
+            listener: "tcp/3306",
+            processes: &["mariadbd", "mysqld"],
+            directories: &["/var/lib/mysql"],
+        }),
+        _ => None,
+    }
+}
+
+/// The database is the first service, and its directories are on the shared data.
+fn add_database(node: &mut Node, engine: Option<Engine>) {
+    let Some(engine) = engine else {
+        if let Some(Value::List(services)) = node.get_mut("service").map(|at| &mut at.value) {
+            services.retain(|s| s.text("name").is_none_or(|n| n.value != "database"));
+        }
+        return;
+    };
+    if let Some(database) = service(node, "database") {
+        set(database, "unit", Value::Text(engine.unit));
+        set(database, "also", texts(engine.also));
+        set(database, "listeners", texts(&[engine.listener]));
+        set(database, "processes", texts(engine.processes));
+    }
+    let stack = node.table_mut("stack");
+    if let Some(Value::Texts(all)) =
+        stack.and_then(|s| s.get_mut("directories")).map(|a| &mut a.value)
+        && let Value::Texts(its) = texts(engine.directories)
+    {
+        all.extend(its);
+    }
+}
+
+fn service<'n>(node: &'n mut Node, name: &str) -> Option<&'n mut Node> {
+    let Value::List(services) = &mut node.get_mut("service")?.value else { return None };
+    services.iter_mut().find(|s| s.text("name").is_some_and(|n| n.value == name))
+}
+
+fn set(node: &mut Node, key: &'static str, value: Value) {
+    node.set(key, At { value, from: FROM });
+}
+
+fn texts(all: &[&str]) -> Value {
+    Value::Texts(all.iter().map(|t| At { value: (*t).into(), from: FROM }).collect())
 }
 
 /// What of a profile is not in force, for people who would expect it.
 pub fn caveat(profile: &str) -> Option<&'static str> {
     match profile {
         "xcat" => Some(
-            "profile xcat: its services, units and probes are in force, on both nodes (dhcpd \
-             therefore needs a configuration made for two servers); its shared-data topology (one \
-             data directory that moves with the virtual IP) is not in this release: the database is \
-             replicated, and /install, /etc/xcat and /tftpboot must be the same on both nodes by \
-             other means",
+            "profile xcat: one set of data in [stack] data, and everything on it runs on the active node only; nothing \
+             starts before `regent activate`, and what xCAT itself needs (site table, domain, networks) is xCAT's own \
+             to set up",
         ),
         "zstack" => Some(
             "profile zstack: services, units and probes are in force; the virtual IP is put on by the native \

@@ -48,10 +48,7 @@ fn table(table: &Table) -> Map<String, Value> {
 
 /// A profile's services have units, and its database an engine.
 fn profile_supplies(table: &Table, key: &Key) -> bool {
-    matches!(
-        (table.title, key.name),
-        ("[[service]]", "unit") | ("[database]", "engine") | ("the file", "database")
-    )
+    matches!((table.title, key.name), ("[[service]]", "unit") | ("[database]", "engine"))
 }
 
 fn key(key: &Key) -> Value {
@@ -64,7 +61,7 @@ fn key(key: &Key) -> Value {
                     serde_json::from_str(default).unwrap_or(json!(default))
                 }
                 Shape::Text | Shape::Duration | Shape::Word(_) | Shape::Texts => json!(default),
-                Shape::TextOrTexts | Shape::Options => json!(default),
+                Shape::TextOrTexts | Shape::Commands | Shape::Options => json!(default),
                 Shape::Table(_) | Shape::Named(_) | Shape::List(_) => json!(default),
             };
             object.insert("default".into(), default);
@@ -83,6 +80,10 @@ fn shape(shape: Shape) -> Value {
         Shape::Truth => json!({ "type": "boolean" }),
         Shape::Word(words) => json!({ "type": "string", "enum": words }),
         Shape::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Shape::Commands => json!({
+            "type": "array",
+            "items": { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+        }),
         Shape::TextOrTexts => json!({
             "oneOf": [
                 { "type": "string" },
@@ -162,7 +163,8 @@ fn collect(table: &'static Table, found: &mut Vec<&'static Table>) {
         match key.shape {
             Shape::Table(inner) | Shape::Named(inner) | Shape::List(inner) => collect(inner, found),
             Shape::Text | Shape::Duration | Shape::Whole(..) | Shape::Truth => {}
-            Shape::Word(_) | Shape::Texts | Shape::TextOrTexts | Shape::Options => {}
+            Shape::Word(_) | Shape::Texts | Shape::TextOrTexts => {}
+            Shape::Commands | Shape::Options => {}
         }
     }
 }
@@ -177,6 +179,7 @@ fn kind(key: &Key) -> String {
             words.iter().map(|w| format!("`\"{w}\"`")).collect::<Vec<_>>().join(", ")
         }
         Shape::Texts => "list of strings".into(),
+        Shape::Commands => "list of commands".into(),
         Shape::TextOrTexts => "string or list".into(),
         Shape::Options => "table of strings".into(),
         Shape::Table(_) => "table".into(),
@@ -194,7 +197,7 @@ fn default(key: &Key) -> String {
             Shape::Text | Shape::Duration | Shape::Word(_) | Shape::Texts => {
                 format!("`\"{text}\"`")
             }
-            Shape::TextOrTexts | Shape::Options => format!("`{text}`"),
+            Shape::TextOrTexts | Shape::Commands | Shape::Options => format!("`{text}`"),
             Shape::Table(_) | Shape::Named(_) | Shape::List(_) => format!("`{text}`"),
         },
         Fallback::Preset => "of the preset".into(),

@@ -1,11 +1,10 @@
 //! The configuration once it is valid: all that the rest of the agent sees of it.
 
-use crate::place::Place;
+use super::stack::{Belongings, Stack};
 use regent_adapters::fence;
 use regent_adapters::probe::{self, Kind};
-use regent_adapters::stack::StackSettings;
 use regent_core::health::{Counts, ProbeId, ProbeSpec, Subject, Weight};
-use regent_core::id::{ClusterId, NodeId};
+use regent_core::id::NodeId;
 use regent_core::observe::ServiceId;
 use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
 use regent_core::state::Timing;
@@ -36,8 +35,8 @@ pub struct Settings {
     pub gateway: Option<IpAddr>,
     /// Every member, in the order of their numbers.
     pub members: Vec<Member>,
-    /// The database.
-    pub database: Database,
+    /// What moves with the virtual IPs.
+    pub topology: Topology,
     /// The services, numbered by their place.
     pub services: Vec<Service>,
     /// Every probe, numbered by its place: those of the services in their order, of the database, of the host.
@@ -52,6 +51,15 @@ pub struct Settings {
     pub pace: Pace,
     /// What swaps and the drain may take; only the sums know it.
     pub budget: Budget,
+}
+
+/// What moves with the virtual IPs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Topology {
+    /// The right to write: every node has its own copy of the database.
+    Replicated(Database),
+    /// Everything: one set of data, and a stack on it that only the active node has.
+    SharedData(Box<Stack>),
 }
 
 /// A virtual IP.
@@ -120,6 +128,8 @@ pub struct Service {
     pub weight: Weight,
     /// After a start its probes may fail for this long before that counts.
     pub start_within: Span,
+    /// On shared data: what else it is made of.
+    pub belongings: Belongings,
 }
 
 /// A probe.
@@ -204,10 +214,26 @@ impl Settings {
         texts.join(", ")
     }
 
+    /// The replicated database, in that topology.
+    pub fn database(&self) -> Option<&Database> {
+        match &self.topology {
+            Topology::Replicated(database) => Some(database),
+            Topology::SharedData(_) => None,
+        }
+    }
+
+    /// The stack on shared data, in that topology.
+    pub fn stack(&self) -> Option<&Stack> {
+        match &self.topology {
+            Topology::Replicated(_) => None,
+            Topology::SharedData(stack) => Some(stack),
+        }
+    }
+
     /// What core is to know.
     pub fn spec(&self) -> Spec {
         Spec {
-            stack: None,
+            stack: self.stack_spec(),
             nodes: self
                 .members
                 .iter()
@@ -219,11 +245,6 @@ impl Settings {
             policy: self.policy,
             pace: self.pace,
         }
-    }
-
-    /// What this member's stack is made of, in this cluster; none in the replicated topology.
-    pub fn stack_settings(&self, _: &Member, _: ClusterId, _: &Place) -> Option<StackSettings> {
-        None
     }
 
     /// What this member's prober is to run, numbered as in [`Settings::spec`].

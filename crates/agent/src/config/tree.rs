@@ -3,6 +3,7 @@
 
 use super::keys::{Fallback, Key, Shape, Table};
 use super::problem::Problem;
+use super::timing;
 use regent_core::time::Span;
 use std::fmt;
 use std::ops::Range;
@@ -47,6 +48,7 @@ pub(super) enum Value {
     Whole(i64),
     Truth(bool),
     Texts(Vec<At<String>>),
+    Commands(Vec<At<Vec<At<String>>>>),
     Options(Vec<(String, At<String>)>),
     Table(Node),
     Named(Vec<(At<String>, Node)>),
@@ -102,7 +104,7 @@ impl Node {
             Some(Shape::Truth) => text.parse().ok().map(Value::Truth),
             Some(Shape::Duration) => span(text).map(|s| Value::Span(s, text.into())),
             Some(Shape::Text | Shape::Word(_)) => Some(Value::Text(text.into())),
-            Some(Shape::TextOrTexts | Shape::Texts | Shape::Options) => None,
+            Some(Shape::TextOrTexts | Shape::Texts | Shape::Commands | Shape::Options) => None,
             Some(Shape::Table(_) | Shape::Named(_) | Shape::List(_)) | None => None,
         };
         debug_assert!(value.is_some(), "{key} = {text} fits its description");
@@ -142,6 +144,13 @@ impl Node {
         let at = self.get(key)?;
         let Value::Texts(texts) = &at.value else { return None };
         Some(At { value: texts.clone(), from: at.from.clone() })
+    }
+
+    pub(super) fn commands(&self, key: &'static str) -> &[At<Vec<At<String>>>] {
+        let Some(Value::Commands(commands)) = self.get(key).map(|at| &at.value) else {
+            return &[];
+        };
+        commands
     }
 
     pub(super) fn options(&self, key: &'static str) -> Vec<(String, At<String>)> {
@@ -196,6 +205,14 @@ impl fmt::Display for Value {
             Value::Texts(texts) => {
                 let texts: Vec<String> = texts.iter().map(|t| quoted(&t.value)).collect();
                 write!(f, "[{}]", texts.join(", "))
+            }
+            Value::Commands(commands) => {
+                let command = |words: &At<Vec<At<String>>>| {
+                    let words: Vec<String> = words.value.iter().map(|w| quoted(&w.value)).collect();
+                    format!("[{}]", words.join(", "))
+                };
+                let commands: Vec<String> = commands.iter().map(command).collect();
+                write!(f, "[{}]", commands.join(", "))
             }
             Value::Options(options) => {
                 let options: Vec<String> =
@@ -304,6 +321,7 @@ impl Reader<'_> {
             Shape::Truth => written.as_bool().map(Value::Truth),
             Shape::Word(words) => return self.word(key, value, words),
             Shape::Texts => self.texts(value),
+            Shape::Commands => self.commands(value),
             Shape::TextOrTexts => match written.as_str() {
                 Some(text) => Some(Value::Texts(vec![self.at(text, value.span())])),
                 None => self.texts(value),
@@ -425,6 +443,17 @@ impl Reader<'_> {
         texts.collect::<Option<Vec<_>>>().map(Value::Texts)
     }
 
+    fn commands(&self, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+        let items = value.get_ref().as_array()?.iter();
+        let command = |item: &Spanned<DeValue<'_>>| match self.texts(item)? {
+            Value::Texts(value) => Some(At { value, from: self.origin(item.span()) }),
+            Value::Text(_) | Value::Span(..) | Value::Whole(_) | Value::Truth(_) => None,
+            Value::Commands(_) | Value::Options(_) | Value::Table(_) => None,
+            Value::Named(_) | Value::List(_) => None,
+        };
+        items.map(command).collect::<Option<Vec<_>>>().map(Value::Commands)
+    }
+
     /// `[key.NAME]` tables, in the order of the file.
     fn named(
         &mut self,
@@ -491,13 +520,16 @@ pub(super) fn fill(node: &mut Node) {
             Value::Named(named) => named.iter_mut().for_each(|(_, inner)| fill(inner)),
             Value::List(list) => list.iter_mut().for_each(fill),
             Value::Text(_) | Value::Span(..) | Value::Whole(_) | Value::Truth(_) => {}
-            Value::Texts(_) | Value::Options(_) => {}
+            Value::Texts(_) | Value::Commands(_) | Value::Options(_) => {}
         }
     }
 }
 
-/// "700ms", "1.5s", "2min", "1h".
+/// "700ms", "1.5s", "2min", "1h"; and a right that an operator ends.
 pub(super) fn span(text: &str) -> Option<Span> {
+    if text == timing::UNTIL_RELEASED_TEXT {
+        return Some(timing::UNTIL_RELEASED);
+    }
     let length = regent_api::length::parse(text)?;
     u64::try_from(length.as_nanos()).ok().map(Span)
 }

@@ -3,9 +3,10 @@
 use super::probes;
 use super::problem::Problem;
 use super::settings::{
-    Budget, Database, Driver, Keepalived, Member, Service, Settings, Vip, Watchdog,
+    Budget, Database, Driver, Keepalived, Member, Service, Settings, Topology, Vip, Watchdog,
 };
-use super::timing::{self, DRIFT_PPM, Measured, Proposed};
+use super::shared;
+use super::timing::{self, DRIFT_PPM, Measured, Proposed, UNTIL_RELEASED};
 use super::tree::{At, Node, Origin};
 use regent_adapters::fence;
 use regent_core::health::Weight;
@@ -33,13 +34,21 @@ pub(super) fn validate(file: &Node, problems: &mut Vec<Problem>) -> Option<Setti
     let driver = vip.map(|vip| driver(vip, vips.first(), problems));
     let members = members(file, vip, &vips, problems);
     let gateway = gateway(file, problems);
-    let database = table(file, "database", "a table with engine = \"mariadb\"", problems)
-        .map(|database| self::database(database, problems));
-    let services = services(file, database.as_ref(), problems);
+    let topology = topology(file, problems);
+    let unit = match &topology {
+        Some(Topology::Replicated(database)) => Some(database.unit.as_str()),
+        Some(Topology::SharedData(_)) | None => None,
+    };
+    let services = services(file, unit, problems);
+    shared::check_order(file, &services, problems);
     let probes = probes::probes(file, &services, problems);
     let policy = policy(file, problems);
     let watchdog = file.table("watchdog").and_then(|w| watchdog(w, problems));
-    let (proposed, preset) = timing(file, problems)?;
+    let timing = timing(file, problems);
+    if let (Some(Topology::SharedData(stack)), Some(members)) = (&topology, &members) {
+        shared::check_members(file, stack, members, problems);
+    }
+    let (proposed, preset) = timing?;
     Some(Settings {
         cluster: cluster?,
         profile: word(file, "profile", super::keys::PROFILES),
@@ -48,7 +57,7 @@ pub(super) fn validate(file: &Node, problems: &mut Vec<Problem>) -> Option<Setti
         driver: driver?,
         gateway,
         members: members?,
-        database: database?,
+        topology: topology?,
         services,
         probes,
         policy,
@@ -65,8 +74,15 @@ fn word(node: &Node, key: &'static str, words: &'static [&'static str]) -> &'sta
     words.iter().find(|w| **w == written).unwrap_or(&words[0])
 }
 
-fn missing(node: &Node, key: &str, example: &str, problems: &mut Vec<Problem>) {
-    let what = format!("`{key}` is missing");
+pub(super) fn missing(node: &Node, key: &str, example: &str, problems: &mut Vec<Problem>) {
+    // Where a profile supplied the table there is no line of the file to point at.
+    let what = match node.from {
+        Origin::File(_) => format!("`{key}` is missing"),
+        _ if node.table == &super::keys::FILE => format!("`{key}` is missing"),
+        Origin::Profile(_) | Origin::Preset(_) | Origin::Default => {
+            format!("`{key}` is missing in {}", node.what)
+        }
+    };
     problems.push(Problem::new(node.from.span(), what, format!("add `{key}`: {example}")));
 }
 
@@ -131,6 +147,10 @@ fn vips(table: &Node, problems: &mut Vec<Problem>) -> Vec<Vip> {
             problems.push(Problem::new(text.from.span(), what, remedy));
             continue;
         };
+        if let Some(what) = of_no_host(&vip) {
+            let remedy = "the address of a host, with the length of its network's prefix";
+            problems.push(Problem::new(text.from.span(), what, remedy));
+        }
         if vips.iter().any(|v| v.address == vip.address) {
             let what = format!("the virtual IP {} stands there twice", vip.address);
             problems.push(Problem::new(text.from.span(), what, "name each address once"));
@@ -147,6 +167,21 @@ fn vip(text: &str) -> Option<Vip> {
     let most = if address.is_ipv4() { 32 } else { 128 };
     let usable = !address.is_unspecified() && !address.is_loopback() && !address.is_multicast();
     (prefix <= most && usable).then_some(Vip { address, prefix })
+}
+
+/// A wrong mask shows where the address is the network's own or its broadcast address (RFC 1122 3.2.1.3); a prefix of 31
+/// or 32 has neither (RFC 3021).
+fn of_no_host(vip: &Vip) -> Option<String> {
+    let IpAddr::V4(address) = vip.address else { return None };
+    let host = u32::MAX.checked_shr(u32::from(vip.prefix)).filter(|_| vip.prefix < 31)?;
+    let Vip { prefix, .. } = vip;
+    match address.to_bits() & host {
+        0 => Some(format!("{address}/{prefix} is the address of the network itself")),
+        bits if bits == host => {
+            Some(format!("{address}/{prefix} is the network's broadcast address"))
+        }
+        _ => None,
+    }
 }
 
 fn driver(table: &Node, principal: Option<&Vip>, problems: &mut Vec<Problem>) -> Driver {
@@ -246,13 +281,18 @@ fn members(
     }
     members.sort_by_key(|m| m.id);
     let witnesses = members.iter().filter(|m| m.witness).count();
-    if problems.len() == before && (witnesses, members.len()) != (1, 3) {
+    let shape = (witnesses, members.len());
+    let pair = shared::is_shared(file) && shape == (0, 2);
+    if problems.len() == before && shape != (1, 3) && !pair {
         let at = written.first().map_or(0..0, |(n, _)| n.from.span());
         let what = format!(
             "{} nodes and {witnesses} witnesses: a quorum here is two of two nodes and one witness",
             members.len() - witnesses
         );
-        let remedy = "two tables [node.NAME], and one more with witness = true";
+        let remedy = match shared::is_shared(file) {
+            true => "two tables [node.NAME], and one more with witness = true, or none",
+            false => "two tables [node.NAME], and one more with witness = true",
+        };
         problems.push(Problem::new(at, what, remedy));
     }
     (problems.len() == before).then_some(members)
@@ -400,6 +440,9 @@ pub(super) fn within(
 /// As people write it.
 pub(super) fn length(span: Span) -> String {
     let ms = span.as_millis();
+    if span == UNTIL_RELEASED {
+        return format!("\"{}\"", timing::UNTIL_RELEASED_TEXT);
+    }
     let units = [(3_600_000, "h"), (60_000, "min"), (1_000, "s")];
     let unit = units.iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
     let (unit, word) = unit.unwrap_or(&(1, "ms"));
@@ -443,7 +486,26 @@ fn database(table: &Node, problems: &mut Vec<Problem>) -> Database {
     Database { unit, socket, port: port(table, 3306) }
 }
 
-fn services(file: &Node, database: Option<&Database>, problems: &mut Vec<Problem>) -> Vec<Service> {
+/// What moves with the virtual IPs; what belongs to the other topology is a mistake.
+fn topology(file: &Node, problems: &mut Vec<Problem>) -> Option<Topology> {
+    if !shared::is_shared(file) {
+        if shared::refuse(file, problems) {
+            return None;
+        }
+        let database = table(file, "database", "a table with engine = \"mariadb\"", problems)?;
+        return Some(Topology::Replicated(self::database(database, problems)));
+    }
+    if let Some(database) = file.table("database") {
+        let what = "[database] is the replicated one, and the topology is shared-data";
+        let remedy = "its kind under [stack.database], and its unit as a [[service]]";
+        problems.push(Problem::new(database.from.span(), what, remedy));
+    }
+    let stack = table(file, "stack", "a table with hostname, data and directories", problems)?;
+    shared::stack(stack, problems).map(|stack| Topology::SharedData(Box::new(stack)))
+}
+
+fn services(file: &Node, database: Option<&str>, problems: &mut Vec<Problem>) -> Vec<Service> {
+    let on_shared = shared::is_shared(file);
     let mut services: Vec<Service> = Vec::new();
     for node in file.list("service") {
         node.truth("enabled");
@@ -451,11 +513,16 @@ fn services(file: &Node, database: Option<&Database>, problems: &mut Vec<Problem
         let name_at = required(node, "name", "a name for people", problems);
         let start_within = (Span::millis(100), Span::millis(3_600_000));
         let start_within = within(node, "start-within", start_within, problems);
+        let belongings = shared::belongings(node, on_shared, problems);
         let (Some(unit_at), Some(name_at)) = (unit_at, name_at) else { continue };
         let name = name(&name_at, "a service's name", problems);
-        let (Some(unit), Some(name)) = (unit_name(&unit_at, problems), name) else { continue };
-        let taken =
-            services.iter().any(|s| s.unit == unit) || database.is_some_and(|d| d.unit == unit);
+        let unit = match on_shared {
+            true => shared::unit_name(&unit_at, problems),
+            false => unit_name(&unit_at, problems),
+        };
+        let (Some(unit), Some(name)) = (unit, name) else { continue };
+        let taken = services.iter().any(|s| s.unit == unit || s.belongings.also.contains(&unit))
+            || database.is_some_and(|d| d == unit);
         if taken {
             let what = format!("the unit {unit} is managed twice");
             problems.push(Problem::new(unit_at.from.span(), what, "name each unit once"));
@@ -466,7 +533,7 @@ fn services(file: &Node, database: Option<&Database>, problems: &mut Vec<Problem
             problems.push(Problem::new(name_at.from.span(), what, remedy));
         }
         let weight = weight(node);
-        services.push(Service { name, unit, weight, start_within });
+        services.push(Service { name, unit, weight, start_within, belongings });
     }
     services
 }
@@ -555,6 +622,21 @@ fn timing(file: &Node, problems: &mut Vec<Problem>) -> Option<(Proposed, &'stati
             drain: span("drain"),
         },
     };
+    let pair = shared::is_pair(file);
+    if pair != (proposed.timing.ttl == UNTIL_RELEASED) {
+        let at = table.span("ttl").map_or(0..0, |t| t.from.span());
+        let (what, remedy) = match pair {
+            true => (
+                "of two nodes without a witness a right lasts until it is released",
+                "leave `ttl` out",
+            ),
+            false => {
+                ("a right without end is for two nodes without a witness", "a length, as \"700ms\"")
+            }
+        };
+        problems.push(Problem::new(at, what, remedy));
+        return None;
+    }
     for broken in timing::check(&proposed, &Measured::default(), "") {
         // Told at the likeliest of the keys that somebody wrote.
         let written =

@@ -92,11 +92,13 @@ impl RealHost {
         let node = |m: &Member| DatabaseNode {
             node: m.id,
             address: m.address.ip(),
-            port: settings.database.port,
+            port: settings.database().map_or(0, |database| database.port),
         };
         let nodes = settings.members.iter().filter(|m| !m.witness).map(node).collect();
         let mut worker_settings = WorkerSettings::new(me.id, nodes);
-        worker_settings.socket = settings.database.socket.clone();
+        if let Some(database) = settings.database() {
+            worker_settings.socket = database.socket.clone();
+        }
         worker_settings.state_dir = place.state.clone();
         worker_settings.run_dir = place.run.clone();
         RealHost {
@@ -120,7 +122,7 @@ impl RealHost {
 
     /// One set of data for all nodes, and a stack.
     fn is_shared(&self) -> bool {
-        self.settings.spec().stack.is_some()
+        self.settings.stack().is_some()
     }
 
     fn begun(&self) -> &Begun {
@@ -176,8 +178,7 @@ impl RealHost {
         let of_services: Vec<Vec<ProbeId>> = (0..self.settings.services.len())
             .map(|at| self.probes_of(Subject::Service(ServiceId(at as u16))))
             .collect();
-        let (database, services) =
-            (self.settings.database.unit.clone(), self.settings.services.clone());
+        let (database, services) = (self.database_unit(), self.settings.services.clone());
         let shared = self.is_shared();
         tokio::spawn(async move {
             let units = Units::connect().await;
@@ -217,6 +218,11 @@ impl RealHost {
         units
     }
 
+    /// The unit of the replicated database; empty on shared data, where the stack has it.
+    fn database_unit(&self) -> String {
+        self.settings.database().map(|database| database.unit.clone()).unwrap_or_default()
+    }
+
     fn probes_of(&self, subject: Subject) -> Vec<ProbeId> {
         let of = self.settings.probes.iter().zip(0..).filter(|(p, _)| p.subject == subject);
         of.map(|(_, id)| ProbeId(id)).collect()
@@ -226,7 +232,7 @@ impl RealHost {
         let probes = if serves { self.settings.prober(&self.me) } else { Vec::new() };
         let accounts = Accounts {
             node: self.me.id,
-            port: self.settings.database.port,
+            port: self.settings.database().map_or(0, |database| database.port),
             vip: self.settings.principal().address,
             state_dir: self.worker_settings.state_dir.clone(),
         };
@@ -391,7 +397,7 @@ impl Host for RealHost {
         let worker = (!self.is_shared()).then(|| {
             Worker::start(
                 self.worker_settings.clone(),
-                self.settings.database.unit.clone(),
+                self.database_unit(),
                 inputs.clone(),
                 transport,
                 events,
