@@ -44,7 +44,6 @@ use regent_core::command::RunRecord;
 use regent_core::health::{Health, Judge};
 use regent_core::id::{AttemptId, BootId, ClusterId, NodeId, RunId, Version};
 use regent_core::node::{Identity as CoreIdentity, Input, Node};
-use regent_core::spec::Spec;
 use regent_store::cell::{NodeId as StoreNode, Standing, Timing};
 use regent_store::embedded::{Config, Event, Handle, Kept, OpenError, RecordFile, start};
 use speaking::Speaking;
@@ -547,8 +546,7 @@ async fn serve_as_node(
         link: host.link(),
         configuration,
     };
-    let watchdog = arm_watchdog(life, &events);
-    let spec = spec(life, watchdog.as_ref());
+    let spec = life.settings.spec();
     let now = clock::now();
     let mut journal = Journal::start(&life.place.journal());
     journal.begin(now, format!("{identity:?} {record:?} {spec:?}"));
@@ -577,7 +575,8 @@ async fn serve_as_node(
         commands,
         journal,
         notify,
-        watchdog,
+        arm: arm_watchdog(life, &events),
+        watchdog: None,
         measures: Arc::clone(&measures),
         steps: Arc::clone(&steps),
         clock: clock::now,
@@ -666,20 +665,14 @@ fn configured(life: &Life, me: &Member, transport: &Transport, events: &Events) 
     configured
 }
 
-/// What core is to know. Only a watchdog that nothing but a reset ends is a proof for others (protocol section 6).
-fn spec(life: &Life, watchdog: Option<&Watchdog>) -> Spec {
-    let mut spec = life.settings.spec();
-    if let Some(stack) = &mut spec.stack {
-        let facts = watchdog.map(Watchdog::facts);
-        let proof = facts.filter(|facts| facts.has_no_way_out == Some(true) && facts.outlives_us);
-        stack.watchdog = proof.map(|facts| facts.timeout);
-    }
-    spec
+/// How to arm the watchdog device, if one is configured and this process alone is the agent.
+fn arm_watchdog(life: &Life, events: &Events) -> Option<driver::Arm> {
+    let wanted = life.settings.watchdog.clone().filter(|_| life.owns_process)?;
+    let events = events.clone();
+    Some(Box::new(move || armed(&wanted, &events)))
 }
 
-/// The watchdog device, if one is configured and this process alone is the agent.
-fn arm_watchdog(life: &Life, events: &Events) -> Option<Watchdog> {
-    let wanted = life.settings.watchdog.as_ref().filter(|_| life.owns_process)?;
+fn armed(wanted: &crate::config::settings::Watchdog, events: &Events) -> Option<Watchdog> {
     match Watchdog::arm(&wanted.device, wanted.timeout) {
         Ok(watchdog) => {
             let facts = watchdog.facts();

@@ -104,7 +104,9 @@ pub struct Driver {
     pub journal: Journal,
     /// Who watches it.
     pub notify: Option<Notify>,
-    /// The device that resets this host unless it is fed.
+    /// Arms the device that resets this host unless it is fed.
+    pub arm: Option<Arm>,
+    /// That device, once it is armed.
     pub watchdog: Option<Watchdog>,
     /// How late it wakes.
     pub measures: Arc<Measures>,
@@ -113,6 +115,9 @@ pub struct Driver {
     /// The only reader of time.
     pub clock: fn() -> Time,
 }
+
+/// Arms a watchdog device, and tells operators how that went.
+pub type Arm = Box<dyn FnOnce() -> Option<Watchdog> + Send>;
 
 impl Driver {
     /// Runs until it is stopped. A watchdog device is then asked to rest, unless another life follows at once: a stop
@@ -147,7 +152,6 @@ impl Driver {
         }
         // A third of what systemd allows leaves room for one that comes late.
         let feed = self.notify.as_ref().and_then(Notify::watchdog_interval).map(|i| Span(i.0 / 3));
-        let patience = self.watchdog.as_ref().map(|dog| Span(dog.facts().timeout.0 / 4));
         let mut fed = (self.clock)();
         let mut patted = fed;
         let mut starved = false;
@@ -179,8 +183,9 @@ impl Driver {
                 notify.watchdog();
                 fed = now;
             }
-            if let (Some(patience), Some(watchdog)) = (patience, &self.watchdog)
-                && now.elapsed_most(patted) >= patience
+            self.arm_watchdog(now);
+            if let Some(watchdog) = &self.watchdog
+                && now.elapsed_most(patted) >= Span(watchdog.facts().timeout.0 / 4)
             {
                 patted = now;
                 let may = self.node.may_feed(now);
@@ -192,6 +197,22 @@ impl Driver {
                     log::alarm(&format!("failed to feed the watchdog: {error}"));
                 }
             }
+        }
+    }
+
+    /// To arm it is to feed it, so it waits until it may be fed: an agent that dies again and again must not keep a
+    /// host alive that uses shared data without a right. The kernel feeds it once more when its process dies: surely
+    /// reset is a host only after twice its time. Only one that nothing but a reset ends is a proof for others.
+    fn arm_watchdog(&mut self, now: Time) {
+        if !self.node.may_feed(now) {
+            return;
+        }
+        let Some(arm) = self.arm.take() else { return };
+        self.watchdog = arm();
+        let facts = self.watchdog.as_ref().map(Watchdog::facts);
+        let proof = facts.filter(|facts| facts.has_no_way_out == Some(true) && facts.outlives_us);
+        if let Some(length) = proof.map(|facts| facts.timeout + facts.timeout) {
+            self.feed(Input::Watchdog(length), (self.clock)());
         }
     }
 

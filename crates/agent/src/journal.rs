@@ -130,6 +130,9 @@ enum Read<'a> {
         health: regent_core::health::Health,
         why: &'a str,
     },
+    Watchdog {
+        length: regent_core::time::Span,
+    },
     ForeignClaim {
         what: &'a str,
     },
@@ -157,6 +160,7 @@ impl<'a> Read<'a> {
             }
             Input::GateLost => Read::GateLost,
             Input::ForeignClaim(what) => Read::ForeignClaim { what },
+            Input::Watchdog(length) => Read::Watchdog { length: *length },
             Input::Stranger { mac } => Read::Stranger { mac: *mac },
             Input::Operator { request, what } => Read::Operator { request: *request, what },
         }

@@ -30,9 +30,6 @@ pub struct StackSpec {
     pub pair: bool,
     /// Every other node can be fenced from here: what is in use by a silent one can be proven clear.
     pub fenced: bool,
-    /// The armed watchdog's length, if this node has one that is fed as [`crate::node::Node::may_feed`] says and has
-    /// no way out: it is named in `InUse`.
-    pub watchdog: Option<Span>,
     /// Beyond the watchdog's time, before its expiry is taken as proof: the host needs time to stop.
     pub settle: Span,
     /// A holder whose right ended takes its stack down after this long.

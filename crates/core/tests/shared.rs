@@ -73,7 +73,6 @@ fn spec(failover: Failover, pair: bool) -> Spec {
             failover,
             pair,
             fenced: failover == Failover::Automatic,
-            watchdog: None,
             settle: Span::millis(5_000),
             isolation: Span::millis(3_000),
         }),

@@ -469,6 +469,7 @@ fn show_input(input: &Input) -> String {
         | Input::Health { .. }
         | Input::GateLost
         | Input::ForeignClaim(_)
+        | Input::Watchdog(_)
         | Input::Stranger { .. }
         | Input::Operator { .. } => format!("{input:?}"),
     }

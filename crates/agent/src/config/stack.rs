@@ -131,8 +131,6 @@ impl Settings {
             failover: stack.failover,
             pair: self.members.iter().all(|m| !m.witness),
             fenced: self.is_fenced(),
-            // Only a device that was armed says how long it really waits, and whether it has a way out.
-            watchdog: None,
             settle: stack.settle,
             isolation: stack.isolation,
         })

@@ -136,6 +136,9 @@ pub enum Input {
     /// The kernel's filter was changed by somebody else; the adapter took the address off and loaded it closed
     /// again (G3).
     GateLost,
+    /// A watchdog with no way out is armed from here on: this long after it was last rightfully fed, the host is surely
+    /// reset.
+    Watchdog(Span),
     /// The claim on the shared data is newer than this node's own, or another cluster's: in words (section 6).
     ForeignClaim(String),
     /// Somebody else answers for the VIP (G2).
@@ -376,6 +379,7 @@ impl Node {
                 self.gate.closed();
                 self.address = Address::default();
             }
+            Input::Watchdog(length) => self.stack.watchdog = Some(length),
             Input::ForeignClaim(what) => self.take_foreign_claim(what),
             Input::Stranger { mac } => self.take_stranger(mac, now),
             Input::Operator { request, what } => self.take_request(request, what, now),

@@ -148,7 +148,7 @@ impl Node {
             }
             Kind::Occupy => {
                 renew(&mut state.lease, id, self.phase(&before, now));
-                let watchdog = self.stack_spec().and_then(|spec| spec.watchdog);
+                let watchdog = self.stack.watchdog;
                 state.data = Data::InUse { node: me, epoch: before.epoch, watchdog };
             }
             Kind::Clear { .. } => {

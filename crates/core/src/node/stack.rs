@@ -50,6 +50,8 @@ pub(super) struct Stack {
     /// The step that does not go down.
     pub stuck: Option<Stuck>,
     unclaimed: u32,
+    /// The watchdog that is armed here and has no way out: named in `InUse`.
+    pub watchdog: Option<Span>,
     /// Another cluster, or a newer grant, claims the data.
     pub foreign: Option<String>,
     /// When this node ruled last.
