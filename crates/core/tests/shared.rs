@@ -636,3 +636,43 @@ fn of_two_hosts_the_dead_active_comes_back_passive() {
     assert!(matches!(done, Answer::Done(_)), "{done:?}");
     assert!(world.is_up(B) && world.is_down(A));
 }
+
+#[test]
+fn an_activation_asked_for_beside_a_dead_user_waits_for_its_fence() {
+    let mut world = World::new(Failover::Automatic);
+    world.fence = Fenced::Confirmed("off".into());
+    world.asked(A, 1, ACTIVATE);
+    world.power_off(A);
+    world.pass(400);
+    let done = world.asked(B, 2, ACTIVATE);
+    assert!(matches!(done, Answer::Done(_)), "{done:?}");
+    assert!(world.is_up(B));
+}
+
+#[test]
+fn a_failed_takeover_goes_back_to_whoever_can() {
+    let mut world = World::new(Failover::Automatic);
+    world.asked(A, 1, ACTIVATE);
+    world.host(B).broken_up = Some(2);
+    world.ask(A, 2, Request::Switchover { to: Some(B) });
+    world.pass(15_000);
+    assert!(world.is_up(A) && world.is_down(B), "{:#?}", world.hosts[&B].log);
+    assert_eq!(world.role(A), Role::Active);
+}
+
+#[test]
+fn an_isolated_user_stops_by_itself_and_goes_on_when_it_is_back() {
+    let mut world = World::new(Failover::Automatic);
+    world.asked(A, 1, ACTIVATE);
+    world.pair = true;
+    world.host(B).alive = false;
+    world.pass(2_000);
+    assert!(world.is_up(A) && !world.held[&A], "the gate first");
+    world.pass(4_000);
+    assert!(world.is_down(A), "{:#?}", world.hosts[&A].log);
+    assert!(matches!(world.state.data, Data::InUse { node: A, .. }));
+    world.host(B).alive = true;
+    world.pass(5_000);
+    let up = [A, B].into_iter().filter(|id| world.is_up(*id)).count();
+    assert_eq!(up, 1, "{:#?}", world.hosts[&A].log);
+}

@@ -17,6 +17,8 @@ use alloc::vec::Vec;
 const ASKED_MAX: Span = Span::millis(900_000);
 /// How long a majority of voters may be silent before the asker is told.
 const REGISTER_MAX: Span = Span::millis(3_000);
+/// Between two proposals of what the stack asks for.
+const WISH_AGAIN: Span = Span::millis(20);
 /// How long a user that is not proven clear is waited for.
 const PROOF_MAX: Span = Span::millis(60_000);
 
@@ -141,6 +143,9 @@ impl Node {
     pub(super) fn shared_wish(&self, now: Time) -> Option<Change> {
         self.stack_spec()?;
         let view = self.view.as_ref()?;
+        if self.stack.wished.is_some_and(|at| now.elapsed_most(at) < WISH_AGAIN) {
+            return None;
+        }
         let stopped = view.state.intent.stopped.is_some();
         if self.wants_vacate(now) && !self.gate.may_pass() {
             return Some(Change::Vacate);
@@ -245,7 +250,7 @@ impl Node {
         if !self.has_register(now) && !self.holds() {
             return failed(Obstacle::NoQuorum, "no majority of voters answers any more");
         }
-        if !asked.written && !self.may_be_activated() && !self.is_own_matter(now) {
+        if !asked.written && self.is_contested(now) {
             return refused(Obstacle::ActiveElsewhere, self.who_is_active());
         }
         if let Some((row, why)) = self.blocked_shared(now).filter(|_| age >= PROOF_MAX) {
@@ -385,6 +390,19 @@ impl Node {
         let succeeds = self.off_by_word(now).is_some() && other;
         let mine = self.holds() || (state.lease.holder != self.me() && succeeds);
         mine && !self.is_stopped() && !named && (!other || succeeds)
+    }
+
+    /// Somebody else who lives was first: since the guards were asked, the record has become another's.
+    fn is_contested(&self, now: Time) -> bool {
+        let Some(view) = &self.view else { return false };
+        let user = match view.state.data {
+            Data::InUse { node, .. } => node,
+            Data::Clear => view.state.lease.holder,
+        };
+        let alive = [user, view.state.lease.holder]
+            .into_iter()
+            .any(|node| node != self.me() && self.is_heard(node, now));
+        alive && !self.may_be_activated() && !self.is_own_matter(now)
     }
 
     fn who_is_active(&self) -> String {

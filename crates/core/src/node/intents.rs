@@ -285,7 +285,10 @@ impl Node {
 
     /// Proposes the next wish, if nothing else is under way.
     pub(super) fn propose_wish(&mut self, now: Time) -> bool {
-        let change = self.shared_wish(now);
+        let change = self.shared_wish(now).filter(|_| self.attempt.is_none());
+        if change.is_some() {
+            self.stack.wished = Some(now);
+        }
         let change = change.or_else(|| self.wanted_intent().map(Change::Switchover));
         let change = change.or_else(|| self.wanted_wish());
         let Some(change) = change.filter(|_| self.attempt.is_none()) else { return false };
