@@ -12,12 +12,17 @@ use crate::{record, say};
 
 const EACH: Duration = Duration::from_secs(10);
 
-const QUESTIONS: [(&str, &str); 10] = [
+const QUESTIONS: [(&str, &str); 11] = [
     ("journal", "journalctl --no-pager -o short-precise --no-hostname"),
     ("addresses", "ip -d a; ip neigh; ip route; ss -tanp"),
     ("gate", "nft list ruleset"),
     ("status", "regent status --json; echo; regent status; regent explain"),
     ("history", "regent history"),
+    (
+        "stack",
+        "regent stack show; cat /var/lib/regent/stack/*; ls -la /HA-data /HA-data/.regent; \
+         cat /HA-data/.regent/claim; ls -la /etc /run/regent; cat /etc/hosts /etc/resolv.conf",
+    ),
     (
         "units",
         "systemctl --no-pager --all list-units --type=service; systemctl --no-pager list-jobs",

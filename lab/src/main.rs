@@ -9,9 +9,11 @@ use clap::{Parser, Subcommand};
 use regent_lab::cluster::{Driver, Settings};
 use regent_lab::image::Image;
 use regent_lab::lab::{Lab, base_dir};
+use regent_lab::shared::{Choice, Shared};
+use regent_lab::xcat::Db;
 use regent_lab::{
     bench, bmc, capture, cases, client, cluster, demo, diagnose, direct, impair, matrix, run, say,
-    sweep, watch,
+    shared, sweep, watch,
 };
 
 #[derive(Parser)]
@@ -43,6 +45,9 @@ enum Command {
         /// Product installed and running, but not initialised
         #[arg(long)]
         fresh: bool,
+        /// Two management nodes on shared data, with xCAT's stand-in on this database
+        #[arg(long)]
+        shared: Option<Db>,
     },
     /// A shell, or a command, on a host of a lab that stands
     Enter {
@@ -176,7 +181,9 @@ fn dispatch(command: Command) -> Result<bool> {
     }
     match command {
         Command::Demo { keep, name } => demo::run(keep, name),
-        Command::Up { name, bare, fresh } => up(name, bare, fresh),
+        Command::Up { name, bare: true, shared: Some(_), fresh: _ } => up_hosts(name),
+        Command::Up { name, fresh, shared: Some(db), bare: false } => up_shared(name, fresh, db),
+        Command::Up { name, bare, fresh, shared: None } => up(name, bare, fresh),
         Command::Enter { name, host, command } => enter(&name, &host, &command),
         Command::Fault { name, host, what, options } if host.contains('-') => {
             impair::fault(&Lab::attach(&name)?, &host, &what, &options).map(|()| true)
@@ -234,6 +241,28 @@ fn up(name: Option<String>, bare: bool, fresh: bool) -> Result<bool> {
         if !fresh {
             cluster.initialise()?;
         }
+    }
+    say::plain(&cluster::how_to_enter(&name));
+    Ok(true)
+}
+
+fn up_hosts(name: Option<String>) -> Result<bool> {
+    sweep::sweep()?;
+    let name = name.unwrap_or_else(regent_lab::lab::fresh_name);
+    let mut lab = shared::hosts(&name, false)?;
+    lab.keep()?;
+    lab.boot_all()?;
+    say::plain(&cluster::how_to_enter(&name));
+    Ok(true)
+}
+
+fn up_shared(name: Option<String>, fresh: bool, db: Db) -> Result<bool> {
+    sweep::sweep()?;
+    let name = name.unwrap_or_else(regent_lab::lab::fresh_name);
+    let mut shared = Shared::boot(&name, Choice::by_hand(db))?;
+    shared.lab.keep()?;
+    if !fresh {
+        shared.initialise()?;
     }
     say::plain(&cluster::how_to_enter(&name));
     Ok(true)

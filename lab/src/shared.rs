@@ -1,19 +1,289 @@
 //! Labs of the shared-data topology: two management nodes that see one directory of this machine at `/HA-data`, a
-//! host with the clients of xCAT, a witness if one is asked for.
+//! host with the clients of xCAT, a witness if one is asked for. Made the way an operator makes it who has xCAT on
+//! one host: installed there, its data copied to the shared directory, `regent init`, `regent activate`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
+use crate::bmc;
 use crate::cluster::{NODES, Product, WITNESS};
+use crate::host::Host;
 use crate::image::Image;
-use crate::lab::{self, Lab, Plan};
-use crate::xcat::CLIENT;
+use crate::lab::{self, Lab, Plan, VIP};
+use crate::run::{now_us, run, wait_for};
+use crate::status::Status;
+use crate::xcat::{CLIENT, DOMAIN, Db};
 use crate::{say, sweep};
 
-/// Where the hosts see it.
+/// Where the hosts see the directory in common.
 pub const DATA: &str = "/HA-data";
+/// The name of the virtual address.
+pub const NAME: &str = "mgmt";
+/// The installer and what it needs, a database's first start included.
+const INSTALL: Duration = Duration::from_secs(90);
+/// A question to the product that takes its time, as an activation does.
+const ANSWER: Duration = Duration::from_secs(180);
+/// Agents that see each other.
+const MEET: Duration = Duration::from_secs(30);
+/// Directories of xCAT on every management node.
+const DIRECTORIES: [&str; 4] = ["/install", "/etc/xcat", "/root/.xcat", "/tftpboot"];
+
+/// What a cluster is made of.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Its database.
+    pub db: Db,
+    /// Three members and fencing, and nobody has to ask; otherwise two, by hand.
+    pub automatic: bool,
+    /// Lines for the table `[stack]`, tables may follow.
+    pub stack: String,
+    /// Services beside those of the profile, or changes of theirs.
+    pub services: String,
+}
+
+impl Choice {
+    /// Two members, by hand.
+    pub fn by_hand(db: Db) -> Choice {
+        Choice { db, automatic: false, stack: String::new(), services: String::new() }
+    }
+
+    /// Three members that fence by the lab's controllers.
+    pub fn automatic(db: Db) -> Choice {
+        Choice { automatic: true, ..Choice::by_hand(db) }
+    }
+
+    /// The configuration file of every member.
+    pub fn file(&self) -> Result<String> {
+        let mut text = format!(
+            "cluster = \"lab\"\nprofile = \"xcat\"\n\n[vip]\naddress = \"{VIP}/24\"\n\
+             interface = \"host0\"\n"
+        );
+        for (place, node) in NODES.iter().enumerate() {
+            let number = place + 1;
+            text += &format!("\n[node.{node}]\nid = {number}\naddress = \"10.77.0.1{number}\"\n");
+            if self.automatic {
+                text += &fence(node)?;
+            }
+        }
+        if self.automatic {
+            text +=
+                &format!("\n[node.{WITNESS}]\nid = 3\naddress = \"10.77.0.13\"\nwitness = true\n");
+        }
+        let failover = if self.automatic { "automatic" } else { "by-hand" };
+        text += &format!(
+            "\n[stack]\nfailover = \"{failover}\"\nhostname = \"{NAME}\"\ndata = \"{DATA}\"\n{}\n\
+             [stack.database]\nkind = \"{}\"\n{}",
+            self.stack,
+            self.db.name(),
+            self.services
+        );
+        Ok(text)
+    }
+}
+
+fn fence(node: &str) -> Result<String> {
+    Ok(format!(
+        "\n[node.{node}.fence]\nagent = \"fence_redfish\"\npassword-file = \"{}\"\n\
+         timeout = \"30s\"\noptions = {{ ip = \"{}\", username = \"{}\", \
+         systems-uri = \"/redfish/v1/Systems/1\", ssl-insecure = \"1\", power-timeout = \"4\" }}\n",
+        password_file(node),
+        bmc::address(node)?,
+        bmc::USER
+    ))
+}
+
+fn password_file(node: &str) -> String {
+    format!("/etc/regent/fence/{node}")
+}
+
+/// A cluster on shared data.
+#[derive(Debug)]
+pub struct Shared {
+    /// The machines.
+    pub lab: Lab,
+    /// What it was made of.
+    pub choice: Choice,
+}
+
+/// A question to the product and what it ended with.
+#[derive(Debug)]
+pub struct Answer {
+    /// The exit code.
+    pub code: i32,
+    /// What it printed.
+    pub text: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Answer {
+    /// It must have ended so.
+    pub fn expect(self, code: i32) -> Result<Answer> {
+        ensure!(self.code == code, "exit {}, not {code}: {}", self.code, self.text);
+        Ok(self)
+    }
+}
+
+impl Shared {
+    /// Hosts with xCAT on both, its data on the shared directory, agents that run; not initialised.
+    pub fn boot(name: &str, choice: Choice) -> Result<Shared> {
+        let mut shared = Shared { lab: hosts(name, choice.automatic)?, choice };
+        shared.configure()?;
+        shared.lab.boot_all()?;
+        shared.install()?;
+        Ok(shared)
+    }
+
+    /// The same, initialised: passive on both.
+    pub fn up(name: &str, choice: Choice) -> Result<Shared> {
+        let shared = Shared::boot(name, choice)?;
+        let ready = shared.initialise();
+        if ready.is_err() {
+            crate::diagnose::collect(&shared.lab);
+        }
+        ready.map(|()| shared)
+    }
+
+    /// `regent init` on mn1, until both nodes see each other.
+    pub fn initialise(&self) -> Result<()> {
+        self.regent("mn1", "init")?.expect(0)?;
+        wait_for("two nodes that see each other", MEET, || {
+            let all = NODES.iter().all(|node| self.sees_all(node));
+            if !all {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Ok(all.then_some(()))
+        })
+    }
+
+    fn sees_all(&self, node: &str) -> bool {
+        let Some(status) = self.status_of(node) else { return false };
+        NODES
+            .iter()
+            .all(|one| *one == node || status.node(one).is_some_and(|known| known.reachable))
+    }
+
+    /// `regent WORDS` on a node.
+    pub fn regent(&self, node: &str, words: &str) -> Result<Answer> {
+        self.call(node, &format!("regent {words}"))
+    }
+
+    /// A command on a node to its end, whatever that is.
+    pub fn call(&self, node: &str, line: &str) -> Result<Answer> {
+        let from = now_us();
+        let output = self.lab.host(node)?.enter(&["/bin/sh", "-c", line], ANSWER)?;
+        let answer = answer_of(output, from);
+        let last = answer.text.lines().last().unwrap_or_default();
+        let (code, ms) = (answer.code, answer.took.as_millis());
+        say::line(&format!("regent  {node}: {line}: exit {code} in {ms} ms: {last}"));
+        Ok(answer)
+    }
+
+    /// `regent status --json` as one node answers it.
+    pub fn status_of(&self, node: &str) -> Option<Status> {
+        let host = self.lab.host(node).ok()?;
+        let output = host.enter(&["regent", "status", "--json"], Duration::from_secs(5)).ok()?;
+        Status::parse(&String::from_utf8_lossy(&output.stdout))
+    }
+
+    /// The clients' host.
+    pub fn client(&self) -> Result<&Host> {
+        self.lab.host(CLIENT)
+    }
+
+    /// The directories of this cluster's data.
+    pub fn directories(&self) -> Vec<&'static str> {
+        DIRECTORIES.into_iter().chain(self.choice.db.directory()).collect()
+    }
+
+    /// Certificates, configuration and units, before the first boot.
+    fn configure(&mut self) -> Result<()> {
+        let regent = Product::beside()?.binaries.join("regent");
+        let authority = self.lab.dir.join("ca");
+        run(Command::new(&regent).args(["ca", "init", "--dir"]).arg(&authority))?;
+        let file = self.choice.file()?;
+        for host in self.lab.hosts() {
+            let name = host.spec.name.as_str();
+            host.put_off("etc/hosts", hosts_file().as_bytes())?;
+            if name == CLIENT {
+                continue;
+            }
+            let issued = self.lab.dir.join("issued").join(name);
+            fs::create_dir_all(&issued)?;
+            let mut issue = Command::new(&regent);
+            issue.args(["ca", "issue", name, "--dir"]).arg(&authority).arg("--out").arg(&issued);
+            run(&mut issue)?;
+            for file in ["ca.crt", "node.crt", "node.key"] {
+                host.put_off(&format!("etc/regent/tls/{file}"), &fs::read(issued.join(file))?)?;
+            }
+            host.put_off("etc/regent/regent.toml", file.as_bytes())?;
+            if name == WITNESS {
+                host.enable("multi-user.target.wants/regent-witness.service")?;
+                continue;
+            }
+            host.put_off("etc/resolv.conf", b"# of this host\nnameserver 10.77.0.1\n")?;
+            host.enable("sysinit.target.wants/regent-gate.service")?;
+            host.enable("multi-user.target.wants/regent.service")?;
+        }
+        Ok(())
+    }
+
+    /// xCAT on both hosts; the data of the first go to the shared directory, and nothing of it runs.
+    fn install(&self) -> Result<()> {
+        let db = self.choice.db;
+        for (node, more) in [("mn1", ""), ("mn2", " only=programs")] {
+            let host = self.lab.host(node)?;
+            let line = format!(
+                "umask 077; mkdir -p /etc/regent/fence; for node in mn1 mn2; do \
+                 printf '%s\\n' '{}' > /etc/regent/fence/$node; done; umask 022; \
+                 install-product db={} address={VIP} interface=host0 domain={DOMAIN}{more}",
+                bmc::PASSWORD,
+                db.name()
+            );
+            let output = host.enter(&["/bin/sh", "-ec", &line], INSTALL)?;
+            ensure!(output.status.success(), "install-product: {}", said(&output));
+        }
+        let units = db.units().join(" ");
+        let directories = self.directories().join(" ");
+        let mn1 = self.lab.host("mn1")?;
+        // xCAT with SQLite has no such file; the product wants it said.
+        let cfgloc = match db {
+            Db::Sqlite => "echo SQLite:/etc/xcat > /etc/xcat/cfgloc",
+            Db::Mysql | Db::Postgresql => "true",
+        };
+        mn1.shell(&format!(
+            "makehosts; {cfgloc}; [ -z '{units}' ] || systemctl stop {units}; \
+             cp -a --parents {directories} {DATA}; sync -f {DATA}"
+        ))?;
+        say::line(&format!("lab     xCAT's stand-in on both hosts, {} on {DATA}", db.name()));
+        Ok(())
+    }
+}
+
+/// What a command printed, both ways.
+pub fn said(output: &Output) -> String {
+    let all = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+fn answer_of(output: Output, from: u64) -> Answer {
+    Answer {
+        code: output.status.code().unwrap_or(-1),
+        text: said(&output),
+        took: Duration::from_micros(now_us() - from),
+    }
+}
+
+fn hosts_file() -> String {
+    format!(
+        "127.0.0.1 localhost\n10.77.0.11 mn1\n10.77.0.12 mn2\n10.77.0.13 w1\n10.77.0.14 {CLIENT}\n\
+         {VIP} {NAME} {NAME}.{DOMAIN}\n"
+    )
+}
 
 /// Hosts that are off, with the product, the stand-in for xCAT and one directory in common.
 pub fn hosts(name: &str, has_witness: bool) -> Result<Lab> {
@@ -35,10 +305,10 @@ pub fn hosts(name: &str, has_witness: bool) -> Result<Lab> {
         .iter()
         .map(|node| ((*node).to_owned(), vec![bind.clone(), "/dev/fuse".to_owned()]))
         .collect();
-    Lab::planned(name, &image, &layer, &plan)
+    Lab::planned(name, &image, &layer, &plan).context("hosts on shared data")
 }
 
 /// The directory in common, from outside.
-fn data_of(run: &std::path::Path) -> PathBuf {
+pub fn data_of(run: &Path) -> PathBuf {
     run.join("data")
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! db=mysql|postgresql|sqlite   address=ADDRESS of the management node   interface=NAME   domain=NAME
+//! only=programs   no data, as on a host whose data are elsewhere
 //! ```
 
 use std::collections::BTreeMap;
@@ -31,6 +32,9 @@ pub fn install(words: &[&str]) -> Result<String> {
     let given: BTreeMap<&str, &str> = pairs.collect();
     let of = |key: &str, otherwise: &'static str| given.get(key).copied().unwrap_or(otherwise);
     programs()?;
+    if of("only", "") == "programs" {
+        return Ok("installed, without data\n".to_owned());
+    }
     credentials()?;
     fs::create_dir_all("/etc/xcat").map_err(|why| format!("/etc/xcat: {why}"))?;
     for directory in ["/install", "/tftpboot"] {
@@ -127,25 +131,32 @@ fn seed(store: Store, address: &str, interface: &str, domain: &str) -> Result<()
         ("dhcpinterfaces", interface),
         ("consoleservice", "conserver"),
     ];
-    for (key, value) in site {
-        store.put("site", key, &[("value", value)])?;
-    }
+    let site: Vec<Vec<&str>> = site.iter().map(|(key, value)| vec![*key, *value]).collect();
+    store.fill("site", &["key", "value"], &site)?;
     let net = address.rsplit_once('.').map_or(address, |(net, _)| net);
-    let network = [
-        ("net", &*format!("{net}.0")),
-        ("mask", "255.255.255.0"),
-        ("dhcpserver", address),
-        ("tftpserver", address),
-        ("dynamicrange", &*format!("{net}.150-{net}.160")),
-    ];
-    store.put("networks", "lab", &network)?;
-    for number in 1..=NODES {
-        let node = format!("node{number:02}");
-        store.put("nodelist", &node, &[("groups", "compute,all"), ("status", "booted")])?;
-        store.put("hosts", &node, &[("ip", &format!("{net}.{}", 50 + number))])?;
-        let mac = format!("52:54:00:00:01:{number:02x}");
-        store.put("mac", &node, &[("interface", "eth0"), ("mac", &mac)])?;
-        store.put("nodehm", &node, &[("mgt", "ipmi"), ("cons", "ipmi")])?;
+    let (first, range) = (format!("{net}.0"), format!("{net}.150-{net}.160"));
+    store.fill(
+        "networks",
+        &["netname", "net", "mask", "dhcpserver", "tftpserver", "dynamicrange"],
+        &[vec!["lab", &first, "255.255.255.0", address, address, &range]],
+    )?;
+    for (table, columns) in [
+        ("nodelist", ["node", "groups", "status"]),
+        ("hosts", ["node", "ip", "hostnames"]),
+        ("mac", ["node", "mac", "interface"]),
+        ("nodehm", ["node", "mgt", "cons"]),
+    ] {
+        let row = |number: u8| match table {
+            "nodelist" => ["compute,all".to_owned(), "booted".to_owned()],
+            "hosts" => [format!("{net}.{}", 50 + number), String::new()],
+            "mac" => [format!("52:54:00:00:01:{number:02x}"), "eth0".to_owned()],
+            _ => ["ipmi".to_owned(), "ipmi".to_owned()],
+        };
+        let rows: Vec<(String, [String; 2])> =
+            (1..=NODES).map(|number| (format!("node{number:02}"), row(number))).collect();
+        let rows: Vec<Vec<&str>> =
+            rows.iter().map(|(node, [a, b])| vec![node.as_str(), a, b]).collect();
+        store.fill(table, &columns, &rows)?;
     }
     store.put("passwd", "system", &[("username", "root"), ("password", "cluster")])
 }

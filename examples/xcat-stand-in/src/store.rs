@@ -161,6 +161,19 @@ impl Store {
         self.sql(table, &statements).map(drop)
     }
 
+    /// Puts rows of these columns into a table that has none of their keys, in one go.
+    pub fn fill(self, table: &str, columns: &[&str], rows: &[Vec<&str>]) -> Result<()> {
+        let columns: Vec<String> = columns.iter().map(|column| self.name(column)).collect();
+        let row = |row: &Vec<&str>| {
+            let row: Vec<String> = row.iter().map(|value| self.literal(value)).collect();
+            format!("({})", row.join(", "))
+        };
+        let rows: Vec<String> = rows.iter().map(row).collect();
+        let (name, columns) = (self.name(table), columns.join(", "));
+        let statement = format!("INSERT INTO {name} ({columns}) VALUES {}", rows.join(", "));
+        self.sql(table, &statement).map(drop)
+    }
+
     /// The files that a daemon on this database has open.
     pub fn open_files(self) -> Result<Vec<File>> {
         if self.engine != Engine::Sqlite {

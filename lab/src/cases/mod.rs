@@ -43,6 +43,8 @@ mod status_bounded;
 mod stranger;
 mod vendor_bars;
 mod witness_dead;
+mod xcat_by_hand;
+mod xcat_kit;
 mod xcat_stand_in;
 
 /// How long a case goes on watching after its last step.
@@ -109,6 +111,9 @@ pub const ALL: &[Case] = &[
     no_quorum::CASE,
     keepalived::CASE,
     xcat_stand_in::CASE,
+    xcat_by_hand::POSTGRESQL,
+    xcat_by_hand::MYSQL,
+    xcat_by_hand::SQLITE,
 ];
 
 /// Bars of milliseconds stand in these: they have the machine to themselves.
