@@ -3,174 +3,270 @@
 //! Every step is surveyed, brought up and taken down here, idempotent and bounded in time. What a host looked like
 //! before the first change (its host name, the bytes of its resolver's file, directories that stood where links go,
 //! units that were enabled) is kept durably before it is changed, so that it can be brought back after any restart.
+//!
+//! How to read it: `settings` says what a step is, `hands` carries one out, `before` is the durable record that makes
+//! each of them repeatable after a kill or a power cut, `survey` looks at everything, and there is a file for each
+//! kind of step. Whatever touches the shared directory may hang with it, so it is all done on a thread that nobody
+//! waits for without a bound.
 
-use regent_core::health::Weight;
-use regent_core::id::{ClusterId, NodeId};
-use regent_core::stack::{StackResult, StackStep, Survey};
-use std::net::IpAddr;
+mod before;
+mod carry;
+mod claim;
+mod database;
+mod files;
+mod hands;
+mod install;
+mod journal;
+mod keeper;
+mod link;
+mod merge;
+mod mount;
+mod name;
+mod plan;
+mod procs;
+mod settings;
+mod survey;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod unit;
+mod watch;
+
+pub use claim::{make_token, read_token};
+pub use journal::{Line, journal};
+pub use plan::PlannedStep;
+pub use settings::{Engine, EngineKind, Kind, Listener, Run, StackSettings, Step, Unit};
+pub use watch::{ClaimWatch, Seen, watch_claim};
+
+use hands::{Hands, Places};
+use keeper::Keeper;
+use regent_core::stack::{StackResult, StackStep, StepState, Survey};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
-/// What this node's stack is made of.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StackSettings {
-    /// This node, for the claim.
-    pub node: NodeId,
-    /// Its name.
-    pub name: String,
-    /// This cluster, for the claim.
-    pub cluster: ClusterId,
-    /// The shared directory.
-    pub data: PathBuf,
-    /// The virtual IPs with their prefixes.
-    pub vips: Vec<(IpAddr, u8)>,
-    /// The interface that carries them.
-    pub interface: String,
-    /// In the order of an activation, numbered as in the specification.
-    pub steps: Vec<Step>,
-    /// What is kept over a boot: the journal of steps with what was there before.
-    pub state_dir: PathBuf,
-    /// What ends with the boot: the permit.
-    pub run_dir: PathBuf,
-}
+/// A survey takes some ten milliseconds; past this the shared directory or systemd hangs.
+const SURVEY_MAX: Duration = Duration::from_secs(6);
+/// Beyond a step's own bound, for what it does after its commands.
+const SLACK: Duration = Duration::from_secs(15);
 
-/// One step.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Step {
-    /// Its name for people, as in the specification.
-    pub name: String,
-    /// What its failure means.
-    pub weight: Weight,
-    /// What it is.
-    pub kind: Kind,
-    /// It comes up within this time, its commands included, or has failed.
-    pub start_within: Duration,
-    /// It goes down within this time, or has failed.
-    pub stop_within: Duration,
-}
-
-/// What a step is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// A file system that is mounted on the active node only.
-    Mount {
-        /// As in mount(8).
-        source: String,
-        /// Where.
-        on: PathBuf,
-        /// The type; none lets mount(8) find out.
-        fstype: Option<String>,
-        /// Comma-separated.
-        options: Option<String>,
-    },
-    /// The host is called as the virtual IP is.
-    HostName(String),
-    /// `path` is a symbolic link to `target`, which is on the shared data.
-    Link {
-        /// The path that programs use.
-        path: PathBuf,
-        /// Where it leads.
-        target: PathBuf,
-    },
-    /// The resolver asks this name server first (resolv.conf(5)).
-    Resolver(IpAddr),
-    /// Files that must be the same on whichever node is active: copied from the shared data when it comes up, and
-    /// to them when it goes down.
-    Carry {
-        /// Absolute paths; a pattern as in glob(7) in the last component.
-        files: Vec<String>,
-        /// The directory on the shared data that has the copies.
-        store: PathBuf,
-    },
-    /// The product's own installer, run once on each node, with the links in place.
-    Install {
-        /// The command.
-        command: Run,
-        /// It is installed on this node when this path exists.
-        creates: PathBuf,
-    },
-    /// The type and version of the database on the shared data are what the configuration says.
-    Database(Engine),
-    /// A unit of systemd, with its commands.
-    Unit(Unit),
-}
-
-/// A database engine, and where its data are.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Engine {
-    /// Which.
-    pub kind: EngineKind,
-    /// xCAT's file that names the database, `/etc/xcat/cfgloc`, by its path on the shared data; none if the product
-    /// has none.
-    pub cfgloc: Option<PathBuf>,
-    /// The data directory by its path on the shared data.
-    pub data: PathBuf,
-    /// The major version that this host's server has; none takes it from the installed server.
-    pub version: Option<String>,
-}
-
-/// The engines of the shared-data topology.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EngineKind {
-    /// MariaDB or MySQL.
-    Mysql,
-    /// PostgreSQL.
-    Postgresql,
-    /// SQLite: files, and no server.
-    Sqlite,
-}
-
-/// A unit and what belongs to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unit {
-    /// The unit that is started and stopped.
-    pub unit: String,
-    /// Others that could start it, or run beside it: sockets, paths, timers, instances. Stopped and disabled too.
-    pub also: Vec<String>,
-    /// Before it is started, in this order.
-    pub before: Vec<Run>,
-    /// After it runs, in this order.
-    pub after: Vec<Run>,
-    /// Nobody listens there when it is down.
-    pub listeners: Vec<Listener>,
-    /// Processes of these names (comm) are its own, wherever they run: none is left when it is down.
-    pub processes: Vec<String>,
-    /// Past its bound it is killed; otherwise the step fails and names what is left.
-    pub kill: bool,
-}
-
-/// A command.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Run {
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    /// Its failure is told and does not fail the step.
-    pub may_fail: bool,
-}
-
-/// A port of this host.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Listener {
-    /// TCP, or else UDP.
-    pub tcp: bool,
-    /// Which.
-    pub port: u16,
-}
-
-/// The hands: one step at a time, on a thread of the agent that may block.
-#[derive(Debug)]
+/// The hands: one step at a time, on a thread of the agent that may block. They have a thread of their own, so that a
+/// shared directory that does not answer takes a step's time and no more.
 pub struct Stack {
-    settings: StackSettings,
+    settings: Arc<StackSettings>,
+    places: Places,
+    keeper: Arc<Keeper>,
+    worker: Option<Worker>,
+    /// What has not answered in time.
+    late: Option<StackStep>,
+}
+
+struct Worker {
+    ask: SyncSender<StackStep>,
+    answers: Receiver<Answer>,
+}
+
+enum Answer {
+    Result(StackResult),
+    Survey(Survey),
 }
 
 impl Stack {
-    /// For these settings.
+    /// For these settings. Touches nothing.
     pub fn new(settings: StackSettings) -> Stack {
-        Stack { settings }
+        Stack::at(settings, PathBuf::from("/"))
+    }
+
+    fn at(settings: StackSettings, root: PathBuf) -> Stack {
+        Stack {
+            settings: Arc::new(settings),
+            places: Places { root },
+            keeper: Arc::default(),
+            worker: None,
+            late: None,
+        }
     }
 
     /// Carries one step out, and looks at everything.
     pub fn step(&mut self, step: StackStep) -> (StackResult, Option<Survey>) {
-        (StackResult::Failed(format!("{step:?} on {}: not here yet", self.settings.name)), None)
+        if step == StackStep::Revoke {
+            // The units' permit goes whatever hangs.
+            self.keeper.stop();
+            let _ = claim::take_permit(&self.settings.run_dir);
+        }
+        if let Some(late) = self.late
+            && !self.has_answered(SLACK / 5)
+        {
+            let why = format!(
+                "{} is still under way: the shared directory {} or a file server does not answer",
+                self.words(late),
+                self.settings.data.display()
+            );
+            return (StackResult::Failed(why), None);
+        }
+        let bound = self.bound(step);
+        let settings = Arc::clone(&self.settings);
+        let words = self.words(step);
+        let worker = match self.worker() {
+            Ok(worker) => worker,
+            Err(error) => return (StackResult::Failed(format!("start a thread: {error}")), None),
+        };
+        let deadline = Instant::now() + bound;
+        if worker.ask.send(step).is_err() {
+            self.worker = None;
+            return (StackResult::Failed(format!("{words}: ended by a panic")), None);
+        }
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let result = match worker.answers.recv_timeout(left()) {
+            Ok(Answer::Result(result)) => result,
+            Ok(Answer::Survey(_)) | Err(_) => {
+                self.late = Some(step);
+                let data = settings.data.display();
+                let why = format!(
+                    "{words}: not done after {} s: the shared directory {data} does not answer, or systemd",
+                    bound.as_secs()
+                );
+                return (StackResult::Failed(why), None);
+            }
+        };
+        match worker.answers.recv_timeout(SURVEY_MAX) {
+            Ok(Answer::Survey(survey)) => (result, Some(survey)),
+            Ok(Answer::Result(_)) | Err(_) => {
+                self.late = Some(StackStep::Survey);
+                (result, None)
+            }
+        }
+    }
+
+    /// What an activation (`up`) or a deactivation would do on this host. Changes nothing, and opens nothing for
+    /// writing.
+    pub fn plan(&self, up: bool) -> Vec<PlannedStep> {
+        match self.hands() {
+            Ok(hands) => plan::plan(&hands, up),
+            Err(trouble) => {
+                let unknown = |step: &Step| PlannedStep {
+                    name: step.name.clone(),
+                    now: StepState::Unknown(trouble.to_string()),
+                    does: Vec::new(),
+                };
+                self.settings.steps.iter().map(unknown).collect()
+            }
+        }
+    }
+
+    fn hands(&self) -> Result<Hands, trouble::Trouble> {
+        let (settings, keeper) = (Arc::clone(&self.settings), Arc::clone(&self.keeper));
+        Hands::new(settings, self.places.clone(), keeper)
+    }
+
+    /// What was late has come to its end meanwhile.
+    fn has_answered(&mut self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        let Some(worker) = &self.worker else { return true };
+        loop {
+            match worker.answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Answer::Result(_)) => {}
+                Ok(Answer::Survey(_)) => {
+                    self.late = None;
+                    return true;
+                }
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => return false,
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                    self.worker = None;
+                    self.late = None;
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn bound(&self, step: StackStep) -> Duration {
+        let of = |id: regent_core::stack::StepId| self.settings.steps.get(usize::from(id.0));
+        let steps = match step {
+            StackStep::Up { step } => of(step).map_or(Duration::ZERO, |step| step.start_within),
+            StackStep::Down { step } => of(step).map_or(Duration::ZERO, |step| step.stop_within),
+            StackStep::Repair => {
+                self.settings.steps.iter().map(|s| s.start_within.max(s.stop_within)).sum()
+            }
+            StackStep::Survey
+            | StackStep::Claim { .. }
+            | StackStep::Revoke
+            | StackStep::Unclaim { .. } => Duration::ZERO,
+        };
+        steps + SLACK
+    }
+
+    fn words(&self, step: StackStep) -> String {
+        let of = |id: regent_core::stack::StepId| {
+            let step = self.settings.steps.get(usize::from(id.0));
+            step.map_or_else(|| format!("step {}", id.0), |step| step.name.clone())
+        };
+        match step {
+            StackStep::Survey => "the survey".into(),
+            StackStep::Claim { .. } => "the claim".into(),
+            StackStep::Up { step } => format!("{} up", of(step)),
+            StackStep::Revoke => "the revocation".into(),
+            StackStep::Down { step } => format!("{} down", of(step)),
+            StackStep::Unclaim { .. } => "the end of the claim".into(),
+            StackStep::Repair => "the repair".into(),
+        }
+    }
+
+    fn worker(&mut self) -> std::io::Result<&Worker> {
+        if self.worker.is_none() {
+            let (ask, asked) = sync_channel(1);
+            // A result and a survey, and a survey that nobody took.
+            let (tell, answers) = sync_channel(4);
+            let (settings, places) = (Arc::clone(&self.settings), self.places.clone());
+            let keeper = Arc::clone(&self.keeper);
+            let work = move || work(&settings, &places, &keeper, &asked, &tell);
+            std::thread::Builder::new().name("stack".into()).spawn(work)?;
+            let (settings, keeper) = (Arc::clone(&self.settings), Arc::clone(&self.keeper));
+            std::thread::Builder::new()
+                .name("stack-keeper".into())
+                .spawn(move || keeper.run(settings))?;
+            self.worker = Some(Worker { ask, answers });
+        }
+        self.worker.as_ref().ok_or_else(|| std::io::Error::other("no worker"))
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.keeper.end();
+    }
+}
+
+/// Until nobody asks any more.
+fn work(
+    settings: &Arc<StackSettings>,
+    places: &Places,
+    keeper: &Arc<Keeper>,
+    asked: &Receiver<StackStep>,
+    tell: &SyncSender<Answer>,
+) {
+    while let Ok(step) = asked.recv() {
+        let (result, survey) =
+            match Hands::new(Arc::clone(settings), places.clone(), Arc::clone(keeper)) {
+                Ok(mut hands) => {
+                    let result = hands.step(step);
+                    if tell.send(Answer::Result(result)).is_err() {
+                        return;
+                    }
+                    (None, survey::survey(&hands))
+                }
+                Err(trouble) => {
+                    let why = trouble.to_string();
+                    let unknown = settings.steps.iter().map(|_| StepState::Unknown(why.clone()));
+                    let steps = unknown.collect();
+                    let survey = Survey { steps, problems: vec![why.clone()], ..Survey::default() };
+                    (Some(StackResult::Failed(why)), survey)
+                }
+            };
+        let result = result.map_or(Ok(()), |result| tell.send(Answer::Result(result)));
+        if result.is_err() || tell.send(Answer::Survey(survey)).is_err() {
+            return;
+        }
     }
 }

@@ -6,8 +6,8 @@
 //! There is one supervisor: [`Units::manage`] takes `Restart=` away from the units that are ours.
 
 mod bus;
-mod cgroup;
-mod dropin;
+pub(crate) mod cgroup;
+pub(crate) mod dropin;
 mod systemctl;
 mod watch;
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Where a service is, unless its file says otherwise. If it is there, systemd need not be asked.
-pub(super) fn usual(unit: &str) -> Result<Option<String>, UnitError> {
+pub(crate) fn usual(unit: &str) -> Result<Option<String>, UnitError> {
     let cgroup = format!("/system.slice/{unit}");
     Ok(directory(&cgroup)?.is_dir().then_some(cgroup))
 }
@@ -23,7 +23,7 @@ fn directory(cgroup: &str) -> Result<PathBuf, UnitError> {
     Ok(root(&mounts).join(cgroup.trim_start_matches('/')))
 }
 
-pub(super) fn kill(unit: &str, cgroup: &str, bound: Span) -> Result<Applied, UnitError> {
+pub(crate) fn kill(unit: &str, cgroup: &str, bound: Span) -> Result<Applied, UnitError> {
     let deadline = Instant::now() + Duration::from_nanos(bound.0);
     let directory = directory(cgroup)?;
     let mut applied = Applied::AlreadySo;
@@ -39,6 +39,11 @@ pub(super) fn kill(unit: &str, cgroup: &str, bound: Span) -> Result<Applied, Uni
         strike(&directory)?;
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+/// The processes in a cgroup and below it.
+pub(crate) fn inhabitants(cgroup: &str) -> Result<Vec<Pid>, UnitError> {
+    processes(&directory(cgroup)?)
 }
 
 /// Where the cgroups are that systemd sorts processes into: the unified ones, or its own named hierarchy.

@@ -4,8 +4,9 @@ use super::UnitError;
 use crate::Applied;
 use regent_core::time::Span;
 use std::fmt::Write;
+use std::fs::File;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where runtime configuration of units is.
 pub(super) const DIRECTORY: &str = "/run/systemd/system";
@@ -108,6 +109,51 @@ pub(super) fn remove(directory: &Path, managed: &Managed) -> Result<Applied, Uni
         }
     }
     Ok(applied)
+}
+
+const GUARD: &str = "50-regent-permit.conf";
+
+/// Where the guard of a unit stands. All instances of a template have one.
+fn guard_of(directory: &Path, unit: &str) -> PathBuf {
+    let template = unit.split_once('@').and_then(|(name, instance)| {
+        let (_, kind) = instance.rsplit_once('.')?;
+        Some(format!("{name}@.{kind}"))
+    });
+    directory.join(format!("{}.d", template.as_deref().unwrap_or(unit))).join(GUARD)
+}
+
+fn guard_text(permit: &Path) -> String {
+    format!(
+        "# Written by regent: this unit runs on the active node only, whoever starts or enables it.\n\
+         [Unit]\nConditionPathExists={}\n",
+        permit.display()
+    )
+}
+
+/// This unit does not start without this permit, whoever asks.
+pub(crate) fn is_guarded(directory: &Path, unit: &str, permit: &Path) -> bool {
+    std::fs::read_to_string(guard_of(directory, unit))
+        .is_ok_and(|there| there == guard_text(permit))
+}
+
+/// Makes it so, over a boot too: `directory` is one that outlives it.
+pub(crate) fn guard(directory: &Path, unit: &str, permit: &Path) -> Result<Applied, UnitError> {
+    if is_guarded(directory, unit, permit) {
+        return Ok(Applied::AlreadySo);
+    }
+    let path = guard_of(directory, unit);
+    let (parent, draft) = (path.parent().unwrap_or(directory), path.with_extension("draft"));
+    std::fs::create_dir_all(parent).map_err(UnitError::file(parent))?;
+    let written = || {
+        let mut file = File::create(&draft)?;
+        std::io::Write::write_all(&mut file, guard_text(permit).as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&draft, &path)?;
+        File::open(parent)?.sync_all()?;
+        File::open(directory)?.sync_all()
+    };
+    written().map_err(UnitError::file(&path))?;
+    Ok(Applied::Changed)
 }
 
 fn remove_file(path: &Path) -> Result<Applied, UnitError> {

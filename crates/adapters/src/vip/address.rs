@@ -104,7 +104,7 @@ fn prefix_for(address: IpAddr, wanted: u8, index: u32, all: &[Place]) -> u8 {
     }
 }
 
-fn covers(place: &Place, address: IpAddr) -> bool {
+pub(crate) fn covers(place: &Place, address: IpAddr) -> bool {
     let mask = |bits: u8, width: u8| u128::MAX.checked_shl((width - bits.min(width)).into());
     match (place.address, address) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
