@@ -87,6 +87,10 @@ pub struct Cluster<'a> {
     pub nodes: &'a [NodeView<'a>],
     /// What was taken out of logs in this step.
     pub removals: &'a [Removal],
+    /// The data are shared: no node has a database of its own.
+    pub shared: bool,
+    /// What nodes began to start on shared data in this step.
+    pub starts: &'a [Start],
 }
 
 /// One node, as it is.
@@ -102,8 +106,10 @@ pub struct NodeView<'a> {
     pub rules: bool,
     /// Its database.
     pub database: DatabaseView<'a>,
-    /// Its units on shared data run.
+    /// Something on it uses the shared data: a process of a unit, at work or frozen, or a file that is open.
     pub shared: bool,
+    /// Every vital step of its stack on shared data is up.
+    pub whole: bool,
 }
 
 impl NodeView<'_> {
@@ -179,6 +185,17 @@ pub struct Removal {
     pub towards: DataCopy,
     /// All of it had been saved and counted before.
     pub saved: bool,
+}
+
+/// A node begins to start something on shared data.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Which.
+    pub node: NodeId,
+    /// A record that it rules under this grant was decided before.
+    pub ruled: bool,
+    /// A record that the data are in use by it under this grant was decided before.
+    pub occupied: bool,
 }
 
 /// A property that does not hold.
@@ -323,7 +340,8 @@ pub fn v8(cluster: &Cluster<'_>) -> Verdict {
     Ok(())
 }
 
-/// V9: shared data: units run only on the node in InUse, and never on two (S4).
+/// V9: shared data: units run only on the node in InUse, and never on two; they are started only under a grant in
+/// which the node ruled, and with its use recorded before (S4).
 pub fn v9(cluster: &Cluster<'_>) -> Verdict {
     use crate::state::Data;
     for node in cluster.nodes.iter().filter(|node| node.shared) {
@@ -332,6 +350,10 @@ pub fn v9(cluster: &Cluster<'_>) -> Verdict {
             Data::InUse { node: user, .. } => user == node.node,
         };
         holds("V9", recorded, || format!("{} uses shared data without a record", node.node))?;
+    }
+    for start in cluster.starts {
+        holds("V9", start.ruled, || format!("{} starts before it ruled", start.node))?;
+        holds("V9", start.occupied, || format!("{} starts before its use is known", start.node))?;
     }
     Ok(())
 }
@@ -353,6 +375,9 @@ pub fn v10(cluster: &Cluster<'_>) -> Verdict {
 /// V11, at the end of a run whose faults are over: one node serves with a writable database, and two copies have
 /// every acknowledged write.
 pub fn v11(cluster: &Cluster<'_>) -> Verdict {
+    if cluster.shared {
+        return v11_shared(cluster);
+    }
     let server = cluster
         .nodes
         .iter()
@@ -366,6 +391,20 @@ pub fn v11(cluster: &Cluster<'_>) -> Verdict {
     holds("V11", cluster.register.sync.with.is_some(), || {
         format!("not in sync: {:?}", cluster.register.sync)
     })
+}
+
+/// V11 with shared data: the holder serves with every vital step up, under a record of its use.
+fn v11_shared(cluster: &Cluster<'_>) -> Verdict {
+    let Some(server) = cluster.nodes.iter().find(|node| node.is_open() && node.whole) else {
+        return holds("V11", false, || {
+            let State { lease, data, .. } = cluster.register;
+            format!("nobody serves; epoch {} of {}, {data:?}", lease.epoch, lease.holder)
+        });
+    };
+    holds("V11", cluster.register.lease.holder == server.node, || {
+        format!("{} serves and does not hold", server.node)
+    })?;
+    holds("V11", server.shared, || format!("{} serves and runs nothing", server.node))
 }
 
 /// S1: at no instant do two nodes answer for the VIP, nor can two databases acknowledge.
@@ -467,7 +506,15 @@ mod tests {
             visible: writes,
         };
         let gate = [SlotView::default(); 2];
-        NodeView { node: copy.node, thawed: false, gate, rules: false, database, shared: false }
+        NodeView {
+            node: copy.node,
+            thawed: false,
+            gate,
+            rules: false,
+            database,
+            shared: false,
+            whole: false,
+        }
     }
 
     fn open() -> SlotView {
@@ -480,7 +527,17 @@ mod tests {
         acknowledged: &'a WriteSet,
     ) -> Cluster<'a> {
         let now = Span::millis(100).0;
-        Cluster { now, register, before: None, pending: &[], acknowledged, nodes, removals: &[] }
+        Cluster {
+            now,
+            register,
+            before: None,
+            pending: &[],
+            acknowledged,
+            nodes,
+            removals: &[],
+            shared: false,
+            starts: &[],
+        }
     }
 
     fn some_writes() -> WriteSet {

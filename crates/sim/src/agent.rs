@@ -8,6 +8,7 @@
 
 use crate::health;
 use crate::host::{MEMBERS, NAMES};
+use crate::stack::Waiter;
 use crate::worker::Worker;
 use crate::world::{Event, World};
 use regent_core::command::{
@@ -36,6 +37,10 @@ pub trait Brain {
     fn rules(&self, now: Time) -> bool;
     /// Why it is where it is.
     fn explain(&self, now: Time) -> Vec<String>;
+    /// The host's watchdog may be fed.
+    fn may_feed(&self, _now: Time) -> bool {
+        true
+    }
 }
 
 impl Brain for Node {
@@ -57,6 +62,10 @@ impl Brain for Node {
 
     fn explain(&self, now: Time) -> Vec<String> {
         Node::explain(self, now)
+    }
+
+    fn may_feed(&self, now: Time) -> bool {
+        Node::may_feed(self, now)
     }
 }
 
@@ -144,8 +153,10 @@ impl World {
         if self.session(host) != run {
             return;
         }
-        let database = self.hosts[host].database_unit();
-        self.input(host, Input::DatabaseUnit(database));
+        if self.shared.is_none() {
+            let database = self.hosts[host].database_unit();
+            self.input(host, Input::DatabaseUnit(database));
+        }
         for service in 0..self.hosts[host].services.len() {
             let state = self.service_state(host, service);
             let service = ServiceId(service as u16);
@@ -166,6 +177,8 @@ impl World {
         if self.hosts[host].agent.take().is_none() {
             return;
         }
+        self.hosts[host].stack.lose_agent();
+        self.drop_watchdog(host);
         self.stop_seat(host);
         self.tell(host, "agent", || why.to_string());
         self.plan_restart(host);
@@ -247,11 +260,13 @@ impl World {
                 agent.idle = false;
                 self.log.detail(now, NAMES[host], "input", || show_input(&input));
                 agent.brain.handle(input, time);
+                self.feed(host);
                 self.next_step(host);
             }
             None if agent.idle => {
                 agent.idle = false;
                 agent.brain.handle(Input::Tick, time);
+                self.feed(host);
                 self.next_step(host);
             }
             None => {
@@ -282,7 +297,7 @@ impl World {
     fn carry_out(&mut self, host: usize, command: Command) {
         let now = self.now;
         self.log.detail(now, NAMES[host], "command", || show_command(&command));
-        let Command { id, epoch: _, action } = command;
+        let Command { id, epoch, action } = command;
         let run = self.session(host);
         match action {
             Action::ReadClock => {
@@ -311,6 +326,9 @@ impl World {
                 let after = self.rng.range(5_000, 40_000);
                 self.after(after, Event::Read { host, run, id });
             }
+            Action::Database(step) if self.shared.is_some() => {
+                self.break_rule(host, &format!("a database step without a database: {step:?}"));
+            }
             Action::Database(step) => self.queue_database(host, id, step),
             Action::Service { service, step } => {
                 let service = usize::from(service.0);
@@ -320,10 +338,9 @@ impl World {
                 let after = self.rng.range(20_000_000, 80_000_000);
                 self.after(after, Event::Probe { host, run, id, node });
             }
-            Action::Stack(step) => self.stack_step(host, id, step),
-            Action::Fence { node } => {
-                self.fence(host, id, node);
-            }
+            Action::Stack(step) => self.stack_step(host, id, epoch, step),
+            Action::Fence { node } if self.shared.is_some() => self.fence_shared(host, id, node),
+            Action::Fence { node } => self.fence(host, id, node),
             Action::Send(report) => self.send_report(host, &report),
             Action::Tell(event) => {
                 if event.text.contains("[T??]") {
@@ -400,7 +417,22 @@ impl World {
         }
     }
 
+    fn act_on_unit(&mut self, host: usize, service: usize, step: ServiceStep, id: CommandId) {
+        let waiter = Waiter::Service(self.session(host), id);
+        match step {
+            ServiceStep::Start => self.order_start(host, service, waiter),
+            ServiceStep::Restart => {
+                self.unit_dies(host, service);
+                self.order_start(host, service, waiter);
+            }
+            ServiceStep::Stop => self.order_stop(host, service, false, waiter),
+        }
+    }
+
     fn act_on_service(&mut self, host: usize, service: usize, step: ServiceStep, id: CommandId) {
+        if self.shared.is_some() {
+            return self.act_on_unit(host, service, step, id);
+        }
         match step {
             ServiceStep::Start => {}
             ServiceStep::Restart => self.kill_service(host, service),

@@ -95,6 +95,11 @@ impl Clock {
         self.stopped = false;
     }
 
+    /// They stand still.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     fn rebase(&mut self, now: u64) {
         let Time { boot, raw } = self.read(now);
         self.timer = self.timer(now);

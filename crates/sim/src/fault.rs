@@ -7,6 +7,7 @@ use crate::health::Wish;
 use crate::host::{HOSTS, MEMBERS, NAMES, WITNESS};
 use crate::net::{CLIENTS, PLACES};
 use crate::rng::Rng;
+use crate::shared::{self, Deed, draw_shared};
 use crate::world::{Event, World};
 use regent_core::command::Request;
 use regent_core::id::{BootId, NodeId, RequestId};
@@ -98,6 +99,8 @@ pub enum Fault {
     Ask(Wish),
     /// An operator asks for a move to another node, wherever the holder is.
     Switchover(Option<usize>),
+    /// Something that only the shared-data world knows.
+    Shared(Deed),
 }
 
 /// Which faults a run may have, and how often.
@@ -139,7 +142,13 @@ fn length(rng: &mut Rng) -> u64 {
     }
 }
 
-fn draw_fault(kind: u64, whom: Option<usize>, at: u64, rng: &mut Rng, out: &mut Vec<(u64, Fault)>) {
+pub(crate) fn draw_fault(
+    kind: u64,
+    whom: Option<usize>,
+    at: u64,
+    rng: &mut Rng,
+    out: &mut Vec<(u64, Fault)>,
+) {
     let member = whom.unwrap_or_else(|| rng.pick(&MEMBERS));
     let any = whom.unwrap_or_else(|| rng.pick(&HOSTS));
     let long = length(rng);
@@ -282,7 +291,13 @@ fn draw_fault(kind: u64, whom: Option<usize>, at: u64, rng: &mut Rng, out: &mut 
 }
 
 /// What operators ask for: most of it ends by itself, a stop is followed by a start.
-fn draw_wish(host: usize, at: u64, long: u64, rng: &mut Rng, out: &mut Vec<(u64, Fault)>) {
+pub(crate) fn draw_wish(
+    host: usize,
+    at: u64,
+    long: u64,
+    rng: &mut Rng,
+    out: &mut Vec<(u64, Fault)>,
+) {
     let ttls = [300, 500, 700, 1_000, 1_400];
     match rng.below(6) {
         0 => out.push((at, Fault::Ask(Wish::Maintenance(host, long)))),
@@ -301,7 +316,7 @@ fn draw_wish(host: usize, at: u64, long: u64, rng: &mut Rng, out: &mut Vec<(u64,
 }
 
 /// A host and everybody else hear nothing of each other, or only one way.
-fn cut_off(host: usize, at: u64, length: u64, both: bool, out: &mut Vec<(u64, Fault)>) {
+pub(crate) fn cut_off(host: usize, at: u64, length: u64, both: bool, out: &mut Vec<(u64, Fault)>) {
     for other in (0..PLACES).filter(|other| *other != host) {
         out.push((at, Fault::Cut(host, other)));
         out.push((at + length, Fault::Mend(host, other)));
@@ -333,6 +348,9 @@ impl World {
                 if let Some(server) = &mut self.hosts[host].database.server {
                     server.stalled = server.stalled.max(until);
                 }
+            }
+            Fault::KillService(host, service) if self.shared.is_some() => {
+                self.unit_dies(host, service);
             }
             Fault::KillService(host, service) => self.kill_service(host, service),
             Fault::PowerOff(host) => self.power_off(host),
@@ -379,10 +397,14 @@ impl World {
             Fault::StrangerStays(left) => self.strange(left),
             Fault::Ask(wish) => self.ask(wish),
             Fault::Switchover(to) => self.ask_switchover(to),
+            Fault::Shared(deed) => self.do_deed(deed),
         }
     }
 
     fn tell_fault(&mut self, fault: &Fault) {
+        if let Fault::Shared(deed) = fault {
+            return self.tell_deed(*deed);
+        }
         let (host, text) = match fault {
             Fault::KillAgent(host) => (*host, String::from("the agent is killed")),
             Fault::StallAgent(host, l) => (*host, format!("the agent stalls for {} ms", l / MS)),
@@ -425,6 +447,7 @@ impl World {
                 (CLIENTS, format!("a stranger answers for the VIP for {} ms", l / MS))
             }
             Fault::Ask(wish) => (CLIENTS, format!("an operator asks: {wish:?}")),
+            Fault::Shared(_) => return,
             Fault::Switchover(to) => {
                 let to = to.map_or("the other", |to| NAMES[to]);
                 (CLIENTS, format!("an operator asks for a switchover to {to}"))
@@ -464,9 +487,12 @@ impl World {
         h.gate = Gate::default();
         h.address = None;
         h.services.fill(None);
+        h.stack.lose_power();
+        h.dog = Default::default();
     }
 
-    fn boot(&mut self, host: usize) {
+    /// A host gets power.
+    pub fn boot(&mut self, host: usize) {
         if self.hosts[host].powered {
             return;
         }
@@ -478,7 +504,8 @@ impl World {
         h.boots += 1;
         h.thawing = 0;
         h.clock = crate::clock::Clock::new(Rates::draw(&mut self.rng), &mut self.rng, now);
-        for service in 0..h.services.len() {
+        let services = if self.shared.is_some() { 0 } else { h.services.len() };
+        for service in 0..services {
             h.service_starts += 1;
             h.services[service] = Some(h.service_starts);
         }
@@ -498,10 +525,21 @@ impl World {
         self.after(length, Event::Fault(Fault::GoOn(host)));
     }
 
+    /// The host's kernel stands still; its clocks go on, and its watchdog is hardware.
+    pub fn hang(&mut self, host: usize, length: u64) {
+        let now = self.now;
+        let h = &mut self.hosts[host];
+        if !h.powered || h.paused.is_some() {
+            return;
+        }
+        h.paused = Some(now + length);
+        self.after(length, Event::Fault(Fault::GoOn(host)));
+    }
+
     fn go_on(&mut self, host: usize) {
         let now = self.now;
         let h = &mut self.hosts[host];
-        if h.paused.take().is_some() {
+        if h.paused.take().is_some() && h.clock.is_stopped() {
             h.clock.go_on(now);
             h.thawing = now + 800 * MS;
         }
@@ -553,9 +591,15 @@ impl World {
             return;
         }
         let mut faults = Vec::new();
-        let (kind, whom) = (self.rng.below(KINDS), self.rng.pick(&MEMBERS));
+        let kinds = if self.shared.is_some() { shared::KINDS } else { KINDS };
+        let (kind, whom) = (self.rng.below(kinds), self.rng.pick(&MEMBERS));
         let at = self.now + self.rng.pick(&[0, MS, 5 * MS, 60 * MS, 500 * MS]);
-        draw_fault(kind, Some(whom), at, &mut self.rng, &mut faults);
+        match self.shared {
+            Some(setting) => {
+                draw_shared(kind, setting, Some(whom), at, &mut self.rng, &mut faults);
+            }
+            None => draw_fault(kind, Some(whom), at, &mut self.rng, &mut faults),
+        }
         for (at, fault) in faults {
             self.at(at, Event::Fault(fault));
         }
@@ -568,7 +612,11 @@ impl World {
         (self.chaos.stall_ppm, self.chaos.hot_ppm) = (0, 0);
         self.chaos.over = true;
         self.chaos.copies = [None, None];
-        self.end_wishes();
+        if self.shared.is_some() {
+            self.heal_shared();
+        } else {
+            self.end_wishes();
+        }
         let now = self.now;
         for host in HOSTS {
             self.go_on(host);

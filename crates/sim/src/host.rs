@@ -6,6 +6,8 @@ use crate::database::Database;
 use crate::gate::{Count, Gate};
 use crate::register::Seat;
 use crate::rng::Rng;
+use crate::shared::Dog;
+use crate::stack::Stack;
 use regent_core::id::{BootId, NodeId, RunId};
 use regent_core::observe::UnitState;
 
@@ -62,8 +64,14 @@ pub struct Host {
     pub runs: Vec<RunId>,
     /// The highest version stored (R2), synced.
     pub high: u64,
+    /// Its stack on shared data.
+    pub stack: Stack,
+    /// Its watchdog.
+    pub dog: Dog,
     /// The gate was open after the last step, for the log.
     pub was_open: bool,
+    /// The shared data were in use after the last step, for the log.
+    pub was_using: bool,
 }
 
 impl Host {
@@ -91,7 +99,10 @@ impl Host {
             seat,
             runs: Vec::new(),
             high: 0,
+            stack: Stack::default(),
+            dog: Dog::default(),
             was_open: false,
+            was_using: false,
         }
     }
 

@@ -1,7 +1,6 @@
 //! The threads around voter and proposer: durable before they speak, links that lose, double and reorder.
 //! They live in the agent's process, and on the witness in a process of their own.
 
-use crate::host::HOSTS;
 use crate::truth::{from_store, to_store};
 use crate::world::{Event, World};
 use regent_core::command::{Outcome, SwapOutcome};
@@ -76,6 +75,7 @@ impl World {
         let seed = self.rng.draw();
         let cluster = ClusterId(self.cluster.0);
         let high = self.hosts[host].high;
+        let nodes = self.voters().iter().map(|host| NodeId(*host as u16 + 1)).collect();
         let seat = &mut self.hosts[host].seat;
         seat.voter = Some(Voter::new(seat.disk.clone()));
         seat.stalled = 0;
@@ -85,7 +85,7 @@ impl World {
                 me: NodeId(host as u16 + 1),
                 run,
                 seed,
-                nodes: HOSTS.iter().map(|host| NodeId(*host as u16 + 1)).collect(),
+                nodes,
                 timing: Timing::default(),
             };
             let mut proposer = Proposer::new(setup);

@@ -7,6 +7,7 @@ use crate::fault::Plan;
 use crate::host::{HOSTS, MEMBERS};
 use crate::log::Log;
 use crate::rng::Rng;
+use crate::shared::run_shared;
 use crate::world::{Event, World};
 use regent_core::invariant::{self, Violation};
 use regent_core::spec::Spec;
@@ -40,6 +41,8 @@ pub struct Outcome {
     pub acknowledged: u64,
     /// Grants of the lease.
     pub epochs: u64,
+    /// How often a host began to use the shared data.
+    pub uses: u64,
     /// Row 2 of section 9: no copy that is recorded lives, so nobody may serve.
     pub blocked: bool,
     /// The whole run, in virtual nanoseconds.
@@ -52,6 +55,9 @@ pub struct Outcome {
 
 /// Runs one seed: warm-up, faults, healing.
 pub fn run_seed(seed: u64, maker: Maker, spec: &Spec, log: Log) -> Outcome {
+    if spec.stack.is_some() {
+        return run_shared(seed, maker, spec, log);
+    }
     let mut world = World::new(Rng::new(seed), maker, spec.clone(), log);
     prepare(&mut world);
     let (mut blocked, mut healed_in) = (false, 0);
@@ -87,6 +93,7 @@ pub fn run_seed(seed: u64, maker: Maker, spec: &Spec, log: Log) -> Outcome {
         transactions: world.ledger.count(),
         acknowledged: world.clients.acknowledged,
         epochs: world.truth.state.lease.epoch.0,
+        uses: 0,
         blocked,
         length: world.now,
         healed_in,
@@ -141,7 +148,8 @@ fn until_well_or_blocked(world: &mut World) -> bool {
     false
 }
 
-fn until_well(world: &mut World, bound: u64, what: &str) {
+/// Runs until somebody serves as it should be.
+pub(crate) fn until_well(world: &mut World, bound: u64, what: &str) {
     let end = world.now + bound;
     while world.violation.is_none() && world.picture(invariant::v11).is_err() {
         if world.now >= end {
@@ -208,6 +216,8 @@ pub struct Sweep {
     pub acknowledged: u64,
     /// Grants in all.
     pub epochs: u64,
+    /// Uses of shared data in all.
+    pub uses: u64,
     /// The longest healing.
     pub healed_in: u64,
     /// Virtual time in all.
@@ -256,6 +266,7 @@ impl Sweep {
         self.transactions += outcome.transactions as u64;
         self.acknowledged += outcome.acknowledged;
         self.epochs += outcome.epochs;
+        self.uses += outcome.uses;
         self.blocked += u64::from(outcome.blocked);
         self.length += outcome.length;
         if !outcome.blocked {

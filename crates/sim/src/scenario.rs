@@ -17,9 +17,15 @@
 //! `stranger for TIME`, `maintenance HOST for TIME`, `maintenance HOST off`, `suspend cluster for TIME` (a pause),
 //! `stop cluster`, `start cluster`, `fence HOST`, `ttl TIME`,
 //! `flush gate HOST`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all;
-//! without it every
-//! length is its middle one); each but the waits may
-//! end with `at SECONDS`.
+//! without it every length is its middle one); each but the waits may end with `at SECONDS`.
+//!
+//! A story whose first line is `topology shared [by-hand] [fence] [watchdog TIME] [pair] [for-ever] [passive]` is of the
+//! shared-data world, and begins with a serving, or with nobody activated yet (`passive`). Its own verbs:
+//! `activate HOST`, `activate HOST off HOST` (an operator's word), `activate both`, `deactivate HOST`, `repair HOST`,
+//! `hang HOST for TIME`, `step STEP of HOST fails|hangs|stays|is mended`, `open file HOST for TIME`,
+//! `cut|hang|mend storage HOST`, `start STEP on HOST` (by hand), `kill STEP on HOST`, `drift HOST`, `strange claim`,
+//! `fences confirm|confirm-late|refuse|are-silent|act-silently|act-late`, `wait|expect clear HOST` (nothing runs there),
+//! `expect row N HOST` (what blocks it, by section 9).
 
 use crate::agent::core;
 use crate::fault::Fault;
@@ -27,8 +33,11 @@ use crate::health::Wish;
 use crate::host::NAMES;
 use crate::log::{Line, Log};
 use crate::rng::Rng;
+use crate::shared::{Deed, Device, Setting, shared_spec};
+use crate::stack::{Amiss, STEPS};
 use crate::world::{World, default_spec};
 use regent_core::invariant;
+use regent_core::time::Span;
 use std::path::Path;
 
 const SECOND: u64 = 1_000_000_000;
@@ -87,25 +96,63 @@ pub fn play(input: &str) -> Result<String, Failure> {
         .map(|line| line.split('#').next().unwrap_or_default().trim())
         .filter(|line| !line.is_empty())
         .collect();
-    let rng = match lines.first().and_then(|line| line.strip_prefix("seed ")) {
+    let seed = lines.iter().find_map(|line| line.strip_prefix("seed "));
+    let rng = match seed {
         Some(seed) => Rng::new(seed.parse().map_err(|_| Failure::Line(lines[0].to_string()))?),
         None => Rng::calm(1),
     };
-    let mut world = World::new(rng, core, default_spec(), Log::story());
-    wait(&mut world, BEGIN - SECOND, in_sync)?;
+    let shared = lines.first().and_then(|line| line.strip_prefix("topology shared"));
+    let mut world = match shared {
+        Some(words) => begin_shared(rng, words)?,
+        None => World::new(rng, core, default_spec(), Log::story()),
+    };
+    if shared.is_none_or(|words| !words.contains("passive")) {
+        wait(&mut world, BEGIN - SECOND, in_sync)?;
+    }
     world.run_until(BEGIN);
     world.log.lines.clear();
     world.clients.gap = 0;
-    for line in lines.iter().filter(|line| !line.starts_with("seed ")) {
+    let is_head = |line: &str| line.starts_with("seed ") || line.starts_with("topology ");
+    for line in lines.iter().filter(|line| !is_head(line)) {
         act(&mut world, line)?;
         broken(&world)?;
     }
     let (count, gap) = (world.clients.acknowledged, world.clients.gap / 1_000_000);
     let now = world.now;
-    world.log.tell(now, "c", "summary", || {
-        format!("{count} writes acknowledged, none lost; longest gap {gap} ms")
-    });
+    if shared.is_none() {
+        world.log.tell(now, "c", "summary", || {
+            format!("{count} writes acknowledged, none lost; longest gap {gap} ms")
+        });
+    }
     Ok(story(&world.log.lines).iter().map(|line| format!("{line}\n")).collect())
+}
+
+/// A shared-data world with a serving, or with nobody activated.
+fn begin_shared(rng: Rng, words: &str) -> Result<World, Failure> {
+    let unknown = || Failure::Line(format!("topology shared{words}"));
+    let mut setting = Setting::PLAIN;
+    let mut passive = false;
+    let mut words = words.split_whitespace();
+    while let Some(word) = words.next() {
+        match word {
+            "by-hand" => setting.by_hand = true,
+            "fence" => setting.fenced = true,
+            "watchdog" => {
+                let length = words.next().and_then(parse_time).ok_or_else(unknown)?;
+                setting.watchdog = Some(Span(length));
+            }
+            "pair" => (setting.pair, setting.for_ever) = (true, true),
+            "for-ever" => setting.for_ever = true,
+            "passive" => passive = true,
+            _ => return Err(unknown()),
+        }
+    }
+    let mut world = World::new_shared(rng, core, &shared_spec(), setting, Log::story());
+    world.run_until(SECOND / 2);
+    if !passive {
+        world.ask_activate(0, false);
+    }
+    Ok(world)
 }
 
 fn act(world: &mut World, line: &str) -> Result<(), Failure> {
@@ -139,6 +186,27 @@ fn act(world: &mut World, line: &str) -> Result<(), Failure> {
                 return Err(Failure::Broken(text, story(&world.log.lines)));
             }
         }
+        ["wait", "clear", host] => {
+            let host = parse_host(host).ok_or_else(unknown)?;
+            wait(world, WAIT_MAX, move |world| !world.hosts[host].stack.uses(world.now))?;
+        }
+        ["expect", "clear", host] => {
+            let host = parse_host(host).ok_or_else(unknown)?;
+            if world.hosts[host].stack.uses(world.now) {
+                let text = format!("{} uses the shared data", NAMES[host]);
+                return Err(Failure::Broken(text, story(&world.log.lines)));
+            }
+        }
+        ["expect", "row", row, host] => {
+            let host = parse_host(host).ok_or_else(unknown)?;
+            let lines = world.explain(host);
+            let blocked = format!("blocked (row {row})");
+            if !lines.iter().any(|line| line.starts_with(&blocked)) {
+                let text = format!("row {row} does not block: {}", lines.join("; "));
+                return Err(Failure::Broken(text, story(&world.log.lines)));
+            }
+        }
+        ["fences", how] => world.device = Some(parse_device(how).ok_or_else(unknown)?),
         ["wait", "in-sync"] => wait(world, WAIT_MAX, in_sync)?,
         ["wait", "served-by", host] => {
             let host = parse_host(host).ok_or_else(unknown)?;
@@ -198,6 +266,43 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
         ["start", "cluster"] => one(Fault::Ask(Wish::Start)),
         ["fence", host] => one(Fault::Ask(Wish::Fence(parse_host(host)?))),
         ["ttl", t] => one(Fault::Ask(Wish::Ttl(parse_time(t)?))),
+        ["activate", "both"] => Some(vec![
+            Fault::Shared(Deed::Activate(0, false)),
+            Fault::Shared(Deed::Activate(1, false)),
+        ]),
+        ["activate", host] => one(Fault::Shared(Deed::Activate(parse_host(host)?, false))),
+        ["activate", host, "off", off] => {
+            one(Fault::Shared(Deed::ActivateOff(parse_host(host)?, parse_host(off)?)))
+        }
+        ["deactivate", host] => one(Fault::Shared(Deed::Deactivate(parse_host(host)?))),
+        ["repair", host] => one(Fault::Shared(Deed::Repair(parse_host(host)?))),
+        ["drift", host] => one(Fault::Shared(Deed::Drift(parse_host(host)?))),
+        ["strange", "claim"] => one(Fault::Shared(Deed::StrangeClaim)),
+        ["hang", host, "for", t] => {
+            one(Fault::Shared(Deed::Hang(parse_host(host)?, parse_time(t)?)))
+        }
+        ["step", step, "of", host, ref how @ ..] => {
+            let amiss = match how {
+                ["fails"] => Amiss::Fails,
+                ["hangs"] => Amiss::Hangs,
+                ["stays"] => Amiss::Stays,
+                ["is", "mended"] => Amiss::Nothing,
+                _ => return None,
+            };
+            one(Fault::Shared(Deed::Amiss(parse_host(host)?, parse_step(step)?, amiss)))
+        }
+        ["open", "file", host, "for", t] => {
+            one(Fault::Shared(Deed::OpenFile(parse_host(host)?, parse_time(t)?)))
+        }
+        ["cut", "storage", host] => one(Fault::Shared(Deed::CutStorage(parse_host(host)?, false))),
+        ["hang", "storage", host] => one(Fault::Shared(Deed::CutStorage(parse_host(host)?, true))),
+        ["mend", "storage", host] => one(Fault::Shared(Deed::MendStorage(parse_host(host)?))),
+        ["start", step, "on", host] => {
+            one(Fault::Shared(Deed::StartUnit(parse_host(host)?, parse_service(step)?)))
+        }
+        ["kill", step, "on", host] => {
+            one(Fault::KillService(parse_host(host)?, parse_service(step)?))
+        }
         ["cut", host, "from", list] => links(host, list, true, Fault::Cut),
         ["cut", host, "to", list] => links(host, list, false, Fault::Cut),
         ["mend", host, "from", list] => links(host, list, true, Fault::Mend),
@@ -225,6 +330,26 @@ fn links(
 
 fn parse_host(name: &str) -> Option<usize> {
     NAMES.iter().position(|known| *known == name)
+}
+
+fn parse_step(name: &str) -> Option<usize> {
+    STEPS.iter().position(|(known, _)| *known == name)
+}
+
+fn parse_service(step: &str) -> Option<usize> {
+    STEPS[parse_step(step)?].1.map(usize::from)
+}
+
+fn parse_device(how: &str) -> Option<Device> {
+    Some(match how {
+        "confirm" => Device::Confirms,
+        "confirm-late" => Device::ConfirmsLate,
+        "refuse" => Device::Refuses,
+        "are-silent" => Device::Silent,
+        "act-silently" => Device::ActsSilently,
+        "act-late" => Device::ActsLate,
+        _ => return None,
+    })
 }
 
 fn parse_time(text: &str) -> Option<u64> {

@@ -1,10 +1,10 @@
 //! What is decided, as only somebody sees who watches every voter's disk.
 
-use regent_core::id::{AttemptId, NodeId, RunId, Version};
+use regent_core::id::{AttemptId, Epoch, NodeId, RunId, Version};
 use regent_core::invariant::Violation;
-use regent_core::state::State;
+use regent_core::state::{Data, Phase, State};
 use regent_store::cell::{Attempt, Ballot, Value, VoterId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The register from outside.
 #[derive(Clone, Debug)]
@@ -18,6 +18,9 @@ pub struct Truth {
     /// What swaps that expect the newest version would make of it.
     pub pending: Vec<State>,
     proposed: Vec<Proposed>,
+    /// Who ruled in which epoch, and under which grant who had the shared data in use.
+    ruled: BTreeSet<(NodeId, Epoch)>,
+    occupied: BTreeSet<(NodeId, Epoch)>,
     accepted: BTreeMap<Ballot, Accepted>,
     bytes: Vec<u8>,
 }
@@ -45,6 +48,8 @@ impl Truth {
             before: None,
             pending: Vec::new(),
             proposed: Vec::new(),
+            ruled: BTreeSet::new(),
+            occupied: BTreeSet::new(),
             accepted: BTreeMap::new(),
             bytes,
         }
@@ -53,10 +58,18 @@ impl Truth {
     /// A node proposed a swap: from now on it may win. Answers whether it would change more than a date.
     pub fn proposed(&mut self, attempt: AttemptId, expect: Version, bytes: &[u8]) -> bool {
         let Ok(state) = State::decode(bytes) else { return false };
-        let changes = state.sync != self.state.sync || state.lease.epoch != self.state.lease.epoch;
+        let changes = state.sync != self.state.sync
+            || state.data != self.state.data
+            || state.lease.epoch != self.state.lease.epoch;
         self.proposed.push(Proposed { attempt, expect: expect.0, state });
         self.refresh();
         changes
+    }
+
+    /// Did this node rule in this epoch, and was the shared data then in use by it?
+    pub fn used(&self, node: NodeId, epoch: Epoch) -> (bool, bool) {
+        let grant = (node, epoch);
+        (self.ruled.contains(&grant), self.occupied.contains(&grant))
     }
 
     /// It never left its host, and can win no more.
@@ -105,6 +118,13 @@ impl Truth {
         self.before = Some(std::mem::replace(&mut self.state, state));
         self.version = value.version;
         self.bytes.clone_from(&value.bytes);
+        let lease = self.state.lease;
+        if lease.phase == Phase::Ruling {
+            self.ruled.insert((lease.holder, lease.epoch));
+        }
+        if let Data::InUse { node, epoch, .. } = self.state.data {
+            self.occupied.insert((node, epoch));
+        }
         self.refresh();
         Ok(true)
     }

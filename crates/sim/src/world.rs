@@ -11,15 +11,18 @@ use crate::net::Net;
 use crate::register::Seat;
 use crate::replication::Connection;
 use crate::rng::Rng;
+use crate::shared::{Device, Setting};
+use crate::stack::{Half, Waiter};
 use crate::truth::Truth;
 use crate::worker::Part;
 use regent_core::command::{AddressStep, Fenced};
 use regent_core::health::{Counts, ProbeSpec, Subject, Weight};
 use regent_core::id::{AttemptId, ClusterId, CommandId, Epoch, Incarnation, NodeId};
-use regent_core::invariant::{self, Cluster, DatabaseView, NodeView, Removal, Violation};
+use regent_core::invariant::{self, Cluster, DatabaseView, NodeView, Removal, Start, Violation};
 use regent_core::node::Input;
 use regent_core::observe::{Report, ServiceId};
 use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
+use regent_core::stack::Claim;
 use regent_core::state::{
     Data, DataCopy, FORMAT, Intent, Lease, Member, MemberRole, Phase, State, Sync, Timing,
 };
@@ -64,6 +67,13 @@ pub enum Event {
     Observed { host: usize, run: u64, probe: usize, passed: bool },
     Fenced { host: usize, run: u64, id: CommandId, outcome: Fenced },
     Restart { host: usize },
+    Half { host: usize, run: u64, id: CommandId, half: Half },
+    UnitTurn { host: usize, boot: u64, service: usize, job: u64, waiter: Waiter },
+    UnitReady { host: usize, boot: u64, service: usize, job: u64, good: bool, waiter: Waiter },
+    UnitGone { host: usize, boot: u64, service: usize, job: u64, waiter: Waiter },
+    LookAtClaim { host: usize, run: u64 },
+    Power { host: usize, on: bool },
+    Bite { host: usize, boot: u64 },
     Fault(Fault),
 }
 
@@ -133,6 +143,18 @@ pub struct World {
     pub events: u64,
     /// Some data directory was put back to an older copy: row 2 of section 9 may block.
     pub restored: bool,
+    /// The shared-data world, if it is one.
+    pub shared: Option<Setting>,
+    /// The claim on the shared data.
+    pub claim: Option<Claim>,
+    /// What was started on shared data in this step.
+    pub starts: Vec<Start>,
+    /// How often a host began to use the shared data.
+    pub uses: u64,
+    /// What fences do in a story.
+    pub device: Option<Device>,
+    /// This host gets no power any more.
+    pub gone: Option<usize>,
     queue: BinaryHeap<Reverse<Entry>>,
     queued: u64,
     runs: u64,
@@ -169,6 +191,11 @@ fn first_state(cluster: ClusterId, writer: Incarnation) -> State {
     }
 }
 
+/// Who votes in a world.
+fn voters_of(shared: Option<Setting>) -> &'static [usize] {
+    if shared.is_some_and(|setting| setting.pair) { &MEMBERS } else { &HOSTS }
+}
+
 fn probe(name: &str, subject: Subject) -> ProbeSpec {
     ProbeSpec {
         name: name.into(),
@@ -200,11 +227,27 @@ pub fn default_spec() -> Spec {
 
 impl World {
     /// A cluster that was just initialised on a; b has the same data and is not recorded.
-    pub fn new(mut rng: Rng, maker: Maker, spec: Spec, log: Log) -> World {
+    pub fn new(rng: Rng, maker: Maker, spec: Spec, log: Log) -> World {
+        World::build(rng, maker, spec, None, log)
+    }
+
+    /// The same, or a shared-data world in which nobody was activated yet.
+    pub(crate) fn build(
+        mut rng: Rng,
+        maker: Maker,
+        spec: Spec,
+        shared: Option<Setting>,
+        log: Log,
+    ) -> World {
         let cluster = ClusterId((u128::from(rng.draw()) << 64) | u128::from(rng.draw()));
         let writer = Incarnation(rng.draw());
-        let state = first_state(cluster, writer);
-        let seats: Vec<cell::Seat> = HOSTS
+        let mut state = first_state(cluster, writer);
+        if let Some(setting) = shared {
+            state.timing = setting.timing();
+            state.lease.ttl = state.timing.ttl;
+            state.intent.stopped = Some(AttemptId::default());
+        }
+        let seats: Vec<cell::Seat> = voters_of(shared)
             .iter()
             .map(|host| cell::Seat {
                 voter: VoterId(rng.draw()),
@@ -212,7 +255,7 @@ impl World {
             })
             .collect();
         let records = cell::initial_records(cell::ClusterId(cluster.0), &seats, &state.encode());
-        let hosts = records
+        let mut hosts: Vec<Host> = records
             .into_iter()
             .map(|(node, record)| {
                 let seat = Seat::new(Standing::Seated(record));
@@ -220,6 +263,10 @@ impl World {
                 Host::new(NodeId(node.0), seat, services, Rates::TRUE, &mut rng)
             })
             .collect();
+        if hosts.len() == WITNESS {
+            let seat = Seat::new(Standing::Vacant);
+            hosts.push(Host::new(NodeId(3), seat, spec.services.len(), Rates::TRUE, &mut rng));
+        }
         let mut world = World {
             now: 0,
             rng,
@@ -240,12 +287,38 @@ impl World {
             maker,
             events: 0,
             restored: false,
+            shared,
+            claim: None,
+            starts: Vec::new(),
+            uses: 0,
+            device: None,
+            gone: None,
             queue: BinaryHeap::new(),
             queued: 0,
             runs: 0,
         };
-        world.lay_out(writer);
+        if shared.is_some() {
+            world.lay_out_shared();
+        } else {
+            world.lay_out(writer);
+        }
         world
+    }
+
+    /// Who votes.
+    pub(crate) fn voters(&self) -> &'static [usize] {
+        voters_of(self.shared)
+    }
+
+    /// Every agent is started, and nothing else.
+    fn lay_out_shared(&mut self) {
+        for host in MEMBERS {
+            self.hosts[host].services.fill(None);
+            self.start_agent(host);
+        }
+        if self.voters().contains(&WITNESS) {
+            self.start_seat(WITNESS, 0, false);
+        }
     }
 
     /// The first rows, on both hosts; a's server runs, everything else is started.
@@ -297,6 +370,13 @@ impl World {
     /// Writes a line of the story about a host.
     pub fn tell(&mut self, host: usize, area: &str, text: impl FnOnce() -> String) {
         self.log.tell(self.now, NAMES[host], area, text);
+    }
+
+    /// Why this host's node is where it is, by its own account.
+    pub fn explain(&self, host: usize) -> Vec<String> {
+        let h = &self.hosts[host];
+        let time = h.clock.read(self.now);
+        h.agent.as_ref().map_or(Vec::new(), |agent| agent.brain.explain(time))
     }
 
     /// Runs until this time, or until something does not hold.
@@ -353,6 +433,11 @@ impl World {
             | Event::KillDatabase { host, .. }
             | Event::Database { host, .. }
             | Event::ServiceUp { host, .. }
+            | Event::Half { host, .. }
+            | Event::UnitTurn { host, .. }
+            | Event::UnitReady { host, .. }
+            | Event::UnitGone { host, .. }
+            | Event::LookAtClaim { host, .. }
             | Event::Probe { host, .. } => *host,
             Event::Pump { .. }
             | Event::Lost { .. }
@@ -362,6 +447,8 @@ impl World {
             | Event::ClientPatience { .. }
             | Event::Stray
             | Event::Restart { .. }
+            | Event::Power { .. }
+            | Event::Bite { .. }
             | Event::Fault(_) => return None,
         };
         if let Some(until) = self.hosts[host].paused {
@@ -436,7 +523,21 @@ impl World {
                 self.observed(host, run, probe, passed);
             }
             Event::Fenced { host, run, id, outcome } => self.fenced(host, run, id, outcome),
+            Event::Restart { host } if self.shared.is_some() => self.operate(host),
             Event::Restart { host } => self.restart_cluster(host),
+            Event::Half { host, run, id, half } => self.stack_half(host, run, id, half),
+            Event::UnitTurn { host, boot, service, job, waiter } => {
+                self.unit_turn(host, boot, service, job, waiter);
+            }
+            Event::UnitReady { host, boot, service, job, good, waiter } => {
+                self.unit_ready(host, boot, service, job, good, waiter);
+            }
+            Event::UnitGone { host, boot, service, job, waiter } => {
+                self.unit_gone(host, boot, service, job, waiter);
+            }
+            Event::LookAtClaim { host, run } => self.look_at_claim(host, run),
+            Event::Power { host, on } => self.power(host, on),
+            Event::Bite { host, boot } => self.bite(host, boot),
             Event::Fault(fault) => self.strike(&fault),
         }
     }
@@ -447,6 +548,9 @@ impl World {
             return;
         }
         if host == WITNESS {
+            if !self.voters().contains(&WITNESS) {
+                return;
+            }
             self.start_seat(host, 0, false);
             return self.tell(host, "agent", || String::from("started"));
         }
@@ -497,6 +601,9 @@ impl World {
             )
         });
         let before = self.truth.before.as_ref();
+        if self.shared.is_some() {
+            return self.note_decided_shared();
+        }
         if before.is_some_and(|b| b.lease.epoch != lease.epoch || b.sync != sync) {
             let with = sync.with.map_or("alone", |with| NAMES[usize::from(with.node.0) - 1]);
             let text = format!(
@@ -509,6 +616,12 @@ impl World {
             self.log.tell(self.now, "-", "register", || text);
             self.strike_while_hot();
         }
+    }
+
+    /// A rule of the world was broken that is no invariant of the protocol.
+    pub fn break_rule(&mut self, host: usize, what: &str) {
+        let text = format!("{} asks for {what}", NAMES[host]);
+        self.violated(Violation { id: "order", text });
     }
 
     /// Something does not hold.
@@ -531,9 +644,11 @@ impl World {
                 self.tell(host, "gate", || String::from(if open { "open" } else { "closed" }));
             }
         }
+        self.note_uses();
         let verdict = self.picture(invariant::check);
         self.note_shown();
         self.removals.clear();
+        self.starts.clear();
         if let Err(violation) = verdict {
             self.violated(violation);
         }
@@ -561,6 +676,8 @@ impl World {
             acknowledged: &self.ledger.acknowledged,
             nodes: &nodes,
             removals: &self.removals,
+            shared: self.shared.is_some(),
+            starts: &self.starts,
         })
     }
 
@@ -570,7 +687,8 @@ impl World {
         let time = h.clock.read(self.now);
         NodeView {
             node: h.node,
-            thawed: h.paused.is_some() || h.thawing > self.now,
+            // A kernel that hangs with its clocks going on is within the assumption.
+            thawed: (h.paused.is_some() && h.clock.is_stopped()) || h.thawing > self.now,
             gate: if h.powered {
                 h.gate.view(&h.clock, h.count, self.now)
             } else {
@@ -588,7 +706,8 @@ impl World {
                 received: &h.database.files.received,
                 visible: server.map_or(&h.database.files.logged, |server| &server.visible),
             },
-            shared: false,
+            shared: h.stack.uses(self.now),
+            whole: self.stack_is_up(host),
         }
     }
 }
@@ -628,6 +747,13 @@ fn kind(event: &Event) -> u64 {
         Event::Observed { host, probe, .. } => 3000 + ((*probe as u64) << 16) + *host as u64,
         Event::Fenced { host, .. } => 3100 + *host as u64,
         Event::Restart { host } => 3200 + *host as u64,
+        Event::Half { host, .. } => 3300 + *host as u64,
+        Event::UnitTurn { host, service, .. } => 3400 + *host as u64 + ((*service as u64) << 16),
+        Event::UnitReady { host, service, .. } => 3500 + *host as u64 + ((*service as u64) << 16),
+        Event::UnitGone { host, service, .. } => 3600 + *host as u64 + ((*service as u64) << 16),
+        Event::LookAtClaim { host, .. } => 3700 + *host as u64,
+        Event::Power { host, on } => 3800 + *host as u64 + (u64::from(*on) << 16),
+        Event::Bite { host, .. } => 3900 + *host as u64,
         Event::Fault(_) => 2800,
     }
 }

@@ -1,11 +1,12 @@
-//! `sim sweep --seeds N [--from S] [--threads T] [--plant NAME]`, `sim repro SEED [--detail] [--plant NAME]`,
-//! `sim run FILE... [--bless]`. Safe throughout and healed at the end, or a non-zero exit.
+//! `sim sweep --seeds N [--from S] [--threads T] [--shared] [--plant NAME]`,
+//! `sim repro SEED [--shared] [--detail] [--plant NAME]`, `sim run FILE... [--bless]`. Safe throughout and healed at the end, or a non-zero exit.
 
 use regent_core::spec::Spec;
 use regent_sim::agent::core;
 use regent_sim::log::Log;
 use regent_sim::run::{Sweep, run_seed, sweep};
 use regent_sim::scenario::run_file;
+use regent_sim::shared::shared_spec;
 use regent_sim::world::default_spec;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,10 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
             eprintln!(
-                "sim: {why}\nusage: sim sweep --seeds N [--from S] [--threads T] [--plant NAME]"
+                "sim: {why}\nusage: sim sweep --seeds N [--from S] [--threads T] [--shared] [--plant NAME]"
             );
             eprintln!(
-                "       sim repro SEED [--detail] [--plant NAME]\n       sim run FILE... [--bless]"
+                "       sim repro SEED [--shared] [--detail] [--plant NAME]\n       sim run FILE... [--bless]"
             );
             ExitCode::from(2)
         }
@@ -50,16 +51,31 @@ fn many(args: &[String]) -> Result<bool, String> {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let threads = number(args, "--threads")?.unwrap_or(cores);
     let plant = text(args, "--plant");
-    let spec = planted_spec(plant)?;
+    let spec = spec_of(args)?;
     let start = Instant::now();
     let total = sweep(from, seeds, threads as usize, core, &spec, FAILURES_MAX);
-    print_failures(&total, plant);
+    print_failures(&total, plant, is_shared(args));
     let same = (from..from + seeds).step_by(TWICE as usize).take(20).all(|seed| {
         let hash = || run_seed(seed, core, &spec, Log::quiet()).hash;
         hash() == hash()
     });
     if !same {
         println!("a seed that ran twice gave two different runs");
+    }
+    if is_shared(args) {
+        println!(
+            "{} seeds of the shared-data world from {from}, {} failed, in {:.1} s: {} events, \
+             {} uses of the shared data, {} grants, {} s of virtual time, healed within {:.1} s",
+            total.seeds,
+            total.failures.len(),
+            start.elapsed().as_secs_f64(),
+            total.events,
+            total.uses,
+            total.epochs,
+            total.length / 1_000_000_000,
+            total.healed_in as f64 / 1e9,
+        );
+        return Ok(total.failures.is_empty() && same);
     }
     println!(
         "{} seeds from {from}, {} failed, {} blocked by row 2, in {:.1} s: {} events, \
@@ -79,22 +95,23 @@ fn many(args: &[String]) -> Result<bool, String> {
 }
 
 /// One line per kind of failure, with the command that repeats its first seed.
-fn print_failures(total: &Sweep, plant: Option<&str>) {
+fn print_failures(total: &Sweep, plant: Option<&str>, shared: bool) {
     let mut kinds: BTreeMap<&str, (usize, u64, &str)> = BTreeMap::new();
     for (seed, violation) in &total.failures {
         let kind = kinds.entry(violation.id).or_insert((0, *seed, &violation.text));
         kind.0 += 1;
     }
     let plant = plant.map_or(String::new(), |name| format!(" --plant {name}"));
+    let shared = if shared { " --shared" } else { "" };
     for (id, (count, seed, text)) in kinds {
         println!("{id} in {count} seeds, first {seed}: {text}");
-        println!("    cargo xtask sim repro {seed}{plant}");
+        println!("    cargo xtask sim repro {seed}{shared}{plant}");
     }
 }
 
 fn one(args: &[String]) -> Result<bool, String> {
     let seed = args.first().and_then(|seed| seed.parse().ok()).ok_or("which seed?")?;
-    let spec = planted_spec(text(args, "--plant"))?;
+    let spec = spec_of(args)?;
     let detail = args.iter().any(|arg| arg == "--detail");
     let outcome = run_seed(seed, core, &spec, if detail { Log::detailed() } else { Log::story() });
     for line in &outcome.log.lines {
@@ -160,19 +177,29 @@ fn number(args: &[String], name: &str) -> Result<Option<u64>, String> {
     text(args, name).map(parse).transpose()
 }
 
+fn is_shared(args: &[String]) -> bool {
+    args.iter().any(|arg| arg == "--shared")
+}
+
+/// What every node's file says in this world, with a mistake if one is named.
+fn spec_of(args: &[String]) -> Result<Spec, String> {
+    let base = if is_shared(args) { shared_spec() } else { default_spec() };
+    planted_spec(text(args, "--plant"), base)
+}
+
 #[cfg(feature = "planted")]
-fn planted_spec(name: Option<&str>) -> Result<Spec, String> {
+fn planted_spec(name: Option<&str>, base: Spec) -> Result<Spec, String> {
     let planted = name.map(|name| {
         let known = regent_sim::PLANTS.iter().find(|(known, _)| *known == name);
         known.map(|(_, planted)| *planted).ok_or(format!("no plant is called {name}"))
     });
-    Ok(Spec { planted: planted.transpose()?, ..default_spec() })
+    Ok(Spec { planted: planted.transpose()?, ..base })
 }
 
 #[cfg(not(feature = "planted"))]
-fn planted_spec(name: Option<&str>) -> Result<Spec, String> {
+fn planted_spec(name: Option<&str>, base: Spec) -> Result<Spec, String> {
     match name {
-        None => Ok(default_spec()),
+        None => Ok(base),
         Some(_) => {
             Err(String::from("plants need the feature: cargo run -p regent-sim --features planted"))
         }

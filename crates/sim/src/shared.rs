@@ -1,0 +1,355 @@
+//! The world of the shared-data topology: which hosts vote, who decides, what can be proven about a silent host, and
+//! what people ask for. No host has a database of its own there; what a host has is in [`crate::stack`].
+
+mod deed;
+mod run;
+
+pub use deed::{Deed, KINDS, draw_plan, draw_shared};
+pub use run::run_shared;
+
+use crate::host::{MEMBERS, NAMES};
+use crate::log::Log;
+use crate::rng::Rng;
+use crate::stack::STEPS;
+use crate::world::{Event, TIMING, World};
+use regent_core::command::{Fenced, Request};
+use regent_core::health::{Counts, ProbeSpec, Subject, Weight};
+use regent_core::id::{CommandId, NodeId};
+use regent_core::observe::ServiceId;
+use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
+use regent_core::stack::{Failover, StackSpec, StepSpec};
+use regent_core::state::{Data, Timing};
+use regent_core::time::Span;
+
+const MS: u64 = 1_000_000;
+/// A right that ends only when it is released: ten years.
+const FOR_EVER: Span = Span::millis(10 * 365 * 86_400_000);
+/// How long a watchdog's own clock may be off, in parts per million.
+const DOG_PPM: u64 = 4_900;
+
+/// Which shared-data world a run is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// Operators decide alone.
+    pub by_hand: bool,
+    /// Each node can fence the other one.
+    pub fenced: bool,
+    /// Each host has a watchdog of this length.
+    pub watchdog: Option<Span>,
+    /// Two voters and no witness.
+    pub pair: bool,
+    /// Rights last until they are released.
+    pub for_ever: bool,
+}
+
+impl Setting {
+    /// With a witness, by itself, and with nothing that proves a silent host clear.
+    pub const PLAIN: Setting =
+        Setting { by_hand: false, fenced: false, watchdog: None, pair: false, for_ever: false };
+
+    /// Any that can be configured.
+    pub fn draw(rng: &mut Rng) -> Setting {
+        let pair = rng.chance(150_000);
+        let by_hand = pair || rng.chance(300_000);
+        let watchdog = rng.chance(450_000).then(|| Span(rng.range(600, 2_500) * MS));
+        let for_ever = pair || (by_hand && rng.coin());
+        Setting { by_hand, fenced: rng.chance(500_000), watchdog, pair, for_ever }
+    }
+
+    /// How long rights last.
+    pub fn timing(&self) -> Timing {
+        if self.for_ever { Timing { ttl: FOR_EVER, ..TIMING } } else { TIMING }
+    }
+
+    /// What every node's file says. The watchdog's length is named twice: the kernel feeds it once more when the
+    /// process that held it dies.
+    pub fn spec(&self, base: &Spec) -> Spec {
+        let mut spec = base.clone();
+        if let Some(stack) = &mut spec.stack {
+            stack.failover = if self.by_hand { Failover::ByHand } else { Failover::Automatic };
+            stack.fenced = self.fenced;
+            stack.watchdog = self.watchdog.map(|length| length + length);
+        }
+        spec
+    }
+}
+
+/// What every node's file says in the shared-data topology, before a [`Setting`].
+pub fn shared_spec() -> Spec {
+    let step = |(name, service): &(&str, Option<u16>)| StepSpec {
+        name: (*name).into(),
+        weight: if *name == "dhcp" { Weight::Degraded } else { Weight::Vital },
+        service: service.map(ServiceId),
+    };
+    let service = |name: &str, weight| ServiceSpec { weight, ..ServiceSpec::vital(name) };
+    let probe = |name: &str, id, weight| ProbeSpec {
+        name: name.into(),
+        subject: Subject::Service(ServiceId(id)),
+        weight,
+        counts: Counts::Always,
+        rise: 2,
+        fall: 3,
+    };
+    Spec {
+        stack: Some(StackSpec {
+            steps: STEPS.iter().map(step).collect(),
+            failover: Failover::Automatic,
+            fenced: false,
+            watchdog: None,
+            settle: Span::millis(500),
+            isolation: Span::millis(800),
+        }),
+        nodes: vec![(NodeId(1), "a".into()), (NodeId(2), "b".into())],
+        services: vec![
+            service("database", Weight::Vital),
+            service("xcatd", Weight::Vital),
+            service("dhcp", Weight::Degraded),
+        ],
+        probes: vec![
+            probe("database-sql", 0, Weight::Vital),
+            probe("xcatd-port", 1, Weight::Vital),
+            probe("dhcp-port", 2, Weight::Degraded),
+        ],
+        policy: Policy { fence_silent: false, ..Policy::default() },
+        pace: Pace::default(),
+        #[cfg(feature = "planted")]
+        planted: None,
+    }
+}
+
+/// What a device does, and what it says: the two need not agree, but a confirmation is never a lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Device {
+    /// Off, and says so.
+    Confirms,
+    /// Off, and says so much later.
+    ConfirmsLate,
+    /// On, and says so.
+    Refuses,
+    /// On, and says nothing.
+    Silent,
+    /// Off, and says nothing.
+    ActsSilently,
+    /// Says nothing, and acts much later.
+    ActsLate,
+}
+
+/// The watchdog of a host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dog {
+    /// When it was last fed, while it runs.
+    pub fed: Option<u64>,
+    /// This run of the agent has the device open.
+    held: bool,
+}
+
+impl World {
+    /// A shared-data world, in which nobody is active.
+    pub fn new_shared(
+        rng: Rng,
+        maker: crate::agent::Maker,
+        base: &Spec,
+        setting: Setting,
+        log: Log,
+    ) -> World {
+        World::build(rng, maker, setting.spec(base), Some(setting), log)
+    }
+
+    /// Everything that shares data in this world.
+    pub fn setting(&self) -> Setting {
+        self.shared.unwrap_or(Setting::PLAIN)
+    }
+
+    /// A new value of the register is decided.
+    pub(crate) fn note_decided_shared(&mut self) {
+        let Some(before) = &self.truth.before else { return };
+        let (old, new) = ((before.lease.epoch, before.data), &self.truth.state);
+        if old == (new.lease.epoch, new.data) && before.intent == new.intent {
+            return;
+        }
+        let lease = new.lease;
+        let name = |node: NodeId| NAMES[usize::from(node.0) - 1];
+        let data = match new.data {
+            Data::Clear => String::from("data clear"),
+            Data::InUse { node, .. } => format!("data in use by {}", name(node)),
+        };
+        let stopped = if new.intent.stopped.is_some() { ", stopped" } else { "" };
+        let holder = name(lease.holder);
+        let text = format!("epoch {} of {holder}, {:?}; {data}{stopped}", lease.epoch, lease.phase);
+        let now = self.now;
+        self.log.tell(now, "-", "register", || text);
+        self.strike_while_hot();
+    }
+
+    // ---- fences ----
+
+    /// A fence of the shared-data world. Once faults are over it works.
+    pub fn fence_shared(&mut self, host: usize, id: CommandId, node: NodeId) {
+        use Device::{ActsLate, ActsSilently, Confirms, ConfirmsLate, Refuses, Silent};
+        let (run, target) = (self.session(host), usize::from(node.0) - 1);
+        let device = match self.device {
+            Some(device) => device,
+            None if self.chaos.over => Confirms,
+            None => self.rng.pick(&[
+                Confirms,
+                Confirms,
+                ConfirmsLate,
+                Refuses,
+                Silent,
+                ActsSilently,
+                ActsLate,
+            ]),
+        };
+        let soon = self.rng.range(50 * MS, 900 * MS);
+        let late = soon + self.rng.range(3_000 * MS, 12_000 * MS);
+        let (acts, says, outcome) = match device {
+            Confirms => (Some(soon), soon + 50 * MS, confirmed()),
+            ConfirmsLate => (Some(soon), late, confirmed()),
+            Refuses => (None, soon, Fenced::Failed("the device refuses".into())),
+            Silent => (None, soon, Fenced::Unknown("the device does not answer".into())),
+            ActsSilently => (Some(soon), soon + MS, Fenced::Unknown("the answer was lost".into())),
+            ActsLate => (Some(late), soon, Fenced::Unknown("the device does not answer".into())),
+        };
+        if let Some(after) = acts {
+            self.after(after, Event::Power { host: target, on: false });
+            let again = after + self.rng.range(300 * MS, 5_000 * MS);
+            self.after(again, Event::Power { host: target, on: true });
+        }
+        self.after(says, Event::Fenced { host, run, id, outcome });
+    }
+
+    /// A device switches a host, whatever else goes on.
+    pub fn power(&mut self, host: usize, on: bool) {
+        if self.gone == Some(host) && on {
+            return;
+        }
+        if self.hosts[host].powered != on {
+            let text = if on { "power on" } else { "power off, by its device" };
+            self.tell(host, "device", || text.into());
+        }
+        if on { self.boot(host) } else { self.power_off(host) }
+    }
+
+    // ---- the watchdog ----
+
+    /// The agent handled something: it feeds its watchdog if it may. It opens the device, which starts it, only when
+    /// it may feed it.
+    pub fn feed(&mut self, host: usize) {
+        let Some(length) = self.setting().watchdog else { return };
+        let time = self.hosts[host].clock.read(self.now);
+        if !self.hosts[host].agent.as_ref().is_some_and(|agent| agent.brain.may_feed(time)) {
+            return;
+        }
+        let now = self.now;
+        let dog = &mut self.hosts[host].dog;
+        dog.held = true;
+        if dog.fed.replace(now).is_none() {
+            let boot = self.hosts[host].boots;
+            self.after(length.0, Event::Bite { host, boot });
+        }
+    }
+
+    /// The process that held the device is gone: the kernel leaves it running, and feeds it this once.
+    pub fn drop_watchdog(&mut self, host: usize) {
+        let now = self.now;
+        let dog = &mut self.hosts[host].dog;
+        if std::mem::take(&mut dog.held) && dog.fed.is_some() {
+            dog.fed = Some(now);
+        }
+    }
+
+    /// The watchdog's time may be over. It is a piece of hardware: a host that hangs does not stop it.
+    pub fn bite(&mut self, host: usize, boot: u64) {
+        let Some(length) = self.setting().watchdog else { return };
+        let Some(fed) = self.hosts[host].dog.fed.filter(|_| self.hosts[host].boots == boot) else {
+            return;
+        };
+        let slow = if self.hosts[host].boots % 2 == 0 { length.0 * DOG_PPM / 1_000_000 } else { 0 };
+        let end = fed + length.0 + slow;
+        if self.now < end {
+            return self.at(end, Event::Bite { host, boot });
+        }
+        self.tell(host, "watchdog", || String::from("the host is reset"));
+        self.power_off(host);
+        let after = self.rng.range(400 * MS, 4_000 * MS);
+        self.after(after, Event::Power { host, on: true });
+    }
+
+    // ---- people ----
+
+    /// An operator makes a node active. The word that the other one is off is given only if it is true.
+    pub fn ask_activate(&mut self, host: usize, word: bool) {
+        let other = MEMBERS[usize::from(host == MEMBERS[0])];
+        let true_word = word && !self.hosts[other].powered;
+        let off = true_word.then(|| self.hosts[other].node);
+        self.request(host, Request::Activate { off });
+    }
+
+    /// The same with a word that may be a lie.
+    pub fn ask_activate_off(&mut self, host: usize, off: usize) {
+        let off = Some(self.hosts[off].node);
+        self.request(host, Request::Activate { off });
+    }
+
+    /// Faults are over: an operator mends what drifted, and sees to it that somebody serves.
+    pub fn operate(&mut self, host: usize) {
+        if self.hosts[host].stack.drifted {
+            self.request(host, Request::Repair);
+        }
+        let stopped = self.truth.state.intent.stopped.is_some();
+        let serves = MEMBERS.iter().any(|host| self.serves_shared(*host));
+        let in_use = match self.truth.state.data {
+            Data::Clear => None,
+            Data::InUse { node, .. } => Some(usize::from(node.0) - 1),
+        };
+        let by_hand = self.setting().by_hand;
+        if serves || !(stopped || by_hand) || self.gone == Some(host) {
+            return;
+        }
+        // Whoever uses the data is asked first, and the other one every now and then.
+        if in_use.is_some_and(|user| user != host) && self.rng.chance(700_000) {
+            return;
+        }
+        self.request(host, Request::Activate { off: None });
+    }
+
+    /// It answers for the VIP with its vital steps up.
+    pub fn serves_shared(&self, host: usize) -> bool {
+        self.hosts[host].answers(self.now) && self.stack_is_up(host)
+    }
+
+    /// Somebody writes a claim of another cluster on the shared data.
+    pub fn claim_by_a_stranger(&mut self) {
+        let cluster = regent_core::id::ClusterId(self.cluster.0 ^ 1);
+        let claim = regent_core::stack::Claim {
+            cluster,
+            epoch: regent_core::id::Epoch(1),
+            node: NodeId(1),
+            clear: false,
+        };
+        self.claim = Some(claim);
+    }
+
+    /// The end of all faults in what is shared.
+    pub fn heal_shared(&mut self) {
+        let now = self.now;
+        for host in MEMBERS {
+            let stack = &mut self.hosts[host].stack;
+            stack.amiss = Default::default();
+            stack.storage = Default::default();
+            stack.files = stack.files.min(now);
+            for tries in 0..8u64 {
+                let after = (1 + 4 * tries + 2 * host as u64) * 1_000 * MS;
+                self.after(after, Event::Restart { host });
+            }
+        }
+        // A claim of a stranger is taken away by whoever put it there.
+        if self.claim.is_some_and(|claim| claim.cluster != self.cluster) {
+            self.claim = None;
+        }
+    }
+}
+
+fn confirmed() -> Fenced {
+    Fenced::Confirmed("its power is off".into())
+}
