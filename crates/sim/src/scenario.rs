@@ -19,7 +19,7 @@
 //! `flush gate HOST`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all;
 //! without it every length is its middle one); each but the waits may end with `at SECONDS`.
 //!
-//! A story whose first line is `topology shared [by-hand] [fence] [watchdog TIME] [pair] [for-ever] [passive]` is of the
+//! A story whose first line is `topology shared [by-hand] [fence] [watchdog TIME] [pair] [passive]` is of the
 //! shared-data world, and begins with a serving, or with nobody activated yet (`passive`). Its own verbs:
 //! `activate HOST`, `activate HOST off HOST` (an operator's word), `activate both`, `deactivate HOST`, `repair HOST`,
 //! `hang HOST for TIME`, `step STEP of HOST fails|hangs|stays|is mended`, `open file HOST for TIME`,
@@ -141,8 +141,7 @@ fn begin_shared(rng: Rng, words: &str) -> Result<World, Failure> {
                 let length = words.next().and_then(parse_time).ok_or_else(unknown)?;
                 setting.watchdog = Some(Span(length));
             }
-            "pair" => (setting.pair, setting.for_ever) = (true, true),
-            "for-ever" => setting.for_ever = true,
+            "pair" => (setting.by_hand, setting.pair) = (true, true),
             "passive" => passive = true,
             _ => return Err(unknown()),
         }

@@ -36,29 +36,26 @@ pub struct Setting {
     pub fenced: bool,
     /// Each host has a watchdog of this length.
     pub watchdog: Option<Span>,
-    /// Two voters and no witness.
+    /// Two voters and no witness: rights last until they are released.
     pub pair: bool,
-    /// Rights last until they are released.
-    pub for_ever: bool,
 }
 
 impl Setting {
     /// With a witness, by itself, and with nothing that proves a silent host clear.
     pub const PLAIN: Setting =
-        Setting { by_hand: false, fenced: false, watchdog: None, pair: false, for_ever: false };
+        Setting { by_hand: false, fenced: false, watchdog: None, pair: false };
 
     /// Any that can be configured.
     pub fn draw(rng: &mut Rng) -> Setting {
         let pair = rng.chance(150_000);
         let by_hand = pair || rng.chance(300_000);
         let watchdog = rng.chance(450_000).then(|| Span(rng.range(600, 2_500) * MS));
-        let for_ever = pair || (by_hand && rng.coin());
-        Setting { by_hand, fenced: rng.chance(500_000), watchdog, pair, for_ever }
+        Setting { by_hand, fenced: rng.chance(500_000), watchdog, pair }
     }
 
     /// How long rights last.
     pub fn timing(&self) -> Timing {
-        if self.for_ever { Timing { ttl: FOR_EVER, ..TIMING } } else { TIMING }
+        if self.pair { Timing { ttl: FOR_EVER, ..TIMING } } else { TIMING }
     }
 
     /// What every node's file says. The watchdog's length is named twice: the kernel feeds it once more when the
@@ -67,6 +64,7 @@ impl Setting {
         let mut spec = base.clone();
         if let Some(stack) = &mut spec.stack {
             stack.failover = if self.by_hand { Failover::ByHand } else { Failover::Automatic };
+            stack.pair = self.pair;
             stack.fenced = self.fenced;
             stack.watchdog = self.watchdog.map(|length| length + length);
         }
@@ -94,6 +92,7 @@ pub fn shared_spec() -> Spec {
         stack: Some(StackSpec {
             steps: STEPS.iter().map(step).collect(),
             failover: Failover::Automatic,
+            pair: false,
             fenced: false,
             watchdog: None,
             settle: Span::millis(500),

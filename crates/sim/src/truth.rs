@@ -122,8 +122,10 @@ impl Truth {
         if lease.phase == Phase::Ruling {
             self.ruled.insert((lease.holder, lease.epoch));
         }
-        if let Data::InUse { node, epoch, .. } = self.state.data {
-            self.occupied.insert((node, epoch));
+        if let Data::InUse { node, .. } = self.state.data
+            && node == lease.holder
+        {
+            self.occupied.insert((node, lease.epoch));
         }
         self.refresh();
         Ok(true)

@@ -64,7 +64,20 @@ impl Node {
         if self.planted(crate::planted::Planted::StartBeforeRuling) {
             return self.is_licensed_user() && (self.stack.cleaned || self.inherited);
         }
-        self.rules(now) && self.is_licensed_user() && (self.stack.cleaned || self.inherited)
+        let ruling = self.view.as_ref().is_some_and(|view| view.state.lease.phase == Phase::Ruling);
+        ruling
+            && self.rules(now)
+            && self.is_licensed_user()
+            && (self.stack.cleaned || self.inherited)
+    }
+
+    /// Nobody's right but this node's may run: a use is recorded only from then on, in a Ruling record.
+    fn is_heirs_wait_over(&self, now: Time) -> bool {
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::StartBeforeRuling) {
+            return true;
+        }
+        self.tenure.is_some_and(|tenure| tenure.wait_is_over(now))
     }
 
     /// Is this node the one to be active, as far as operators and the mode go?
@@ -144,6 +157,7 @@ impl Node {
         match self.data() {
             Data::Clear => {
                 let ready = self.stack.survey.is_some() && self.stack_problem().is_none();
+                let ready = ready && self.is_heirs_wait_over(now);
                 let may = self.wants_stack(now) && !self.is_leaving() && self.is_clear() && ready;
                 may.then_some(Kind::Occupy)
             }

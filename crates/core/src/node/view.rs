@@ -113,7 +113,8 @@ impl Node {
             let length = if self.is_of_ended_boot(&lease) { full.min(TWIN_WAIT) } else { full };
             Some(Wait { seen: view.seen, length })
         };
-        self.inherited = wait.is_none() && lease.phase == Phase::Ruling;
+        let same_boot = lease.by.boot == self.identity.boot;
+        self.inherited = wait.is_none() && lease.phase == Phase::Ruling && same_boot;
         self.tenure = Some(Tenure { epoch: lease.epoch, wait, right: None });
         self.tenure_since = Some(now);
         self.lost_right = false;
@@ -139,8 +140,11 @@ impl Node {
         match lease.phase {
             Phase::Free => true,
             Phase::Ruling => {
+                // Rights of a pair last until they are released: an older boot's ended with it, and nobody else may
+                // have taken the record without this node.
+                let lasting = self.stack_spec().is_some_and(|spec| spec.pair);
                 lease.by.node == self.identity.node
-                    && lease.by.boot == self.identity.boot
+                    && (lease.by.boot == self.identity.boot || lasting)
                     && lease.by.run != self.identity.run
                     && self.record.lock_held
             }

@@ -144,7 +144,7 @@ pub fn draw_shared(
         31 => out.push((at, Fault::Switchover(Some(member)))),
         32 => {
             draw_wish(member, at, long, rng, out);
-            if setting.for_ever {
+            if setting.pair {
                 let is_ttl = |f: &Fault| matches!(f, Fault::Ask(Wish::Ttl(_)));
                 out.retain(|(_, fault)| !is_ttl(fault));
             }
