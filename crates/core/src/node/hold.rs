@@ -513,7 +513,7 @@ impl Node {
         if self.propose_wish(now) {
             return;
         }
-        if since >= pause && self.may_renew() {
+        if since >= pause && self.may_renew(now) {
             self.begin(Kind::Renew, now);
         }
     }
@@ -524,8 +524,12 @@ impl Node {
     }
 
     /// A holder that does not know its own data yet renews only what it inherited without a wait (C6).
-    fn may_renew(&self) -> bool {
-        self.eligibility() == Some(true) || self.inherited
+    fn may_renew(&self, now: Time) -> bool {
+        // Where rights last until they are released, the record stays the older boot's until the wait for a twin is
+        // over: as an heir's it would have to be waited out in full by the next run.
+        let waits = self.tenure.is_some_and(|tenure| !tenure.wait_is_over(now));
+        let ended = self.view.as_ref().is_some_and(|view| self.is_of_ended_boot(&view.state.lease));
+        (self.eligibility() == Some(true) || self.inherited) && !(ended && waits)
     }
 
     /// Solo or join, if its guard allows it now.

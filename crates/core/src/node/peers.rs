@@ -57,6 +57,10 @@ impl Peer {
 
 impl Node {
     pub(super) fn take_report(&mut self, report: Report, now: Time) {
+        if self.stack.off.is_some_and(|(node, _)| node == report.node) {
+            // It is on, whatever was said.
+            self.stack.off = None;
+        }
         let Some(peer) = self.peers.get_mut(&report.node) else { return };
         let older = peer
             .report

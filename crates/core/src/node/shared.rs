@@ -136,7 +136,9 @@ impl Node {
         self.keep_address(now);
         let up = self.wants_stack(now) && !self.is_leaving();
         let used = !matches!(self.data(), Data::Clear) || !self.is_clear();
-        if up && self.is_user() {
+        // An own use that was found after a restart is first ended fully, but where it was inherited as it stood.
+        let begun = self.stack.cleaned || self.inherited;
+        if up && self.is_user() && begun {
             self.drive_stack(true, now);
         } else if used || self.stack.survey.is_none() {
             self.drive_stack(false, now);
@@ -471,6 +473,10 @@ impl Node {
         let spec = self.stack_spec()?;
         let view = self.view.as_ref()?;
         let lease = view.state.lease;
+        if spec.pair {
+            // Where the register answers, the other node's agent does: it releases. An heir would wait for ever.
+            return None;
+        }
         if self.is_paused(now) || self.is_in_maintenance(self.me(), now) {
             return None;
         }

@@ -59,6 +59,7 @@ impl Node {
             return self.fall_mute(Mute::Twice);
         }
         let old = self.view.take();
+        self.doubt_word(old.as_ref(), &state);
         let moved = old.as_ref().is_some_and(|old| old.state.lease.epoch != state.lease.epoch);
         if moved && state.history.last().is_some_and(|last| is_by_health(&last.why)) {
             self.service_moved = Some(now);
@@ -76,6 +77,23 @@ impl Node {
         self.view = Some(View { version, state, seen, heard: now, bounded });
         self.resolve_attempts(recent);
         self.enter_tenure(now);
+    }
+
+    /// The word that a node is off is void once the register shows anything that this node wrote since.
+    fn doubt_word(&mut self, old: Option<&View>, new: &State) {
+        let Some((node, _)) = self.stack.off else { return };
+        let wrote = |state: &State| {
+            let lease = Some(state.lease.by).filter(|by| by.node == node);
+            (lease, state.members.get(&node).and_then(|member| member.by))
+        };
+        let (lease, member) = wrote(new);
+        let same = old.is_some_and(|old| {
+            let (was, other) = wrote(&old.state);
+            member == other && (lease.is_none() || lease == was)
+        });
+        if !same {
+            self.stack.off = None;
+        }
     }
 
     /// C6: an own node's record by a run that is neither mine nor in the list of this node's runs.
@@ -113,8 +131,7 @@ impl Node {
             let length = if self.is_of_ended_boot(&lease) { full.min(TWIN_WAIT) } else { full };
             Some(Wait { seen: view.seen, length })
         };
-        let same_boot = lease.by.boot == self.identity.boot;
-        self.inherited = wait.is_none() && lease.phase == Phase::Ruling && same_boot;
+        self.inherited = wait.is_none() && lease.phase == Phase::Ruling;
         self.tenure = Some(Tenure { epoch: lease.epoch, wait, right: None });
         self.tenure_since = Some(now);
         self.lost_right = false;
@@ -140,11 +157,8 @@ impl Node {
         match lease.phase {
             Phase::Free => true,
             Phase::Ruling => {
-                // Rights of a pair last until they are released: an older boot's ended with it, and nobody else may
-                // have taken the record without this node.
-                let lasting = self.stack_spec().is_some_and(|spec| spec.pair);
                 lease.by.node == self.identity.node
-                    && (lease.by.boot == self.identity.boot || lasting)
+                    && lease.by.boot == self.identity.boot
                     && lease.by.run != self.identity.run
                     && self.record.lock_held
             }
@@ -155,7 +169,7 @@ impl Node {
     /// Where rights last until they are released: the record is this node's own, and the boot in which its right ran
     /// is over. Nobody else's right runs under a Ruling record, and the kernel that had the ticket is gone; what is
     /// waited for is a twin of this node, which would renew in that time (C6; ADR 0018).
-    fn is_of_ended_boot(&self, lease: &crate::state::Lease) -> bool {
+    pub(super) fn is_of_ended_boot(&self, lease: &crate::state::Lease) -> bool {
         self.stack_spec().is_some_and(|spec| spec.pair)
             && lease.phase == Phase::Ruling
             && lease.by.node == self.identity.node
