@@ -15,6 +15,7 @@ use crate::world::{Event, TIMING, World};
 use regent_core::command::{Fenced, Request};
 use regent_core::health::{Counts, ProbeSpec, Subject, Weight};
 use regent_core::id::{CommandId, NodeId};
+use regent_core::node::Input;
 use regent_core::observe::ServiceId;
 use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
 use regent_core::stack::{Failover, StackSpec, StepSpec};
@@ -58,15 +59,13 @@ impl Setting {
         if self.pair { Timing { ttl: FOR_EVER, ..TIMING } } else { TIMING }
     }
 
-    /// What every node's file says. The watchdog's length is named twice: the kernel feeds it once more when the
-    /// process that held it dies.
+    /// What every node's file says.
     pub fn spec(&self, base: &Spec) -> Spec {
         let mut spec = base.clone();
         if let Some(stack) = &mut spec.stack {
             stack.failover = if self.by_hand { Failover::ByHand } else { Failover::Automatic };
             stack.pair = self.pair;
             stack.fenced = self.fenced;
-            stack.watchdog = self.watchdog.map(|length| length + length);
         }
         spec
     }
@@ -94,7 +93,6 @@ pub fn shared_spec() -> Spec {
             failover: Failover::Automatic,
             pair: false,
             fenced: false,
-            watchdog: None,
             settle: Span::millis(500),
             isolation: Span::millis(800),
         }),
@@ -241,10 +239,14 @@ impl World {
         }
         let now = self.now;
         let dog = &mut self.hosts[host].dog;
-        dog.held = true;
+        let armed = !std::mem::replace(&mut dog.held, true);
         if dog.fed.replace(now).is_none() {
             let boot = self.hosts[host].boots;
             self.after(length.0, Event::Bite { host, boot });
+        }
+        if armed && let Some(agent) = &mut self.hosts[host].agent {
+            // The kernel feeds it once more when the process that holds it dies.
+            agent.brain.handle(Input::Watchdog(length + length), time);
         }
     }
 
