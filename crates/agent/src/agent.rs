@@ -13,6 +13,7 @@ mod configuring;
 mod operating;
 mod quiet;
 mod speaking;
+mod stacking;
 mod timeline;
 
 use crate::clocks::{self, Clocks};

@@ -39,3 +39,4 @@ pub mod status;
 pub mod steps;
 pub mod tls;
 pub mod transport;
+pub mod xcat;

@@ -24,12 +24,17 @@ const ASKING: Duration = Duration::from_secs(2);
 
 /// Tells an operator how far it is.
 #[derive(Clone)]
-pub struct Progress(mpsc::Sender<String>);
+pub struct Progress(mpsc::Sender<Reply>);
 
 impl Progress {
     /// One line; lost if the operator does not read.
     pub fn tell(&self, text: impl Into<String>) {
-        self.0.try_send(text.into()).ok();
+        self.send(Reply::Progress(text.into()));
+    }
+
+    /// A reply that others follow; lost if the operator does not read.
+    pub fn send(&self, reply: Reply) {
+        self.0.try_send(reply).ok();
     }
 }
 
@@ -111,13 +116,16 @@ where
     let Answered { reply, after } = loop {
         tokio::select! {
             biased;
-            Some(text) = progress.recv() => {
+            Some(told) = progress.recv() => {
                 // An operator who went away stops nothing that was begun.
-                frame::write_json(&mut stream, &Reply::Progress(text)).await.ok();
+                frame::write_json(&mut stream, &told).await.ok();
             }
             answered = &mut answer => break answered,
         }
     };
+    while let Ok(told) = progress.try_recv() {
+        frame::write_json(&mut stream, &told).await.ok();
+    }
     frame::write_json(&mut stream, &reply).await.ok();
     if let Some(after) = after {
         after();

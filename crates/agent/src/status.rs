@@ -2,6 +2,7 @@
 
 use crate::config::Settings;
 use regent_api::VERSION;
+use regent_api::stack::{self as api_stack, Doing, InUse, NodeStack, Shared};
 use regent_api::status as api;
 use regent_core::health::{Counts, Health, ProbeId, Subject, Weight};
 use regent_core::id::{NodeId, RunId, Version};
@@ -11,7 +12,8 @@ use regent_core::observe::{
 };
 use regent_core::role::Role;
 use regent_core::spec::Spec;
-use regent_core::state::{Phase, State};
+use regent_core::stack::{Claim, Failover, StackReport, StackSpec, StepId, StepState};
+use regent_core::state::{Data, Phase, State};
 use regent_core::time::Span;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -57,6 +59,8 @@ pub struct Frame<'a> {
     pub spec: &'a Spec,
     /// The digest of this node's configuration; 0 if it is not known.
     pub configuration: u64,
+    /// The claim on the shared data, as this node last read it.
+    pub claim: Option<Claim>,
 }
 
 impl Frame<'_> {
@@ -192,7 +196,7 @@ impl Frame<'_> {
                 Phase::Ruling => api::Phase::Ruling,
             }),
             vip: Some(self.settings.vip_text()),
-            sync: state.map(|s| api::Sync {
+            sync: state.filter(|_| self.spec.stack.is_none()).map(|s| api::Sync {
                 state: match s.sync.with {
                     Some(_) => api::SyncState::InSync,
                     None => api::SyncState::Solo,
@@ -211,6 +215,63 @@ impl Frame<'_> {
             stranger: None,
             probes: Vec::new(),
             measured: Vec::new(),
+            shared: self.spec.stack.as_ref().map(|spec| self.shared(spec, state)),
+        }
+    }
+
+    /// Who uses the shared data, and how that is decided.
+    fn shared(&self, spec: &StackSpec, state: Option<&State>) -> Shared {
+        let named = state.and_then(|s| s.intent.switchover.filter(|i| i.epoch == s.lease.epoch));
+        Shared {
+            failover: match spec.failover {
+                Failover::Automatic => "automatic",
+                Failover::ByHand => "by-hand",
+            }
+            .into(),
+            steps: spec.steps.iter().map(|step| step.name.clone()).collect(),
+            in_use: state.and_then(|s| self.in_use(s)),
+            claim: self.claim.map(|claim| self.claim(&claim, state)),
+            activating: named.map(|named| self.settings.name(named.to)),
+        }
+    }
+
+    /// Who uses the shared data, by the register.
+    pub fn in_use(&self, state: &State) -> Option<InUse> {
+        match state.data {
+            Data::Clear => None,
+            Data::InUse { node, epoch, watchdog } => Some(InUse {
+                node: self.settings.name(node),
+                epoch: epoch.0,
+                watchdog_ms: watchdog.map(Span::as_millis),
+            }),
+        }
+    }
+
+    /// A claim in words; a node's number means something in its own cluster only.
+    pub fn claim(&self, claim: &Claim, state: Option<&State>) -> api_stack::Claim {
+        let ours = state.is_none_or(|s| s.cluster == claim.cluster);
+        api_stack::Claim {
+            node: if ours { self.settings.name(claim.node) } else { claim.node.to_string() },
+            epoch: claim.epoch.0,
+            clear: claim.clear,
+            of_cluster: (!ours).then(|| claim.cluster.to_string()),
+        }
+    }
+
+    /// The stack of one node.
+    pub fn stack(&self, report: &StackReport) -> NodeStack {
+        let name = |id: StepId| {
+            let steps = self.spec.stack.as_ref().map(|spec| &spec.steps);
+            let step = steps.and_then(|steps| steps.get(usize::from(id.0)));
+            step.map_or_else(|| format!("step {}", id.0), |step| step.name.clone())
+        };
+        NodeStack {
+            steps: report.steps.iter().map(step_state).collect(),
+            doing: report.doing.map(|(id, up)| Doing { step: name(id), up }),
+            problems: report.problems.clone(),
+            drift: report.drift.clone(),
+            clear: report.clear,
+            failure: report.failure.clone(),
         }
     }
 
@@ -222,12 +283,18 @@ impl Frame<'_> {
             serving: core.serving,
             reason: own_reason(&core.reasons),
             age_ms: Some(0),
-            database: Some(core.database.as_ref().map_or_else(down, facts)),
+            database: self.has_copy().then(|| core.database.as_ref().map_or_else(down, facts)),
             services: self.services(&core.services),
             ailments: self.ailments(&core.ailments),
             maintenance_left_ms: None,
             configuration: digest(self.configuration),
+            stack: core.stack.as_ref().map(|report| self.stack(report)),
         }
+    }
+
+    /// Each node has a database of its own.
+    fn has_copy(&self) -> bool {
+        self.spec.stack.is_none()
     }
 
     fn peer(&self, id: NodeId, report: &regent_core::observe::Report) -> api::NodeStatus {
@@ -239,11 +306,12 @@ impl Frame<'_> {
             serving: report.serving,
             reason: report.unable.clone().unwrap_or_default(),
             age_ms: age.map(|a| a.as_millis() as u64),
-            database: Some(report.database.as_ref().map_or_else(down, reported)),
+            database: self.has_copy().then(|| report.database.as_ref().map_or_else(down, reported)),
             services: self.services(&report.services),
             ailments: self.ailments(&report.ailments),
             maintenance_left_ms: None,
             configuration: digest(report.configuration),
+            stack: report.stack.as_ref().map(|report| self.stack(report)),
         }
     }
 
@@ -263,6 +331,7 @@ impl Frame<'_> {
             ailments: Vec::new(),
             maintenance_left_ms: None,
             configuration: None,
+            stack: None,
         }
     }
 
@@ -280,6 +349,7 @@ impl Frame<'_> {
             service.cause.clear();
         }
         node.ailments.clear();
+        node.stack = None;
     }
 
     fn is_fresh(&self, age: Option<Duration>) -> bool {
@@ -309,6 +379,16 @@ impl Frame<'_> {
 /// The first two lines of `explain` are about the cluster; what follows is about this node.
 fn own_reason(reasons: &[String]) -> String {
     reasons.get(2).or(reasons.first()).cloned().unwrap_or_default()
+}
+
+/// Where a step is.
+pub fn step_state(state: &StepState) -> api_stack::StepState {
+    match state {
+        StepState::Up => api_stack::StepState::Up,
+        StepState::Down => api_stack::StepState::Down,
+        StepState::Partly(why) => api_stack::StepState::Partly(why.clone()),
+        StepState::Unknown(why) => api_stack::StepState::Unknown(why.clone()),
+    }
 }
 
 /// A link address as people write it.

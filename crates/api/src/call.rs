@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::history::History;
+use crate::stack::{Moved, Plan, StackShown, StepNews};
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,22 @@ pub enum Ask {
         /// Do it; else only tell what would change.
         apply: bool,
     },
+    /// Shared data: bring everything up on the node that is asked.
+    Activate {
+        /// The operator's word that this node is off.
+        off: Option<String>,
+        /// Ask every guard, and change nothing.
+        dry_run: bool,
+    },
+    /// Shared data: take everything down on the node that is asked.
+    Deactivate {
+        /// Say what would be done, and change nothing.
+        dry_run: bool,
+    },
+    /// Shared data: where every step of this node is.
+    StackShow,
+    /// Shared data: bring back what drifted on this node.
+    StackRepair,
     /// Ask every fence device for its state, changing nothing.
     FenceTest {
         /// Only this node's; every node's if none is named.
@@ -110,8 +127,13 @@ impl Ask {
             | Ask::Pause { .. }
             | Ask::Stop
             | Ask::Start
+            // A dry run asks the segment, and looks where only root may.
+            | Ask::Activate { .. }
+            | Ask::Deactivate { .. }
+            | Ask::StackRepair
             | Ask::Fence { .. } => true,
             Ask::Status
+            | Ask::StackShow
             | Ask::Explain
             | Ask::History { .. }
             | Ask::ConfigShow { .. }
@@ -126,6 +148,14 @@ impl Ask {
 pub enum Reply {
     /// It goes on; another reply follows.
     Progress(String),
+    /// What it comes to; other replies follow.
+    Plan(Box<Plan>),
+    /// How far it is; other replies follow.
+    Step(StepNews),
+    /// How it ended.
+    Moved(Box<Moved>),
+    /// Where every step is.
+    Stack(Box<StackShown>),
     /// Where everybody is.
     Status(Box<Status>),
     /// What happened.
@@ -204,9 +234,47 @@ pub enum RefusalKind {
     Unsafe,
     /// A mistake of Regent itself, or of the machine under it.
     Internal,
+    /// Somebody answers for the virtual IP.
+    AddressInUse,
+    /// Another node is active, or is being activated.
+    ActiveElsewhere,
+    /// Another node may still use the shared data.
+    NotProvenClear,
+    /// This host or the shared data are not as they must be.
+    Checks,
+    /// A step failed, and everything was undone.
+    StepFailed,
+    /// A step failed, and not everything is undone, or down.
+    HalfWay,
+    /// It is done, and a step that is not vital failed.
+    Degraded,
+    /// No majority of voters answers.
+    NoQuorum,
 }
 
 impl RefusalKind {
+    /// The word for it in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            RefusalKind::Usage => "usage",
+            RefusalKind::Configuration => "configuration",
+            RefusalKind::NotInitialised => "not-initialised",
+            RefusalKind::Unreachable => "unreachable",
+            RefusalKind::Guard => "refused",
+            RefusalKind::TimedOut => "timed-out",
+            RefusalKind::Unsafe => "unsafe",
+            RefusalKind::Internal => "internal",
+            RefusalKind::AddressInUse => "address-in-use",
+            RefusalKind::ActiveElsewhere => "active-elsewhere",
+            RefusalKind::NotProvenClear => "not-proven-clear",
+            RefusalKind::Checks => "checks",
+            RefusalKind::StepFailed => "step-failed",
+            RefusalKind::HalfWay => "half-way",
+            RefusalKind::Degraded => "degraded",
+            RefusalKind::NoQuorum => "no-quorum",
+        }
+    }
+
     /// Its exit code.
     pub fn exit(self) -> Exit {
         match self {
@@ -218,6 +286,14 @@ impl RefusalKind {
             RefusalKind::TimedOut => Exit::TimedOut,
             RefusalKind::Unsafe => Exit::Unsafe,
             RefusalKind::Internal => Exit::Internal,
+            RefusalKind::AddressInUse => Exit::AddressInUse,
+            RefusalKind::ActiveElsewhere => Exit::ActiveElsewhere,
+            RefusalKind::NotProvenClear => Exit::NotProvenClear,
+            RefusalKind::Checks => Exit::Checks,
+            RefusalKind::StepFailed => Exit::StepFailed,
+            RefusalKind::HalfWay => Exit::HalfWay,
+            RefusalKind::Degraded => Exit::Degraded,
+            RefusalKind::NoQuorum => Exit::NoQuorum,
         }
     }
 }

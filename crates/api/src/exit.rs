@@ -18,6 +18,7 @@ pub enum Exit {
     /// There is no cluster yet: `regent init`.
     NotInitialised = 4,
     /// `status`: it runs, but solo, or a node is not heard, or a service is not well, or a configuration differs.
+    /// `activate`: active, and a step that is not vital failed.
     Degraded = 5,
     /// `status`: no node is active.
     NoActive = 6,
@@ -29,11 +30,25 @@ pub enum Exit {
     Unsafe = 9,
     /// A mistake of Regent itself, or of the machine under it.
     Internal = 10,
+    /// `activate`: somebody answers for the virtual IP; nothing was changed.
+    AddressInUse = 11,
+    /// `activate`: another node is active, or is being activated; nothing was changed.
+    ActiveElsewhere = 12,
+    /// `activate`: another node may still use the shared data: it must be off, and somebody must say so.
+    NotProvenClear = 13,
+    /// `activate`: a check of this host or of the shared data failed; nothing was changed.
+    Checks = 14,
+    /// `activate`: a step failed, and everything was undone.
+    StepFailed = 15,
+    /// A step failed, and not everything is undone, or down.
+    HalfWay = 16,
+    /// No majority of voters answers.
+    NoQuorum = 17,
 }
 
 impl Exit {
     /// All of them, for the documentation and the tests.
-    pub const ALL: [Exit; 11] = [
+    pub const ALL: [Exit; 18] = [
         Exit::Ok,
         Exit::Usage,
         Exit::Configuration,
@@ -45,6 +60,13 @@ impl Exit {
         Exit::TimedOut,
         Exit::Unsafe,
         Exit::Internal,
+        Exit::AddressInUse,
+        Exit::ActiveElsewhere,
+        Exit::NotProvenClear,
+        Exit::Checks,
+        Exit::StepFailed,
+        Exit::HalfWay,
+        Exit::NoQuorum,
     ];
 
     /// The number the shell sees.
@@ -61,13 +83,22 @@ impl Exit {
             Exit::Unreachable => "the agent does not answer",
             Exit::NotInitialised => "there is no cluster yet",
             Exit::Degraded => {
-                "status: solo, a node not heard, a service not well, or configurations differ"
+                "runs, but not all is well: status says what; activate: a step that is not vital failed"
             }
             Exit::NoActive => "status: no node is active",
             Exit::Refused => "a guard refuses; the reason is printed",
             Exit::TimedOut => "begun, and not ended in its time",
             Exit::Unsafe => "an identity exists twice, or the register went back",
             Exit::Internal => "a mistake of regent, or of the machine under it",
+            Exit::AddressInUse => "activate: somebody answers for the virtual IP",
+            Exit::ActiveElsewhere => "activate: another node is active, or is being activated",
+            Exit::NotProvenClear => {
+                "activate: another node may still use the shared data, and nobody said that it is off"
+            }
+            Exit::Checks => "activate: a check of this host or of the shared data failed",
+            Exit::StepFailed => "activate: a step failed, and everything was undone",
+            Exit::HalfWay => "a step failed, and not everything is undone, or down",
+            Exit::NoQuorum => "no majority of voters answers",
         }
     }
 }
@@ -91,6 +122,6 @@ mod tests {
     #[test]
     fn every_code_has_a_number_of_its_own() {
         let numbers: Vec<u8> = Exit::ALL.iter().map(|e| e.number()).collect();
-        assert_eq!(numbers, (0..=10).collect::<Vec<u8>>());
+        assert_eq!(numbers, (0..=17).collect::<Vec<u8>>());
     }
 }

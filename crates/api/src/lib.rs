@@ -6,7 +6,7 @@
 //!
 //! On the wire each [`call::Call`] and each [`call::Reply`] is one frame: a length of four bytes, most
 //! significant first, then that many bytes of JSON. A call is answered by any number of
-//! [`call::Reply::Progress`] and then one other reply.
+//! [`call::Reply::Progress`] (and [`call::Reply::Plan`], [`call::Reply::Step`]) and then one other reply.
 #![forbid(unsafe_code)]
 
 pub mod call;
@@ -15,6 +15,7 @@ pub mod frame;
 pub mod history;
 pub mod length;
 pub mod moment;
+pub mod stack;
 pub mod status;
 
 /// The version that every call and every JSON document names.

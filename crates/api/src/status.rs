@@ -1,6 +1,7 @@
 //! Where the cluster is, as one agent knows it: by its own knowledge and the last reports, with their ages.
 
 use crate::exit::Exit;
+use crate::stack::{NodeStack, Shared};
 use serde::{Deserialize, Serialize};
 
 /// Version 1 of `regent status --json`.
@@ -50,6 +51,9 @@ pub struct Status {
     /// What the node that answers has measured of its own timing.
     #[serde(default)]
     pub measured: Vec<Measured>,
+    /// The shared data, if that is the topology; there is no `sync` then.
+    #[serde(default)]
+    pub shared: Option<Shared>,
 }
 
 /// Whose right may be running.
@@ -113,6 +117,9 @@ pub struct NodeStatus {
     /// The digest of its configuration file, in hexadecimal; none where it is not known.
     #[serde(default)]
     pub configuration: Option<String>,
+    /// Its stack on shared data; none in the other topology, for a witness, and where nothing is known.
+    #[serde(default)]
+    pub stack: Option<NodeStack>,
 }
 
 /// Where a member is.
@@ -345,23 +352,48 @@ impl Status {
         }
         let mut found: Vec<String> = Vec::new();
         let active = self.nodes.iter().any(|n| n.role == Role::Active && n.reachable);
-        if self.stopped {
+        if let Some(shared) = &self.shared {
+            found.extend(self.troubles_of(shared, active));
+        } else if self.stopped {
             found.push("stopped by an operator: regent cluster start starts it".into());
         } else if !active {
             found.push("no node is active".into());
         }
         let exit = if active { Exit::Degraded } else { Exit::NoActive };
-        if self.sync.as_ref().is_none_or(|s| s.state == SyncState::Solo) && !self.stopped {
+        let solo = self.sync.as_ref().is_none_or(|s| s.state == SyncState::Solo);
+        if solo && !self.stopped && self.shared.is_none() {
             found.push("solo: there is no second copy of every acknowledged write".into());
         }
         if let Some(drift) = self.drift() {
             found.push(drift);
         }
         for node in &self.nodes {
-            found.extend(node.troubles().into_iter().filter(|_| !self.stopped || !node.reachable));
+            let heed = !self.stopped || !node.reachable || self.shared.is_some();
+            found.extend(node.troubles().into_iter().filter(|_| heed));
         }
         let exit = if found.is_empty() { Exit::Ok } else { exit };
         (exit, found)
+    }
+
+    /// What is not well with the use of the shared data.
+    fn troubles_of(&self, shared: &Shared, active: bool) -> Vec<String> {
+        let mut found = Vec::new();
+        let moving = self.nodes.iter().any(|n| n.stack.as_ref().is_some_and(|s| s.doing.is_some()));
+        if !active && !moving {
+            found.push(match &shared.in_use {
+                Some(used) => {
+                    format!("no node is active, and the shared data are in use by {}", used.node)
+                }
+                None => "no node is active: regent activate, on the node that shall be".into(),
+            });
+        }
+        if let Some(claim) = shared.claim.as_ref().filter(|claim| claim.of_cluster.is_some()) {
+            let text = claim.text();
+            found.push(format!(
+                "the claim on the shared data is {text}: is it the right directory?"
+            ));
+        }
+        found
     }
 
     /// Who has another configuration than the others.
@@ -388,6 +420,14 @@ impl NodeStatus {
             return vec![format!("{name} is not heard")];
         }
         let mut found = Vec::new();
+        if let Some(stack) = &self.stack {
+            found.extend(self.troubles_of(stack));
+            if self.role != Role::Active {
+                // Nothing runs where nothing is to run.
+                found.extend(self.vital_ailments());
+                return found;
+            }
+        }
         match self.database.as_ref().map(|d| d.state) {
             Some(Up::Down) => found.push(format!("{name}: the database is down")),
             Some(Up::Unknown) => {
@@ -398,8 +438,30 @@ impl NodeStatus {
         for service in self.services.iter().filter(|s| !s.is_well()) {
             found.push(format!("{name}: service {} {}", service.name, service.trouble()));
         }
-        for ailment in self.ailments.iter().filter(|a| a.weight == Weight::Vital) {
-            found.push(format!("{name}: {}", ailment.text()));
+        found.extend(self.vital_ailments());
+        found
+    }
+
+    fn vital_ailments(&self) -> impl Iterator<Item = String> + '_ {
+        let vital = self.ailments.iter().filter(|a| a.weight == Weight::Vital);
+        vital.map(|a| format!("{}: {}", self.name, a.text()))
+    }
+
+    /// What is not well with its stack. While a step is under way nothing else is expected to be in its form.
+    fn troubles_of(&self, stack: &NodeStack) -> Vec<String> {
+        let name = &self.name;
+        let mut found = Vec::new();
+        if let Some(failure) = &stack.failure {
+            found.push(format!("{name}: {failure}"));
+        }
+        if stack.doing.is_some() {
+            return found;
+        }
+        let drift = stack.drift.iter();
+        found.extend(drift.map(|d| format!("{name}: {d}: regent stack repair, there")));
+        if self.role != Role::Active {
+            let problems = stack.problems.iter();
+            found.extend(problems.map(|p| format!("{name} could not be activated: {p}")));
         }
         found
     }
@@ -486,6 +548,7 @@ impl Ailment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::StepState;
 
     fn node(name: &str, role: Role) -> NodeStatus {
         NodeStatus {
@@ -500,6 +563,7 @@ mod tests {
             ailments: vec![],
             maintenance_left_ms: None,
             configuration: None,
+            stack: None,
         }
     }
 
@@ -532,6 +596,7 @@ mod tests {
             stranger: None,
             probes: vec![],
             measured: vec![],
+            shared: None,
         }
     }
 
@@ -602,6 +667,41 @@ mod tests {
         let (exit, found) = lab.verdict();
         assert_eq!(exit, Exit::NoActive);
         assert_eq!(found, ["stopped by an operator: regent cluster start starts it"]);
+    }
+
+    #[test]
+    fn on_shared_data_a_passive_node_runs_nothing_and_that_is_well() {
+        let mut lab = healthy();
+        lab.sync = None;
+        lab.shared = Some(Shared {
+            failover: "by-hand".into(),
+            steps: vec!["xcatd".into()],
+            in_use: None,
+            claim: None,
+            activating: None,
+        });
+        let down = Service {
+            name: "xcatd".into(),
+            state: Up::Down,
+            health: Health::Failing,
+            cause: String::new(),
+            given_up: false,
+        };
+        for (node, step) in lab.nodes.iter_mut().zip([StepState::Up, StepState::Down]) {
+            node.stack = Some(NodeStack { steps: vec![step], ..NodeStack::default() });
+            let state = if node.role == Role::Active { Up::Up } else { Up::Down };
+            let health = if state == Up::Up { Health::Passing } else { Health::Failing };
+            node.services = vec![Service { state, health, ..down.clone() }];
+        }
+        assert_eq!(lab.verdict(), (Exit::Ok, vec![]));
+        lab.nodes[1].stack.as_mut().unwrap().drift = vec!["xcatd.service is enabled".into()];
+        let text = "mn2: xcatd.service is enabled: regent stack repair, there".to_string();
+        assert_eq!(lab.verdict(), (Exit::Degraded, vec![text]));
+        lab.nodes[1].stack.as_mut().unwrap().drift.clear();
+        lab.nodes[0].role = Role::Standby;
+        lab.stopped = true;
+        let text = "no node is active: regent activate, on the node that shall be".to_string();
+        assert_eq!(lab.verdict(), (Exit::NoActive, vec![text]));
     }
 
     #[test]

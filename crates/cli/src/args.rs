@@ -1,8 +1,13 @@
 //! The command line: words in, a [`Task`] out.
 
+mod shared;
+
+pub use shared::Given;
+
 use clap::{Args, Parser, Subcommand};
 use regent_api::call::Ask;
 use regent_api::exit::Exit;
+use shared::{ActivateLine, Activation, DeactivateLine, StackWord};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +53,13 @@ pub enum Task {
     KeepalivedDiff(PathBuf),
     /// Render keepalived's file anew.
     KeepalivedRepair(PathBuf),
+    /// Activate or deactivate by xCAT's name for it: what is given must be what the configuration says.
+    Xcat {
+        /// The question that follows.
+        question: Box<Question>,
+        /// What was given.
+        given: Given,
+    },
     /// Load the kernel's table, closed.
     GateLoad(PathBuf),
     /// Be the child process that speaks to the database.
@@ -105,8 +117,17 @@ pub fn parse() -> Result<Task, Exit> {
 fn parse_from<T: Into<std::ffi::OsString> + Clone>(
     words: impl IntoIterator<Item = T>,
 ) -> Result<Task, Exit> {
-    match Line::try_parse_from(words) {
-        Ok(line) => Ok(line.task()),
+    let words: Vec<std::ffi::OsString> = words.into_iter().map(Into::into).collect();
+    let name = words.first().map(std::path::Path::new).and_then(std::path::Path::file_name);
+    let task = match name.and_then(std::ffi::OsStr::to_str) {
+        Some("activate-xcatmn") => ActivateLine::try_parse_from(words).map(ActivateLine::task),
+        Some("deactivate-xcatmn") => {
+            DeactivateLine::try_parse_from(words).map(DeactivateLine::task)
+        }
+        Some(_) | None => Line::try_parse_from(words).map(Line::task),
+    };
+    match task {
+        Ok(task) => Ok(task),
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
             // A closed terminal is no reason for another error.
@@ -123,12 +144,19 @@ Exit codes:
    2  the configuration or a certificate is wrong
    3  the agent does not answer
    4  there is no cluster yet
-   5  status: solo, a node not heard, a service not well, or configurations differ
+   5  runs, but not all is well: status says what; activate: a step that is not vital failed
    6  status: no node is active
    7  a guard refuses; the reason is printed
    8  begun, and not ended in its time
    9  an identity exists twice, or the register went back
-  10  a mistake of regent, or of the machine under it";
+  10  a mistake of regent, or of the machine under it
+  11  activate: somebody answers for the virtual IP
+  12  activate: another node is active, or is being activated
+  13  activate: another node may still use the shared data, and nobody said that it is off
+  14  activate: a check of this host or of the shared data failed
+  15  activate: a step failed, and everything was undone
+  16  a step failed, and not everything is undone, or down
+  17  no majority of voters answers";
 
 /// Keeps a management node available: one active, one virtual IP, no acknowledged write lost.
 #[derive(Parser)]
@@ -158,6 +186,26 @@ enum Word {
         to: Option<String>,
         #[command(flatten)]
         way: Way,
+    },
+    /// Shared data: bring everything up on this node
+    Activate {
+        #[command(flatten)]
+        activation: Activation,
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Shared data: take everything down on this node, and leave it down
+    Deactivate {
+        /// Show what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Shared data: look at the steps of this node
+    Stack {
+        #[command(subcommand)]
+        word: StackWord,
     },
     /// Say why this node is where it is, and what blocks it
     Explain {
@@ -429,6 +477,8 @@ enum GateWord {
 }
 
 const CONFIG: &str = "/etc/regent/regent.toml";
+const TLS: &str = "/etc/regent/tls";
+const SOCKET: &str = "/run/regent/regent.sock";
 
 #[derive(Args)]
 struct File {
@@ -446,13 +496,13 @@ struct Way {
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
     /// The certificates to show to another node
-    #[arg(long, default_value = "/etc/regent/tls", value_name = "DIR")]
+    #[arg(long, default_value = TLS, value_name = "DIR")]
     tls: PathBuf,
     /// The configuration file, for another node's address
     #[arg(long, default_value = CONFIG, value_name = "FILE")]
     config: PathBuf,
     /// The local agent's socket
-    #[arg(long, default_value = "/run/regent/regent.sock", value_name = "PATH", hide = true)]
+    #[arg(long, default_value = SOCKET, value_name = "PATH", hide = true)]
     socket: PathBuf,
 }
 
@@ -494,6 +544,10 @@ impl Line {
                 way.showing(Ask::Status, Shown { probes, timing })
             }
             Word::Switchover { to, way } => way.to(Ask::Switchover { to }),
+            Word::Activate { activation, way } => way.to(activation.ask()),
+            Word::Deactivate { dry_run, way } => way.to(Ask::Deactivate { dry_run }),
+            Word::Stack { word: StackWord::Show { way } } => way.to(Ask::StackShow),
+            Word::Stack { word: StackWord::Repair { way } } => way.to(Ask::StackRepair),
             Word::Explain { way } => way.to(Ask::Explain),
             Word::History { last, cluster, way } => way.to(Ask::History { last, cluster }),
             Word::Maintenance { word: MaintenanceWord::On { node, length, way } } => {
@@ -563,7 +617,7 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn task(line: &str) -> Result<Task, Exit> {
+    pub(super) fn task(line: &str) -> Result<Task, Exit> {
         parse_from(line.split_whitespace())
     }
 
@@ -603,7 +657,7 @@ mod tests {
         assert_eq!(task("regent --help"), Err(Exit::Ok));
     }
 
-    fn ask(line: &str) -> Ask {
+    pub(super) fn ask(line: &str) -> Ask {
         match task(line) {
             Ok(Task::Ask(question)) => question.ask,
             other => panic!("{line}: {other:?}"),

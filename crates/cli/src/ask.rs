@@ -5,6 +5,7 @@ use crate::{error, render};
 use regent_api::call::{Ask, Call, Refusal, RefusalKind, Reply, Result as ApiResult};
 use regent_api::exit::Exit;
 use regent_api::frame;
+use regent_api::stack::{Moved, Plan, StepNews};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -31,6 +32,11 @@ pub fn put(question: &Question, remote: Remote) -> Exit {
     }
 }
 
+/// Says why a question is not even put, as its answer would be said.
+pub fn refuse(question: &Question, refusal: &Refusal) -> Exit {
+    Screen::of_this_process(question.json).refuse(refusal)
+}
+
 /// Shows what would be done, and asks whether it shall be.
 fn preview(
     question: &Question,
@@ -50,7 +56,14 @@ fn preview(
             Reply::Progress(text) => screen.progress(&text),
             Reply::Refused(refusal) => return Err(refusal),
             // Nothing would change: the question itself says so again.
-            Reply::Done(_) | Reply::Status(_) | Reply::History(_) | Reply::Fences(_) => {
+            Reply::Done(_)
+            | Reply::Plan(_)
+            | Reply::Step(_)
+            | Reply::Moved(_)
+            | Reply::Stack(_)
+            | Reply::Status(_)
+            | Reply::History(_)
+            | Reply::Fences(_) => {
                 return Ok(());
             }
         }
@@ -98,6 +111,13 @@ fn patience(ask: &Ask) -> Duration {
         Ask::Fence { .. } | Ask::FenceTest { .. } => Duration::from_secs(310),
         Ask::Stop | Ask::Start => Duration::from_secs(130),
         Ask::Init | Ask::AdmitVoter { .. } => Duration::from_secs(60),
+        // It looks at every step.
+        Ask::StackShow => Duration::from_secs(30),
+        // Whoever waits is told of the step that runs ten times a second; between two steps core may wait for a
+        // majority, for a survey, or for a proof.
+        Ask::Activate { .. } | Ask::Deactivate { .. } | Ask::StackRepair => {
+            Duration::from_secs(310)
+        }
     }
 }
 
@@ -106,6 +126,13 @@ fn converse(question: &Question, remote: Remote, screen: &mut Screen) -> Result<
     loop {
         match next(question, &mut stream)? {
             Reply::Progress(text) => screen.progress(&text),
+            Reply::Plan(plan) => screen.plan(&plan),
+            Reply::Step(news) => screen.step(&news),
+            Reply::Moved(moved) => return Ok(screen.moved(&moved)),
+            Reply::Stack(shown) => {
+                screen.show(&*shown, |paint| render::stack::shown(&shown, paint));
+                return Ok(shown.exit());
+            }
             Reply::Status(status) => {
                 screen.show(&*status, |paint| render::status(&status, question.shown, paint));
                 return Ok(status.exit());
@@ -216,13 +243,18 @@ fn internal(error: serde_json::Error) -> Refusal {
 struct Screen {
     json: bool,
     paint: bool,
+    /// A line may be written over.
+    live: bool,
+    /// One stands there.
+    running: bool,
 }
 
 impl Screen {
     fn of_this_process(json: bool) -> Screen {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
             && std::env::var_os("TERM").is_none_or(|v| v != "dumb");
-        Screen { json, paint: wanted && io::stdout().is_terminal() }
+        let live = wanted && io::stderr().is_terminal() && io::stdout().is_terminal();
+        Screen { json, paint: wanted && io::stdout().is_terminal(), live, running: false }
     }
 
     fn show<T: serde::Serialize>(&self, value: &T, text: impl FnOnce(bool) -> String) {
@@ -239,7 +271,56 @@ impl Screen {
         io::stderr().write_all(format!("{text}\n").as_bytes()).ok();
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Exit {
+    /// What it comes to. With --json only the result is printed.
+    fn plan(&self, plan: &Plan) {
+        if !self.json {
+            self.print(&render::stack::plan(plan, self.paint));
+        }
+    }
+
+    /// A line for each step that ended; the one that runs stands on the last line of a terminal until then.
+    fn step(&mut self, news: &StepNews) {
+        if self.json {
+            return;
+        }
+        match &news.ended {
+            Some(end) => {
+                self.clear();
+                self.print(&render::stack::step(news, end, self.paint));
+            }
+            None if self.live => {
+                let line = format!("\r{}\x1b[K", render::stack::running(news, self.paint));
+                io::stderr().write_all(line.as_bytes()).ok();
+                self.running = true;
+            }
+            None => {}
+        }
+    }
+
+    fn moved(&mut self, moved: &Moved) -> Exit {
+        self.clear();
+        if self.json {
+            self.show(moved, |_| String::new());
+        } else if moved.obstacle.is_none() {
+            self.print(&render::stack::moved(moved, self.paint));
+        } else {
+            io::stderr().write_all(render::stack::moved(moved, self.paint).as_bytes()).ok();
+        }
+        moved.exit()
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.running) {
+            io::stderr().write_all(b"\r\x1b[K").ok();
+        }
+    }
+
+    fn print(&self, text: &str) {
+        io::stdout().write_all(text.as_bytes()).ok();
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) -> Exit {
+        self.clear();
         if self.json {
             self.show(&error::json(refusal), |_| String::new());
         } else {

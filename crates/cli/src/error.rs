@@ -1,6 +1,6 @@
 //! How an error looks: what failed and where, then what to do about it.
 
-use regent_api::call::{Refusal, RefusalKind, Result as ApiResult};
+use regent_api::call::{Refusal, Result as ApiResult};
 
 /// The text of a refusal for a terminal.
 pub fn render(refusal: &Refusal) -> String {
@@ -15,22 +15,9 @@ pub fn render(refusal: &Refusal) -> String {
 pub fn json(refusal: &Refusal) -> ApiResult {
     ApiResult {
         version: regent_api::VERSION,
-        result: word(refusal.kind).into(),
+        result: refusal.kind.word().into(),
         text: refusal.reason.clone(),
         remedy: Some(refusal.remedy.clone()).filter(|r| !r.is_empty()),
         exit: refusal.kind.exit().number(),
-    }
-}
-
-fn word(kind: RefusalKind) -> &'static str {
-    match kind {
-        RefusalKind::Usage => "usage",
-        RefusalKind::Configuration => "configuration",
-        RefusalKind::NotInitialised => "not-initialised",
-        RefusalKind::Unreachable => "unreachable",
-        RefusalKind::Guard => "refused",
-        RefusalKind::TimedOut => "timed-out",
-        RefusalKind::Unsafe => "unsafe",
-        RefusalKind::Internal => "internal",
     }
 }

@@ -1,5 +1,7 @@
 //! Answers as text: tables that people compare, colours where they help.
 
+pub(crate) mod stack;
+
 use crate::args::Shown;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, Table, presets};
@@ -57,8 +59,10 @@ pub(crate) fn status(status: &Status, shown: Shown, paint: bool) -> String {
             say(&format!("warning: {}: probe {}: {text}", status.now_node, probe.name), yellow());
         }
     }
-    if !status.nodes.is_empty() {
-        out.push_str(&nodes(status, paint));
+    match &status.shared {
+        Some(shared) => out.push_str(&stack::status(status, shared, paint)),
+        None if status.nodes.is_empty() => {}
+        None => out.push_str(&nodes(status, paint)),
     }
     if shown.probes {
         out.push_str(&probes(&status.probes, &status.now_node, paint));
@@ -262,6 +266,9 @@ fn headline(status: &Status, paint: bool) -> String {
             }
         });
     }
+    if let Some(shared) = status.shared.as_ref().filter(|_| status.initialised) {
+        parts.push(stack::in_use(shared, paint));
+    }
     if let Some(to) = &status.switchover {
         parts.push(painted(&format!("moving to {to}"), yellow(), paint));
     }
@@ -375,6 +382,7 @@ mod tests {
             ailments: vec![],
             maintenance_left_ms: None,
             configuration: None,
+            stack: None,
         }
     }
 
@@ -417,6 +425,7 @@ mod tests {
             stranger: None,
             probes: vec![],
             measured: vec![],
+            shared: None,
         }
     }
 

@@ -1,17 +1,22 @@
 //! `regent`: one binary. What runs on a host goes to the agent's library, what asks an agent to the command line's.
 #![forbid(unsafe_code)]
 
-use regent_agent::{command, keepalived, remote};
+use regent_agent::{command, keepalived, remote, xcat};
+use regent_cli::args::Question;
 use regent_cli::{Exit, Task, ask};
 
 fn main() -> Exit {
     match regent_cli::parse() {
         Err(exit) => exit,
-        Ok(Task::Ask(question)) => ask::put(&question, |question, patience| {
-            let node = question.node.as_deref().unwrap_or_default();
-            let stream = remote::open(node, &question.config, &question.tls, patience)?;
-            Ok(Box::new(stream))
-        }),
+        Ok(Task::Ask(question)) => put(&question),
+        Ok(Task::Xcat { question, given }) => {
+            let (nic, vip, path) = (&given.nic, &given.vip, &given.path);
+            let given = xcat::Given { nic, vip, mask: given.mask.as_deref(), path };
+            match xcat::compare(&given, &question.config, &question.tls) {
+                Ok(()) => put(&question),
+                Err(refusal) => ask::refuse(&question, &refusal),
+            }
+        }
         Ok(Task::Agent(config)) => command::agent(&config),
         Ok(Task::Witness(config)) => command::witness(&config),
         Ok(Task::CaInit(dir)) => command::ca_init(&dir),
@@ -26,4 +31,12 @@ fn main() -> Exit {
         Ok(Task::DatabaseWorker) => command::database_worker(),
         Ok(Task::Prober) => command::prober(),
     }
+}
+
+fn put(question: &Question) -> Exit {
+    ask::put(question, |question, patience| {
+        let node = question.node.as_deref().unwrap_or_default();
+        let stream = remote::open(node, &question.config, &question.tls, patience)?;
+        Ok(Box::new(stream))
+    })
 }

@@ -376,6 +376,10 @@ impl Speaking {
                 | Reply::Status(_)
                 | Reply::History(_)
                 | Reply::Text(_)
+                | Reply::Plan(_)
+                | Reply::Step(_)
+                | Reply::Moved(_)
+                | Reply::Stack(_)
                 | Reply::Fences(_) => {}
             }
         }

@@ -6,7 +6,7 @@ use crate::config::settings::Member;
 use crate::serve::{Progress, refuse};
 use regent_api::call::{RefusalKind, Reply};
 use regent_api::length;
-use regent_core::command::{Answer, Request};
+use regent_core::command::{Answer, Obstacle, Request};
 use regent_core::node::Input;
 use regent_core::state::{Lease, Timing};
 use regent_core::time::Span;
@@ -26,6 +26,24 @@ const LENGTH_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// What to look at when something went another way.
 const LOOK: &str = "regent explain says why; regent history what was done";
+
+/// What is said of a request that core did not answer in its time.
+pub(super) const LATE: &str = "it did not come to its end in time";
+
+/// The kind of a refusal for what stood in the way; none if it is none of its own.
+pub(super) fn kind(obstacle: Obstacle) -> Option<RefusalKind> {
+    Some(match obstacle {
+        Obstacle::AddressInUse => RefusalKind::AddressInUse,
+        Obstacle::ActiveElsewhere => RefusalKind::ActiveElsewhere,
+        Obstacle::NotProvenClear => RefusalKind::NotProvenClear,
+        Obstacle::Checks => RefusalKind::Checks,
+        Obstacle::StepFailed => RefusalKind::StepFailed,
+        Obstacle::NotRolledBack => RefusalKind::HalfWay,
+        Obstacle::Degraded => RefusalKind::Degraded,
+        Obstacle::NoQuorum => RefusalKind::NoQuorum,
+        Obstacle::Other => return None,
+    })
+}
 
 impl Speaking {
     /// A node that runs resources, by its name.
@@ -57,17 +75,24 @@ impl Speaking {
 
     /// Puts a request to core and waits for its answer.
     pub(super) async fn put(&self, what: Request, bound: Duration, remedy: &str) -> Reply {
+        match self.ask_core(what, bound).await {
+            Some(Answer::Done(text)) => Reply::Done(text),
+            Some(Answer::Text(lines)) => Reply::Done(lines.join("; ")),
+            Some(Answer::Refused { reason, obstacle }) => {
+                refuse(kind(obstacle).unwrap_or(RefusalKind::Guard), &reason, remedy)
+            }
+            Some(Answer::Failed { reason, obstacle }) => {
+                refuse(kind(obstacle).unwrap_or(RefusalKind::TimedOut), &reason, remedy)
+            }
+            None => refuse(RefusalKind::TimedOut, LATE, remedy),
+        }
+    }
+
+    /// Puts a request to core; none if it does not answer in time.
+    pub(super) async fn ask_core(&self, what: Request, bound: Duration) -> Option<Answer> {
         let (request, answer) = self.waiting.enter();
         self.inputs.put(Input::Operator { request, what });
-        match tokio::time::timeout(bound, answer).await {
-            Ok(Ok(Answer::Done(text))) => Reply::Done(text),
-            Ok(Ok(Answer::Text(lines))) => Reply::Done(lines.join("; ")),
-            Ok(Ok(Answer::Refused { reason, .. })) => refuse(RefusalKind::Guard, &reason, remedy),
-            Ok(Ok(Answer::Failed { reason, .. })) => refuse(RefusalKind::TimedOut, &reason, remedy),
-            Ok(Err(_)) | Err(_) => {
-                refuse(RefusalKind::TimedOut, "it did not come to its end in time", remedy)
-            }
-        }
+        tokio::time::timeout(bound, answer).await.ok()?.ok()
     }
 
     pub(super) async fn maintenance(&self, node: Option<String>, for_ms: Option<u64>) -> Reply {

@@ -66,6 +66,10 @@ impl Quiet {
             | Ask::Start
             | Ask::Fence { .. }
             | Ask::FenceTest { .. }
+            | Ask::Activate { .. }
+            | Ask::Deactivate { .. }
+            | Ask::StackShow
+            | Ask::StackRepair
             | Ask::ConfigSet { .. } => self.refuse_to_act(),
             Ask::ConfigShow { effective } => self.configured.show(effective, None),
             Ask::ConfigDiff { node } => self.configured.compare(node).await,
@@ -105,6 +109,7 @@ impl Quiet {
             heard: &self.heard,
             spec: &founding.settings.spec(),
             configuration: 0,
+            claim: None,
         };
         if !self.belongs {
             return frame.uninitialised(&self.reason());

@@ -91,6 +91,10 @@ impl Speaking {
             Ask::Start => self.run_all(true, &progress).await,
             Ask::Fence { node } => self.fence(&node).await,
             Ask::FenceTest { node } => self.fence_test(node).await,
+            Ask::Activate { off, dry_run } => self.activate(off, dry_run, &progress).await,
+            Ask::Deactivate { dry_run } => self.deactivate(dry_run, &progress).await,
+            Ask::StackShow => self.stack_show().await,
+            Ask::StackRepair => self.stack_repair(&progress).await,
             Ask::ConfigShow { effective } => {
                 self.configured.show(effective, self.timing().as_ref())
             }
@@ -119,17 +123,27 @@ impl Speaking {
 
     /// Where everybody is; none if the lease thread does not answer.
     pub(super) async fn picture(&self) -> Option<regent_api::status::Status> {
-        let core = self.inputs.look(LOOK).await?;
-        let frame = Frame {
+        let core = self.look().await?;
+        let mut status = self.frame().of_node(&core, self.events.alarm(), &self.host.warnings());
+        status.measured = self.measures.figures();
+        Some(status)
+    }
+
+    /// What core knows; none if the lease thread does not answer.
+    pub(super) async fn look(&self) -> Option<Box<regent_core::node::NodeStatus>> {
+        self.inputs.look(LOOK).await
+    }
+
+    /// What a status is written from beside core.
+    pub(super) fn frame(&self) -> Frame<'_> {
+        Frame {
             settings: &self.settings,
             me: self.me,
             heard: &self.heard,
             spec: &self.spec,
             configuration: self.configuration,
-        };
-        let mut status = frame.of_node(&core, self.events.alarm(), &self.host.warnings());
-        status.measured = self.measures.figures();
-        Some(status)
+            claim: self.steps.claim(),
+        }
     }
 
     async fn switchover(&self, to: Option<String>) -> Reply {

@@ -1,0 +1,172 @@
+//! The words about shared data, and the names and options of xCAT's own commands.
+
+use super::{CONFIG, EXIT_CODES, SOCKET, TLS, Task, Way};
+use clap::{Args, Parser, Subcommand};
+use regent_api::call::Ask;
+use std::path::PathBuf;
+
+/// The options of xCAT's own commands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Given {
+    /// The interface, as xCAT takes it: an alias (`eth0:0`) as well.
+    pub nic: String,
+    /// The virtual IP.
+    pub vip: String,
+    /// Its mask, dotted or as the length of a prefix; not compared if left out.
+    pub mask: Option<String>,
+    /// The shared directory.
+    pub path: PathBuf,
+}
+
+#[derive(Args)]
+pub(super) struct Activation {
+    /// You switched this node off, or cut it off: without a fence nothing else proves that it writes no more
+    #[arg(long = "confirm-peer-is-off", value_name = "NODE")]
+    off: Option<String>,
+    /// Ask every guard and the segment, show what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Activation {
+    pub(super) fn ask(self) -> Ask {
+        Ask::Activate { off: self.off, dry_run: self.dry_run }
+    }
+}
+
+/// The options of xCAT's commands. They must be what the configuration says: a difference is refused by name.
+#[derive(Args)]
+pub(super) struct XcatOptions {
+    /// The interface that carries the virtual IP
+    #[arg(short = 'i', long, value_name = "NIC")]
+    nic: String,
+    /// The virtual IP
+    #[arg(short = 'v', long, value_name = "VIP")]
+    vip: String,
+    /// Its mask: 255.255.255.0, or 24
+    #[arg(short = 'm', long, visible_alias = "netmask", value_name = "MASK")]
+    mask: Option<String>,
+    /// The shared directory
+    #[arg(short = 'p', long, value_name = "PATH")]
+    path: PathBuf,
+    /// As JSON, versioned
+    #[arg(long)]
+    json: bool,
+    /// The configuration file
+    #[arg(long, default_value = CONFIG, value_name = "FILE")]
+    config: PathBuf,
+    /// The local agent's socket
+    #[arg(long, default_value = SOCKET, value_name = "PATH", hide = true)]
+    socket: PathBuf,
+}
+
+impl XcatOptions {
+    fn task(self, ask: Ask) -> Task {
+        let XcatOptions { nic, vip, mask, path, json, config, socket } = self;
+        let way = Way { json, node: None, tls: TLS.into(), config, socket };
+        let given = Given { nic, vip, mask, path };
+        Task::Xcat { question: Box::new(way.question(ask)), given }
+    }
+}
+
+/// Bring the management node up on this host: regent activate, by xCAT's name.
+#[derive(Parser)]
+#[command(name = "activate-xcatmn", version, after_help = EXIT_CODES)]
+pub(super) struct ActivateLine {
+    #[command(flatten)]
+    options: XcatOptions,
+    #[command(flatten)]
+    activation: Activation,
+}
+
+impl ActivateLine {
+    pub(super) fn task(self) -> Task {
+        self.options.task(self.activation.ask())
+    }
+}
+
+/// Take the management node down on this host: regent deactivate, by xCAT's name.
+#[derive(Parser)]
+#[command(name = "deactivate-xcatmn", version, after_help = EXIT_CODES)]
+pub(super) struct DeactivateLine {
+    #[command(flatten)]
+    options: XcatOptions,
+    /// Show what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl DeactivateLine {
+    pub(super) fn task(self) -> Task {
+        self.options.task(Ask::Deactivate { dry_run: self.dry_run })
+    }
+}
+
+#[derive(Subcommand)]
+pub(super) enum StackWord {
+    /// Show where each step is, what it does, what drifted and what is in the way
+    Show {
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Bring back what drifted: a unit that was enabled, a link that was replaced
+    Repair {
+        #[command(flatten)]
+        way: Way,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::tests::{ask, task};
+    use clap::CommandFactory;
+    use regent_api::exit::Exit;
+
+    #[test]
+    fn the_lines_are_consistent() {
+        ActivateLine::command().debug_assert();
+        DeactivateLine::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_asked_of_a_stack() {
+        let activate =
+            |off: Option<&str>, dry_run| Ask::Activate { off: off.map(Into::into), dry_run };
+        assert_eq!(ask("regent activate"), activate(None, false));
+        assert_eq!(ask("regent activate --dry-run --json"), activate(None, true));
+        assert_eq!(ask("regent activate --confirm-peer-is-off mn1"), activate(Some("mn1"), false));
+        assert_eq!(ask("regent deactivate --dry-run"), Ask::Deactivate { dry_run: true });
+        assert_eq!(ask("regent stack show --node mn2"), Ask::StackShow);
+        assert_eq!(ask("regent stack repair"), Ask::StackRepair);
+        assert_eq!(task("regent activate --confirm-peer-is-off"), Err(Exit::Usage));
+    }
+
+    #[test]
+    fn by_its_xcat_names_the_binary_takes_xcat_options() {
+        let xcat = |line| match task(line) {
+            Ok(Task::Xcat { question, given }) => (question.ask, given),
+            other => panic!("{line}: {other:?}"),
+        };
+        let (asked, given) =
+            xcat("/usr/bin/activate-xcatmn -i eth0:0 -v 10.0.0.100 -m 255.255.255.0 -p /HA-data");
+        assert_eq!(asked, Ask::Activate { off: None, dry_run: false });
+        assert_eq!((given.nic.as_str(), given.vip.as_str()), ("eth0:0", "10.0.0.100"));
+        assert_eq!(given.mask.as_deref(), Some("255.255.255.0"));
+        assert_eq!(given.path, PathBuf::from("/HA-data"));
+        let long = "deactivate-xcatmn --nic eth0 --vip 10.0.0.100 --netmask 24 --path /HA-data";
+        let (asked, given) = xcat(long);
+        assert_eq!(asked, Ask::Deactivate { dry_run: false });
+        assert_eq!(given.mask.as_deref(), Some("24"));
+        for lacking in [
+            "activate-xcatmn",
+            "activate-xcatmn -v 10.0.0.100 -p /HA-data",
+            "activate-xcatmn -i eth0 -p /HA-data",
+            "activate-xcatmn -i eth0 -v 10.0.0.100",
+            "deactivate-xcatmn -i eth0 -v 10.0.0.100 -p",
+        ] {
+            assert_eq!(task(lacking), Err(Exit::Usage), "{lacking}");
+        }
+        assert_eq!(task("activate-xcatmn -h"), Err(Exit::Ok));
+    }
+}

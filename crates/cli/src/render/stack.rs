@@ -1,0 +1,248 @@
+//! The stack on shared data as text: a plan, its steps as they end, its result, and where every step is.
+
+use super::{
+    bold, colour, coloured_word, green, heard, laid_out, or_dash, painted, red, table, why, yellow,
+};
+use anstyle::Style;
+use comfy_table::Table;
+use regent_api::stack::{
+    Moved, NodeStack, Plan, Seconds, Shared, StackShown, StepDone, StepEnd, StepNews, StepState,
+    Verb,
+};
+use regent_api::status::{NodeStatus, Role, Service, Status};
+
+/// What an activation or a deactivation comes to.
+pub(crate) fn plan(plan: &Plan, paint: bool) -> String {
+    let Plan { node, verb, .. } = plan;
+    let mut out = format!("{}\n", painted(&format!("to {} {node}", verb.word()), bold(), paint));
+    let mut table = table(["STEP", "NOW", "WHAT"]);
+    for step in &plan.steps {
+        let what = if step.already { "so already".into() } else { step.what.clone() };
+        table.add_row([step.name.clone(), step.state.word().into(), what]);
+    }
+    out.push_str(&laid_out(&table, paint, |line, row| {
+        let step = &plan.steps[row];
+        coloured_word(line, step.state.word(), of_state(&step.state), paint)
+    }));
+    out.push_str(&whys(plan.steps.iter().map(|s| (s.name.as_str(), &s.state)), paint));
+    for problem in plan.problems.iter().filter(|_| plan.verb == Verb::Activate) {
+        out.push_str(&(painted(&format!("in the way: {problem}"), red(), paint) + "\n"));
+    }
+    out.push('\n');
+    out
+}
+
+/// A step that ended.
+pub(crate) fn step(news: &StepNews, end: &StepEnd, paint: bool) -> String {
+    let style = match end.state {
+        StepDone::Failed => red(),
+        StepDone::Up | StepDone::Down | StepDone::Done => green(),
+        StepDone::ToDo | StepDone::Already => Style::new(),
+    };
+    let word = painted(&format!("{:<7}", end.state.word()), style, paint);
+    let error = end.error.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("  {word}{:>9}  {}{error}\n", seconds(news.seconds), news.name)
+}
+
+/// The step that runs.
+pub(crate) fn running(news: &StepNews, paint: bool) -> String {
+    let word = painted(&format!("{:<7}", "..."), yellow(), paint);
+    format!("  {word}{:>9}  {}", seconds(news.seconds), news.name)
+}
+
+/// How it ended.
+pub(crate) fn moved(moved: &Moved, paint: bool) -> String {
+    let took = seconds(moved.seconds);
+    if moved.obstacle.is_none() {
+        let text = painted(&moved.text, green(), paint);
+        return format!("{text} · {took}\n");
+    }
+    let mut out = format!("error: {} · {took}\n", moved.text);
+    if let Some(remedy) = &moved.remedy {
+        out.push_str(&format!("  what to do: {remedy}\n"));
+    }
+    out
+}
+
+/// Where every step of one node is.
+pub(crate) fn shown(shown: &StackShown, paint: bool) -> String {
+    let form = if shown.active { "active" } else { "passive" };
+    let node = painted(&shown.node, bold(), paint);
+    let used = match &shown.in_use {
+        Some(used) => format!("in use by {} since epoch {}", used.node, used.epoch),
+        None => "in nobody's use".into(),
+    };
+    let claim = shown.claim.as_ref().map_or("none is read".into(), |claim| claim.text());
+    let mut out = format!("{node}: {form} · shared data {used} · claim: {claim}\n");
+    out.push_str(&of_node(&shown.node, &shown.stack, shown.active, paint));
+    let mut table = table(["STEP", "IS", "MEANS"]);
+    for step in &shown.steps {
+        table.add_row([step.name.clone(), step.state.word().into(), step.what.clone()]);
+    }
+    out.push_str(&laid_out(&table, paint, |line, row| {
+        let state = &shown.steps[row].state;
+        coloured_word(line, state.word(), of_state(state), paint)
+    }));
+    out.push_str(&whys(shown.steps.iter().map(|s| (s.name.as_str(), &s.state)), paint));
+    out
+}
+
+/// What is under way, what failed, what drifted, what is in the way of one node.
+fn of_node(name: &str, stack: &NodeStack, active: bool, paint: bool) -> String {
+    let mut out = String::new();
+    let mut say = |text: &str, style: Style| out.push_str(&(painted(text, style, paint) + "\n"));
+    if let Some(doing) = &stack.doing {
+        say(&format!("{name}: {}", doing.text()), yellow());
+    }
+    if let Some(failure) = &stack.failure {
+        say(&format!("{name}: {failure}"), red());
+    }
+    for drift in &stack.drift {
+        say(&format!("{name}: {drift}: regent stack repair"), red());
+    }
+    for problem in stack.problems.iter().filter(|_| !active) {
+        say(&format!("{name} could not be activated: {problem}"), red());
+    }
+    out
+}
+
+/// Who uses the shared data, for the headline of a status.
+pub(crate) fn in_use(shared: &Shared, paint: bool) -> String {
+    match &shared.in_use {
+        Some(used) => {
+            let text = format!("data in use by {} since epoch {}", used.node, used.epoch);
+            painted(&text, green(), paint)
+        }
+        None => painted("data in nobody's use", yellow(), paint),
+    }
+}
+
+/// The tables of a status.
+pub(crate) fn status(status: &Status, shared: &Shared, paint: bool) -> String {
+    let mut out = String::new();
+    for node in &status.nodes {
+        if let Some(doing) = node.stack.as_ref().and_then(|stack| stack.doing.as_ref()) {
+            let text = format!("{}: {}", node.name, doing.text());
+            out.push_str(&(painted(&text, yellow(), paint) + "\n"));
+        }
+    }
+    if status.nodes.is_empty() {
+        return out;
+    }
+    out.push_str(&nodes(status, shared, paint));
+    if !status.initialised || shared.steps.is_empty() {
+        return out;
+    }
+    out.push_str(&steps(status, shared, paint));
+    if let Some(claim) = &shared.claim {
+        out.push_str(&format!("\nclaim on the data: {}", claim.text()));
+    } else {
+        out.push_str("\nclaim on the data: none is read");
+    }
+    out.push_str(&format!(" · failover {}\n", shared.failover));
+    out
+}
+
+fn nodes(status: &Status, shared: &Shared, paint: bool) -> String {
+    let mut table = table(["NODE", "ROLE", "VIP", "STACK", "SERVICES", "HEARD", "WHY"]);
+    for node in &status.nodes {
+        // Where nothing is to run, nothing is amiss when nothing does.
+        let running = node.services.iter().filter(|_| node.role != Role::Standby);
+        table.add_row([
+            node.name.clone(),
+            node.role.word().into(),
+            if node.serving { status.vip.clone().unwrap_or_default() } else { "-".into() },
+            node.stack.as_ref().map_or("-".into(), |stack| sum(stack, shared)),
+            or_dash(running.map(Service::text).collect::<Vec<_>>().join(", ")),
+            heard(node, &status.now_node),
+            why(node),
+        ]);
+    }
+    laid_out(&table, paint, |line, row| {
+        let node = &status.nodes[row];
+        coloured_word(line, node.role.word(), colour(node), paint)
+    })
+}
+
+/// A stack in a word.
+fn sum(stack: &NodeStack, shared: &Shared) -> String {
+    if let Some(doing) = &stack.doing {
+        return doing.text();
+    }
+    let up = stack.steps.iter().filter(|step| **step == StepState::Up).count();
+    let all = shared.steps.len();
+    match (stack.clear, up) {
+        (true, _) => "down".into(),
+        (false, up) if up == all => "up".into(),
+        (false, up) => format!("{up} of {all} up"),
+    }
+}
+
+/// One row for each step, one column for each node that has any.
+fn steps(status: &Status, shared: &Shared, paint: bool) -> String {
+    let nodes: Vec<&NodeStatus> =
+        status.nodes.iter().filter(|node| node.role != Role::Witness).collect();
+    let mut head = vec!["STEP".to_string()];
+    head.extend(nodes.iter().map(|node| node.name.clone()));
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(head);
+    for (at, step) in shared.steps.iter().enumerate() {
+        let mut row = vec![step.clone()];
+        row.extend(nodes.iter().map(|node| {
+            let state = node.stack.as_ref().and_then(|stack| stack.steps.get(at));
+            state.map_or("?", StepState::word).to_string()
+        }));
+        table.add_row(row);
+    }
+    super::pad(&mut table);
+    let states_of = |at: usize| {
+        let nodes = nodes.iter();
+        nodes.filter_map(move |node| node.stack.as_ref().and_then(|stack| stack.steps.get(at)))
+    };
+    let mut out = laid_out(&table, paint, |line, row| {
+        let amiss = |state: &&StepState| !state.why().is_empty();
+        match states_of(row).find(amiss) {
+            Some(state) => coloured_word(line, state.word(), of_state(state), paint),
+            None => coloured_word(line, "up", green(), paint),
+        }
+    });
+    for (at, step) in shared.steps.iter().enumerate() {
+        for node in &nodes {
+            let state = node.stack.as_ref().and_then(|stack| stack.steps.get(at));
+            if let Some(state) = state.filter(|state| !state.why().is_empty()) {
+                let text = format!("{}: {step} is {}: {}", node.name, state.word(), state.why());
+                out.push_str(&(painted(&text, of_state(state), paint) + "\n"));
+            }
+        }
+    }
+    out
+}
+
+/// A line for each step that is neither up nor down.
+fn whys<'a>(steps: impl Iterator<Item = (&'a str, &'a StepState)>, paint: bool) -> String {
+    let amiss = steps.filter(|(_, state)| !state.why().is_empty());
+    let line = |(name, state): (&str, &StepState)| {
+        let text = format!("{name} is {}: {}", state.word(), state.why());
+        painted(&text, of_state(state), paint) + "\n"
+    };
+    amiss.map(line).collect()
+}
+
+fn of_state(state: &StepState) -> Style {
+    match state {
+        StepState::Up => green(),
+        StepState::Down => Style::new(),
+        StepState::Partly(_) => red(),
+        StepState::Unknown(_) => yellow(),
+    }
+}
+
+/// `0.04 s`, `12.3 s`, `2 min 5 s`.
+fn seconds(length: Seconds) -> String {
+    match length.0 {
+        ms @ 0..10_000 => format!("{}.{:02} s", ms / 1000, ms % 1000 / 10),
+        ms @ 10_000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        ms => regent_api::length::text(std::time::Duration::from_millis(ms)),
+    }
+}
