@@ -19,7 +19,7 @@ use crate::event::Severity;
 use crate::health::Weight;
 use crate::id::{Epoch, NodeId};
 use crate::role::Role;
-use crate::stack::Failover;
+use crate::stack::{Failover, StackStep};
 use crate::state::{Data, Phase, State};
 use crate::time::{Span, Time};
 use alloc::format;
@@ -540,11 +540,26 @@ impl Node {
         } else {
             self.look(now);
         }
+        self.tidy_once(now);
         if self.is_clear() {
             if self.stack.failure.is_some() && !self.is_activation_asked() {
                 self.stack.failure = None;
             }
             self.end_service();
+        }
+    }
+
+    /// While everything is stopped a run brings its host into the passive form once: a new member's units get their
+    /// guards, and no boot starts them.
+    fn tidy_once(&mut self, now: Time) {
+        let drift = self.stack.survey.as_ref().map(|survey| survey.drift.join("; "));
+        let Some(drift) = drift.filter(|_| !self.stack.tidied && self.stack.busy.is_none()) else {
+            return;
+        };
+        self.stack.tidied = true;
+        if !drift.is_empty() && self.is_clear() {
+            self.tell("stack.tidied", Severity::Info, format!("made passive: {drift}"));
+            self.ask_stack(StackStep::Repair, now);
         }
     }
 

@@ -54,6 +54,8 @@ pub(super) struct Stack {
     pub watchdog: Option<Span>,
     /// Another cluster, or a newer grant, claims the data.
     pub foreign: Option<String>,
+    /// This run has looked once for what a passive host should not have.
+    pub tidied: bool,
     /// When a change of the register was last proposed for it.
     pub wished: Option<Time>,
     /// When this node ruled last.
