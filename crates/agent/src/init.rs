@@ -6,6 +6,7 @@
 //! never overwritten.
 
 use crate::config::Settings;
+use crate::config::stack::Stack;
 use crate::durable;
 use crate::host::Host;
 use crate::peer::{self, Answer, Hex, Plan, Question, Seat};
@@ -14,6 +15,7 @@ use crate::random;
 use crate::register::{Bridge, cluster_of};
 use crate::runs;
 use crate::serve::Progress;
+use crate::token;
 use crate::transport::Transport;
 use regent_api::call::{Refusal, RefusalKind};
 use regent_core::id::{AttemptId, BootId, ClusterId, Epoch, Incarnation, NodeId, RunId};
@@ -70,6 +72,7 @@ impl Founding {
                 Ok(()) => Answer::Installed,
                 Err(why) => Answer::Refused(why),
             },
+            Question::Token => token_of(&self.settings).await,
             Question::Database(_) => Answer::Refused("there is no cluster yet".into()),
             Question::Events { .. } | Question::Configuration(_) => {
                 Answer::Refused("it is asked elsewhere".into())
@@ -100,32 +103,20 @@ impl Founding {
 
     /// Makes the cluster, with this node's data.
     pub async fn found(&self, host: &dyn Host, progress: &Progress) -> Result<String, Refusal> {
-        progress.tell("asking the segment whether the virtual IP is in use");
-        let used = host.vip_used().await.map_err(|why| Refusal {
-            kind: RefusalKind::Configuration,
-            reason: format!("failed to ask whether the virtual IP is in use: {why}"),
-            remedy: "bring the interface of [vip] up; then regent init again".into(),
-        })?;
-        if let Some(who) = used {
-            return Err(Refusal {
-                kind: RefusalKind::Guard,
-                reason: format!("the virtual IP is in use: {who}"),
-                remedy: "find that host and take the address away, or choose another one".into(),
-            });
+        match self.settings.stack() {
+            Some(stack) => self.compare_tokens(stack, progress).await?,
+            None => self.ask_segment(host, progress).await?,
         }
         let mut plan = self.plan()?;
         self.seat_voters(&mut plan, progress).await?;
-        progress.tell("preparing the database of this node");
-        host.prepare(plan.incarnation).await.map_err(|why| Refusal {
-            kind: RefusalKind::Configuration,
-            reason: format!("failed to prepare the database of this node: {why}"),
-            remedy: match self.settings.database() {
-                Some(database) => {
-                    format!("systemctl status {}; then regent init again", database.unit)
-                }
-                None => "mend that, then regent init again".into(),
-            },
-        })?;
+        if let Some(database) = self.settings.database() {
+            progress.tell("preparing the database of this node");
+            host.prepare(plan.incarnation).await.map_err(|why| Refusal {
+                kind: RefusalKind::Configuration,
+                reason: format!("failed to prepare the database of this node: {why}"),
+                remedy: format!("systemctl status {}; then regent init again", database.unit),
+            })?;
+        }
         if plan.state.is_empty() {
             // C6: the first record names this run, so it must be in the list before anybody sees it.
             runs::add(&self.place.runs(), self.me, self.run).map_err(|e| self.keeping(&e))?;
@@ -147,6 +138,7 @@ impl Founding {
                     Answer::Voter(_)
                     | Answer::Database(_)
                     | Answer::Events(_)
+                    | Answer::Token(_)
                     | Answer::Configuration(_)
                     | Answer::Agreed,
                 ) => {
@@ -156,13 +148,91 @@ impl Founding {
             }
         }
         self.install(&plan).await.map_err(|why| refused("this node", &why))?;
-        Ok(format!(
-            "cluster {} has the id {}; {} holds, and {} joins when its data are in sync",
-            self.settings.cluster,
-            plan.cluster,
-            self.settings.name(self.me),
-            self.others().join(" and ")
-        ))
+        let (cluster, me) = (&self.settings.cluster, self.settings.name(self.me));
+        Ok(match self.settings.stack() {
+            Some(_) => format!(
+                "cluster {cluster} has the id {}; no node is active, and nothing starts before: regent activate",
+                plan.cluster
+            ),
+            None => format!(
+                "cluster {cluster} has the id {}; {me} holds, and {} joins when its data are in sync",
+                plan.cluster,
+                self.others().join(" and ")
+            ),
+        })
+    }
+
+    /// Nobody may have the address that this node is about to use.
+    async fn ask_segment(&self, host: &dyn Host, progress: &Progress) -> Result<(), Refusal> {
+        progress.tell("asking the segment whether the virtual IP is in use");
+        let used = host.vip_used().await.map_err(|why| Refusal {
+            kind: RefusalKind::Configuration,
+            reason: format!("failed to ask whether the virtual IP is in use: {why}"),
+            remedy: "bring the interface of [vip] up; then regent init again".into(),
+        })?;
+        match used {
+            None => Ok(()),
+            Some(who) => Err(Refusal {
+                kind: RefusalKind::Guard,
+                reason: format!("the virtual IP is in use: {who}"),
+                remedy: "find that host and take the address away, or choose another one".into(),
+            }),
+        }
+    }
+
+    /// Every node reads the token that this one reads: a merely equal path is not the same directory. The virtual IP
+    /// is not asked for, as nothing is activated: it may still be the address of the product as it ran so far.
+    async fn compare_tokens(&self, stack: &Stack, progress: &Progress) -> Result<(), Refusal> {
+        let data = stack.data.display();
+        if token::is_mounted_by_us(stack) {
+            progress.tell(format!(
+                "{data} is mounted on the active node only: that both mean the same is seen at each activation"
+            ));
+            return Ok(());
+        }
+        progress.tell(format!("reading the token on {data}"));
+        let own = token::token(stack, true).await.map_err(|why| Refusal {
+            kind: RefusalKind::Configuration,
+            reason: format!("failed to read the shared data of this node: {why}"),
+            remedy: format!("mount {data} here and on the other node; then regent init again"),
+        })?;
+        for member in self.settings.members.iter().filter(|m| !m.witness && m.id != self.me) {
+            let name = &member.name;
+            progress.tell(format!("{name}: reading the token on {data}"));
+            let theirs = match peer::ask(&self.transport, member.id, &Question::Token).await {
+                Ok(Answer::Token(token)) => token,
+                Ok(Answer::Refused(why)) => {
+                    return Err(Refusal {
+                        kind: RefusalKind::Guard,
+                        reason: format!("{name} cannot read the shared data: {why}"),
+                        remedy: format!("mount {data} on {name} too; then regent init again"),
+                    });
+                }
+                // A member that has its cluster answers by that; the seats tell whether it is this one.
+                Ok(Answer::Belongs { .. }) => continue,
+                Ok(
+                    Answer::Voter(_)
+                    | Answer::Installed
+                    | Answer::Database(_)
+                    | Answer::Events(_)
+                    | Answer::Configuration(_)
+                    | Answer::Agreed,
+                ) => return Err(refused(name, "its answer is not understood")),
+                Err(why) => return Err(unreachable(name, &why)),
+            };
+            if theirs != own {
+                return Err(Refusal {
+                    kind: RefusalKind::Guard,
+                    reason: format!(
+                        "{data} of {name} is another directory: its token differs from the one here"
+                    ),
+                    remedy: format!(
+                        "mount the same file system at {data} on both; an equal path is not enough"
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The plan that was begun, or a new one.
@@ -210,6 +280,7 @@ impl Founding {
                     Answer::Installed
                     | Answer::Database(_)
                     | Answer::Events(_)
+                    | Answer::Token(_)
                     | Answer::Configuration(_)
                     | Answer::Agreed,
                 ) => {
@@ -235,6 +306,7 @@ impl Founding {
                 (m.id, Member { name, speaks: FORMAT, role: role(m.witness), by: None })
             })
             .collect();
+        let by = AttemptId { node: self.me, boot: self.boot, run: self.run, n: 0 };
         State {
             replaces: None,
             format: FORMAT,
@@ -244,14 +316,15 @@ impl Founding {
                 holder: self.me,
                 phase: Phase::Free,
                 ttl: self.settings.timing.ttl,
-                by: AttemptId { node: self.me, boot: self.boot, run: self.run, n: 0 },
+                by,
             },
             sync: Sync {
                 writer: DataCopy { node: self.me, incarnation: plan.incarnation },
                 with: None,
             },
             data: Data::Clear,
-            intent: Intent::default(),
+            // On shared data nothing starts before an operator says where.
+            intent: Intent { stopped: self.settings.stack().map(|_| by), ..Intent::default() },
             members,
             timing: self.settings.timing,
             history: Vec::new(),
@@ -274,6 +347,17 @@ impl Founding {
             reason: format!("failed to keep the plan in {}: {error}", self.place.state.display()),
             remedy: "make room there, then regent init again".into(),
         }
+    }
+}
+
+/// What this node reads on the shared data.
+pub(crate) async fn token_of(settings: &Settings) -> Answer {
+    let Some(stack) = settings.stack() else {
+        return Answer::Refused("it has no shared data in its configuration".into());
+    };
+    match token::token(stack, false).await {
+        Ok(token) => Answer::Token(token),
+        Err(why) => Answer::Refused(why),
     }
 }
 

@@ -38,5 +38,6 @@ pub mod serve;
 pub mod status;
 pub mod steps;
 pub mod tls;
+mod token;
 pub mod transport;
 pub mod xcat;

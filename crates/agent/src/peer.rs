@@ -34,6 +34,8 @@ pub enum Question {
         /// At most this many of the last events.
         last: usize,
     },
+    /// Which token do you read on the shared data?
+    Token,
     /// Your configuration file: tell it, or take part in a change of all.
     Configuration(Change),
 }
@@ -83,6 +85,8 @@ pub enum Answer {
     Database(PeerAnswer),
     /// These events, oldest first.
     Events(Vec<Entry>),
+    /// This token.
+    Token(String),
     /// This is my configuration file.
     Configuration(String),
     /// It is done, durably.

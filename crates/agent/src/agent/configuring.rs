@@ -189,6 +189,7 @@ impl Configured {
             | Answer::Installed
             | Answer::Database(_)
             | Answer::Events(_)
+            | Answer::Token(_)
             | Answer::Agreed
             | Answer::Refused(_) => Err("its answer is not understood".into()),
         }

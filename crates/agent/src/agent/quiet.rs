@@ -155,6 +155,9 @@ impl Peers for Quiet {
             if let Question::Configuration(change) = question {
                 return configured.answer(change).await;
             }
+            if question == Question::Token {
+                return crate::init::token_of(&founding.settings).await;
+            }
             match latest.filter(|_| belongs) {
                 Some(value) => belonging(&value, founding.me),
                 None => founding.answer(question).await,

@@ -248,8 +248,10 @@ impl Peers for Speaking {
         let latest = self.bridge.latest().borrow().clone();
         let (me, events) = (self.me, self.events.clone());
         let configured = Arc::clone(&self.configured);
+        let settings = self.settings.clone();
         Box::pin(async move {
             match (question, latest) {
+                (Question::Token, _) => crate::init::token_of(&settings).await,
                 (Question::OfferVoter { .. } | Question::Install(_), Some(value)) => {
                     belonging(&value, me)
                 }

@@ -63,6 +63,7 @@ pub(super) async fn history(from: Sources<'_>, last: usize, cluster: bool) -> Re
                 | Answer::Belongs { .. }
                 | Answer::Installed
                 | Answer::Database(_)
+                | Answer::Token(_)
                 | Answer::Configuration(_)
                 | Answer::Agreed,
             ))) => "it answered another question".into(),

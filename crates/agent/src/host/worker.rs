@@ -389,6 +389,7 @@ async fn ask_peer(
         | Answer::Belongs { .. }
         | Answer::Installed
         | Answer::Events(_)
+        | Answer::Token(_)
         | Answer::Configuration(_)
         | Answer::Agreed => Err("the answer is to another question".into()),
     }
