@@ -217,7 +217,9 @@ impl Node {
             let left = wait.left(now).as_millis();
             lines.push(format!("the predecessor's right is surely over in {left} ms [C3]"));
         }
+        let lasting = self.stack_spec().is_some_and(|spec| spec.pair);
         match tenure.right {
+            Some(_) if lasting => lines.push("own right: until it is released".to_string()),
             Some(right) => {
                 lines.push(format!("own right: {} ms left [C1]", right.left(now).as_millis()));
             }
