@@ -208,6 +208,9 @@ pub(super) fn down(
         let settings = std::sync::Arc::clone(&hands.settings);
         store_from(&root, &settings, patterns, store, || true)?;
     }
+    for path in matching(store, patterns).union(&matching(&root, patterns)) {
+        files::tidy(&below(&root, path))?;
+    }
     hands.record.change(|record| record.carried.clear())
 }
 

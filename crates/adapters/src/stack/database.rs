@@ -14,6 +14,9 @@ use std::time::Duration;
 /// A server says its version in milliseconds.
 const VERSION_MAX: Duration = Duration::from_secs(5);
 
+/// What regent's package lays down for replicated databases.
+const REPLICATED: &str = "/etc/mysql/mariadb.conf.d/zz-regent.cnf";
+
 fn word(kind: EngineKind) -> &'static str {
     match kind {
         EngineKind::Mysql => "mysql",
@@ -166,6 +169,12 @@ fn check_mysql(hands: &Hands, engine: &Engine) -> Result<(), String> {
     let Some(data) = find(hands, &engine.data) else {
         return missing_data(hands, engine, "MariaDB");
     };
+    if Path::new(REPLICATED).exists() {
+        return Err(format!(
+            "{REPLICATED} is in force: it makes MariaDB wait for a replica and refuse to write, which is for a \
+             replicated database; remove it, then restart MariaDB wherever it runs"
+        ));
+    }
     if !data.join("mysql").is_dir() {
         return missing_data(hands, engine, "MariaDB");
     }

@@ -302,6 +302,14 @@ pub(super) fn make_parents(
     Ok(())
 }
 
+/// Takes away what an interrupted call left beside this path.
+pub(super) fn tidy(path: &Path) -> Result<(), Trouble> {
+    for suffix in ["regent-new", "regent-link", "regent-copy"] {
+        remove_tree(&beside(path, suffix))?;
+    }
+    Ok(())
+}
+
 /// A free name for what stood at `path`.
 pub(super) fn free_name(path: &Path, suffix: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -130,6 +130,7 @@ fn seed(
     from: Option<&Path>,
     deadline: Instant,
 ) -> Result<(), Trouble> {
+    files::tidy(target)?;
     match stand(target)? {
         Stand::Directory | Stand::File => return Ok(()),
         Stand::Link(_) if target.exists() => return Ok(()),
@@ -196,7 +197,7 @@ pub(super) fn down(
             Some(recorded) => clear_replacement(hands, path, target, recorded, deadline)?,
         },
     }
-    put_back(hands, path, recorded, deadline)
+    put_back(hands, path, recorded)
 }
 
 /// Something stands at the path and the record is there: it may have been put back already, it may never have been
@@ -233,12 +234,7 @@ fn clear_replacement(
     }
 }
 
-fn put_back(
-    hands: &mut Hands,
-    path: &Path,
-    recorded: Option<Link>,
-    deadline: Instant,
-) -> Result<(), Trouble> {
+fn put_back(hands: &mut Hands, path: &Path, recorded: Option<Link>) -> Result<(), Trouble> {
     let Some(recorded) = recorded else { return Ok(()) };
     match &recorded.stood {
         Stood::Nothing => {}
@@ -247,7 +243,12 @@ fn put_back(
         }
         Stood::Link { .. } => {}
         Stood::There { backup } => match (stand(path)?, fs::symlink_metadata(backup).is_ok()) {
-            (Stand::Nothing, true) => files::move_tree(backup, path, left(deadline))?,
+            (Stand::Nothing, true) => {
+                // From here on what stands there is this host's own, and has replaced nothing.
+                note(hands, path, recorded.stood.clone(), false)?;
+                files::rename(backup, path).map_err(Trouble::at("put back", path))?;
+                files::sync_parent(path)?;
+            }
             (Stand::Nothing, false) => {
                 return Err(Trouble::new(format!(
                     "put {} back: its backup {} is gone; restore it, or make an empty directory there",
@@ -257,6 +258,11 @@ fn put_back(
             }
             (Stand::Link(_) | Stand::Directory | Stand::File, _) => {}
         },
+    }
+    // What an interrupted run left.
+    files::tidy(path)?;
+    if let Some(backup) = backup_of(&recorded.stood) {
+        files::tidy(backup)?;
     }
     hands.record.change(|before| {
         before.links.remove(path);

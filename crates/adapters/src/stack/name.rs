@@ -60,6 +60,7 @@ pub(super) fn give_name_back(hands: &mut Hands, wanted: &str) -> Result<(), Trou
     if host_name() == wanted {
         set(&before.name)?;
     }
+    files::tidy(&path)?;
     hands.record.change(|record| record.host_name = None)
 }
 
@@ -125,6 +126,7 @@ pub(super) fn ask_as_before(hands: &mut Hands, first: IpAddr) -> Result<(), Trou
     let path = hands.places.resolver();
     if let Some(kept) = hands.record.get().resolver.clone() {
         kept.put_back(&path)?;
+        files::tidy(&path)?;
         return hands.record.change(|before| before.resolver = None);
     }
     let text = resolver_text(hands)?;

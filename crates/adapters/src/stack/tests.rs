@@ -2,6 +2,7 @@
 
 mod crash;
 mod steps;
+mod units;
 
 use super::settings::{Kind, StackSettings, Step};
 use super::*;
@@ -23,8 +24,12 @@ struct Ground {
 
 impl Ground {
     fn new() -> Ground {
+        Ground::on(&std::env::temp_dir())
+    }
+
+    fn on(directory: &Path) -> Ground {
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let root = std::env::temp_dir().join(format!("stack-{}-{n}", std::process::id()));
+        let root = directory.join(format!("stack-{}-{n}", std::process::id()));
         fs::create_dir_all(root.join("data")).unwrap();
         let ground = Ground { root };
         make_token(&ground.data(), "token").unwrap();

@@ -1,0 +1,192 @@
+//! Units of a live systemd, each test with units of its own. Skipped, loudly, where systemd does not run.
+
+use super::*;
+use std::net::TcpListener;
+
+struct TestUnit {
+    name: String,
+}
+
+impl TestUnit {
+    fn new(service: &str) -> Option<TestUnit> {
+        if !Path::new("/run/systemd/system").is_dir() || !rustix::process::geteuid().is_root() {
+            let test = std::thread::current().name().unwrap_or("a test").to_owned();
+            skipped(&format!("{test}: needs root on a host that systemd runs"));
+            return None;
+        }
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("regent-stack-{}-{n}.service", std::process::id());
+        let unit = TestUnit { name };
+        let text = format!("[Service]\n{service}\n[Install]\nWantedBy=multi-user.target\n");
+        fs::write(unit.path(), text).unwrap();
+        systemctl(&["daemon-reload"]);
+        Some(unit)
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new("/etc/systemd/system").join(&self.name)
+    }
+
+    fn host(&self, ground: &Ground, change: impl FnOnce(&mut Unit)) -> Host {
+        let mut unit = Unit {
+            unit: self.name.clone(),
+            also: vec![],
+            before: vec![],
+            after: vec![],
+            listeners: vec![],
+            processes: vec![],
+            kill: false,
+        };
+        change(&mut unit);
+        let mut host = Host::with_steps(ground, 1, |_, _| vec![step("unit", Kind::Unit(unit))]);
+        let mut settings = (*host.stack.settings).clone();
+        settings.steps[0].stop_within = Duration::from_secs(2);
+        settings.steps[0].start_within = Duration::from_secs(5);
+        host.stack = Stack::at(settings, PathBuf::from("/"));
+        host
+    }
+}
+
+impl Drop for TestUnit {
+    fn drop(&mut self) {
+        // A failing test shall show its own failure.
+        let _ = Command::new("systemctl").args(["kill", "-s", "KILL", &self.name]).output();
+        let _ = Command::new("systemctl").args(["disable", "--now", &self.name]).output();
+        let _ = Command::new("systemctl").args(["unmask", &self.name]).output();
+        let _ = fs::remove_file(self.path());
+        let _ = fs::remove_dir_all(self.path().with_extension("service.d"));
+        let _ = Command::new("systemctl").arg("daemon-reload").output();
+    }
+}
+
+use std::process::Command;
+
+fn systemctl(words: &[&str]) -> String {
+    let output = Command::new("systemctl").args(words).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+const SLEEPS: &str = "ExecStart=/bin/sleep infinity";
+const UP: StackStep = StackStep::Up { step: StepId(0) };
+const DOWN: StackStep = StackStep::Down { step: StepId(0) };
+
+#[test]
+fn a_unit_runs_by_permit_only_and_no_boot_starts_it() {
+    let Some(unit) = TestUnit::new(SLEEPS) else { return };
+    let ground = Ground::new();
+    let mark = ground.root.join("order");
+    let mut host = unit.host(&ground, |unit| {
+        let line = |word: &str| Run {
+            argv: ["sh", "-c", &format!("echo {word} >> {}", mark.display())]
+                .map(str::to_owned)
+                .to_vec(),
+            may_fail: false,
+        };
+        unit.before.push(line("before"));
+        unit.after.push(line("after"));
+    });
+    systemctl(&["enable", &unit.name]);
+    let drift = host.survey().drift.join("\n");
+    assert!(drift.contains("is enabled") && drift.contains("no guard"), "{drift}");
+    host.does(StackStep::Repair);
+    assert_eq!(systemctl(&["is-enabled", &unit.name]), "disabled");
+    assert!(host.survey().drift.is_empty());
+    // Whoever starts it: nothing happens.
+    systemctl(&["start", &unit.name]);
+    assert_eq!(systemctl(&["is-active", &unit.name]), "inactive");
+    assert!(matches!(host.try_do(UP), StackResult::Failed(why) if why.contains("start condition")));
+    host.does(StackStep::Claim { epoch: Epoch(1), over: None });
+    host.does(UP);
+    assert_eq!(systemctl(&["is-active", &unit.name]), "active");
+    host.does(UP);
+    assert_eq!(fs::read_to_string(&mark).unwrap(), "before\nbefore\nafter\n");
+    assert_eq!(host.survey().steps, [StepState::Up]);
+    // A package's upgrade enables it again.
+    systemctl(&["enable", &unit.name]);
+    assert!(host.survey().drift.join("").contains("is enabled"));
+    host.does(StackStep::Revoke);
+    host.does(DOWN);
+    assert_eq!(host.survey().steps, [StepState::Down]);
+    assert_eq!(systemctl(&["is-enabled", &unit.name]), "disabled");
+    let started = std::time::Instant::now();
+    host.survey();
+    println!("a survey takes {:?}", started.elapsed());
+}
+
+#[test]
+fn one_that_refuses_to_stop_fails_by_name_or_is_killed() {
+    let stubborn =
+        "ExecStart=/bin/sh -c 'trap \"\" TERM; while :; do sleep 1; done'\nTimeoutStopSec=60";
+    let Some(unit) = TestUnit::new(stubborn) else { return };
+    let ground = Ground::new();
+    let mut host = unit.host(&ground, |_| {});
+    host.does(StackStep::Claim { epoch: Epoch(1), over: None });
+    host.does(UP);
+    // The shell sets its trap.
+    std::thread::sleep(Duration::from_millis(300));
+    let StackResult::Failed(why) = host.try_do(DOWN) else { panic!("it went") };
+    assert!(why.contains("does not end") && why.contains("pid"), "{why}");
+    let mut host = unit.host(&ground, |unit| unit.kill = true);
+    host.does(DOWN);
+    assert_eq!(host.survey().steps, [StepState::Down]);
+}
+
+#[test]
+fn what_left_its_unit_or_runs_under_another_name_is_found() {
+    let Some(unit) = TestUnit::new(SLEEPS) else { return };
+    let ground = Ground::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let program = ground.root.join("regent-stray");
+    fs::copy("/bin/sleep", &program).unwrap();
+    let mut stray = Command::new(&program).arg("60").spawn().unwrap();
+    let mut host = unit.host(&ground, |unit| {
+        unit.processes.push("regent-stray".into());
+        unit.listeners.push(Listener { tcp: true, port });
+    });
+    host.does(StackStep::Claim { epoch: Epoch(1), over: None });
+    host.does(UP);
+    let StackResult::Failed(why) = host.try_do(DOWN) else { panic!("it went") };
+    assert!(why.contains("regent-stray (pid") && why.contains(&format!("tcp/{port}")), "{why}");
+    stray.kill().unwrap();
+    stray.wait().unwrap();
+    drop(listener);
+    host.does(DOWN);
+}
+
+#[test]
+fn a_masked_unit_is_unmasked_while_active() {
+    let Some(unit) = TestUnit::new(SLEEPS) else { return };
+    // Masked at run time, as its own file stands in /etc.
+    let ground = Ground::new();
+    let mut host = unit.host(&ground, |_| {});
+    fs::rename(unit.path(), Path::new("/usr/lib/systemd/system").join(&unit.name)).unwrap();
+    systemctl(&["mask", &unit.name]);
+    host.does(StackStep::Claim { epoch: Epoch(1), over: None });
+    host.does(UP);
+    assert_eq!(systemctl(&["is-active", &unit.name]), "active");
+    host.does(DOWN);
+    assert_eq!(systemctl(&["is-enabled", &unit.name]), "masked");
+    systemctl(&["unmask", &unit.name]);
+    fs::remove_file(Path::new("/usr/lib/systemd/system").join(&unit.name)).unwrap();
+}
+
+#[test]
+fn a_unit_that_is_not_there_is_down_and_cannot_come_up() {
+    let Some(unit) = TestUnit::new(SLEEPS) else { return };
+    let ground = Ground::new();
+    let mut host = unit.host(&ground, |unit| {
+        unit.unit = "regent-no-such.service".into();
+        unit.also.push("regent-no-such.socket".into());
+    });
+    let survey = host.survey();
+    assert_eq!(survey.steps, [StepState::Down]);
+    assert!(survey.problems.join("").contains("there is no unit regent-no-such.service"));
+    host.does(DOWN);
+    assert!(
+        matches!(host.try_do(UP), StackResult::Failed(why) if why.contains("there is no unit"))
+    );
+    for name in ["service", "socket"] {
+        let _ = fs::remove_dir_all(format!("/etc/systemd/system/regent-no-such.{name}.d"));
+    }
+}
