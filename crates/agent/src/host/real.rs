@@ -394,6 +394,9 @@ impl Host for RealHost {
             prober.forgetter(),
         );
         let addresses = self.carry_addresses(serves, inputs.clone(), &events);
+        let stack = cluster
+            .and_then(|cluster| self.settings.stack_settings(&self.me, cluster, &self.place));
+        let hands = stack.map(|settings| Hands::start(settings, inputs.clone(), &events));
         let worker = (!self.is_shared()).then(|| {
             Worker::start(
                 self.worker_settings.clone(),
@@ -405,9 +408,6 @@ impl Host for RealHost {
                 news,
             )
         });
-        let stack = cluster
-            .and_then(|cluster| self.settings.stack_settings(&self.me, cluster, &self.place));
-        let hands = stack.map(|settings| Hands::start(settings, inputs.clone()));
         let begun = Begun {
             addresses,
             inputs,

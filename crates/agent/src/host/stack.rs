@@ -2,12 +2,16 @@
 
 use super::{Planned, PlannedStep};
 use crate::driver::Inputs;
+use crate::events::Events;
 use crate::log;
-use regent_adapters::stack::{EngineKind, Kind, Run, Stack, StackSettings};
+use regent_adapters::stack::{
+    ClaimWatch, EngineKind, Kind, Run, Seen, Stack, StackSettings, watch_claim,
+};
+use regent_api::history::Severity;
 use regent_core::command::Outcome;
 use regent_core::id::CommandId;
 use regent_core::node::Input;
-use regent_core::stack::{StackResult, StackStep, StepState};
+use regent_core::stack::{Claim, StackResult, StackStep};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// Core asks for one step at a time.
@@ -21,14 +25,27 @@ pub(super) struct Hands {
 
 impl Hands {
     /// Starts it.
-    pub(super) fn start(settings: StackSettings, inputs: Inputs) -> Hands {
+    pub(super) fn start(settings: StackSettings, inputs: Inputs, events: &Events) -> Hands {
         let (queue, steps) = sync_channel::<(CommandId, StackStep)>(QUEUE);
         let mut stack = Stack::new(settings.clone());
-        let thread = std::thread::Builder::new().name("stack".into()).spawn(move || {
+        let watch = watch(&settings, inputs.clone(), events.clone());
+        let (node, cluster) = (settings.node, settings.cluster);
+        let thread = std::thread::Builder::new().name("stack-steps".into()).spawn(move || {
             // What the steps start must not go before the links and the lease thread.
             rustix::process::setpriority_process(None, 0).ok();
             for (id, step) in steps {
                 let (result, survey) = stack.step(step);
+                if let (Some(watch), Some(survey)) = (&watch, &survey) {
+                    let ours = |claim: &Claim| {
+                        (claim.node, claim.cluster, claim.clear) == (node, cluster, false)
+                    };
+                    // A claim that is not ours any more is what is watched for.
+                    match survey.claim.filter(ours) {
+                        _ if !survey.permit => watch.using(None),
+                        Some(claim) => watch.using(Some(claim.epoch)),
+                        None => {}
+                    }
+                }
                 inputs.put(Input::Outcome { id, outcome: Outcome::Stack { result, survey } });
             }
         });
@@ -50,21 +67,45 @@ impl Hands {
     }
 }
 
+/// Watches the claim while this node uses the data.
+fn watch(settings: &StackSettings, inputs: Inputs, events: Events) -> Option<ClaimWatch> {
+    let told = events.clone();
+    let watch = watch_claim(settings, move |seen| match seen {
+        Seen::Foreign(what) => inputs.put(Input::ForeignClaim(what)),
+        Seen::Hangs(what) => events.write(Severity::Alarm, 0, "data.hangs", &what),
+        Seen::Answers => {
+            events.write(Severity::Info, 0, "data.answers", "the shared directory answers again");
+        }
+    });
+    if let Err(error) = &watch {
+        let text = format!("the claim on the shared data is not watched: {error}");
+        told.write(Severity::Alarm, 0, "data.unwatched", &text);
+    }
+    watch.ok()
+}
+
 /// What an activation or a deactivation comes to, now.
 pub(super) fn plan(settings: StackSettings, up: bool) -> Result<Planned, String> {
     let steps = settings.steps.clone();
-    let (result, survey) = Stack::new(settings).step(StackStep::Survey);
+    let mut stack = Stack::new(settings);
+    let (result, survey) = stack.step(StackStep::Survey);
     match result {
         StackResult::Done => {}
         StackResult::Failed(why) | StackResult::Foreign(why) => return Err(why),
     }
     let survey = survey.ok_or("nothing could be seen of the stack")?;
-    let unknown = StepState::Unknown("it was not looked at".into());
-    let states = survey.steps.into_iter().chain(std::iter::repeat(unknown));
-    let steps = steps.iter().zip(states).map(|(step, state)| PlannedStep {
-        name: step.name.clone(),
-        what: if up { brings_up(&step.kind) } else { takes_down(&step.kind) },
-        state,
+    let mut planned = stack.plan(up);
+    if !up {
+        planned.reverse();
+    }
+    let steps = steps.iter().zip(planned).map(|(step, planned)| PlannedStep {
+        name: planned.name,
+        what: match planned.does.as_slice() {
+            [] if up => brings_up(&step.kind),
+            [] => takes_down(&step.kind),
+            does => does.join("; "),
+        },
+        state: planned.now,
     });
     Ok(Planned { steps: steps.collect(), problems: survey.problems })
 }
