@@ -35,6 +35,7 @@ pub mod runs;
 #[cfg(test)]
 mod scratch;
 pub mod serve;
+pub mod setup;
 pub mod status;
 pub mod steps;
 pub mod tls;

@@ -44,6 +44,11 @@ impl Place {
         self.state.join("init.json")
     }
 
+    /// Who is to be active again after this host was set up.
+    pub fn set_up(&self) -> PathBuf {
+        self.state.join("set-up")
+    }
+
     /// What operators were told.
     pub fn events(&self) -> PathBuf {
         self.state.join("events.jsonl")

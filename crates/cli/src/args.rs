@@ -2,12 +2,12 @@
 
 mod shared;
 
-pub use shared::Given;
+pub use shared::{Given, SetUp};
 
 use clap::{Args, Parser, Subcommand};
 use regent_api::call::Ask;
 use regent_api::exit::Exit;
-use shared::{ActivateLine, Activation, DeactivateLine, StackWord};
+use shared::{ActivateLine, Activation, DeactivateLine, SetupWord, StackWord};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub enum Task {
         /// What was given.
         given: Given,
     },
+    /// Set this host up for shared data.
+    SetUp(SetUp),
     /// Load the kernel's table, closed.
     GateLoad(PathBuf),
     /// Be the child process that speaks to the database.
@@ -206,6 +208,11 @@ enum Word {
     Stack {
         #[command(subcommand)]
         word: StackWord,
+    },
+    /// Set this host up, from the configuration to the first activation
+    Setup {
+        #[command(subcommand)]
+        word: SetupWord,
     },
     /// Say why this node is where it is, and what blocks it
     Explain {
@@ -548,6 +555,9 @@ impl Line {
             Word::Deactivate { dry_run, way } => way.to(Ask::Deactivate { dry_run }),
             Word::Stack { word: StackWord::Show { way } } => way.to(Ask::StackShow),
             Word::Stack { word: StackWord::Repair { way } } => way.to(Ask::StackRepair),
+            Word::Setup { word: SetupWord::SharedData { standby, file, tls, socket } } => {
+                Task::SetUp(SetUp { standby, config: file.config, socket, tls })
+            }
             Word::Explain { way } => way.to(Ask::Explain),
             Word::History { last, cluster, way } => way.to(Ask::History { last, cluster }),
             Word::Maintenance { word: MaintenanceWord::On { node, length, way } } => {

@@ -32,6 +32,29 @@ pub fn put(question: &Question, remote: Remote) -> Exit {
     }
 }
 
+/// Puts a question and returns its last reply; what comes before goes to `told`. Shows nothing itself.
+pub fn listen(
+    question: &Question,
+    remote: Remote,
+    mut told: impl FnMut(&str),
+) -> Result<Reply, Refusal> {
+    let mut stream = open(question, remote)?;
+    loop {
+        match next(question, &mut stream)? {
+            Reply::Progress(text) => told(&text),
+            Reply::Plan(_) | Reply::Step(_) => {}
+            Reply::Refused(refusal) => return Err(refusal),
+            reply @ (Reply::Moved(_)
+            | Reply::Stack(_)
+            | Reply::Status(_)
+            | Reply::History(_)
+            | Reply::Text(_)
+            | Reply::Fences(_)
+            | Reply::Done(_)) => return Ok(reply),
+        }
+    }
+}
+
 /// Says why a question is not even put, as its answer would be said.
 pub fn refuse(question: &Question, refusal: &Refusal) -> Exit {
     Screen::of_this_process(question.json).refuse(refusal)

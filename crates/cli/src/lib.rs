@@ -11,4 +11,5 @@ pub mod error;
 mod render;
 
 pub use args::{Task, parse};
+pub use regent_api as api;
 pub use regent_api::exit::Exit;

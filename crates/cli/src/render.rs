@@ -386,7 +386,7 @@ mod tests {
         }
     }
 
-    fn lab() -> Status {
+    pub(super) fn lab() -> Status {
         let service = |name: &str, state| Service {
             name: name.into(),
             state,
@@ -596,7 +596,7 @@ mod tests {
     }
 
     /// Compares with a file in `tests/golden`; `REGENT_BLESS=1` writes it.
-    fn expect_golden(name: &str, text: &str) {
+    pub(super) fn expect_golden(name: &str, text: &str) {
         let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
         if std::env::var_os("REGENT_BLESS").is_some() {
             std::fs::write(&path, text).unwrap();

@@ -1,7 +1,9 @@
 //! `regent`: one binary. What runs on a host goes to the agent's library, what asks an agent to the command line's.
 #![forbid(unsafe_code)]
 
-use regent_agent::{command, keepalived, remote, xcat};
+mod setup;
+
+use regent_agent::{command, keepalived, xcat};
 use regent_cli::args::Question;
 use regent_cli::{Exit, Task, ask};
 
@@ -27,6 +29,7 @@ fn main() -> Exit {
         Ok(Task::KeepalivedRepair(config)) => command::keepalived(keepalived::Ask::Repair, &config),
         Ok(Task::ConfigSchema) => command::config_schema(),
         Ok(Task::ConfigShow { file, effective }) => command::config_show(&file, effective),
+        Ok(Task::SetUp(asked)) => setup::run(&asked),
         Ok(Task::GateLoad(config)) => command::gate_load(&config),
         Ok(Task::DatabaseWorker) => command::database_worker(),
         Ok(Task::Prober) => command::prober(),
@@ -34,9 +37,5 @@ fn main() -> Exit {
 }
 
 fn put(question: &Question) -> Exit {
-    ask::put(question, |question, patience| {
-        let node = question.node.as_deref().unwrap_or_default();
-        let stream = remote::open(node, &question.config, &question.tls, patience)?;
-        Ok(Box::new(stream))
-    })
+    ask::put(question, setup::open)
 }

@@ -1,6 +1,6 @@
 //! The words about shared data, and the names and options of xCAT's own commands.
 
-use super::{CONFIG, EXIT_CODES, SOCKET, TLS, Task, Way};
+use super::{CONFIG, EXIT_CODES, File, SOCKET, TLS, Task, Way};
 use clap::{Args, Parser, Subcommand};
 use regent_api::call::Ask;
 use std::path::PathBuf;
@@ -16,6 +16,19 @@ pub struct Given {
     pub mask: Option<String>,
     /// The shared directory.
     pub path: PathBuf,
+}
+
+/// What `regent setup shared-data` is asked to do on this host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SetUp {
+    /// The host ends passive.
+    pub standby: bool,
+    /// The configuration.
+    pub config: PathBuf,
+    /// The local agent's socket.
+    pub socket: PathBuf,
+    /// The certificates.
+    pub tls: PathBuf,
 }
 
 #[derive(Args)]
@@ -116,6 +129,24 @@ pub(super) enum StackWord {
     },
 }
 
+#[derive(Subcommand)]
+pub(super) enum SetupWord {
+    /// Make this host a node of a stack on shared data; run again, it goes on where it stopped
+    SharedData {
+        /// This host ends passive, installed and ready
+        #[arg(long)]
+        standby: bool,
+        #[command(flatten)]
+        file: File,
+        /// The certificates
+        #[arg(long, default_value = TLS, value_name = "DIR", hide = true)]
+        tls: PathBuf,
+        /// The local agent's socket
+        #[arg(long, default_value = SOCKET, value_name = "PATH", hide = true)]
+        socket: PathBuf,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +171,13 @@ mod tests {
         assert_eq!(ask("regent stack show --node mn2"), Ask::StackShow);
         assert_eq!(ask("regent stack repair"), Ask::StackRepair);
         assert_eq!(task("regent activate --confirm-peer-is-off"), Err(Exit::Usage));
+        let Ok(Task::SetUp(setup)) = task("regent setup shared-data --standby") else {
+            panic!("no setup")
+        };
+        assert!(setup.standby);
+        let Ok(Task::SetUp(setup)) = task("regent setup shared-data") else { panic!("no setup") };
+        assert!(!setup.standby);
+        assert_eq!(task("regent setup"), Err(Exit::Usage));
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn nodes(status: &Status, shared: &Shared, paint: bool) -> String {
     let mut table = table(["NODE", "ROLE", "VIP", "STACK", "SERVICES", "HEARD", "WHY"]);
     for node in &status.nodes {
         // Where nothing is to run, nothing is amiss when nothing does.
-        let running = node.services.iter().filter(|_| node.role != Role::Standby);
+        let running = node.services.iter().filter(|_| node.role == Role::Active);
         table.add_row([
             node.name.clone(),
             node.role.word().into(),
@@ -244,5 +244,188 @@ fn seconds(length: Seconds) -> String {
         ms @ 0..10_000 => format!("{}.{:02} s", ms / 1000, ms % 1000 / 10),
         ms @ 10_000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         ms => regent_api::length::text(std::time::Duration::from_millis(ms)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Shown;
+    use crate::render::tests::{expect_golden, lab};
+    use regent_api::call::RefusalKind;
+    use regent_api::stack::{Claim, Doing, InUse, MovedStep, PlanStep};
+    use regent_api::status::{Health, Up};
+
+    const STEPS: [&str; 6] =
+        ["host name", "link /install", "link /etc/xcat", "database", "xcatd", "named"];
+
+    fn plan_of(verb: Verb, states: [StepState; 6]) -> Plan {
+        let whats = [
+            "call this host mgmt",
+            "/install -> /HA-data/install",
+            "/etc/xcat -> /HA-data/etc/xcat",
+            "start postgresql@15-main.service",
+            "start xcatd.service",
+            "start named.service; /opt/xcat/sbin/makedns -n",
+        ];
+        let wanted = if verb == Verb::Activate { StepState::Up } else { StepState::Down };
+        let steps = STEPS.iter().zip(whats).zip(states).map(|((name, what), state)| PlanStep {
+            name: (*name).into(),
+            what: what.into(),
+            already: state == wanted,
+            state,
+        });
+        Plan { version: 1, node: "mn1".into(), verb, steps: steps.collect(), problems: vec![] }
+    }
+
+    fn partly() -> StepState {
+        StepState::Partly("/etc/xcat is a directory, not the link to /HA-data/etc/xcat".into())
+    }
+
+    #[test]
+    fn a_plan_tells_what_is_done_and_what_is_so_already() {
+        use StepState::{Down, Up};
+        let mut plan = plan_of(Verb::Activate, [Up, Up, partly(), Down, Down, Down]);
+        plan.problems = vec!["/HA-data/etc/xcat/cfgloc says SQLite, not PostgreSQL".into()];
+        expect_golden("stack-plan.txt", &super::plan(&plan, false));
+    }
+
+    #[test]
+    fn each_step_is_told_with_its_time_and_the_result_with_what_to_do() {
+        let news =
+            |name: &str, ms| StepNews { name: name.into(), seconds: Seconds(ms), ended: None };
+        let end = |state, error: Option<&str>| StepEnd { state, error: error.map(Into::into) };
+        let mut text = String::new();
+        for (name, ms, ended) in [
+            ("claim on the shared data", 4, end(StepDone::Done, None)),
+            ("host name", 40, end(StepDone::Up, None)),
+            ("database", 2_131, end(StepDone::Up, None)),
+            ("xcatd", 60_004, end(StepDone::Failed, Some("nobody listens on tcp/3001"))),
+            ("database", 812, end(StepDone::Down, None)),
+        ] {
+            text.push_str(&step(&news(name, ms), &ended, false));
+        }
+        text.push_str(&(running(&news("host name", 12_345), false) + "\n"));
+        let mut result = Moved {
+            version: 1,
+            result: "done".into(),
+            node: "mn1".into(),
+            verb: Verb::Activate,
+            dry_run: false,
+            text: "mn1 is active".into(),
+            remedy: None,
+            seconds: Seconds(9_420),
+            steps: vec![MovedStep {
+                name: "host name".into(),
+                state: StepDone::Up,
+                seconds: Seconds(40),
+                error: None,
+            }],
+            exit: 0,
+            obstacle: None,
+        };
+        text.push_str(&moved(&result, false));
+        result.obstacle = Some(RefusalKind::StepFailed);
+        result.text = "xcatd: nobody listens on tcp/3001; everything is undone".into();
+        result.remedy = Some("mend that, then regent activate again".into());
+        result.seconds = Seconds(63_000);
+        text.push_str(&moved(&result, false));
+        expect_golden("stack-steps.txt", &text);
+    }
+
+    /// mn1 is active, mn2 passive.
+    fn shared_lab() -> Status {
+        let mut lab = lab();
+        lab.sync = None;
+        lab.shared = Some(Shared {
+            failover: "by-hand".into(),
+            steps: STEPS.map(Into::into).to_vec(),
+            in_use: Some(InUse { node: "mn1".into(), epoch: 3, watchdog_ms: None }),
+            claim: Some(Claim { node: "mn1".into(), epoch: 3, clear: false, of_cluster: None }),
+            activating: None,
+        });
+        for (node, (state, clear)) in
+            lab.nodes.iter_mut().zip([(StepState::Up, false), (StepState::Down, true)])
+        {
+            node.database = None;
+            let (steps, doing) = (vec![state.clone(); STEPS.len()], None);
+            node.stack = Some(NodeStack { steps, doing, clear, ..NodeStack::default() });
+            let (up, health) = match clear {
+                false => (Up::Up, Health::Passing),
+                true => (Up::Down, Health::Unknown),
+            };
+            node.services =
+                ["database", "xcatd", "named"].map(|name| service(name, up, health)).into();
+        }
+        lab.nodes[0].reason = "own right: until it is released [C1]".into();
+        lab
+    }
+
+    fn service(name: &str, state: Up, health: Health) -> Service {
+        Service { name: name.into(), state, health, cause: String::new(), given_up: false }
+    }
+
+    fn text_of(lab: &Status) -> String {
+        crate::render::status(lab, Shown::default(), false)
+    }
+
+    #[test]
+    fn status_of_shared_data_in_use() {
+        expect_golden("shared-healthy.txt", &text_of(&shared_lab()));
+    }
+
+    #[test]
+    fn status_with_a_step_under_way_and_drift_and_problems() {
+        let mut lab = shared_lab();
+        let one = lab.nodes[0].stack.as_mut().unwrap();
+        one.steps[2] = partly();
+        one.drift = vec!["/etc/xcat is a directory, not the link to /HA-data/etc/xcat".into()];
+        let two = lab.nodes[1].stack.as_mut().unwrap();
+        two.problems = vec!["eth0 is down".into()];
+        two.drift = vec!["xcatd.service is enabled at boot".into()];
+        expect_golden("shared-drift.txt", &text_of(&lab));
+        let mut lab = shared_lab();
+        lab.nodes[0].role = Role::Activating;
+        lab.nodes[0].serving = false;
+        let one = lab.nodes[0].stack.as_mut().unwrap();
+        for step in &mut one.steps[4..] {
+            *step = StepState::Down;
+        }
+        one.doing = Some(Doing { step: "xcatd".into(), up: true });
+        lab.nodes[0].services[1] = service("xcatd", Up::Down, Health::Unknown);
+        lab.nodes[0].services[2] = service("named", Up::Down, Health::Unknown);
+        expect_golden("shared-activating.txt", &text_of(&lab));
+    }
+
+    #[test]
+    fn status_of_shared_data_that_nobody_uses() {
+        let mut lab = shared_lab();
+        lab.stopped = true;
+        lab.nodes[0] = NodeStatus { name: "mn1".into(), ..lab.nodes[1].clone() };
+        let shared = lab.shared.as_mut().unwrap();
+        shared.in_use = None;
+        shared.claim.as_mut().unwrap().clear = true;
+        expect_golden("shared-passive.txt", &text_of(&lab));
+    }
+
+    #[test]
+    fn the_steps_of_one_node() {
+        use StepState::{Down, Up};
+        let plan = plan_of(Verb::Activate, [Up, Up, partly(), Up, Up, Down]);
+        let stack = NodeStack {
+            drift: vec!["/etc/xcat is a directory, not the link to /HA-data/etc/xcat".into()],
+            failure: Some("named: it ended at once, status 1".into()),
+            ..NodeStack::default()
+        };
+        let shown = StackShown {
+            version: 1,
+            node: "mn1".into(),
+            active: true,
+            steps: plan.steps,
+            stack,
+            in_use: Some(InUse { node: "mn1".into(), epoch: 3, watchdog_ms: None }),
+            claim: Some(Claim { node: "mn1".into(), epoch: 3, clear: false, of_cluster: None }),
+        };
+        expect_golden("stack-show.txt", &super::shown(&shown, false));
     }
 }

@@ -1,0 +1,278 @@
+//! `regent setup shared-data`: one command for each host, from a checked configuration to a node that is ready. Every
+//! stage may be done twice, so that a second run goes on where the first was interrupted.
+//!
+//! ```text
+//!  this host:             configuration ─► agent ─► cluster ─► activation (which installs)
+//!  the other, --standby:  configuration ─► agent ─► cluster ─► active here once, to install ─► passive,
+//!                                                              and whoever was active before is so again
+//! ```
+
+use regent_agent::remote;
+use regent_agent::setup::{self as host, Checked};
+use regent_cli::api::call::{Ask, Refusal, RefusalKind, Reply};
+use regent_cli::api::status::{Role, Status};
+use regent_cli::args::{Confirm, Question, SetUp, Shown};
+use regent_cli::{Exit, ask};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// How long the other host is waited for: somebody has to type the command there, and a product takes its time.
+const WAIT: Duration = Duration::from_secs(3_600);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long an agent may take until it answers.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// What is asked for, and how far it is.
+struct Setup<'a> {
+    asked: &'a SetUp,
+    checked: Checked,
+}
+
+/// From the arguments to the exit code.
+pub fn run(asked: &SetUp) -> Exit {
+    match stages(asked) {
+        Ok(exit) => exit,
+        Err(refusal) => {
+            say(&regent_cli::error::render(&refusal));
+            refusal.kind.exit()
+        }
+    }
+}
+
+fn stages(asked: &SetUp) -> Result<Exit, Refusal> {
+    let began = Instant::now();
+    let checked = stage("configuration", || {
+        let checked = host::check(&asked.config, &asked.tls)?;
+        let text = checked.text.clone();
+        Ok((checked, text))
+    })?;
+    let setup = Setup { asked, checked };
+    stage("agent", || setup.agent())?;
+    stage("cluster", || setup.cluster())?;
+    let exit = if asked.standby { setup.standby()? } else { setup.first()? };
+    if matches!(exit, Exit::Ok | Exit::Degraded) {
+        let (me, took) = (&setup.checked.me, began.elapsed().as_secs_f64());
+        let form = if asked.standby { "passive, and ready to be activated" } else { "active" };
+        say(&format!("{me} is set up: {form} · {took:.1} s\n"));
+    }
+    Ok(exit)
+}
+
+impl Setup<'_> {
+    /// It answers, and has read the configuration of now.
+    fn agent(&self) -> Result<((), String), Refusal> {
+        // One with a cluster keeps running: regent config set changes it.
+        if !self.status().is_ok_and(|status| status.initialised) {
+            host::start_agent()?;
+        }
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            match self.status() {
+                Ok(status) => return Ok(((), format!("{} answers", status.now_node))),
+                Err(refusal) if Instant::now() > deadline => return Err(refusal),
+                Err(_) => std::thread::sleep(PAUSE / 5),
+            }
+        }
+    }
+
+    /// There is one, made here unless this is the standby. The token on the shared data is compared on the way.
+    fn cluster(&self) -> Result<((), String), Refusal> {
+        let deadline = Instant::now() + WAIT;
+        let mut waits = false;
+        loop {
+            if let Ok(status) = self.status()
+                && status.initialised
+            {
+                return Ok(((), format!("{} is there, epoch {}", status.cluster, epoch(&status))));
+            }
+            let why = match self.asked.standby {
+                true => format!("run regent setup shared-data on {}", self.others()),
+                false => match self.found() {
+                    Ok(()) => continue,
+                    Err(refusal) if refusal.kind == RefusalKind::Unreachable => refusal.reason,
+                    // The other host may have been quicker.
+                    Err(_) if self.status().is_ok_and(|status| status.initialised) => continue,
+                    Err(refusal) => return Err(refusal),
+                },
+            };
+            self.wait(&mut waits, deadline, &why)?;
+        }
+    }
+
+    fn found(&self) -> Result<(), Refusal> {
+        let reply = ask::listen(&self.question(Ask::Init, None), open, say_more)?;
+        if let Reply::Done(text) = reply {
+            say_more(&text);
+        }
+        // The agent begins its next life.
+        let deadline = Instant::now() + ANSWER;
+        while Instant::now() < deadline {
+            if self.status().is_ok_and(|status| status.initialised) {
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE / 10);
+        }
+        Ok(())
+    }
+
+    /// The first host ends active; while the other one installs itself it is waited for.
+    fn first(&self) -> Result<Exit, Refusal> {
+        let deadline = Instant::now() + WAIT;
+        let mut waits = false;
+        loop {
+            let used = self.user()?;
+            if let Some(other) = used.filter(|node| *node != self.checked.me) {
+                self.wait(&mut waits, deadline, &format!("{other} is active, to install itself"))?;
+                continue;
+            }
+            match self.put(Ask::Activate { off: None, dry_run: false }, None) {
+                Exit::ActiveElsewhere => {
+                    self.wait(&mut waits, deadline, "another node was first")?
+                }
+                exit => return Ok(exit),
+            }
+        }
+    }
+
+    /// The standby installs itself with the data in its hands, once, and gives them back.
+    fn standby(&self) -> Result<Exit, Refusal> {
+        if self.checked.installs {
+            self.take_the_data()?;
+            let exit = self.put(Ask::Activate { off: None, dry_run: false }, None);
+            if !matches!(exit, Exit::Ok | Exit::Degraded) {
+                self.give_back()?;
+                return Ok(exit);
+            }
+        }
+        if self.user()?.as_deref() == Some(self.checked.me.as_str()) {
+            let exit = self.put(Ask::Deactivate { dry_run: false }, None);
+            if exit != Exit::Ok {
+                return Ok(exit);
+            }
+        }
+        let exit = self.give_back()?;
+        let status = self.status()?;
+        let here = status.nodes.iter().find(|node| node.name == self.checked.me);
+        let problems = here.and_then(|node| node.stack.as_ref()).map(|stack| &stack.problems);
+        for problem in problems.into_iter().flatten() {
+            say(&format!("  it could not be activated now: {problem}\n"));
+        }
+        Ok(if problems.is_some_and(|problems| !problems.is_empty()) { Exit::Checks } else { exit })
+    }
+
+    /// Takes everything down on whoever is active; what is under way there comes to its end first.
+    fn take_the_data(&self) -> Result<(), Refusal> {
+        let deadline = Instant::now() + WAIT;
+        let mut waits = false;
+        while let Some(node) = self.user()?.filter(|node| *node != self.checked.me) {
+            let status = self.status()?;
+            let active =
+                status.nodes.iter().any(|known| known.name == node && known.role == Role::Active);
+            if !active {
+                self.wait(&mut waits, deadline, &format!("{node} has not come to its end"))?;
+                continue;
+            }
+            host::keep_to_return(Some(&node))?;
+            say_more(&format!("{node} is active, and is so again when this host is installed"));
+            let exit = self.put(Ask::Deactivate { dry_run: false }, Some(&node));
+            if exit != Exit::Ok {
+                return Err(stopped(&format!("{node} could not be deactivated")));
+            }
+        }
+        Ok(())
+    }
+
+    fn give_back(&self) -> Result<Exit, Refusal> {
+        let Some(node) = host::to_return() else { return Ok(Exit::Ok) };
+        let exit = self.put(Ask::Activate { off: None, dry_run: false }, Some(&node));
+        if matches!(exit, Exit::Ok | Exit::Degraded) {
+            host::keep_to_return(None)?;
+        }
+        Ok(exit)
+    }
+
+    /// Who uses the shared data.
+    fn user(&self) -> Result<Option<String>, Refusal> {
+        Ok(self.status()?.shared.and_then(|shared| shared.in_use).map(|used| used.node))
+    }
+
+    fn status(&self) -> Result<Status, Refusal> {
+        let reply = ask::listen(&self.question(Ask::Status, None), open, |_| {})?;
+        let Reply::Status(status) = reply else {
+            return Err(stopped(&format!("the agent's answer is not understood: {reply:?}")));
+        };
+        Ok(*status)
+    }
+
+    fn put(&self, ask: Ask, node: Option<&str>) -> Exit {
+        ask::put(&self.question(ask, node), open)
+    }
+
+    fn question(&self, ask: Ask, node: Option<&str>) -> Question {
+        Question {
+            ask,
+            json: false,
+            shown: Shown::default(),
+            confirm: Confirm::No,
+            node: node.map(Into::into),
+            socket: self.asked.socket.clone(),
+            config: self.asked.config.clone(),
+            tls: self.asked.tls.clone(),
+        }
+    }
+
+    fn others(&self) -> String {
+        self.checked.others.join(" or ")
+    }
+
+    /// Waits a moment; says once what for.
+    fn wait(&self, said: &mut bool, deadline: Instant, what: &str) -> Result<(), Refusal> {
+        if !std::mem::replace(said, true) {
+            say_more(&format!("waiting: {what}"));
+        }
+        if Instant::now() > deadline {
+            return Err(stopped(&format!("waited for too long: {what}")));
+        }
+        std::thread::sleep(PAUSE);
+        Ok(())
+    }
+}
+
+/// One stage and its result, with its time.
+fn stage<T>(name: &str, work: impl FnOnce() -> Result<(T, String), Refusal>) -> Result<T, Refusal> {
+    let began = Instant::now();
+    let (value, text) = work()?;
+    say(&format!("{name:<14} ok   {text} · {:.1} s\n", began.elapsed().as_secs_f64()));
+    Ok(value)
+}
+
+/// The way to another node's agent.
+pub fn open(question: &Question, patience: Duration) -> Result<Box<dyn ask::Stream>, Refusal> {
+    let node = question.node.as_deref().unwrap_or_default();
+    let stream = remote::open(node, &question.config, &question.tls, patience)?;
+    Ok(Box::new(stream))
+}
+
+fn stopped(reason: &str) -> Refusal {
+    Refusal {
+        kind: RefusalKind::TimedOut,
+        reason: reason.into(),
+        remedy: "regent status; then regent setup shared-data again: it goes on from there".into(),
+    }
+}
+
+fn epoch(status: &Status) -> u64 {
+    status.epoch.unwrap_or_default()
+}
+
+fn say_more(text: &str) {
+    say(&format!("  {text}\n"));
+}
+
+fn say(text: &str) {
+    // A reader that went away is no error.
+    std::io::stdout().write_all(text.as_bytes()).ok();
+}
