@@ -246,6 +246,7 @@ fn work(
     asked: &Receiver<StackStep>,
     tell: &SyncSender<Answer>,
 ) {
+    let mut last: Option<Survey> = None;
     while let Ok(step) = asked.recv() {
         let (result, survey) =
             match Hands::new(Arc::clone(settings), places.clone(), Arc::clone(keeper)) {
@@ -254,7 +255,7 @@ fn work(
                     if tell.send(Answer::Result(result)).is_err() {
                         return;
                     }
-                    (None, survey::survey(&hands))
+                    (None, survey::after(&hands, step, last.take()))
                 }
                 Err(trouble) => {
                     let why = trouble.to_string();
@@ -264,6 +265,7 @@ fn work(
                     (Some(StackResult::Failed(why)), survey)
                 }
             };
+        last = Some(survey.clone());
         let result = result.map_or(Ok(()), |result| tell.send(Answer::Result(result)));
         if result.is_err() || tell.send(Answer::Survey(survey)).is_err() {
             return;

@@ -8,7 +8,7 @@ use super::{carry, claim, database, files, mount, unit};
 use crate::netlink::{Socket, attribute};
 use crate::vip::address::{self, Place};
 use crate::vip::{interface_index, link};
-use regent_core::stack::{StepState, Survey};
+use regent_core::stack::{StackStep, StepState, Survey};
 use rustix::fs::{Access, access};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::Path;
@@ -33,6 +33,43 @@ pub(super) fn survey(hands: &Hands) -> Survey {
         claim: claim.map(|(claim, _)| claim),
         steps,
     }
+}
+
+/// What is there after a step. In the middle of a way up or down only what the step could change is looked at again;
+/// when everything is up or everything is down, everything is.
+pub(super) fn after(hands: &Hands, done: StackStep, last: Option<Survey>) -> Survey {
+    let step = match done {
+        StackStep::Up { step } | StackStep::Down { step } => step,
+        StackStep::Survey
+        | StackStep::Claim { .. }
+        | StackStep::Revoke
+        | StackStep::Unclaim { .. }
+        | StackStep::Repair => return survey(hands),
+    };
+    let place = usize::from(step.0);
+    let Some((mut known, own)) = last.zip(hands.settings.steps.get(place)) else {
+        return survey(hands);
+    };
+    if known.steps.len() != hands.settings.steps.len() {
+        return survey(hands);
+    }
+    known.steps[place] = match &own.kind {
+        Kind::Unit(unit) => unit::state(&unit::look(std::slice::from_ref(unit)), unit),
+        Kind::Mount { .. }
+        | Kind::HostName(_)
+        | Kind::Link { .. }
+        | Kind::Resolver(_)
+        | Kind::Carry { .. }
+        | Kind::Install { .. }
+        | Kind::Database(_) => hands.state(own),
+    };
+    let is_end = |end: StepState| known.steps.iter().all(|state| *state == end);
+    if is_end(StepState::Up) || is_end(StepState::Down) {
+        return survey(hands);
+    }
+    known.permit = hands.is_active();
+    known.drift.clear();
+    known
 }
 
 /// What systemd says of all units of all steps.
