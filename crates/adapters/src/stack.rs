@@ -24,6 +24,7 @@ mod mount;
 mod name;
 mod plan;
 mod procs;
+pub mod readdress;
 mod settings;
 mod survey;
 #[cfg(test)]

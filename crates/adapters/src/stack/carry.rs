@@ -43,7 +43,7 @@ fn matching(root: &Path, patterns: &[String]) -> BTreeSet<PathBuf> {
 }
 
 /// glob(7): `*`, `?` and `[...]`; a wildcard does not match a leading dot.
-fn fits(pattern: &str, name: &str) -> bool {
+pub(super) fn fits(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
     }

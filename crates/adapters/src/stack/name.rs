@@ -12,7 +12,7 @@ pub(super) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn set(name: &str) -> Result<(), Trouble> {
+pub(super) fn set(name: &str) -> Result<(), Trouble> {
     crash::point();
     rustix::system::sethostname(name.as_bytes())
         .map_err(|error| Trouble::new(format!("call this host {name}: {error}")))?;

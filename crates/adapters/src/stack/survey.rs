@@ -5,7 +5,6 @@ use super::hands::{Hands, Places};
 use super::settings::{Kind, StackSettings, Unit};
 use super::unit::Shown;
 use super::{carry, claim, database, files, mount, unit};
-use crate::netlink::{Socket, attribute};
 use crate::vip::address::{self, Place};
 use crate::vip::{interface_index, link};
 use regent_core::stack::{StackStep, StepState, Survey};
@@ -170,7 +169,7 @@ fn network_problems(settings: &StackSettings, active: bool) -> Vec<String> {
         }
         Err(error) => found.push(error.to_string()),
     }
-    let all = match addresses() {
+    let all = match address::all_and_lasting() {
         Ok(all) => all,
         Err(error) => {
             found.push(format!("list the addresses of this node: {error}"));
@@ -221,20 +220,6 @@ fn is_like(own: IpAddr, vip: IpAddr) -> bool {
         (IpAddr::V6(own), IpAddr::V6(_)) => !own.is_unicast_link_local(),
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
-}
-
-/// Every address, and whether it lasts: one that regent puts on has a lifetime.
-fn addresses() -> Result<Vec<(Place, bool)>, rustix::io::Errno> {
-    const IFA_FLAGS: u16 = 8;
-    const IFA_F_PERMANENT: u32 = 0x80;
-    let mut all = Vec::new();
-    let mut socket = Socket::route()?;
-    address::each(&mut socket, |place, rest| {
-        let flags = attribute(rest, IFA_FLAGS).and_then(|flags| flags.try_into().ok());
-        let lasts = flags.is_some_and(|flags| u32::from_ne_bytes(flags) & IFA_F_PERMANENT != 0);
-        all.push((place, lasts));
-    })?;
-    Ok(all)
 }
 
 fn data_problems(data: &Path) -> Vec<String> {

@@ -23,6 +23,7 @@ const IFA_LOCAL: u16 = 2;
 const IFA_CACHEINFO: u16 = 6;
 const IFA_FLAGS: u16 = 8;
 const IFA_F_NODAD: u32 = 0x02;
+const IFA_F_PERMANENT: u32 = 0x80;
 const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -149,6 +150,22 @@ fn change(
         }
     }
     socket.transact(&out, sequence)
+}
+
+/// Puts an address on that stays until somebody takes it off.
+pub(crate) fn add_for_good(place: Place) -> Result<(), Errno> {
+    change(&mut Socket::route()?, NEW_ADDRESS, CREATE | REPLACE, place, None)
+}
+
+/// Every address, and whether it lasts: one that is put on with a lifetime does not.
+pub(crate) fn all_and_lasting() -> Result<Vec<(Place, bool)>, Errno> {
+    let mut all = Vec::new();
+    each(&mut Socket::route()?, |place, rest| {
+        let flags = attribute(rest, IFA_FLAGS).and_then(|flags| flags.try_into().ok());
+        let lasts = flags.is_some_and(|flags| u32::from_ne_bytes(flags) & IFA_F_PERMANENT != 0);
+        all.push((place, lasts));
+    })?;
+    Ok(all)
 }
 
 fn list(socket: &mut Socket) -> Result<Vec<Place>, Errno> {

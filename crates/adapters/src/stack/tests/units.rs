@@ -190,3 +190,75 @@ fn a_unit_that_is_not_there_is_down_and_cannot_come_up() {
         let _ = fs::remove_dir_all(format!("/etc/systemd/system/regent-no-such.{name}.d"));
     }
 }
+
+/// Stops and disables what runs on this host, so it is only tried where that is said to be fine.
+#[test]
+fn the_daemons_of_debian_come_up_and_go_down() {
+    if std::env::var_os("REGENT_TEST_DAEMONS").is_none() {
+        return skipped(
+            "the_daemons_of_debian_come_up_and_go_down: set REGENT_TEST_DAEMONS on a host whose \
+             PostgreSQL, named, dhcpd, conserver and tftpd may be stopped and disabled",
+        );
+    }
+    let ground = Ground::new();
+    let unit = |name: &str, also: &[&str], ports: &[(bool, u16)], program: &str| Unit {
+        unit: name.into(),
+        also: also.iter().map(|also| (*also).to_owned()).collect(),
+        before: vec![],
+        after: vec![],
+        listeners: ports.iter().map(|(tcp, port)| Listener { tcp: *tcp, port: *port }).collect(),
+        processes: vec![program.into()],
+        kill: false,
+    };
+    let units = vec![
+        unit("postgresql@15-main.service", &["postgresql.service"], &[(true, 5432)], "postgres"),
+        unit("named.service", &["named-resolvconf.service"], &[(true, 53), (false, 53)], "named"),
+        unit("isc-dhcp-server.service", &["isc-dhcp-server6.service"], &[(false, 67)], "dhcpd"),
+        unit("conserver-server.service", &[], &[(true, 782), (true, 3109)], "conserver"),
+        unit("tftpd-hpa.service", &["tftp.socket"], &[(false, 69)], "in.tftpd"),
+    ];
+    let mut host = Host::with_steps(&ground, 1, |_, _| {
+        let bounds = (Duration::from_secs(30), Duration::from_secs(20));
+        let one = |unit: Unit| Step {
+            start_within: bounds.0,
+            stop_within: bounds.1,
+            ..step(&unit.unit.clone(), Kind::Unit(unit))
+        };
+        units.clone().into_iter().map(one).collect()
+    });
+    host.stack = Stack::at((*host.stack.settings).clone(), PathBuf::from("/"));
+    // As after a package's upgrade: all of them enabled.
+    for unit in &units {
+        systemctl(&["enable", &unit.unit]);
+    }
+    println!("{:#?}", host.survey());
+    host.does(StackStep::Repair);
+    let survey = host.survey();
+    assert!(survey.steps.iter().all(|state| *state == StepState::Down), "{survey:?}");
+    assert!(survey.drift.is_empty(), "{survey:?}");
+    for unit in &units {
+        systemctl(&["start", &unit.unit]);
+        assert_ne!(systemctl(&["is-active", &unit.unit]), "active", "{}", unit.unit);
+    }
+    for epoch in 1..=2 {
+        host.does(StackStep::Claim { epoch: Epoch(epoch), over: None });
+        for (n, unit) in units.iter().enumerate() {
+            let started = std::time::Instant::now();
+            host.does(StackStep::Up { step: StepId(n as u16) });
+            println!("{} up in {:?}", unit.unit, started.elapsed());
+        }
+        let started = std::time::Instant::now();
+        let survey = host.survey();
+        println!("a survey of all takes {:?}", started.elapsed());
+        assert!(survey.steps.iter().all(|state| *state == StepState::Up), "{survey:?}");
+        assert!(survey.drift.is_empty(), "{survey:?}");
+        host.does(StackStep::Revoke);
+        for (n, unit) in units.iter().enumerate().rev() {
+            let started = std::time::Instant::now();
+            host.does(StackStep::Down { step: StepId(n as u16) });
+            println!("{} down in {:?}", unit.unit, started.elapsed());
+        }
+        let survey = host.survey();
+        assert!(survey.steps.iter().all(|state| *state == StepState::Down), "{survey:?}");
+    }
+}
