@@ -239,7 +239,7 @@ impl<'a> Asked<'a> {
 
     fn ended(&self, answer: Option<Answer>) -> Reply {
         match answer {
-            Some(Answer::Done(text)) => self.done(text),
+            Some(Answer::Done(text)) => self.done(self.in_short().unwrap_or(text)),
             Some(Answer::Text(lines)) => self.done(lines.join("; ")),
             Some(Answer::Refused { reason, obstacle }) => {
                 self.refused(kind(obstacle).unwrap_or(RefusalKind::Guard), &reason)
@@ -251,6 +251,19 @@ impl<'a> Asked<'a> {
                 self.refused(if half_way { RefusalKind::HalfWay } else { kind }, &reason)
             }
             None => self.refused(RefusalKind::TimedOut, LATE),
+        }
+    }
+
+    /// What it came to, if anything was carried out; how long it took is told beside it.
+    fn in_short(&self) -> Option<String> {
+        let node = self.speaking.settings.name(self.speaking.me);
+        if self.speaking.steps.next() == self.first {
+            return None;
+        }
+        match self.verb {
+            Verb::Activate => Some(format!("{node} is active")),
+            Verb::Deactivate => Some(format!("{node} is passive: everything is down")),
+            Verb::Repair => None,
         }
     }
 
