@@ -12,6 +12,7 @@
 mod configuring;
 mod operating;
 mod quiet;
+mod renewing;
 mod speaking;
 mod stacking;
 mod timeline;
@@ -34,7 +35,7 @@ use crate::status::Heard;
 use crate::steps::Steps;
 use crate::tls::Identity;
 use crate::transport::{Lane, Pace, Setup, Transport};
-use crate::{log, random, runs};
+use crate::{log, random, renew, runs};
 use configuring::Configured;
 use quiet::Quiet;
 use regent_adapters::clock;
@@ -146,12 +147,22 @@ pub fn live(life: Life) -> Result<Ending, LifeError> {
     {
         log::warning(&format!("failed to lock memory, going on without: {error}"));
     }
-    let kept = read_record(&life.place.record())?;
+    let mut kept = read_record(&life.place.record())?;
+    let turned =
+        renew::carry_out(&life.place, me.id).map_err(|e| LifeError::File(life.place.turn(), e))?;
+    if turned.is_some() {
+        kept = read_record(&life.place.record())?;
+    }
     let born = Born {
         boot: clock::boot_id()?,
         run: RunId(random::draw_half()?),
         seed: random::draw_half()?,
         offer: random::draw_half()?,
+        turned,
+        last: match &kept.standing {
+            Standing::Seated(record) => Some(Arc::new(record.value.clone())),
+            Standing::Newcomer { .. } | Standing::Vacant => None,
+        },
     };
     let runtime = runtime("tasks", WORKERS)?;
     // Threads inherit their place from the one that starts them: from here on, all that a renewal needs.
@@ -206,6 +217,10 @@ struct Born {
     run: RunId,
     seed: u64,
     offer: u64,
+    /// What became of the register before this life.
+    turned: Option<String>,
+    /// What this voter accepted last, before this life.
+    last: Option<Arc<regent_store::cell::Value>>,
 }
 
 fn expect_right_command(me: &Member, has_host: bool) -> Result<(), LifeError> {
@@ -257,6 +272,9 @@ fn begin(
     links: &tokio::runtime::Handle,
 ) -> Result<Common, LifeError> {
     let events = Events::open(&life.place.events());
+    if let Some(turned) = &born.turned {
+        events.write(Severity::Warning, 0, "register.turned", turned);
+    }
     let heard = Arc::new(Heard::default());
     let reports = Reports::default();
     let clocks = Arc::new(Clocks::default());
@@ -599,12 +617,15 @@ async fn serve_as_node(
     );
 
     let configured = configured(life, me, &transport, &events);
-    let speaking = Arc::new(Speaking {
+    let speaking = Arc::new_cyclic(|here| Speaking {
+        here: here.clone(),
         configured: Arc::clone(&configured),
         settings: life.settings.clone(),
         spec,
         steps,
         configuration,
+        place: life.place.clone(),
+        last: born.last.clone(),
         me: me.id,
         attempt: AttemptId { node: me.id, boot: born.boot, run: born.run, n: 0 },
         admissions: AtomicU64::new(1 << 40),
@@ -630,6 +651,7 @@ async fn serve_as_node(
     tokio::spawn(serve::run(listener, Arc::clone(&answerer)));
     let peers = Arc::clone(&speaking) as Arc<dyn Peers>;
     tokio::spawn(peer::run(incoming, peers, Some(host), answerer));
+    tokio::spawn(Arc::clone(&speaking).seat_newcomer());
     ready(life, "member of a cluster");
 
     let mut stop = life.stop.clone();

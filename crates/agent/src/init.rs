@@ -72,6 +72,17 @@ impl Founding {
                 Ok(()) => Answer::Installed,
                 Err(why) => Answer::Refused(why),
             },
+            Question::Leave { settings, .. } if settings != fingerprint(&self.settings) => {
+                Answer::Refused("its configuration differs from yours".into())
+            }
+            Question::Leave { .. } => Answer::Voter(Hex(self.offer)),
+            Question::Seat { record } if !record.value.has_voter(record.voter) => {
+                Answer::Refused("the record names no voter here".into())
+            }
+            Question::Seat { record } => match self.install_record(*record).await {
+                Ok(()) => Answer::Installed,
+                Err(why) => Answer::Refused(why),
+            },
             Question::Token => token_of(&self.settings).await,
             Question::Database(_) => Answer::Refused("there is no cluster yet".into()),
             Question::Events { .. } | Question::Configuration(_) => {
@@ -83,6 +94,10 @@ impl Founding {
     /// Stores this node's part of a plan; returns when it is durable.
     async fn install(&self, plan: &Plan) -> Result<(), String> {
         let record = record_of(plan, self.me).ok_or("the plan has no voter here")?;
+        self.install_record(record).await
+    }
+
+    async fn install_record(&self, record: Record) -> Result<(), String> {
         let (id, answer) = self.bridge.own_request();
         self.register.tell(Event::Request { id, request: Request::Install(Box::new(record)) });
         match answer.await {

@@ -31,6 +31,7 @@ pub mod place;
 mod random;
 pub mod register;
 pub mod remote;
+pub mod renew;
 pub mod runs;
 #[cfg(test)]
 mod scratch;

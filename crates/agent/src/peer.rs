@@ -6,6 +6,7 @@ use crate::transport::{Incoming, Purpose, Transport, frame};
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_api::history::Entry;
 use regent_core::id::{ClusterId, Incarnation, NodeId};
+use regent_store::cell::Record;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,19 @@ pub enum Question {
     Events {
         /// At most this many of the last events.
         last: usize,
+    },
+    /// The register with this id is the one of your cluster now: leave your own, if nothing of the stack is up at your
+    /// place, and offer a voter for it.
+    Leave {
+        /// The register that replaced the other one.
+        cluster: ClusterId,
+        /// [`crate::init::fingerprint`].
+        settings: String,
+    },
+    /// Here is the first record of your voter beside mine; store it.
+    Seat {
+        /// The whole record.
+        record: Box<Record>,
     },
     /// Which token do you read on the shared data?
     Token,
@@ -142,6 +156,20 @@ pub async fn ask(
 ) -> Result<Answer, String> {
     let exchange = async {
         let mut stream = transport.open(node, Purpose::Request).await.map_err(|e| e.to_string())?;
+        frame::write_json(&mut stream, question).await.map_err(|e| e.to_string())?;
+        frame::read_json(&mut stream).await.map_err(|e| e.to_string())
+    };
+    timeout(PATIENCE, exchange).await.map_err(|_| "no answer in time".to_string())?
+}
+
+/// The same between two registers: the one of the other end may be another, or none.
+pub async fn ask_across(
+    transport: &Transport,
+    node: NodeId,
+    question: &Question,
+) -> Result<Answer, String> {
+    let exchange = async {
+        let mut stream = transport.open_across(node).await.map_err(|e| e.to_string())?;
         frame::write_json(&mut stream, question).await.map_err(|e| e.to_string())?;
         frame::read_json(&mut stream).await.map_err(|e| e.to_string())
     };

@@ -49,6 +49,11 @@ impl Place {
         self.state.join("set-up")
     }
 
+    /// What is to become of the register when the next life begins.
+    pub fn turn(&self) -> PathBuf {
+        self.state.join("turn.json")
+    }
+
     /// What operators were told.
     pub fn events(&self) -> PathBuf {
         self.state.join("events.jsonl")

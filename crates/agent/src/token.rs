@@ -2,7 +2,8 @@
 //! proof of that.
 
 use crate::config::stack::Stack;
-use crate::{durable, random};
+use crate::random;
+use regent_adapters::stack::{make_token, read_token};
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,26 +33,22 @@ fn look(data: &Path, path: &Path, create: bool) -> Result<String, String> {
     if !data.is_dir() {
         return Err(format!("{} is no directory here", data.display()));
     }
-    if let Some(found) = durable::read(path).map_err(told)? {
-        let token = found.trim().to_owned();
-        if token.len() != 32 || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(format!("{} has no token in it: move it away", path.display()));
+    let found = read_token(data).map_err(told)?;
+    let token = match found {
+        Some(token) => token,
+        None if create => {
+            let random = format!("{:032x}", random::draw().map_err(told)?);
+            make_token(data, &random).map_err(told)?;
+            // What another host reads is what reached the file system.
+            let back = read_token(data).map_err(told)?;
+            back.ok_or_else(|| format!("{} does not keep what is written", path.display()))?
         }
-        return Ok(token);
+        None => return Err(format!("{} is not there", path.display())),
+    };
+    if token.len() != 32 || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(format!("{} has no token in it: move it away", path.display()));
     }
-    if !create {
-        return Err(format!("{} is not there", path.display()));
-    }
-    let token = format!("{:032x}", random::draw().map_err(told)?);
-    if let Some(own) = path.parent() {
-        std::fs::create_dir_all(own).map_err(told)?;
-    }
-    durable::write(path, format!("{token}\n").as_bytes()).map_err(told)?;
-    // What another host reads is what reached the file system.
-    match durable::read(path).map_err(told)? {
-        Some(found) if found.trim() == token => Ok(token),
-        Some(_) | None => Err(format!("{} does not keep what is written", path.display())),
-    }
+    Ok(token)
 }
 
 #[cfg(test)]
@@ -74,7 +71,8 @@ mod tests {
     #[test]
     fn what_is_no_token_is_not_taken_for_one_and_not_overwritten() {
         let dir = Scratch::new("token-broken");
-        let path = dir.path().join("token");
+        let path = dir.path().join(".regent/token");
+        std::fs::create_dir(dir.path().join(".regent")).unwrap();
         std::fs::write(&path, "something else\n").unwrap();
         let told = look(dir.path(), &path, true).unwrap_err();
         assert!(told.contains("move it away"), "{told}");

@@ -5,8 +5,202 @@
 #[path = "shared/lab.rs"]
 mod lab;
 
-use lab::{Lab, expect_done, expect_refused, node};
+use lab::{Lab, Running, expect_done, expect_refused, node};
 use regent_api::call::{Ask, RefusalKind, Reply};
+use regent_api::status::Role;
+use regent_core::state::Data;
+use std::time::{Duration, Instant};
+
+fn activate(off: Option<&str>) -> Ask {
+    Ask::Activate { off: off.map(String::from), dry_run: false }
+}
+
+/// It ended well, or the test ends.
+fn expect_moved(reply: Option<Reply>) {
+    match reply {
+        Some(Reply::Moved(moved)) => assert_eq!(moved.obstacle, None, "{moved:#?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn expect_not_moved(reply: Option<Reply>, kind: RefusalKind, part: &str) {
+    match reply {
+        Some(Reply::Moved(moved)) => {
+            assert_eq!(moved.obstacle, Some(kind), "{moved:#?}");
+            assert!(moved.text.contains(part), "{}", moved.text);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Founded by mn1; nobody is active.
+fn founded(name: &str) -> (Lab, Running, Running) {
+    let lab = Lab::new(name);
+    let [mn1, mn2] = ["mn1", "mn2"].map(|name| lab.start(name));
+    for running in [&mn1, &mn2] {
+        running.expect("it listens", |s| !s.initialised);
+    }
+    expect_done(mn1.ask(Ask::Init), "has the id");
+    for running in [&mn1, &mn2] {
+        running.expect("it is founded", |s| s.initialised && s.epoch.is_some());
+    }
+    (lab, mn1, mn2)
+}
+
+/// Asks an agent that begins a new life, as the command does.
+fn ask_again(running: &Running, ask: &Ask) -> Option<Reply> {
+    let began = Instant::now();
+    loop {
+        std::thread::sleep(Duration::from_millis(100));
+        match running.ask(ask.clone()) {
+            None if began.elapsed() < Duration::from_secs(10) => {}
+            reply => return reply,
+        }
+    }
+}
+
+/// mn1 dies while it is active; an operator says so, and mn2 takes over with a register of its own.
+fn taken_over(name: &str) -> (Lab, Running) {
+    let (lab, mn1, mn2) = founded(name);
+    expect_moved(mn1.ask(activate(None)));
+    let whole = lab.steps_up("mn1");
+    assert!(whole > 10);
+    mn1.stop();
+    lab.reboot("mn1");
+    mn2.expect("mn1 is missed", |s| !node(s, "mn1").reachable);
+    // Until a majority was not heard for so long, the last word is that mn1 is active.
+    std::thread::sleep(Duration::from_secs(4));
+    expect_not_moved(mn2.ask(activate(None)), RefusalKind::NoQuorum, "no majority");
+    let old = lab.state("mn2");
+    match mn2.ask(activate(Some("mn1"))) {
+        Some(Reply::Again(text)) => assert!(text.contains("mn1 is off"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    expect_moved(ask_again(&mn2, &activate(None)));
+    assert_eq!(lab.steps_up("mn2"), whole);
+    let new = lab.state("mn2");
+    assert_ne!(new.cluster, old.cluster);
+    assert_eq!(new.replaces, Some(old.cluster));
+    assert!(new.lease.epoch > old.lease.epoch);
+    assert!(matches!(new.data, Data::InUse { node, .. } if node.0 == 2), "{:?}", new.data);
+    assert!(
+        new.history.iter().any(|m| m.why.contains("says that mn1 is off")),
+        "{:?}",
+        new.history
+    );
+    let archive = lab.root().join("mn2/state").join(format!("register.replaced-{}", old.cluster));
+    assert!(archive.exists());
+    (lab, mn2)
+}
+
+#[test]
+fn a_pair_is_activated_moved_and_deactivated_by_hand() {
+    let (lab, mn1, mn2) = founded("shared-by-hand");
+    expect_moved(mn1.ask(activate(None)));
+    mn2.expect("mn1 is active", |s| node(s, "mn1").role == Role::Active);
+    expect_not_moved(mn2.ask(activate(None)), RefusalKind::ActiveElsewhere, "mn1");
+    expect_not_moved(
+        mn2.ask(activate(Some("mn1"))),
+        RefusalKind::ActiveElsewhere,
+        "mn1 is not off: its agent answers",
+    );
+    expect_moved(mn1.ask(Ask::Deactivate { dry_run: false }));
+    assert_eq!(lab.steps_up("mn1"), 0);
+    expect_moved(mn2.ask(activate(None)));
+    assert!(lab.steps_up("mn2") > 10);
+    mn1.stop();
+    mn2.stop();
+}
+
+#[test]
+fn the_death_of_the_standby_touches_nothing_and_it_comes_back_by_itself() {
+    let (lab, mn1, mn2) = founded("shared-standby");
+    expect_moved(mn1.ask(activate(None)));
+    let whole = lab.steps_up("mn1");
+    mn2.stop();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(lab.steps_up("mn1"), whole);
+    let mn2 = lab.start("mn2");
+    mn2.expect("both are well", |s| {
+        node(s, "mn1").role == Role::Active && node(s, "mn1").reachable
+    });
+    assert_eq!(lab.steps_up("mn1"), whole);
+    expect_moved(mn1.ask(Ask::Deactivate { dry_run: false }));
+    mn1.stop();
+    mn2.stop();
+}
+
+#[test]
+fn an_operators_word_makes_a_register_of_one_and_the_old_one_stays_passive() {
+    let (lab, mn2) = taken_over("shared-word");
+    let whole = lab.steps_up("mn2");
+    // What was off comes back, with the register that was replaced.
+    let mn1 = lab.start("mn1");
+    let there = mn1.expect("mn1 is told", |s| node(s, "mn2").reason.contains("stays passive"));
+    assert!(node(&there, "mn2").reason.contains("on mn2: regent rejoin mn1"), "{there:#?}");
+    let here = mn2.expect("mn2 tells it", |s| node(s, "mn1").reason.contains("is back"));
+    assert!(node(&here, "mn1").reason.contains("regent rejoin mn1"), "{here:#?}");
+    assert_eq!((lab.steps_up("mn1"), lab.steps_up("mn2")), (0, whole));
+    let answers = "mn2 is not off";
+    expect_not_moved(mn1.ask(activate(Some("mn2"))), RefusalKind::Guard, answers);
+    // One command takes it back; what runs is not touched.
+    let before = lab.state("mn2");
+    expect_done(mn2.ask(Ask::Rejoin { node: "mn1".into() }), "mn1 gets its seat beside mn2 again");
+    for running in [&mn1, &mn2] {
+        running.expect("both are one cluster", |s| {
+            node(s, "mn1").reachable
+                && node(s, "mn2").reachable
+                && node(s, "mn2").role == Role::Active
+                && node(s, "mn1").role == Role::Standby
+        });
+    }
+    assert_eq!((lab.steps_up("mn1"), lab.steps_up("mn2")), (0, whole));
+    let after = lab.state("mn1");
+    assert_eq!((after.cluster, after.data), (before.cluster, before.data));
+    expect_done(ask_again(&mn2, &Ask::Rejoin { node: "mn1".into() }), "already");
+    // And it is a pair again: a move needs both, and works.
+    expect_moved(ask_again(&mn2, &Ask::Deactivate { dry_run: false }));
+    expect_moved(ask_again(&mn1, &activate(None)));
+    assert_eq!((lab.steps_up("mn1"), lab.steps_up("mn2")), (whole, 0));
+    mn1.stop();
+    mn2.stop();
+}
+
+#[test]
+fn a_node_that_lost_its_disk_is_taken_back_while_the_other_one_serves() {
+    let (lab, mn1, mn2) = founded("shared-disk");
+    expect_moved(mn1.ask(activate(None)));
+    let whole = lab.steps_up("mn1");
+    mn2.stop();
+    std::fs::remove_file(lab.root().join("mn2/state/register")).unwrap();
+    let mn2 = lab.start("mn2");
+    mn2.expect("it is empty", |s| !s.initialised);
+    expect_done(mn1.ask(Ask::Rejoin { node: "mn2".into() }), "gets its seat");
+    mn2.expect("it votes again", |s| s.initialised && node(s, "mn1").role == Role::Active);
+    mn1.expect("and nothing moved", |s| {
+        node(s, "mn1").role == Role::Active && node(s, "mn2").reachable
+    });
+    assert_eq!((lab.steps_up("mn1"), lab.steps_up("mn2")), (whole, 0));
+    expect_moved(ask_again(&mn1, &Ask::Deactivate { dry_run: false }));
+    mn1.stop();
+    mn2.stop();
+}
+
+#[test]
+fn nobody_is_taken_back_who_does_not_answer_or_still_runs_something() {
+    let (lab, mn2) = taken_over("shared-refused");
+    let rejoin = || Ask::Rejoin { node: "mn1".into() };
+    expect_refused(mn2.ask(rejoin()), RefusalKind::Unreachable, "mn1 does not answer");
+    // It was cut off, and not off: a part of its stack is still up.
+    lab.leave_up("mn1");
+    let mn1 = lab.start("mn1");
+    mn1.expect("it listens", |s| s.initialised);
+    let told = "a part of the stack is up there";
+    expect_refused(mn2.ask(rejoin()), RefusalKind::Guard, told);
+    expect_refused(mn2.ask(Ask::Rejoin { node: "mn2".into() }), RefusalKind::Usage, "this node");
+    mn1.stop();
+    mn2.stop();
+}
 
 #[test]
 fn two_hosts_found_a_cluster_and_nothing_starts() {

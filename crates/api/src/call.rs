@@ -50,6 +50,12 @@ pub enum Ask {
         /// Whose voter.
         node: String,
     },
+    /// Shared data on two hosts without a third: let this node, which the other one replaced or which lost its disk,
+    /// vote again.
+    Rejoin {
+        /// Which.
+        node: String,
+    },
     /// A node is no candidate and its services are left alone, for so long; no length ends it.
     Maintenance {
         /// Which; the one that is asked if none is named.
@@ -123,6 +129,7 @@ impl Ask {
             | Ask::Switchover { .. }
             | Ask::Init
             | Ask::AdmitVoter { .. }
+            | Ask::Rejoin { .. }
             | Ask::Maintenance { .. }
             | Ask::Pause { .. }
             | Ask::Stop
@@ -148,6 +155,8 @@ impl Ask {
 pub enum Reply {
     /// It goes on; another reply follows.
     Progress(String),
+    /// The agent begins a new life, which has to be asked to go on: the same question without the word that was given.
+    Again(String),
     /// What it comes to; other replies follow.
     Plan(Box<Plan>),
     /// How far it is; other replies follow.

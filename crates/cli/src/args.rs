@@ -270,6 +270,14 @@ enum Word {
         #[command(flatten)]
         way: Way,
     },
+    /// Two hosts on shared data: let NODE vote again, which came back after the other one was activated alone
+    Rejoin {
+        /// The node that came back
+        #[arg(id = "back", value_name = "NODE")]
+        node: String,
+        #[command(flatten)]
+        way: Way,
+    },
     /// Manage the voters of the register
     Voter {
         #[command(subcommand)]
@@ -579,6 +587,7 @@ impl Line {
                 way.confirming(Ask::Fence { node }, confirm)
             }
             Word::Init { way } => way.to(Ask::Init),
+            Word::Rejoin { node, way } => way.to(Ask::Rejoin { node }),
             Word::Voter { word: VoterWord::Admit { node, way } } => {
                 way.to(Ask::AdmitVoter { node })
             }

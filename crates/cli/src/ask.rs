@@ -9,7 +9,13 @@ use regent_api::stack::{Moved, Plan, StepNews};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Between two tries to reach an agent that begins a new life.
+const LIFE: Duration = Duration::from_millis(500);
+
+/// How long such an agent may take until it listens.
+const LIVES: Duration = Duration::from_secs(20);
 
 /// A stream to an agent.
 pub trait Stream: Read + Write {}
@@ -44,7 +50,8 @@ pub fn listen(
             Reply::Progress(text) => told(&text),
             Reply::Plan(_) | Reply::Step(_) => {}
             Reply::Refused(refusal) => return Err(refusal),
-            reply @ (Reply::Moved(_)
+            reply @ (Reply::Again(_)
+            | Reply::Moved(_)
             | Reply::Stack(_)
             | Reply::Status(_)
             | Reply::History(_)
@@ -80,6 +87,7 @@ fn preview(
             Reply::Refused(refusal) => return Err(refusal),
             // Nothing would change: the question itself says so again.
             Reply::Done(_)
+            | Reply::Again(_)
             | Reply::Plan(_)
             | Reply::Step(_)
             | Reply::Moved(_)
@@ -133,7 +141,7 @@ fn patience(ask: &Ask) -> Duration {
         // The longest time-out of a fence that the configuration takes, and then some.
         Ask::Fence { .. } | Ask::FenceTest { .. } => Duration::from_secs(310),
         Ask::Stop | Ask::Start => Duration::from_secs(130),
-        Ask::Init | Ask::AdmitVoter { .. } => Duration::from_secs(60),
+        Ask::Init | Ask::AdmitVoter { .. } | Ask::Rejoin { .. } => Duration::from_secs(60),
         // It looks at every step.
         Ask::StackShow => Duration::from_secs(30),
         // Whoever waits is told of the step that runs ten times a second; between two steps core may wait for a
@@ -145,10 +153,39 @@ fn patience(ask: &Ask) -> Duration {
 }
 
 fn converse(question: &Question, remote: Remote, screen: &mut Screen) -> Result<Exit, Refusal> {
-    let mut stream = open(question, remote)?;
+    talk(open(question, remote)?, question, remote, screen)
+}
+
+/// A new life of the agent is asked to go on; it may take a moment until it listens.
+fn ask_again(question: &Question, remote: Remote, screen: &mut Screen) -> Result<Exit, Refusal> {
+    let mut next = question.clone();
+    if let Ask::Activate { off, .. } = &mut next.ask {
+        *off = None;
+    }
+    let began = Instant::now();
+    std::thread::sleep(LIFE);
+    loop {
+        match open(&next, remote) {
+            Ok(stream) => return talk(stream, &next, remote, screen),
+            Err(refusal) if began.elapsed() >= LIVES => return Err(refusal),
+            Err(_) => std::thread::sleep(LIFE),
+        }
+    }
+}
+
+fn talk(
+    mut stream: Box<dyn Stream>,
+    question: &Question,
+    remote: Remote,
+    screen: &mut Screen,
+) -> Result<Exit, Refusal> {
     loop {
         match next(question, &mut stream)? {
             Reply::Progress(text) => screen.progress(&text),
+            Reply::Again(text) => {
+                screen.progress(&text);
+                return ask_again(question, remote, screen);
+            }
             Reply::Plan(plan) => screen.plan(&plan),
             Reply::Step(news) => screen.step(&news),
             Reply::Moved(moved) => return Ok(screen.moved(&moved)),

@@ -115,7 +115,7 @@ impl Configured {
     }
 
     /// A new life, once the answer to whoever asked for it is on its way.
-    fn begin_again(self: &Arc<Self>) {
+    pub(super) fn begin_again(self: &Arc<Self>) {
         let configured = Arc::clone(self);
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -374,6 +374,7 @@ impl Speaking {
                 }
                 Reply::Done(text) => progress.tell(text),
                 Reply::Progress(_)
+                | Reply::Again(_)
                 | Reply::Status(_)
                 | Reply::History(_)
                 | Reply::Text(_)

@@ -10,6 +10,7 @@ use crate::events::Events;
 use crate::host::{Host, Later};
 use crate::measure::Measures;
 use crate::peer::{Answer as PeerAnswer, Peers, Question};
+use crate::place::Place;
 use crate::register::{Bridge, attempt_of};
 use crate::serve::{Answered, Progress, refuse};
 use crate::status::{Frame, Heard};
@@ -22,8 +23,8 @@ use regent_core::id::{AttemptId, NodeId};
 use regent_core::spec::Spec;
 use regent_store::cell::{Answer as StoreAnswer, NodeId as StoreNode, Refusal as StoreRefusal};
 use regent_store::embedded::{Admit, Event, Handle, Request as StoreRequest};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// How long an operator waits for the lease thread, which answers in microseconds or is dead.
@@ -45,6 +46,11 @@ pub(super) struct Speaking {
     pub(super) spec: Spec,
     pub(super) steps: Arc<Steps>,
     pub(super) configuration: u64,
+    pub(super) place: Place,
+    /// What this voter accepted last, before this life.
+    pub(super) last: Option<Arc<regent_store::cell::Value>>,
+    /// Itself, for answers that take their time.
+    pub(super) here: Weak<Speaking>,
     pub(super) me: NodeId,
     pub(super) attempt: AttemptId,
     pub(super) admissions: AtomicU64,
@@ -85,6 +91,7 @@ impl Speaking {
                 "regent status shows it",
             ),
             Ask::AdmitVoter { node } => self.admit(&node).await,
+            Ask::Rejoin { node } => self.rejoin(&node, &progress).await,
             Ask::Maintenance { node, for_ms } => self.maintenance(node, for_ms).await,
             Ask::Pause { for_ms } => self.pause(for_ms).await,
             Ask::Stop => self.run_all(false, &progress).await,
@@ -126,6 +133,7 @@ impl Speaking {
         let core = self.look().await?;
         let mut status = self.frame().of_node(&core, self.events.alarm(), &self.host.warnings());
         status.measured = self.measures.figures();
+        self.tell_other_registers(&mut status);
         Some(status)
     }
 
@@ -249,13 +257,22 @@ impl Peers for Speaking {
         let (me, events) = (self.me, self.events.clone());
         let configured = Arc::clone(&self.configured);
         let settings = self.settings.clone();
+        let here = self.here.upgrade();
         Box::pin(async move {
             match (question, latest) {
+                (Question::Leave { cluster, settings }, _) => match here {
+                    Some(here) => here.leave(cluster, &settings).await,
+                    None => PeerAnswer::Refused("it is ending".into()),
+                },
                 (Question::Token, _) => crate::init::token_of(&settings).await,
-                (Question::OfferVoter { .. } | Question::Install(_), Some(value)) => {
-                    belonging(&value, me)
-                }
-                (Question::OfferVoter { .. } | Question::Install(_), None)
+                (
+                    Question::OfferVoter { .. } | Question::Install(_) | Question::Seat { .. },
+                    Some(value),
+                ) => belonging(&value, me),
+                (
+                    Question::OfferVoter { .. } | Question::Install(_) | Question::Seat { .. },
+                    None,
+                )
                 | (Question::Database(_), _) => PeerAnswer::Refused("it votes already".into()),
                 (Question::Events { last }, _) => timeline::told(events, last).await,
                 (Question::Configuration(change), _) => configured.answer(change).await,

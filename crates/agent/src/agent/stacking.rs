@@ -12,7 +12,7 @@ use regent_api::call::{RefusalKind, Reply};
 use regent_api::stack::{
     Moved, MovedStep, Plan, PlanStep, Seconds, StackShown, StepDone, StepEnd, StepNews, Verb,
 };
-use regent_core::command::{Answer, Request};
+use regent_core::command::{Answer, Obstacle, Request};
 use regent_core::node::NodeStatus;
 use regent_core::stack::{StackResult, StackStep, StepState};
 use regent_core::state::Data;
@@ -67,8 +67,15 @@ impl Speaking {
         if core.serving {
             return asked.done(format!("{} is active already; nothing was changed", plan.node));
         }
+        let mut alone = None;
         match self.ask_core(Request::MayActivate { off }, GUARDS).await {
             Some(Answer::Done(_) | Answer::Text(_)) => {}
+            // Of two voters one is off, as the operator says: there is nobody left to ask.
+            Some(Answer::Refused { obstacle: Obstacle::NoQuorum, .. })
+                if self.is_pair() && off.is_some() =>
+            {
+                alone = off;
+            }
             other => return asked.ended(other),
         }
         if !self.uses_data(&core) {
@@ -86,6 +93,12 @@ impl Speaking {
         }
         if dry_run {
             return asked.dry(&plan);
+        }
+        if let Some(off) = alone {
+            return match self.renew_alone(off).await {
+                Ok(text) => Reply::Again(text),
+                Err((kind, why)) => asked.refused(kind, &why),
+            };
         }
         asked.carry_out(Request::Activate { off }, ALL, progress).await
     }
@@ -154,6 +167,10 @@ impl Speaking {
                 "regent switchover moves the active role; regent cluster stop stops everything",
             )
         })
+    }
+
+    fn is_pair(&self) -> bool {
+        self.spec.stack.as_ref().is_some_and(|stack| stack.pair)
     }
 
     fn uses_data(&self, core: &NodeStatus) -> bool {

@@ -4,6 +4,7 @@ use super::hello::{FORMAT, Hello, Purpose, Welcome};
 use super::lane::{Lane, Lanes};
 use super::{Here, Stream, frame};
 use crate::config::settings::Member;
+use regent_core::id::ClusterId;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
@@ -56,13 +57,24 @@ pub(crate) async fn open(
     member: &Member,
     purpose: Purpose,
 ) -> Result<Stream, DialError> {
+    let cluster_id = *here.cluster_id.lock().expect("nothing panics while it holds this");
+    open_as(here, member, purpose, cluster_id).await
+}
+
+/// The same, greeting by this register's id or by none.
+pub(crate) async fn open_as(
+    here: &Here,
+    member: &Member,
+    purpose: Purpose,
+    cluster_id: Option<ClusterId>,
+) -> Result<Stream, DialError> {
     let own = here.members.iter().find(|m| m.id == here.me).map(|m| m.address);
     let stream = timeout(here.pace.connect, connect(own, member.address))
         .await
         .map_err(|_| DialError::Unreachable(io::ErrorKind::TimedOut.into()))?
         .map_err(DialError::Unreachable)?;
     tune(&stream, patience(purpose, here.pace.unacknowledged)).map_err(DialError::Unreachable)?;
-    timeout(here.pace.greet, greet(here, member, purpose, stream))
+    timeout(here.pace.greet, greet(here, member, purpose, cluster_id, stream))
         .await
         .map_err(|_| DialError::Unreachable(io::ErrorKind::TimedOut.into()))?
 }
@@ -71,6 +83,7 @@ async fn greet(
     here: &Here,
     member: &Member,
     purpose: Purpose,
+    cluster_id: Option<ClusterId>,
     stream: TcpStream,
 ) -> Result<Stream, DialError> {
     let name = ServerName::try_from(member.name.clone())
@@ -81,7 +94,7 @@ async fn greet(
     let hello = Hello {
         format: FORMAT,
         cluster: here.cluster.clone(),
-        cluster_id: *here.cluster_id.lock().expect("nothing panics while it holds this"),
+        cluster_id,
         node: here.identity.name.clone(),
         id: Some(here.me.0),
         run: format!("{:016x}", here.run),

@@ -8,7 +8,7 @@ use crate::tls::{self, OPERATOR};
 use regent_core::id::NodeId;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
@@ -117,6 +117,10 @@ fn admit(here: &Here, hello: &Hello, stream: &Stream) -> Result<Option<NodeId>, 
     if let (Some(own), Some(theirs)) = (own, hello.cluster_id)
         && own != theirs
     {
+        if let Some(member) = here.members.iter().find(|m| m.name == hello.node) {
+            let mut others = here.others.lock().expect("nothing panics while it holds this");
+            others.insert(member.id, (theirs, Instant::now()));
+        }
         return Err(format!("another cluster's id: {theirs}, here {own}"));
     }
     let member = here.members.iter().find(|m| m.name == hello.node);

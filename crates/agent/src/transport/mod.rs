@@ -23,8 +23,9 @@ use crate::config::settings::Member;
 use crate::tls::Identity;
 use lane::Lanes;
 use regent_core::id::{ClusterId, NodeId};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsStream;
 
@@ -40,7 +41,12 @@ pub(crate) struct Here {
     pub(crate) run: u64,
     pub(crate) members: Vec<Member>,
     pub(crate) pace: Pace,
+    /// Members that greeted by another register, and when.
+    pub(crate) others: Mutex<BTreeMap<NodeId, (ClusterId, Instant)>>,
 }
+
+/// A member that is refused greets again many times within this.
+const OTHER: Duration = Duration::from_secs(3);
 
 /// How long a link waits for what.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +112,8 @@ impl Transport {
     ) -> (Transport, mpsc::Receiver<Incoming>) {
         let Setup { identity, cluster, cluster_id, me, run, members, pace } = setup;
         let cluster_id = Mutex::new(cluster_id);
-        let here = Arc::new(Here { identity, cluster, cluster_id, me, run, members, pace });
+        let others = Mutex::default();
+        let here = Arc::new(Here { identity, cluster, cluster_id, me, run, members, pace, others });
         let lanes = Arc::new(Lanes::new(inbox));
         let transport = Transport { here: Arc::clone(&here), lanes: Arc::clone(&lanes) };
         // A member asks one thing at a time; an operator a few.
@@ -147,6 +154,20 @@ impl Transport {
             .find(|m| m.id == to)
             .ok_or_else(|| DialError::Refused(format!("{to} is not in the configuration")))?;
         dial::open(&self.here, member, purpose).await
+    }
+
+    /// Opens a connection for one question to a member whose register may be another one: no id is shown.
+    pub async fn open_across(&self, to: NodeId) -> Result<Stream, DialError> {
+        let member = self.here.members.iter().find(|m| m.id == to);
+        let member = member
+            .ok_or_else(|| DialError::Refused(format!("{to} is not in the configuration")))?;
+        dial::open_as(&self.here, member, Purpose::Request, None).await
+    }
+
+    /// The register by which this member greeted a moment ago, if it is another one than this node's.
+    pub fn other_register(&self, of: NodeId) -> Option<ClusterId> {
+        let others = self.here.others.lock().expect("nothing panics while it holds this");
+        others.get(&of).filter(|(_, at)| at.elapsed() < OTHER).map(|(cluster, _)| *cluster)
     }
 
     /// From now on greetings carry the cluster's id, and another's is refused.

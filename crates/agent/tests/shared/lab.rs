@@ -43,6 +43,8 @@ pub(crate) struct Toys {
     steps: Mutex<Vec<bool>>,
     permit: Mutex<bool>,
     claim: Arc<Mutex<Option<Claim>>>,
+    /// The first step does not go down.
+    sticky: Mutex<bool>,
 }
 
 impl Toys {
@@ -72,6 +74,9 @@ impl Toys {
             }
             StackStep::Up { step } => set(step.0, true),
             StackStep::Revoke => *self.permit.lock().unwrap() = false,
+            StackStep::Down { step } if step.0 == 0 && *self.sticky.lock().unwrap() => {
+                return StackResult::Failed("it is in use".into());
+            }
             StackStep::Down { step } => set(step.0, false),
             StackStep::Unclaim { .. } => {
                 let mut claim = self.claim.lock().unwrap();
@@ -235,7 +240,8 @@ impl Lab {
             let out = Place::under(&root.join(&member.name)).tls;
             ca::issue(&member.name, &root.join("ca"), &out).unwrap();
             let (steps, permit) = (Mutex::new(vec![false; steps]), Mutex::default());
-            let its = Toys { node: member.id, steps, permit, claim: Arc::clone(&claim) };
+            let (claim, sticky) = (Arc::clone(&claim), Mutex::default());
+            let its = Toys { node: member.id, steps, permit, claim, sticky };
             toys.insert(member.name.clone(), Arc::new(its));
         }
         Lab { root, text, toys }
@@ -252,6 +258,20 @@ impl Lab {
 
     pub(crate) fn steps_up(&self, name: &str) -> usize {
         self.toys[name].steps.lock().unwrap().iter().filter(|up| **up).count()
+    }
+
+    /// The host was off: nothing of the stack is up any more, and no unit has a permit.
+    pub(crate) fn reboot(&self, name: &str) {
+        let toys = &self.toys[name];
+        toys.steps.lock().unwrap().iter_mut().for_each(|up| *up = false);
+        *toys.permit.lock().unwrap() = false;
+    }
+
+    /// One step that does not go down stays up.
+    pub(crate) fn leave_up(&self, name: &str) {
+        let toys = &self.toys[name];
+        toys.steps.lock().unwrap()[0] = true;
+        *toys.sticky.lock().unwrap() = true;
     }
 
     /// What the member's own record says; the agent may be running.
@@ -322,7 +342,7 @@ impl Running {
         frame::write(&mut stream, &serde_json::to_vec(&Call::new(ask)).unwrap()).ok()?;
         loop {
             match serde_json::from_slice(&frame::read(&mut stream).ok()?).unwrap() {
-                Reply::Progress(_) => {}
+                Reply::Progress(_) | Reply::Plan(_) | Reply::Step(_) => {}
                 reply => return Some(reply),
             }
         }

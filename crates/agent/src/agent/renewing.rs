@@ -1,0 +1,343 @@
+//! Two hosts without a third, and one of them is gone or is back: another register, by an operator's word.
+
+use super::speaking::Speaking;
+use crate::peer::{self, Answer, Hex, Question};
+use crate::random;
+use crate::renew::Turn;
+use crate::serve::{Progress, refuse};
+use crate::status;
+use crate::transport::DialError;
+use regent_api::call::{RefusalKind, Reply};
+use regent_api::history::Severity;
+use regent_core::id::{AttemptId, ClusterId, Epoch, NodeId};
+use regent_core::state::{Data, Intent, Lease, Move, Phase, State};
+use regent_store::cell::{Answer as StoreAnswer, NodeId as StoreNode, Value};
+use regent_store::embedded::{Event, Request as StoreRequest};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a majority of voters is asked for before it is believed that there is none.
+const READ: Duration = Duration::from_secs(3);
+
+/// How long a node may take to answer at all.
+const ANSWERS: Duration = Duration::from_secs(4);
+
+/// How long a node that leaves its register may take to begin anew.
+const LEAVES: Duration = Duration::from_secs(20);
+
+/// Between two questions to it.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The number of the attempt that founds a register; core counts from 1, and no run comes that far.
+const FOUNDING: u64 = 1 << 41;
+
+/// Why not: of which kind, what, and the remedy.
+type Why = (RefusalKind, String, String);
+
+impl Speaking {
+    /// The operator's word that the other one of two voters is off, where no majority answers: a new register with this
+    /// voter alone takes the place of the old one when the next life begins, and that life follows the answer. Nothing
+    /// is active in it yet.
+    pub(super) async fn renew_alone(&self, off: NodeId) -> Result<String, (RefusalKind, String)> {
+        let value = self.pair_register().map_err(|(kind, why, _)| (kind, why))?;
+        let name = self.settings.name(off);
+        let guard = |why: String| Err((RefusalKind::Guard, why));
+        if off == self.me {
+            return guard(format!("{name} is this node, and it is on"));
+        }
+        if self
+            .heard
+            .age(off)
+            .is_some_and(|age| age.as_nanos() as u64 <= self.settings.pace.suspicion.0)
+        {
+            return guard(format!(
+                "{name} is not off: its agent answers; run regent deactivate there"
+            ));
+        }
+        // One that answers and refuses is there as well.
+        match self.transport.open_across(off).await {
+            Err(DialError::Unreachable(_)) => {}
+            Ok(_) | Err(DialError::Identity(_) | DialError::Refused(_)) => {
+                return guard(format!("{name} is not off: its agent answers on its own address"));
+            }
+        }
+        if self.has_majority().await {
+            return guard("a majority of voters answers: regent activate asks it".into());
+        }
+        if !self.is_put_down().await {
+            let why = "a part of the stack is up here: regent deactivate first; regent stack show shows it";
+            return guard(why.into());
+        }
+        let state = status::decode(Some(&value)).map(|(_, state)| state).ok_or((
+            RefusalKind::Internal,
+            "the record of this node is not understood".to_string(),
+        ))?;
+        let failed = |e: std::io::Error| {
+            (RefusalKind::Internal, format!("failed to write the new register down: {e}"))
+        };
+        let (old, cluster) = (state.cluster, ClusterId(random::draw().map_err(failed)?));
+        let new = self.alone(state, cluster, off);
+        let turn = Turn::Alone {
+            old,
+            cluster,
+            voter: Hex(random::draw_half().map_err(failed)?),
+            state: String::from_utf8_lossy(&new.encode()).into_owned(),
+        };
+        turn.write(&self.place).map_err(failed)?;
+        self.configured.due.store(true, Ordering::Relaxed);
+        let text = format!(
+            "an operator says that {name} is off: a new register, {cluster}, with this voter alone replaces {old}"
+        );
+        self.events.write(Severity::Warning, new.lease.epoch.0, "register.renewed", &text);
+        Ok(text)
+    }
+
+    /// The first State of a register that replaces another: nobody's right runs, and nothing starts before it is asked.
+    fn alone(&self, old: State, cluster: ClusterId, off: NodeId) -> State {
+        let by = AttemptId { n: FOUNDING, ..self.attempt };
+        // One more than the next: a grant of the other node may stand in this voter's record without its end being known.
+        let epoch = Epoch(old.lease.epoch.0 + 2);
+        let claimed = self.steps.claim().filter(|claim| !claim.clear).map(|claim| claim.cluster);
+        let mut new = State {
+            cluster,
+            // Whose claim is void: that of the register before, or of one before that which was never cleared.
+            replaces: claimed.or(Some(old.cluster)),
+            lease: Lease { epoch, holder: self.me, phase: Phase::Free, by, ..old.lease },
+            data: Data::Clear,
+            intent: Intent { stopped: Some(by), ..Intent::default() },
+            ..old.clone()
+        };
+        let why =
+            format!("an operator says that {} is off: a new register", self.settings.name(off));
+        new.remember(Move { epoch, from: old.lease.holder, to: self.me, why });
+        new
+    }
+
+    /// The other one of two is back, with the register that this one's replaced or with none: both vote again.
+    pub(super) async fn rejoin(&self, name: &str, progress: &Progress) -> Reply {
+        match self.try_rejoin(name, progress).await {
+            Ok(text) => Reply::Done(text),
+            Err((kind, reason, remedy)) => refuse(kind, &reason, &remedy),
+        }
+    }
+
+    async fn try_rejoin(&self, name: &str, progress: &Progress) -> Result<String, Why> {
+        let again = || format!("regent rejoin {name} again");
+        let node = match self.node(name) {
+            Ok(member) => member.id,
+            Err(_) => {
+                return Err((
+                    RefusalKind::Usage,
+                    format!("there is no node {name}"),
+                    String::new(),
+                ));
+            }
+        };
+        let value = self.pair_register()?;
+        if node == self.me {
+            let remedy = "ask the node that was activated: regent rejoin NODE --node THAT".into();
+            return Err((RefusalKind::Usage, format!("{name} is this node"), remedy));
+        }
+        let cluster = match status::decode(Some(&value)) {
+            Some((_, state)) => state.cluster,
+            None => {
+                return Err((
+                    RefusalKind::Internal,
+                    "the register is not understood".into(),
+                    again(),
+                ));
+            }
+        };
+        if value.seat_of(StoreNode(self.me.0)).is_none() {
+            let remedy = "regent status shows which node does".into();
+            return Err((RefusalKind::Guard, "this node does not vote".into(), remedy));
+        }
+        let settings = crate::init::fingerprint(&self.settings);
+        let (began, mut patience) = (Instant::now(), ANSWERS);
+        let offer = loop {
+            let question = Question::Leave { cluster, settings: settings.clone() };
+            match peer::ask_across(&self.transport, node, &question).await {
+                Ok(Answer::Voter(offer)) => break offer,
+                Ok(Answer::Belongs { cluster: theirs, .. }) if theirs == cluster => {
+                    return Ok(format!("{name} votes in this register already"));
+                }
+                Ok(Answer::Agreed) => {
+                    patience = LEAVES;
+                    progress.tell(format!("{name} leaves its old register and begins anew"));
+                }
+                Ok(Answer::Refused(why)) => {
+                    let reason = format!("{name} refuses: {why}");
+                    return Err((
+                        RefusalKind::Guard,
+                        reason,
+                        format!("mend that, then {}", again()),
+                    ));
+                }
+                Ok(other) => {
+                    let reason = format!("{name} answers another question: {other:?}");
+                    return Err((RefusalKind::Internal, reason, again()));
+                }
+                Err(why) if began.elapsed() >= patience => {
+                    let reason = format!("{name} does not answer: {why}");
+                    let remedy = format!("{name}: systemctl start regent; then {}", again());
+                    return Err((RefusalKind::Unreachable, reason, remedy));
+                }
+                Err(_) => {}
+            }
+            if began.elapsed() >= LEAVES {
+                let reason = format!("{name} did not begin anew in its time");
+                return Err((RefusalKind::TimedOut, reason, again()));
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        let turn = Turn::Admit { cluster, node, voter: offer, record: None };
+        turn.write(&self.place).map_err(|e| {
+            (RefusalKind::Internal, format!("failed to write it down: {e}"), again())
+        })?;
+        self.configured.due.store(true, Ordering::Relaxed);
+        let text = format!("{name} gets its seat beside {} again", self.settings.name(self.me));
+        self.events.write(Severity::Warning, 0, "register.seat-given", &text);
+        Ok(format!("{text}; nothing that runs is touched, and regent status shows when it votes"))
+    }
+
+    /// This node's register, of a cluster of two.
+    fn pair_register(&self) -> Result<Arc<Value>, Why> {
+        if !self.spec.stack.as_ref().is_some_and(|stack| stack.pair) {
+            let why = "this cluster has a witness, or a copy of the data on each node: its register is never replaced";
+            let remedy = "bring a majority of voters back; regent voter admit takes one in that lost its disk";
+            return Err((RefusalKind::Guard, why.into(), remedy.into()));
+        }
+        self.newest().ok_or_else(|| {
+            let why = "this node has not seen its register yet";
+            (RefusalKind::Unreachable, why.into(), "again in a few seconds".into())
+        })
+    }
+
+    /// The newest value that is known here. Of two voters each accepted all that was ever decided, so that what this one
+    /// accepted last misses nothing, even if nobody can say any more that it was decided.
+    fn newest(&self) -> Option<Arc<Value>> {
+        let latest = self.bridge.latest().borrow().clone();
+        latest.into_iter().chain(self.last.clone()).max_by_key(|value| value.version)
+    }
+
+    /// Does a majority of voters answer?
+    async fn has_majority(&self) -> bool {
+        let (id, answer) = self.bridge.own_request();
+        self.register.tell(Event::Request { id, request: StoreRequest::Read });
+        match tokio::time::timeout(READ, answer).await {
+            Ok(Ok(StoreAnswer::View(_) | StoreAnswer::Won(_) | StoreAnswer::Lost(_))) => true,
+            Ok(Ok(
+                StoreAnswer::Unknown | StoreAnswer::Refused(_) | StoreAnswer::WentBack { .. },
+            ))
+            | Ok(Err(_))
+            | Err(_) => false,
+        }
+    }
+
+    /// Everything of the stack is down here, as it was last looked at.
+    async fn is_put_down(&self) -> bool {
+        let core = self.look().await;
+        core.and_then(|core| core.stack).is_some_and(|stack| stack.clear && stack.doing.is_none())
+    }
+
+    /// The other node was activated alone and asks for this one: what was replaced is left, if nothing runs here.
+    pub(super) async fn leave(&self, cluster: ClusterId, settings: &str) -> Answer {
+        if settings != crate::init::fingerprint(&self.settings) {
+            return Answer::Refused("its configuration differs from yours".into());
+        }
+        let value = match self.pair_register() {
+            Ok(value) => value,
+            Err((_, why, _)) => return Answer::Refused(why),
+        };
+        let Some((_, state)) = status::decode(Some(&value)) else {
+            return Answer::Refused("its own register is not understood".into());
+        };
+        if state.cluster == cluster {
+            return super::quiet::belonging(&value, self.me);
+        }
+        if !self.is_put_down().await {
+            let why = "a part of the stack is up there: regent deactivate on it first";
+            return Answer::Refused(why.into());
+        }
+        match (Turn::Leave { old: state.cluster }).write(&self.place) {
+            Ok(()) => {
+                let text =
+                    format!("the register {} was replaced by {cluster}: it is left", state.cluster);
+                self.events.write(Severity::Warning, 0, "register.left", &text);
+                self.configured.begin_again();
+                Answer::Agreed
+            }
+            Err(error) => Answer::Refused(format!("failed to write it down: {error}")),
+        }
+    }
+
+    /// Gives the newcomer its record until it has it; nothing else may be decided meanwhile.
+    pub(super) async fn seat_newcomer(self: Arc<Self>) {
+        let turn = Turn::read(&self.place).ok().flatten();
+        let Some(Turn::Admit { cluster, node, voter, record: Some(record) }) = turn else { return };
+        let name = self.settings.name(node);
+        let mut told = String::new();
+        loop {
+            // R2: once the newcomer has voted, its first record may never be given again.
+            let latest = self.bridge.latest().borrow().as_ref().map(|value| value.version);
+            let question = Question::Seat { record: record.clone() };
+            let ended = match latest {
+                Some(latest) if latest > record.value.version => Ok(true),
+                Some(_) | None => match peer::ask_across(&self.transport, node, &question).await {
+                    Ok(Answer::Installed) => Ok(true),
+                    Ok(Answer::Belongs { cluster: theirs, voter: id }) => {
+                        if (theirs, id) == (cluster, voter) {
+                            Ok(true)
+                        } else {
+                            Err("it votes elsewhere".into())
+                        }
+                    }
+                    Ok(Answer::Refused(why)) | Err(why) => Err(why),
+                    Ok(other) => Err(format!("it answers another question: {other:?}")),
+                },
+            };
+            match ended {
+                Ok(_) => {
+                    let text = format!("{name} votes again");
+                    self.events.write(Severity::Info, 0, "register.rejoined", &text);
+                    if let Err(error) = Turn::end(&self.place) {
+                        let text = format!("failed to remove the note of its seat: {error}");
+                        self.events.write(Severity::Warning, 0, "register.turn", &text);
+                    }
+                    return;
+                }
+                Err(why) if why != told => {
+                    let text = format!("{name} has not taken its seat yet: {why}");
+                    self.events.write(Severity::Warning, 0, "register.seat-waits", &text);
+                    told = why;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Nodes that answer, and by another register.
+    pub(super) fn tell_other_registers(&self, status: &mut regent_api::status::Status) {
+        let latest = self.newest();
+        let state = status::decode(latest.as_deref()).map(|(_, state)| state);
+        for member in self.settings.members.iter().filter(|m| m.id != self.me) {
+            let Some(theirs) = self.transport.other_register(member.id) else { continue };
+            let replaced = state.as_ref().is_some_and(|state| state.replaces == Some(theirs));
+            let (name, me) = (&member.name, self.settings.name(self.me));
+            let text = match replaced {
+                true => format!(
+                    "it is back with the register that this one replaced: it stays passive; regent rejoin {name}"
+                ),
+                false => format!(
+                    "it has another register, which replaced the one of {me} while that was away: {me} stays \
+                     passive; on {name}: regent rejoin {me}"
+                ),
+            };
+            if let Some(node) = status.nodes.iter_mut().find(|node| node.name == *name) {
+                node.reason = text;
+            }
+        }
+    }
+}
