@@ -56,6 +56,8 @@ pub(super) struct Stack {
     pub foreign: Option<String>,
     /// This run has looked once for what a passive host should not have.
     pub tidied: bool,
+    /// The drift that was told last.
+    drifted: Vec<String>,
     /// When a change of the register was last proposed for it.
     pub wished: Option<Time>,
     /// When this node ruled last.
@@ -296,16 +298,11 @@ impl Node {
             | Outcome::Peer { .. } => return,
         };
         self.stack.surveyed = Some(now);
-        let drifted = self.stack.survey.as_ref().map(|survey| survey.drift.clone());
         self.stack.survey = survey;
         self.stack.cleaned |= self.is_clear();
         self.report_now = true;
-        if let Some(survey) = &self.stack.survey
-            && !survey.drift.is_empty()
-            && drifted.as_ref() != Some(&survey.drift)
-        {
-            let text = format!("{} [regent stack repair]", survey.drift.join("; "));
-            self.tell("stack.drift", Severity::Warning, text);
+        if step == StackStep::Survey {
+            self.notice_drift();
         }
         let ms = now.elapsed_most(since).as_millis();
         match result {
@@ -313,6 +310,21 @@ impl Node {
             StackResult::Foreign(what) => self.take_foreign_claim(what),
             StackResult::Failed(why) => self.step_failed(step, why, now),
         }
+    }
+
+    /// Tells what drifted, once, while nothing is on its way up or down.
+    fn notice_drift(&mut self) {
+        let rests = self.is_clear() || self.is_stack_up();
+        let Some(survey) = self.stack.survey.as_ref().filter(|_| rests) else { return };
+        if survey.drift == self.stack.drifted {
+            return;
+        }
+        let drift = survey.drift.clone();
+        if !drift.is_empty() {
+            let text = format!("{} [regent stack repair]", drift.join("; "));
+            self.tell("stack.drift", Severity::Warning, text);
+        }
+        self.stack.drifted = drift;
     }
 
     fn step_done(&mut self, step: StackStep, ms: u64) {
