@@ -1,14 +1,17 @@
 //! What `regent setup shared-data` does on its host beside asking agents: it checks the configuration, starts the agent,
 //! and keeps on disk what must be brought back if it is interrupted.
 
-use crate::config;
+use crate::config::settings::Member;
+use crate::config::{self, Settings};
 use crate::durable;
 use crate::place::Place;
 use crate::tls;
 use regent_adapters::run::run;
 use regent_adapters::stack::Kind;
+use regent_adapters::stack::readdress::Readdress;
 use regent_api::call::{Refusal, RefusalKind};
 use regent_core::id::ClusterId;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,22 +33,9 @@ pub struct Checked {
 
 /// Reads the configuration and this host's certificate; touches nothing.
 pub fn check(file: &Path, certificates: &Path) -> Result<Checked, Refusal> {
-    let wrong = |reason: String, remedy: String| Refusal {
-        kind: RefusalKind::Configuration,
-        reason,
-        remedy,
-    };
-    let settings = config::load(file)
-        .map_err(|problems| wrong(problems.to_string().trim_end().into(), String::new()))?;
-    let known = settings.members.iter().map(|m| m.name.as_str());
-    let identity = tls::load(certificates, known)
-        .map_err(|error| wrong(error.to_string(), error.remedy().into()))?;
-    let me = settings.member(&identity.name).filter(|m| !m.witness).ok_or_else(|| {
-        let reason = format!("{} is no node in {}", identity.name, file.display());
-        wrong(reason, "a witness is started by systemctl enable --now regent-witness".into())
-    })?;
+    let (settings, me) = read(file, certificates)?;
     // A cluster's id says who claims the data, and nothing of what is installed.
-    let stack = settings.stack_settings(me, ClusterId(0), &Place::default()).ok_or_else(|| {
+    let stack = settings.stack_settings(&me, ClusterId(0), &Place::default()).ok_or_else(|| {
         let reason = format!("{} has a database on each node, and no shared data", file.display());
         wrong(reason, "set topology = \"shared-data\", or use regent init".into())
     })?;
@@ -64,6 +54,66 @@ pub fn check(file: &Path, certificates: &Path) -> Result<Checked, Refusal> {
         ),
         installs: stack.steps.iter().any(|step| lacks(&step.kind)),
     })
+}
+
+fn wrong(reason: String, remedy: String) -> Refusal {
+    Refusal { kind: RefusalKind::Configuration, reason, remedy }
+}
+
+fn read(file: &Path, certificates: &Path) -> Result<(Settings, Member), Refusal> {
+    let settings = config::load(file)
+        .map_err(|problems| wrong(problems.to_string().trim_end().into(), String::new()))?;
+    let known = settings.members.iter().map(|m| m.name.as_str());
+    let identity = tls::load(certificates, known)
+        .map_err(|error| wrong(error.to_string(), error.remedy().into()))?;
+    let me = settings.member(&identity.name).filter(|m| !m.witness).cloned().ok_or_else(|| {
+        let reason = format!("{} is no node in {}", identity.name, file.display());
+        wrong(reason, "a witness is started by systemctl enable --now regent-witness".into())
+    })?;
+    Ok((settings, me))
+}
+
+/// The address of this host, which is to be the virtual IP, gives way to the one that the configuration says. How many
+/// steps that took; each is told before it is done.
+pub fn readdress(
+    file: &Path,
+    certificates: &Path,
+    new: &str,
+    mut told: impl FnMut(&str),
+) -> Result<usize, Refusal> {
+    let (settings, me) = read(file, certificates)?;
+    let vip = settings.principal();
+    let own = me.address.ip();
+    differs(new, own, vip.prefix, &me.name)?;
+    let called = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let is_vips = settings.stack().is_some_and(|stack| stack.hostname == called);
+    let readdress = Readdress {
+        interface: me.interface.clone(),
+        vip: vip.address,
+        own,
+        own_name: is_vips.then(|| me.name.clone()),
+        state_dir: Place::default().state,
+    };
+    let mut steps = 0;
+    let done = readdress.apply(|step| {
+        steps += 1;
+        told(step);
+    });
+    done.map(|()| steps).map_err(|error| Refusal {
+        kind: RefusalKind::Checks,
+        reason: error.to_string(),
+        remedy: "mend that, then regent setup shared-data again: it goes on from there".into(),
+    })
+}
+
+/// What was typed is what the configuration says, or nothing is done.
+fn differs(new: &str, own: IpAddr, prefix: u8, me: &str) -> Result<(), Refusal> {
+    let wanted = format!("{own}/{prefix}");
+    if new == wanted {
+        return Ok(());
+    }
+    let reason = format!("--readdress is {new}, and the configuration has {wanted} for {me}");
+    Err(wrong(reason, "give what the file says, or change it there on every node".into()))
 }
 
 /// Enables the agent and starts it, or starts it anew: one without a cluster takes a changed configuration that way.
@@ -99,4 +149,22 @@ pub fn keep_to_return(node: Option<&str>) -> Result<(), Refusal> {
         reason: format!("failed to keep {}: {error}", path.display()),
         remedy: "make room there, then regent setup shared-data again".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_address_is_the_one_of_the_configuration_or_nothing_is_done() {
+        let own: IpAddr = "10.77.0.11".parse().unwrap();
+        assert_eq!(differs("10.77.0.11/24", own, 24, "mn1"), Ok(()));
+        for other in ["10.77.0.12/24", "10.77.0.11/25", "10.77.0.11"] {
+            let refusal = differs(other, own, 24, "mn1").unwrap_err();
+            assert_eq!(
+                refusal.reason,
+                format!("--readdress is {other}, and the configuration has 10.77.0.11/24 for mn1")
+            );
+        }
+    }
 }

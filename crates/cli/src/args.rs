@@ -563,9 +563,9 @@ impl Line {
             Word::Deactivate { dry_run, way } => way.to(Ask::Deactivate { dry_run }),
             Word::Stack { word: StackWord::Show { way } } => way.to(Ask::StackShow),
             Word::Stack { word: StackWord::Repair { way } } => way.to(Ask::StackRepair),
-            Word::Setup { word: SetupWord::SharedData { standby, file, tls, socket } } => {
-                Task::SetUp(SetUp { standby, config: file.config, socket, tls })
-            }
+            Word::Setup {
+                word: SetupWord::SharedData { standby, readdress, file, tls, socket },
+            } => Task::SetUp(SetUp { standby, readdress, config: file.config, socket, tls }),
             Word::Explain { way } => way.to(Ask::Explain),
             Word::History { last, cluster, way } => way.to(Ask::History { last, cluster }),
             Word::Maintenance { word: MaintenanceWord::On { node, length, way } } => {

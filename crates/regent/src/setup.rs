@@ -50,6 +50,9 @@ fn stages(asked: &SetUp) -> Result<Exit, Refusal> {
         Ok((checked, text))
     })?;
     let setup = Setup { asked, checked };
+    if let Some(new) = &asked.readdress {
+        stage("address", || setup.readdress(new))?;
+    }
     stage("agent", || setup.agent())?;
     stage("cluster", || setup.cluster())?;
     let exit = if asked.standby { setup.standby()? } else { setup.first()? };
@@ -62,6 +65,17 @@ fn stages(asked: &SetUp) -> Result<Exit, Refusal> {
 }
 
 impl Setup<'_> {
+    /// The new address before the old one goes. In a cluster the virtual IP is the agent's.
+    fn readdress(&self, new: &str) -> Result<((), String), Refusal> {
+        if self.status().is_ok_and(|status| status.initialised) {
+            return Ok(((), "this host belongs to a cluster already".into()));
+        }
+        let asked = self.asked;
+        let steps = host::readdress(&asked.config, &asked.tls, new, say_more)?;
+        let text = if steps == 0 { "it was so already" } else { "the old one is the virtual IP" };
+        Ok(((), format!("{new}: {text}")))
+    }
+
     /// It answers, and has read the configuration of now.
     fn agent(&self) -> Result<((), String), Refusal> {
         // One with a cluster keeps running: regent config set changes it.
@@ -128,12 +142,11 @@ impl Setup<'_> {
                 self.wait(&mut waits, deadline, &format!("{other} is active, to install itself"))?;
                 continue;
             }
-            match self.put(Ask::Activate { off: None, dry_run: false }, None) {
-                Exit::ActiveElsewhere => {
-                    self.wait(&mut waits, deadline, "another node was first")?
-                }
-                exit => return Ok(exit),
+            let exit = self.put(Ask::Activate { off: None, dry_run: false }, None);
+            if exit != Exit::ActiveElsewhere {
+                return Ok(exit);
             }
+            self.wait(&mut waits, deadline, "another node was first")?;
         }
     }
 

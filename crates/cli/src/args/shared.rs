@@ -23,6 +23,8 @@ pub struct Given {
 pub struct SetUp {
     /// The host ends passive.
     pub standby: bool,
+    /// The host's own new address, where its only one becomes the virtual IP.
+    pub readdress: Option<String>,
     /// The configuration.
     pub config: PathBuf,
     /// The local agent's socket.
@@ -136,6 +138,9 @@ pub(super) enum SetupWord {
         /// This host ends passive, installed and ready
         #[arg(long)]
         standby: bool,
+        /// The present address of this host becomes the virtual IP, and this one its own: 10.0.0.12/24
+        #[arg(long, value_name = "ADDRESS/PREFIX")]
+        readdress: Option<String>,
         #[command(flatten)]
         file: File,
         /// The certificates
@@ -176,7 +181,12 @@ mod tests {
         };
         assert!(setup.standby);
         let Ok(Task::SetUp(setup)) = task("regent setup shared-data") else { panic!("no setup") };
-        assert!(!setup.standby);
+        assert!(!setup.standby && setup.readdress.is_none());
+        let Ok(Task::SetUp(setup)) = task("regent setup shared-data --readdress 10.0.0.12/24")
+        else {
+            panic!("no setup")
+        };
+        assert_eq!(setup.readdress.as_deref(), Some("10.0.0.12/24"));
         assert_eq!(task("regent setup"), Err(Exit::Usage));
     }
 
