@@ -135,7 +135,7 @@ impl Node {
         self.fence_user(now);
         self.keep_address(now);
         let up = self.wants_stack(now) && !self.is_leaving();
-        let used = !matches!(self.data(), Data::Clear) || !self.is_clear();
+        let used = !matches!(self.data(), Data::Clear) || !self.is_put_down();
         // An own use that was found after a restart is first ended fully, but where it was inherited as it stood.
         let begun = self.stack.cleaned || self.inherited;
         if up && self.is_user() && begun {
