@@ -25,7 +25,7 @@
 //! `hang HOST for TIME`, `step STEP of HOST fails|hangs|stays|is mended`, `open file HOST for TIME`,
 //! `cut|hang|mend storage HOST`, `start STEP on HOST` (by hand), `kill STEP on HOST`, `drift HOST`, `strange claim`,
 //! `fences confirm|confirm-late|refuse|are-silent|act-silently|act-late`, `wait|expect clear HOST` (nothing runs there),
-//! `expect row N HOST` (what blocks it, by section 9).
+//! `expect row N HOST` (what blocks it, by section 9), `expect violation V9` (anywhere: the story ends with it).
 
 use crate::agent::core;
 use crate::fault::Fault;
@@ -112,10 +112,22 @@ pub fn play(input: &str) -> Result<String, Failure> {
     world.run_until(BEGIN);
     world.log.lines.clear();
     world.clients.gap = 0;
-    let is_head = |line: &str| line.starts_with("seed ") || line.starts_with("topology ");
+    let foreseen = lines.iter().find_map(|line| line.strip_prefix("expect violation "));
+    let is_head = |line: &str| {
+        line.starts_with("seed ")
+            || line.starts_with("topology ")
+            || line.starts_with("expect violation ")
+    };
     for line in lines.iter().filter(|line| !is_head(line)) {
         act(&mut world, line)?;
-        broken(&world)?;
+        match &world.violation {
+            Some(violation) if foreseen == Some(violation.id) => break,
+            Some(_) | None => broken(&world)?,
+        }
+    }
+    if foreseen.is_some() && world.violation.is_none() {
+        let text = String::from("nothing was violated");
+        return Err(Failure::Broken(text, story(&world.log.lines)));
     }
     let (count, gap) = (world.clients.acknowledged, world.clients.gap / 1_000_000);
     let now = world.now;

@@ -217,7 +217,8 @@ impl World {
 
     /// A device switches a host, whatever else goes on.
     pub fn power(&mut self, host: usize, on: bool) {
-        if self.gone == Some(host) && on {
+        // One node is gone for good: it gets no power any more, and the other one loses none.
+        if self.gone.is_some_and(|gone| (gone == host) == on) {
             return;
         }
         if self.hosts[host].powered != on {

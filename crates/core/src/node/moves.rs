@@ -240,6 +240,8 @@ impl Node {
             self.step(DatabaseStep::Kill, now);
         }
         self.joining = None;
+        // Asked again, what was stuck is tried again at once.
+        self.stack.stuck = None;
         self.moving = Some(Move {
             to,
             why,

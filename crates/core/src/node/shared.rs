@@ -209,7 +209,9 @@ impl Node {
         }
         let Some(view) = &self.view else { return };
         let planned = view.state.intent.switchover.filter(|s| s.epoch == view.state.lease.epoch);
-        if let Some(planned) = planned.filter(|planned| planned.to != self.me()) {
+        // What was undone is asked for again only by a person.
+        let planned = planned.filter(|planned| planned.to != self.me() && !self.clear_intent);
+        if let Some(planned) = planned {
             match self.can_take(planned.to, now) {
                 Ok(()) => {
                     self.begin_move(planned.to, "an operator asked".into(), Stage::Stack, now);
