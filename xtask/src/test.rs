@@ -158,10 +158,13 @@ fn read_summary(line: &str, summary: &str, count: &mut Count) {
 
 fn sweep(count: &mut Count) -> Result<()> {
     sh::say(&format!("== simulator, {SEEDS} seeds"));
-    let arguments = ["sweep", "--seeds", SEEDS].map(str::to_owned);
-    match build::sim(&arguments)? {
-        0 => count.passed += 1,
-        _ => count.failed += 1,
+    for world in [&[][..], &["--shared"]] {
+        let arguments = ["sweep", "--seeds", SEEDS].iter().chain(world);
+        let arguments: Vec<String> = arguments.map(|word| (*word).to_owned()).collect();
+        match build::sim(&arguments)? {
+            0 => count.passed += 1,
+            _ => count.failed += 1,
+        }
     }
     Ok(())
 }

@@ -28,6 +28,12 @@ pub enum Planted {
     StartBeforeOccupied,
     /// Shared data: an heir starts before it rules.
     StartBeforeRuling,
+    /// Shared data: the units keep their permit over a vacate.
+    PermitKept,
+    /// Shared data: a watchdog is named that is armed only once the stack is up.
+    ArmedLate,
+    /// Shared data: the operator's word that a node is off counts although the node came back since.
+    WordKept,
     /// The writer goes loose while a join of its own may still win.
     LooseWhileJoin,
 }

@@ -34,7 +34,7 @@ pub mod world;
 
 /// The mistakes that can be planted, by name.
 #[cfg(feature = "planted")]
-pub const PLANTS: [(&str, regent_core::planted::Planted); 5] = {
+pub const PLANTS: [(&str, regent_core::planted::Planted); 16] = {
     use regent_core::planted::Planted;
     [
         ("slot-for-earlier-win", Planted::SlotForEarlierWin),
@@ -42,5 +42,16 @@ pub const PLANTS: [(&str, regent_core::planted::Planted); 5] = {
         ("out-of-sync-succeeds", Planted::OutOfSyncSucceeds),
         ("inherited-sync", Planted::InheritedSync),
         ("loose-while-join", Planted::LooseWhileJoin),
+        ("lease-end-as-proof", Planted::LeaseEndAsProof),
+        ("watchdog-late", Planted::WatchdogLate),
+        ("fed-without-right", Planted::FedWithoutRight),
+        ("vacate-before-stopped", Planted::VacateBeforeStopped),
+        ("fence-before-succession", Planted::FenceBeforeSuccession),
+        ("fence-unknown", Planted::FenceUnknown),
+        ("start-before-occupied", Planted::StartBeforeOccupied),
+        ("start-before-ruling", Planted::StartBeforeRuling),
+        ("permit-kept", Planted::PermitKept),
+        ("armed-late", Planted::ArmedLate),
+        ("word-kept", Planted::WordKept),
     ]
 };

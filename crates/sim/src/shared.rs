@@ -238,6 +238,15 @@ impl World {
         if !self.hosts[host].agent.as_ref().is_some_and(|agent| agent.brain.may_feed(time)) {
             return;
         }
+        #[cfg(feature = "planted")]
+        if self.spec.planted == Some(regent_core::planted::Planted::ArmedLate)
+            && !self.stack_is_up(host)
+        {
+            if let Some(agent) = &mut self.hosts[host].agent {
+                agent.brain.handle(Input::Watchdog(length + length), time);
+            }
+            return;
+        }
         let now = self.now;
         let dog = &mut self.hosts[host].dog;
         let armed = !std::mem::replace(&mut dog.held, true);
@@ -304,7 +313,8 @@ impl World {
             Data::Clear => None,
             Data::InUse { node, .. } => Some(usize::from(node.0) - 1),
         };
-        let by_hand = self.setting().by_hand;
+        // Where nodes decide by themselves a person acts only after one that asked for a stop.
+        let by_hand = self.setting().by_hand || self.stop_asked;
         if serves || !(stopped || by_hand) || self.gone == Some(host) {
             return;
         }
@@ -335,6 +345,7 @@ impl World {
     /// The end of all faults in what is shared.
     pub fn heal_shared(&mut self) {
         let now = self.now;
+        self.device = None;
         for host in MEMBERS {
             let stack = &mut self.hosts[host].stack;
             stack.amiss = Default::default();

@@ -153,6 +153,8 @@ pub struct World {
     pub uses: u64,
     /// What fences do in a story.
     pub device: Option<Device>,
+    /// An operator asked for a deactivation.
+    pub stop_asked: bool,
     /// This host gets no power any more.
     pub gone: Option<usize>,
     queue: BinaryHeap<Reverse<Entry>>,
@@ -292,6 +294,7 @@ impl World {
             starts: Vec::new(),
             uses: 0,
             device: None,
+            stop_asked: false,
             gone: None,
             queue: BinaryHeap::new(),
             queued: 0,

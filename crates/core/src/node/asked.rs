@@ -76,6 +76,7 @@ impl Node {
             self.stack.off = Some((node, now));
         }
         self.stack.local_stop = false;
+        self.supersede(Ask::Deactivate, "an activation was asked for meanwhile");
         self.enter(request, Ask::Activate, None, now);
     }
 
@@ -97,6 +98,7 @@ impl Node {
             None => {
                 // Asked again, it is tried again at once.
                 self.stack.stuck = None;
+                self.supersede(Ask::Activate, "a deactivation was asked for meanwhile");
                 self.enter(request, Ask::Deactivate, None, now);
             }
         }
@@ -106,6 +108,17 @@ impl Node {
         match self.no_stack() {
             Some(why) => self.answer(request, why),
             None => self.enter(request, Ask::Repair, None, now),
+        }
+    }
+
+    /// Of two wills the newer one counts.
+    fn supersede(&mut self, what: Ask, why: &str) {
+        let open = core::mem::take(&mut self.asked);
+        let (old, left): (Vec<Asked>, Vec<Asked>) =
+            open.into_iter().partition(|asked| asked.what == what);
+        self.asked = left;
+        for asked in old {
+            self.answer(asked.request, Answer::failed(why));
         }
     }
 

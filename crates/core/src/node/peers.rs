@@ -57,7 +57,10 @@ impl Peer {
 
 impl Node {
     pub(super) fn take_report(&mut self, report: Report, now: Time) {
-        if self.stack.off.is_some_and(|(node, _)| node == report.node) {
+        let said = self.stack.off.is_some_and(|(node, _)| node == report.node);
+        #[cfg(feature = "planted")]
+        let said = said && !self.planted(crate::planted::Planted::WordKept);
+        if said {
             // It is on, whatever was said.
             self.stack.off = None;
         }

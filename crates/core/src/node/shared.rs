@@ -138,7 +138,10 @@ impl Node {
         let used = !matches!(self.data(), Data::Clear) || !self.is_put_down();
         // An own use that was found after a restart is first ended fully, but where it was inherited as it stood.
         let begun = self.stack.cleaned || self.inherited;
-        if up && self.is_user() && begun {
+        let user = self.is_user();
+        #[cfg(feature = "planted")]
+        let user = user || self.planted(crate::planted::Planted::StartBeforeOccupied);
+        if up && user && begun {
             self.drive_stack(true, now);
         } else if used || self.stack.survey.is_none() {
             self.drive_stack(false, now);

@@ -111,11 +111,20 @@ impl Node {
             matches!(step, StackStep::Claim { .. } | StackStep::Up { .. } | StackStep::Repair)
         });
         let down = self.stack.survey.as_ref().is_some_and(|survey| {
-            !survey.permit
+            !self.is_permit_owed(survey)
                 && survey.steps.iter().all(|state| *state == StepState::Down)
                 && self.stack_spec().is_some_and(|spec| spec.steps.len() == survey.steps.len())
         });
         down && !rising
+    }
+
+    /// The units still have a permit that is to be taken away.
+    fn is_permit_owed(&self, survey: &Survey) -> bool {
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::PermitKept) {
+            return false;
+        }
+        survey.permit
     }
 
     /// Every vital step is up, under this node's own grant.
@@ -253,7 +262,7 @@ impl Node {
     fn lower(&mut self, now: Time) -> bool {
         self.stack.complete = None;
         let Some(survey) = &self.stack.survey else { return false };
-        if survey.permit {
+        if self.is_permit_owed(survey) {
             self.ask_stack(StackStep::Revoke, now);
             return true;
         }

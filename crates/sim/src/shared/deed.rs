@@ -1,6 +1,6 @@
 //! What goes wrong in the shared-data world, and what people do there.
 
-use super::Setting;
+use super::{Device, Setting};
 use crate::fault::{Fault, cut_off, draw_fault, draw_wish};
 use crate::health::Wish;
 use crate::host::{MEMBERS, NAMES};
@@ -37,12 +37,14 @@ pub enum Deed {
     ActivateOff(usize, usize),
     /// An operator asks a node to deactivate.
     Deactivate(usize),
+    /// What fences do from now on; none: it is drawn.
+    Fences(Option<Device>),
     /// Another cluster claims the shared data.
     StrangeClaim,
 }
 
 /// How many kinds of faults this world has.
-pub const KINDS: u64 = 34;
+pub const KINDS: u64 = 36;
 
 fn length(rng: &mut Rng) -> u64 {
     match rng.below(4) {
@@ -149,6 +151,24 @@ pub fn draw_shared(
                 out.retain(|(_, fault)| !is_ttl(fault));
             }
         }
+        33 => {
+            // A node is hit while it brings its stack up, and says nothing for long.
+            out.push((at, Fault::Switchover(Some(member))));
+            out.push((at, Fault::Shared(Deed::Activate(member, false))));
+            let hit = at + rng.range(100 * MS, 2_500 * MS);
+            let hang = rng.range(5_000 * MS, 20_000 * MS);
+            out.push((hit, Fault::Shared(Deed::Hang(member, hang))));
+        }
+        34 => {
+            // A node is fenced, is back and active before that is confirmed, and then it hangs.
+            out.push((at, Fault::Shared(Deed::Fences(Some(Device::ConfirmsLate)))));
+            out.push((at, Fault::Ask(Wish::Fence(member))));
+            let back = at + rng.range(3_000 * MS, 7_000 * MS);
+            out.push((back, Fault::Switchover(Some(member))));
+            let hit = back + rng.range(500 * MS, 3_000 * MS);
+            out.push((hit, Fault::Shared(Deed::Hang(member, 12_000 * MS))));
+            out.push((hit, Fault::Shared(Deed::Fences(None))));
+        }
         _ => {
             // The agent dies over and over while its host is cut off: each death feeds the watchdog once.
             cut_off(member, at, 2 * long, true, out);
@@ -197,7 +217,11 @@ impl World {
             Deed::Repair(host) => self.request(host, Request::Repair),
             Deed::Activate(host, word) => self.ask_activate(host, word),
             Deed::ActivateOff(host, off) => self.ask_activate_off(host, off),
-            Deed::Deactivate(host) => self.request(host, Request::Deactivate),
+            Deed::Deactivate(host) => {
+                self.stop_asked = true;
+                self.request(host, Request::Deactivate);
+            }
+            Deed::Fences(device) => self.device = device,
             Deed::StrangeClaim => self.claim_by_a_stranger(),
         }
     }
@@ -240,6 +264,7 @@ impl World {
                 )
             }
             Deed::Deactivate(host) => (host, "an operator asks to deactivate".into()),
+            Deed::Fences(device) => (CLIENTS, format!("fences from now on: {device:?}")),
             Deed::StrangeClaim => (CLIENTS, "another cluster claims the shared data".into()),
         };
         self.tell(host, "fault", || text);

@@ -88,7 +88,8 @@ fn prepare(world: &mut World) {
 /// One node is gone for good. What used the data there can be proven over by a fence, by the watchdog, or by the word
 /// of an operator; a standby's death leaves the active node serving.
 fn lose_one(world: &mut World) {
-    if world.violation.is_some() || world.picture(invariant::v11).is_err() {
+    let serves = MEMBERS.iter().any(|host| world.serves_shared(*host));
+    if world.violation.is_some() || world.picture(invariant::v11).is_err() || !serves {
         return;
     }
     let setting = world.setting();
