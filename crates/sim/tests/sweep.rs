@@ -29,7 +29,9 @@ fn three_hundred_seeds_of_shared_data_are_safe_throughout_and_heal() {
 #[test]
 fn one_seed_twice_gives_the_same_run_told_or_not() {
     let worlds = [default_spec(), shared_spec()];
-    for (seed, spec) in [3, 14, 15].into_iter().flat_map(|seed| worlds.iter().map(move |s| (seed, s))) {
+    for (seed, spec) in
+        [3, 14, 15].into_iter().flat_map(|seed| worlds.iter().map(move |s| (seed, s)))
+    {
         let told = run_seed(seed, core, spec, Log::detailed());
         let again = run_seed(seed, core, spec, Log::detailed());
         let quiet = run_seed(seed, core, spec, Log::quiet());
