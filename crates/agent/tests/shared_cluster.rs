@@ -187,6 +187,33 @@ fn a_node_that_lost_its_disk_is_taken_back_while_the_other_one_serves() {
 }
 
 #[test]
+fn after_a_power_failure_of_both_the_one_that_is_back_serves_by_an_operators_word() {
+    let (lab, mn1, mn2) = founded("shared-both");
+    expect_moved(mn1.ask(activate(None)));
+    let whole = lab.steps_up("mn1");
+    mn2.stop();
+    mn1.stop();
+    lab.reboot("mn1");
+    assert!(lab.steps_up("mn1") > 0, "something is noted durably");
+    let mn1 = lab.start("mn1");
+    // Without the other one it cannot take back its own record of use, and does not go on by itself.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while lab.steps_up("mn1") > 0 {
+        assert!(Instant::now() < deadline, "what is left of the last boot is put down");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_secs(4));
+    expect_not_moved(mn1.ask(activate(None)), RefusalKind::NoQuorum, "no majority");
+    match mn1.ask(activate(Some("mn2"))) {
+        Some(Reply::Again(text)) => assert!(text.contains("mn2 is off"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    expect_moved(ask_again(&mn1, &activate(None)));
+    assert_eq!(lab.steps_up("mn1"), whole);
+    mn1.stop();
+}
+
+#[test]
 fn nobody_is_taken_back_who_does_not_answer_or_still_runs_something() {
     let (lab, mn2) = taken_over("shared-refused");
     let rejoin = || Ask::Rejoin { node: "mn1".into() };

@@ -577,10 +577,12 @@ impl Node {
         let lasting = self.stack_spec().is_some_and(|spec| spec.pair);
         let ends =
             self.stack.local_stop || self.mute.is_some() || (!lasting && self.is_isolated(now));
-        if ends || self.stack.survey.is_none() {
+        let granted = self.stack.survey.as_ref().is_some_and(|survey| survey.permit);
+        // A right ends with its boot, and so does the permit: what is left of another boot is put down.
+        let left = !granted && !self.is_clear();
+        if ends || left || self.stack.survey.is_none() {
             return self.drive_stack(false, now);
         }
-        let granted = self.stack.survey.as_ref().is_some_and(|survey| survey.permit);
         if lasting && granted && self.gate.is_held() {
             self.refresh_address(now);
         }
