@@ -131,6 +131,12 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Makes a symbolic link, in the place of another one or of nothing, at once.
 pub(super) fn link(path: &Path, to: &Path) -> Result<(), Trouble> {
+    link_loosely(path, to)?;
+    sync_parent(path)
+}
+
+/// The same; a power cut may bring back what was there.
+pub(super) fn link_loosely(path: &Path, to: &Path) -> Result<(), Trouble> {
     let draft = beside(path, "regent-link");
     let made = || {
         remove_file(&draft)?;
@@ -141,7 +147,7 @@ pub(super) fn link(path: &Path, to: &Path) -> Result<(), Trouble> {
     };
     made().map_err(Trouble::at("make the link", path))?;
     crash::point();
-    sync_parent(path)
+    Ok(())
 }
 
 /// Removes a file or link, if it is there.

@@ -320,6 +320,21 @@ impl Hands {
         }
     }
 
+    /// The step that makes the link at this path.
+    pub(super) fn name_of_link(&self, wanted: &Path) -> Option<String> {
+        let makes = |step: &&Step| match &step.kind {
+            Kind::Link { path, .. } => path == wanted,
+            Kind::Mount { .. }
+            | Kind::HostName(_)
+            | Kind::Resolver(_)
+            | Kind::Carry { .. }
+            | Kind::Install { .. }
+            | Kind::Database(_)
+            | Kind::Unit(_) => false,
+        };
+        self.settings.steps.iter().find(makes).map(|step| step.name.clone())
+    }
+
     /// The local path of something on the shared data, for when the link to it has not been made: what will be there.
     pub(super) fn local_of(&self, shared: &Path) -> Option<PathBuf> {
         self.settings.steps.iter().find_map(|step| match &step.kind {

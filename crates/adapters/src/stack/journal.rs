@@ -42,24 +42,25 @@ impl Journal {
     }
 
     pub(super) fn put(&self, step: &str, way: &str, what: &str, why: &str) -> Result<(), Trouble> {
+        let synced = what != "done";
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64);
         let [step, way, what, why] = [step, way, what, why].map(str::to_owned);
         let line = Line { at, step, way, what, why };
         let text = serde_json::to_string(&line).map_err(Trouble::at("write", &self.path))?;
         crash::point();
-        self.append(&text).map_err(Trouble::at("write", &self.path))?;
+        self.append(&text, synced).map_err(Trouble::at("write", &self.path))?;
         crash::point();
         Ok(())
     }
 
-    fn append(&self, line: &str) -> std::io::Result<()> {
+    fn append(&self, line: &str, synced: bool) -> std::io::Result<()> {
         let mut file = OpenOptions::new();
         let mut file = file.read(true).append(true).create(true).mode(0o600).open(&self.path)?;
         let length = file.metadata()?.len();
         let mut text = format!("{line}\n");
         if length > LENGTH_MAX {
             std::fs::rename(&self.path, self.path.with_extension("old"))?;
-            return self.append(line);
+            return self.append(line, synced);
         }
         if length > 0 {
             let mut last = [0];
@@ -71,7 +72,10 @@ impl Journal {
             }
         }
         file.write_all(text.as_bytes())?;
-        file.sync_data()?;
+        // The end of a step is synced with the beginning of the next: lost with the power, the step is repeated.
+        if synced {
+            file.sync_data()?;
+        }
         if length == 0 {
             File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
         }

@@ -57,12 +57,18 @@ pub(super) fn up(
             }
         }
     }
-    files::link(path, target)
+    // Not synced: the record says what is to be there.
+    files::link_loosely(path, target)
 }
 
+/// With what follows it in one: once `linked`, the step is up but for the link itself.
 fn note(hands: &mut Hands, path: &Path, stood: Stood, linked: bool) -> Result<(), Trouble> {
+    let name = hands.name_of_link(path);
     hands.record.change(|before| {
         before.links.insert(path.to_owned(), Link { stood, linked });
+        if let Some(name) = name.filter(|_| linked) {
+            before.up.insert(name);
+        }
     })
 }
 
@@ -174,8 +180,8 @@ pub(super) fn down(
     match stand(path)? {
         Stand::Link(to) if to == target => {
             until_nobody_holds(&[target.to_owned(), path.to_owned()], deadline)?;
+            // Synced with what comes back there; a link that a power cut brings back is removed again.
             files::remove_file(path).map_err(Trouble::at("remove the link", path))?;
-            files::sync_parent(path)?;
         }
         Stand::Link(to) => match recorded.as_ref().map(|r| &r.stood) {
             None => return Ok(()),
@@ -237,7 +243,7 @@ fn clear_replacement(
 fn put_back(hands: &mut Hands, path: &Path, recorded: Option<Link>) -> Result<(), Trouble> {
     let Some(recorded) = recorded else { return Ok(()) };
     match &recorded.stood {
-        Stood::Nothing => {}
+        Stood::Nothing => files::sync_parent(path)?,
         Stood::Link { to } if stand(path)? == Stand::Nothing => {
             files::link(path, to)?;
         }
@@ -264,8 +270,10 @@ fn put_back(hands: &mut Hands, path: &Path, recorded: Option<Link>) -> Result<()
     if let Some(backup) = backup_of(&recorded.stood) {
         files::tidy(backup)?;
     }
+    let name = hands.name_of_link(path);
     hands.record.change(|before| {
         before.links.remove(path);
+        before.up.retain(|up| Some(up) != name.as_ref());
     })
 }
 

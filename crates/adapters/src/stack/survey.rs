@@ -307,6 +307,10 @@ fn drift(
 ) -> Vec<String> {
     let active = hands.is_active();
     let mut found = Vec::new();
+    // While steps are under way, or due after a crash, nothing is in its form.
+    if active != hands.record.get().activated || active != hands.record.get().epoch.is_some() {
+        return found;
+    }
     for (step, state) in hands.settings.steps.iter().zip(steps) {
         let up = hands.record.is_up(&step.name);
         if let (Kind::Unit(unit), Ok(shown)) = (&step.kind, shown) {
