@@ -224,9 +224,10 @@ impl Stack {
             let work = move || work(&settings, &places, &keeper, &asked, &tell);
             std::thread::Builder::new().name("stack".into()).spawn(work)?;
             let (settings, keeper) = (Arc::clone(&self.settings), Arc::clone(&self.keeper));
+            let root = self.places.root.clone();
             std::thread::Builder::new()
                 .name("stack-keeper".into())
-                .spawn(move || keeper.run(settings))?;
+                .spawn(move || keeper.run(&root, &settings))?;
             self.worker = Some(Worker { ask, answers });
         }
         self.worker.as_ref().ok_or_else(|| std::io::Error::other("no worker"))

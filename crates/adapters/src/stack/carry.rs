@@ -156,15 +156,6 @@ fn store_one(root: &Path, path: &Path, store: &Path) -> Result<(), Trouble> {
 
 /// Brings what changed here to the store, while this node uses the data and `goes_on` says so.
 pub(super) fn store_all(
-    settings: &StackSettings,
-    patterns: &[String],
-    store: &Path,
-    goes_on: impl Fn() -> bool,
-) -> Result<(), Trouble> {
-    store_from(Path::new("/"), settings, patterns, store, goes_on)
-}
-
-fn store_from(
     root: &Path,
     settings: &StackSettings,
     patterns: &[String],
@@ -206,7 +197,7 @@ pub(super) fn down(
         }
     } else if was_up && claim::is_ours(&hands.settings) {
         let settings = std::sync::Arc::clone(&hands.settings);
-        store_from(&root, &settings, patterns, store, || true)?;
+        store_all(&root, &settings, patterns, store, || true)?;
     }
     for path in matching(store, patterns).union(&matching(&root, patterns)) {
         files::tidy(&below(&root, path))?;

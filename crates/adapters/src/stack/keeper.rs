@@ -2,7 +2,7 @@
 
 use super::carry;
 use super::settings::StackSettings;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Keeper {
     }
 
     /// From here on these files are kept in this directory.
-    pub(super) fn keep(&self, files: &[String], store: &std::path::Path) {
+    pub(super) fn keep(&self, files: &[String], store: &Path) {
         let one = (files.to_vec(), store.to_owned());
         let mut state = self.state();
         if !state.kept.contains(&one) {
@@ -56,7 +56,7 @@ impl Keeper {
     }
 
     /// Copies now and then, on a thread of its own, which may hang with the shared directory.
-    pub(super) fn run(self: Arc<Keeper>, settings: Arc<StackSettings>) {
+    pub(super) fn run(self: Arc<Keeper>, root: &Path, settings: &StackSettings) {
         loop {
             let state = self.state();
             let waited = self.told.wait_timeout_while(state, EVERY, |state| !state.ended);
@@ -69,7 +69,7 @@ impl Keeper {
             drop(state);
             for (files, store) in &kept {
                 // Said by the survey: the files differ.
-                let _ = carry::store_all(&settings, files, store, || {
+                let _ = carry::store_all(root, settings, files, store, || {
                     self.state().kept.iter().any(|one| one.1 == *store)
                 });
             }

@@ -118,6 +118,7 @@ fn move_aside(
             note(hands, path, Stood::There { backup }, true)
         }
         Some(_) | None => {
+            refuse_users(path)?;
             seed(hands, path, target, Some(path), deadline)?;
             let backup = files::free_name(path, BACKUP);
             note(hands, path, Stood::There { backup: backup.clone() }, false)?;
@@ -125,6 +126,22 @@ fn move_aside(
             note(hands, path, Stood::There { backup }, true)
         }
     }
+}
+
+/// A program that has local files open would write on where nobody looks, and a copy of them would be no whole one. Who
+/// merely stands in the directory does no harm.
+fn refuse_users(path: &Path) -> Result<(), Trouble> {
+    let mut users = procs::holders(&[path.to_owned()]);
+    users.retain(|process| !process.holds.starts_with(procs::WORKS_IN));
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(Trouble::new(format!(
+        "{} is to be a link to the shared data, and is in use here: {}; `regent stack repair` stops what belongs \
+         to the stack",
+        path.display(),
+        procs::named(&users)
+    )))
 }
 
 /// Makes the target if it is missing: with the local content, if there is some, else empty. Where there is a target,

@@ -34,24 +34,36 @@ pub(super) fn take_name(hands: &mut Hands, wanted: &str) -> Result<(), Trouble> 
     set(wanted)
 }
 
+/// The name that a boot would give.
+fn written(hands: &Hands) -> String {
+    let text = std::fs::read(hands.places.hostname()).unwrap_or_default();
+    String::from_utf8_lossy(&text).trim().to_owned()
+}
+
+/// A host of the virtual IP's name that does not know one of its own.
+pub(super) fn no_way_back(hands: &Hands, wanted: &str) -> Option<String> {
+    let own = written(hands);
+    if hands.record.get().host_name.is_some() || !(own.is_empty() || own == wanted) {
+        return None;
+    }
+    Some(format!(
+        "this host is called {wanted}, as the virtual IP, and neither regent's record nor {} says what else: \
+         write the host's own name there (regent setup shared-data)",
+        hands.places.hostname().display()
+    ))
+}
+
 pub(super) fn give_name_back(hands: &mut Hands, wanted: &str) -> Result<(), Trouble> {
     let path = hands.places.hostname();
-    let written = match Kept::of(&path)? {
-        Kept::File { bytes, .. } => String::from_utf8_lossy(bytes.as_slice()).trim().to_owned(),
-        Kept::Absent | Kept::Link { .. } => String::new(),
-    };
+    let written = written(hands);
     let Some(before) = hands.record.get().host_name.clone() else {
         if host_name() != wanted {
             return Ok(());
         }
-        if written.is_empty() || written == wanted {
-            return Err(Trouble::new(format!(
-                "this host is called {wanted}, as the virtual IP, and neither regent's record nor {} \
-                 says what else: write the host's own name there",
-                path.display()
-            )));
-        }
-        return set(&written);
+        return match no_way_back(hands, wanted) {
+            Some(words) => Err(Trouble::new(words)),
+            None => set(&written),
+        };
     };
     // Somebody wrote the virtual IP's name there; any other change is an administrator's, and holds.
     if written == wanted {

@@ -51,15 +51,18 @@ pub(super) fn holders(under: &[PathBuf]) -> Vec<Process> {
         .collect()
 }
 
+/// How somebody is named who has no more than a working directory there.
+pub(super) const WORKS_IN: &str = "works in";
+
 fn held(pid: i32, under: &[PathBuf]) -> Option<String> {
     let process = PathBuf::from(format!("/proc/{pid}"));
     let inside = |path: &Path| under.iter().any(|directory| path.starts_with(directory));
-    for (name, words) in [("cwd", "works in"), ("root", "has as root"), ("exe", "runs")] {
-        if let Ok(path) = fs::read_link(process.join(name))
-            && inside(&path)
-        {
-            return Some(format!("{words} {}", path.display()));
-        }
+    let is_at = |name: &str, words: &str| {
+        let path = fs::read_link(process.join(name)).ok().filter(|path| inside(path))?;
+        Some(format!("{words} {}", path.display()))
+    };
+    if let Some(words) = is_at("root", "has as root").or_else(|| is_at("exe", "runs")) {
+        return Some(words);
     }
     for open in fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
         if let Ok(path) = fs::read_link(open.path())
@@ -68,10 +71,12 @@ fn held(pid: i32, under: &[PathBuf]) -> Option<String> {
             return Some(format!("has {} open", path.display()));
         }
     }
-    let maps = fs::read_to_string(process.join("maps")).ok()?;
+    let maps = fs::read_to_string(process.join("maps")).unwrap_or_default();
     let mapped = maps.lines().filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])));
-    let path = mapped.into_iter().find(|path| inside(path))?;
-    Some(format!("has {} mapped", path.display()))
+    match mapped.into_iter().find(|path| inside(path)) {
+        Some(path) => Some(format!("has {} mapped", path.display())),
+        None => is_at("cwd", WORKS_IN),
+    }
 }
 
 /// Where something is mounted at or under one of these directories.

@@ -4,7 +4,7 @@
 use super::hands::{Hands, Places};
 use super::settings::{Kind, StackSettings, Unit};
 use super::unit::Shown;
-use super::{carry, claim, database, files, mount, unit};
+use super::{carry, claim, database, files, mount, name, unit};
 use crate::vip::address::{self, Place};
 use crate::vip::{interface_index, link};
 use regent_core::stack::{StackStep, StepState, Survey};
@@ -125,6 +125,7 @@ fn problems(
             Kind::HostName(wanted) if *state != StepState::Up => {
                 found.extend(name_problem(hands, wanted));
             }
+            Kind::HostName(wanted) => found.extend(name::no_way_back(hands, wanted)),
             Kind::Link { path, .. } if *state != StepState::Up => {
                 let mounted = super::procs::mounts_under(std::slice::from_ref(path));
                 found.extend(mounted.first().map(|on| {
@@ -143,8 +144,7 @@ fn problems(
                 Ok(_) => {}
                 Err(trouble) => found.push(trouble.to_string()),
             },
-            Kind::HostName(_)
-            | Kind::Link { .. }
+            Kind::Link { .. }
             | Kind::Resolver(_)
             | Kind::Carry { .. }
             | Kind::Install { .. }

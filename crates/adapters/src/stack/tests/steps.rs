@@ -429,3 +429,33 @@ fn a_mount_point_is_never_made_a_link() {
     assert!(matches!(result, StackResult::Failed(why) if why.contains("mount point")));
     assert!(problems.contains("mount point"), "{problems}");
 }
+
+#[test]
+fn local_files_that_are_in_use_are_neither_copied_nor_moved() {
+    let ground = Ground::new();
+    let mut host =
+        Host::with_steps(&ground, 1, |root, data| vec![link_step(root, data, "/etc/xcat")]);
+    let open = fs::File::open(host.root.join("etc/xcat/cfgloc")).unwrap();
+    let up = StackStep::Up { step: StepId(0) };
+    let StackResult::Failed(why) = host.try_do(up) else { panic!("it went") };
+    assert!(why.contains(&format!("pid {}", std::process::id())), "{why}");
+    assert!(!ground.data().join("etc/xcat").exists() && host.root.join("etc/xcat").is_dir());
+    drop(open);
+    host.does(up);
+}
+
+#[test]
+fn what_changes_while_active_is_on_the_shared_data_seconds_later() {
+    let ground = Ground::new();
+    let mut host = ground.host(1);
+    host.activate(1);
+    host.write("etc/hosts", "10.1.0.9 node9\n");
+    let copy = ground.data().join(".regent/carried/etc/hosts");
+    crate::testing::until("the copy", Duration::from_secs(8), || {
+        fs::read_to_string(&copy).unwrap() == "10.1.0.9 node9\n"
+    });
+    host.does(StackStep::Revoke);
+    host.write("etc/hosts", "not any more\n");
+    std::thread::sleep(Duration::from_millis(5500));
+    assert_eq!(fs::read_to_string(&copy).unwrap(), "10.1.0.9 node9\n");
+}
