@@ -138,6 +138,18 @@ impl Shared {
         Ok(shared)
     }
 
+    /// Hosts without xCAT, their agents neither enabled nor running.
+    pub fn fresh(name: &str, choice: Choice) -> Result<Shared> {
+        let mut shared = Shared { lab: hosts(name, choice.automatic)?, choice };
+        shared.configure()?;
+        shared.lab.boot_all()?;
+        for node in NODES {
+            let units = "regent.service regent-gate.service";
+            shared.lab.host(node)?.shell(&format!("systemctl disable --now {units}"))?;
+        }
+        Ok(shared)
+    }
+
     /// The same, initialised: passive on both.
     pub fn up(name: &str, choice: Choice) -> Result<Shared> {
         let shared = Shared::boot(name, choice)?;

@@ -55,6 +55,7 @@ fn stages(asked: &SetUp) -> Result<Exit, Refusal> {
     }
     stage("agent", || setup.agent())?;
     stage("cluster", || setup.cluster())?;
+    stage("at rest", || setup.at_rest())?;
     let exit = if asked.standby { setup.standby()? } else { setup.first()? };
     if matches!(exit, Exit::Ok | Exit::Degraded) {
         let (me, took) = (&setup.checked.me, began.elapsed().as_secs_f64());
@@ -150,17 +151,41 @@ impl Setup<'_> {
         }
     }
 
+    /// A package starts its services when it is installed: nothing of the stack runs here before its first activation.
+    fn at_rest(&self) -> Result<((), String), Refusal> {
+        if self.is_user()? {
+            return Ok(((), "this host is active".into()));
+        }
+        let question = self.question(Ask::Deactivate { dry_run: false }, None);
+        let reply = ask::listen(&question, open, say_more)?;
+        let Reply::Moved(moved) = reply else {
+            return Err(stopped(&format!("the agent's answer is not understood: {reply:?}")));
+        };
+        match moved.obstacle {
+            None => Ok(((), "nothing of the stack runs here".into())),
+            Some(kind) => {
+                Err(Refusal { kind, reason: moved.text, remedy: moved.remedy.unwrap_or_default() })
+            }
+        }
+    }
+
     /// The standby installs itself with the data in its hands, once, and gives them back.
     fn standby(&self) -> Result<Exit, Refusal> {
-        if self.checked.installs {
+        let deadline = Instant::now() + WAIT;
+        let mut waits = false;
+        while self.checked.installs {
             self.take_the_data()?;
             let exit = self.put(Ask::Activate { off: None, dry_run: false }, None);
-            if !matches!(exit, Exit::Ok | Exit::Degraded) {
+            if matches!(exit, Exit::Ok | Exit::Degraded) {
+                break;
+            }
+            if exit != Exit::ActiveElsewhere {
                 self.give_back()?;
                 return Ok(exit);
             }
+            self.wait(&mut waits, deadline, "the other node was first")?;
         }
-        if self.user()?.as_deref() == Some(self.checked.me.as_str()) {
+        if self.is_user()? {
             let exit = self.put(Ask::Deactivate { dry_run: false }, None);
             if exit != Exit::Ok {
                 return Ok(exit);
@@ -210,6 +235,10 @@ impl Setup<'_> {
     /// Who uses the shared data.
     fn user(&self) -> Result<Option<String>, Refusal> {
         Ok(self.status()?.shared.and_then(|shared| shared.in_use).map(|used| used.node))
+    }
+
+    fn is_user(&self) -> Result<bool, Refusal> {
+        Ok(self.user()?.as_deref() == Some(self.checked.me.as_str()))
     }
 
     fn status(&self) -> Result<Status, Refusal> {

@@ -45,6 +45,7 @@ mod vendor_bars;
 mod witness_dead;
 mod xcat_by_hand;
 mod xcat_kit;
+mod xcat_setup;
 mod xcat_stand_in;
 
 /// How long a case goes on watching after its last step.
@@ -111,6 +112,7 @@ pub const ALL: &[Case] = &[
     no_quorum::CASE,
     keepalived::CASE,
     xcat_stand_in::CASE,
+    xcat_setup::CASE,
     xcat_by_hand::POSTGRESQL,
     xcat_by_hand::MYSQL,
     xcat_by_hand::SQLITE,

@@ -62,7 +62,7 @@ impl Speaking {
             Err(why) => return asked.refused(RefusalKind::Checks, &why),
         };
         let Some(core) = self.look().await else { return stalled() };
-        let plan = self.plan(Verb::Activate, planned, core.serving);
+        let plan = self.plan(Verb::Activate, planned, self.uses_data(&core));
         progress.send(Reply::Plan(Box::new(plan.clone())));
         if core.serving {
             return asked.done(format!("{} is active already; nothing was changed", plan.node));
@@ -82,6 +82,13 @@ impl Speaking {
             match self.host.vip_answered().await {
                 Ok(None) => {}
                 Ok(Some(who)) => {
+                    let answer = self.ask_core(Request::MayActivate { off }, GUARDS).await;
+                    if let Some(Answer::Refused { .. }) = answer
+                        && alone.is_none()
+                    {
+                        // Another node was quicker, and it is its address.
+                        return asked.ended(answer);
+                    }
                     let text = format!("the virtual IP is in use: {who}; nothing was changed");
                     return asked.refused(RefusalKind::AddressInUse, &text);
                 }
@@ -113,7 +120,8 @@ impl Speaking {
             Ok(planned) => planned,
             Err(why) => return asked.refused(RefusalKind::Checks, &why),
         };
-        let plan = self.plan(Verb::Deactivate, planned, false);
+        let Some(core) = self.look().await else { return stalled() };
+        let plan = self.plan(Verb::Deactivate, planned, self.uses_data(&core));
         progress.send(Reply::Plan(Box::new(plan.clone())));
         if dry_run {
             return asked.dry(&plan);
@@ -143,7 +151,7 @@ impl Speaking {
             }
         };
         let verb = if active { Verb::Activate } else { Verb::Deactivate };
-        let mut plan = self.plan(verb, planned, core.serving);
+        let mut plan = self.plan(verb, planned, active);
         if verb == Verb::Deactivate {
             plan.steps.reverse();
         }
@@ -180,16 +188,20 @@ impl Speaking {
         })
     }
 
-    /// The plan with the virtual IP, which is core's own and stands behind the gate until the last step is up.
-    fn plan(&self, verb: Verb, planned: Planned, serving: bool) -> Plan {
+    fn interface(&self) -> &str {
+        self.settings.member_by_id(self.me).map_or("", |me| &me.interface)
+    }
+
+    /// The plan with the virtual IP, which is core's own: on before the first step, off after the last.
+    fn plan(&self, verb: Verb, planned: Planned, used: bool) -> Plan {
         let up = verb == Verb::Activate;
         let address = PlannedStep {
             name: "virtual IP".into(),
             what: match up {
-                true => format!("{}, opened when every step is up", self.settings.vip_text()),
+                true => format!("{} on {}", self.settings.vip_text(), self.interface()),
                 false => format!("remove {}", self.settings.vip_text()),
             },
-            state: if serving { StepState::Up } else { StepState::Down },
+            state: if used { StepState::Up } else { StepState::Down },
         };
         let mut steps: Vec<PlanStep> =
             std::iter::once(address).chain(planned.steps).map(|step| plan_step(step, up)).collect();
