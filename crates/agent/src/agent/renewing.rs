@@ -96,7 +96,7 @@ impl Speaking {
     /// The first State of a register that replaces another: nobody's right runs, and nothing starts before it is asked.
     fn alone(&self, old: State, cluster: ClusterId, off: NodeId) -> State {
         let by = AttemptId { n: FOUNDING, ..self.attempt };
-        // One more than the next: a grant of the other node may stand in this voter's record without its end being known.
+        // One more than the next: a grant of the other node may stand in this voter's record, its end unknown here.
         let epoch = Epoch(old.lease.epoch.0 + 2);
         let claimed = self.steps.claim().filter(|claim| !claim.clear).map(|claim| claim.cluster);
         let mut new = State {
@@ -214,8 +214,8 @@ impl Speaking {
         })
     }
 
-    /// The newest value that is known here. Of two voters each accepted all that was ever decided, so that what this one
-    /// accepted last misses nothing, even if nobody can say any more that it was decided.
+    /// The newest value that is known here. Of two voters each accepted all that was ever decided, so that what this
+    /// one accepted last misses nothing, even if nobody can say any more that it was decided.
     fn newest(&self) -> Option<Arc<Value>> {
         let latest = self.bridge.latest().borrow().clone();
         latest.into_iter().chain(self.last.clone()).max_by_key(|value| value.version)

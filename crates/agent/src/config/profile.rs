@@ -107,8 +107,8 @@ struct Engine {
 fn engine(kind: &str, version: Option<&str>, family: Family) -> Option<Engine> {
     let debian = family == Family::Debian;
     match kind {
-        // postgresql.service of Debian starts nothing itself: its instances do, and which ones there are is found out at
-        // boot, when the shared data are not there.
+        // postgresql.service of Debian starts nothing itself: its instances do, and which ones there are is found out
+        // at boot, when the shared data are not there.
         "postgresql" if debian => Some(Engine {
             unit: format!("postgresql@{}-main.service", version.unwrap_or(DEBIAN_POSTGRESQL)),
             also: &["postgresql.service"],

@@ -193,8 +193,8 @@ impl Settings {
         })
     }
 
-    /// Every step, in the order of an activation. The installer comes before the database is judged, as a fresh host has
-    /// none before it ran.
+    /// Every step, in the order of an activation. The installer comes before the database is judged, as a fresh host
+    /// has none before it ran.
     fn steps(&self, stack: &Stack) -> Vec<(Option<ServiceId>, Step)> {
         let mut steps: Vec<Step> = stack.mounts.iter().map(mount).collect();
         steps.push(quick("host name".into(), Kind::HostName(stack.hostname.clone())));

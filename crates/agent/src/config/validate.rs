@@ -169,8 +169,8 @@ fn vip(text: &str) -> Option<Vip> {
     (prefix <= most && usable).then_some(Vip { address, prefix })
 }
 
-/// A wrong mask shows where the address is the network's own or its broadcast address (RFC 1122 3.2.1.3); a prefix of 31
-/// or 32 has neither (RFC 3021).
+/// A wrong mask shows where the address is the network's own or its broadcast address (RFC 1122 3.2.1.3); a prefix of
+/// 31 or 32 has neither (RFC 3021).
 fn of_no_host(vip: &Vip) -> Option<String> {
     let IpAddr::V4(address) = vip.address else { return None };
     let host = u32::MAX.checked_shr(u32::from(vip.prefix)).filter(|_| vip.prefix < 31)?;
