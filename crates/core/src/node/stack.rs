@@ -312,6 +312,7 @@ impl Node {
         self.report_now = true;
         if step == StackStep::Survey {
             self.notice_drift();
+            self.forget_foreign();
         }
         let ms = now.elapsed_most(since).as_millis();
         match result {
@@ -407,6 +408,23 @@ impl Node {
         self.stack.foreign = Some(what);
         self.stack.complete = None;
         self.report_now = true;
+    }
+
+    /// The foreign claim is gone, or ended: with everything down here there is nothing to stop for any more.
+    fn forget_foreign(&mut self) {
+        let Some(survey) = &self.stack.survey else { return };
+        let (epoch, cluster) = (self.epoch(), self.identity.cluster);
+        let harmless = survey
+            .claim
+            .is_none_or(|claim| claim.clear || (claim.cluster == cluster && claim.epoch <= epoch));
+        let readable = survey.problems.is_empty();
+        if self.stack.foreign.is_some() && harmless && readable && self.is_clear() {
+            self.stack.foreign = None;
+            // By hand nothing begins again unasked.
+            self.stack.wanted = false;
+            let text = "nobody else claims the shared data any more".to_string();
+            self.tell("stack.foreign-gone", Severity::Info, text);
+        }
     }
 
     /// The services of a stack are expected to run only where it is up.

@@ -41,6 +41,8 @@ pub enum Deed {
     Fences(Option<Device>),
     /// Another cluster claims the shared data.
     StrangeClaim,
+    /// It takes its claim away.
+    NoStrangeClaim,
 }
 
 /// How many kinds of faults this world has.
@@ -118,6 +120,10 @@ pub fn draw_shared(
             }
         }
         22 => out.push((at, Fault::Shared(Deed::StartUnit(member, rng.below(3) as usize)))),
+        23 if rng.chance(300_000) => {
+            out.push((at, Fault::Shared(Deed::StrangeClaim)));
+            out.push((at + long, Fault::Shared(Deed::NoStrangeClaim)));
+        }
         23 => {
             out.push((at, Fault::Shared(Deed::Drift(member))));
             out.push((at + long, Fault::Shared(Deed::Repair(member))));
@@ -223,6 +229,7 @@ impl World {
             }
             Deed::Fences(device) => self.device = device,
             Deed::StrangeClaim => self.claim_by_a_stranger(),
+            Deed::NoStrangeClaim => self.claim = self.claim.filter(|c| c.cluster == self.cluster),
         }
     }
 
@@ -266,6 +273,7 @@ impl World {
             Deed::Deactivate(host) => (host, "an operator asks to deactivate".into()),
             Deed::Fences(device) => (CLIENTS, format!("fences from now on: {device:?}")),
             Deed::StrangeClaim => (CLIENTS, "another cluster claims the shared data".into()),
+            Deed::NoStrangeClaim => (CLIENTS, "the other cluster's claim is gone".into()),
         };
         self.tell(host, "fault", || text);
     }

@@ -47,11 +47,13 @@ pub fn run_shared(seed: u64, maker: Maker, base: &Spec, log: Log) -> Outcome {
             world.at(at, Event::Fault(fault));
         }
         world.run_until(end);
+        // What waits on a frozen host happens only when it was to go on.
+        let frozen = MEMBERS.iter().filter_map(|host| world.hosts[*host].paused).max();
         world.heal();
         let healing = world.now;
         until_well(&mut world, HEALING, "faults are over");
         healed_in = world.now - healing;
-        let calm = world.now + CALM;
+        let calm = world.now.max(frozen.unwrap_or(0)) + CALM;
         world.run_until(calm);
         if seed.is_multiple_of(3) && !world.chaos.voter_lost {
             lose_one(&mut world);
