@@ -243,7 +243,7 @@ fn how_a_silent_node_is_proven_clear_is_told() {
     let watched = format!("{unfenced}\n[watchdog]\ndevice = \"/dev/watchdog\"\n");
     let watched = read(&watched, Family::RedHat).proof().unwrap();
     assert!(
-        watched.contains("10 s and 6 s to settle") && watched.contains("nowayout"),
+        watched.contains("twice 10 s and 6 s to settle") && watched.contains("nowayout"),
         "{watched}"
     );
 }

@@ -169,8 +169,8 @@ impl Settings {
         let automatic = match stack.failover {
             Failover::ByHand => {
                 return Some(
-                    "failover by hand: regent deactivate on one node, regent activate on the other; a node that is silent \
-                     must be proven off by a fence, or by your word (--confirm-peer-is-off)"
+                    "failover by hand: regent deactivate on one node, regent activate on the other; that a \
+                     silent node is off is your word (--confirm-peer-is-off)"
                         .into(),
                 );
             }
@@ -178,7 +178,8 @@ impl Settings {
         };
         let watchdog = self.watchdog.as_ref().map(|dog| {
             format!(
-                "by its watchdog, {} s and {end} s to settle after its right, if the device has no way out (nowayout)",
+                "by its watchdog, twice {} s and {end} s to settle after its right, if the device has no way \
+                 out (nowayout)",
                 dog.timeout.as_millis() / 1000
             )
         });
