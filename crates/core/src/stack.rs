@@ -25,8 +25,8 @@ pub struct StackSpec {
     pub steps: Vec<StepSpec>,
     /// Who decides that another node takes over.
     pub failover: Failover,
-    /// Two voters: rights last until they are released, because without the other node nobody can take them, and with it
-    /// gone nobody may lose them.
+    /// Two voters: rights last until they are released, because without the other node nobody can take them, and with
+    /// it gone nobody may lose them.
     pub pair: bool,
     /// Every other node can be fenced from here: what is in use by a silent one can be proven clear.
     pub fenced: bool,

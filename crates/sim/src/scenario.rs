@@ -23,8 +23,10 @@
 //! shared-data world, and begins with a serving, or with nobody activated yet (`passive`). Its own verbs:
 //! `activate HOST`, `activate HOST off HOST` (an operator's word), `activate both`, `deactivate HOST`, `repair HOST`,
 //! `hang HOST for TIME`, `step STEP of HOST fails|hangs|stays|is mended`, `open file HOST for TIME`,
-//! `cut|hang|mend storage HOST`, `start STEP on HOST` (by hand), `kill STEP on HOST`, `drift HOST`, `strange claim [gone]`,
-//! `fences confirm|confirm-late|refuse|are-silent|act-silently|act-late`, `wait|expect clear HOST` (nothing runs there),
+//! `cut|hang|mend storage HOST`, `start STEP on HOST` (by hand), `kill STEP on HOST`, `drift HOST`, `strange claim
+//! [gone]`,
+//! `fences confirm|confirm-late|refuse|are-silent|act-silently|act-late`, `wait|expect clear HOST` (nothing runs
+//! there),
 //! `expect row N HOST` (what blocks it, by section 9), `expect violation V9` (anywhere: the story ends with it).
 
 use crate::agent::core;

@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn mounts_are_read_with_their_blanks() {
-        let text = "36 35 98:0 /root /mnt\\040two rw,noatime master:1 - ext3 /dev/root rw\n";
+        let text = "36 35 98:0 /root /mnt\\040two rw,noatime shared:1 - ext3 /dev/root rw\n";
         let mount =
             Mount { on: "/mnt two".into(), source: "/dev/root".into(), fstype: "ext3".into() };
         assert_eq!(parse_mounts(text), [mount]);
