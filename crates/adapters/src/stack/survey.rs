@@ -308,7 +308,9 @@ fn drift(
     let active = hands.is_active();
     let mut found = Vec::new();
     // While steps are under way, or due after a crash, nothing is in its form.
-    if active != hands.record.get().activated || active != hands.record.get().epoch.is_some() {
+    let before = hands.record.get();
+    let under_way = if active { !before.activated } else { !before.up.is_empty() };
+    if under_way {
         return found;
     }
     for (step, state) in hands.settings.steps.iter().zip(steps) {
@@ -360,6 +362,8 @@ fn is_recent(places: &Places, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{INTERFACE, segment};
+    use regent_core::id::{ClusterId, NodeId};
 
     #[test]
     fn names_of_a_hosts_file_are_found() {
@@ -367,5 +371,33 @@ mod tests {
             "127.0.0.1 localhost\n10.1.0.100\tmgmt.example mgmt # the VIP\n# 10.1.0.9 mgmt\n";
         assert_eq!(in_hosts(text, "MGMT"), ["10.1.0.100".parse::<IpAddr>().unwrap()]);
         assert!(in_hosts(text, "other").is_empty());
+    }
+
+    #[test]
+    fn an_interface_or_address_that_cannot_be_is_named_before_any_change() {
+        let Some(segment) = segment(&[1]) else { return };
+        let problems = |vip: &str, prefix: u8, interface: &str| {
+            let settings = StackSettings {
+                node: NodeId(1),
+                name: "a".into(),
+                cluster: ClusterId(1),
+                data: "/nowhere".into(),
+                vips: vec![(vip.parse().unwrap(), prefix)],
+                interface: interface.into(),
+                steps: vec![],
+                state_dir: "/nowhere".into(),
+                run_dir: "/nowhere".into(),
+            };
+            segment.on(1, || network_problems(&settings, false)).join("; ")
+        };
+        assert_eq!(problems("10.99.0.100", 24, INTERFACE), "");
+        assert_eq!(problems("10.99.0.100", 32, INTERFACE), "", "a host address fits any network");
+        assert!(problems("10.99.0.100", 16, INTERFACE).contains("correct the mask"));
+        assert!(problems("10.98.0.100", 24, INTERFACE).contains("in none of the networks"));
+        assert!(problems("10.99.0.1", 24, INTERFACE).contains("this node's own address"));
+        assert!(problems("fd99::100", 64, INTERFACE).is_empty());
+        assert!(problems("10.99.0.100", 24, "eth7").contains("no interface eth7"));
+        segment.sh(1, "ip link set eth0 down");
+        assert!(problems("10.99.0.100", 24, INTERFACE).contains("is down"));
     }
 }
