@@ -1,5 +1,5 @@
-//! What `regent setup shared-data` does on its host beside asking agents: it checks the configuration, starts the agent,
-//! and keeps on disk what must be brought back if it is interrupted.
+//! What `regent setup shared-data` does on its host itself: it checks the configuration, starts the agent, and keeps
+//! on disk what must be brought back if it is interrupted.
 
 use crate::config::settings::Member;
 use crate::config::{self, Settings};

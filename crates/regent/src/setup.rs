@@ -171,19 +171,10 @@ impl Setup<'_> {
 
     /// The standby installs itself with the data in its hands, once, and gives them back.
     fn standby(&self) -> Result<Exit, Refusal> {
-        let deadline = Instant::now() + WAIT;
-        let mut waits = false;
-        while self.checked.installs {
-            self.take_the_data()?;
-            let exit = self.put(Ask::Activate { off: None, dry_run: false }, None);
-            if matches!(exit, Exit::Ok | Exit::Degraded) {
-                break;
-            }
-            if exit != Exit::ActiveElsewhere {
-                self.give_back()?;
-                return Ok(exit);
-            }
-            self.wait(&mut waits, deadline, "the other node was first")?;
+        if self.checked.installs
+            && let Some(exit) = self.install()?
+        {
+            return Ok(exit);
         }
         if self.is_user()? {
             let exit = self.put(Ask::Deactivate { dry_run: false }, None);
@@ -199,6 +190,24 @@ impl Setup<'_> {
             say(&format!("  it could not be activated now: {problem}\n"));
         }
         Ok(if problems.is_some_and(|problems| !problems.is_empty()) { Exit::Checks } else { exit })
+    }
+
+    /// Active here, which installs; whoever comes first goes first. An exit code if it cannot be.
+    fn install(&self) -> Result<Option<Exit>, Refusal> {
+        let deadline = Instant::now() + WAIT;
+        let mut waits = false;
+        loop {
+            self.take_the_data()?;
+            let exit = self.put(Ask::Activate { off: None, dry_run: false }, None);
+            if matches!(exit, Exit::Ok | Exit::Degraded) {
+                return Ok(None);
+            }
+            if exit != Exit::ActiveElsewhere {
+                self.give_back()?;
+                return Ok(Some(exit));
+            }
+            self.wait(&mut waits, deadline, "the other node was first")?;
+        }
     }
 
     /// Takes everything down on whoever is active; what is under way there comes to its end first.
