@@ -137,7 +137,8 @@ fn patience(ask: &Ask) -> Duration {
         }
         // Each step is told; the longest is the wait for a shorter ttl, or for a member's return.
         Ask::ConfigSet { .. } => Duration::from_secs(30),
-        Ask::Switchover { .. } => Duration::from_secs(20),
+        // On shared data everything goes down and comes up; the agent knows its bound and ends within it.
+        Ask::Switchover { .. } => Duration::from_secs(940),
         // The longest time-out of a fence that the configuration takes, and then some.
         Ask::Fence { .. } | Ask::FenceTest { .. } => Duration::from_secs(310),
         Ask::Stop | Ask::Start => Duration::from_secs(130),

@@ -159,7 +159,11 @@ impl Speaking {
             Ok(member) => member.map(|m| m.id),
             Err(refusal) => return refusal,
         };
-        let bound = Duration::from_nanos(self.settings.pace.switchover_max.0) + MOVE_GRACE;
+        let bound = match self.settings.stack() {
+            // Everything goes down here and comes up there.
+            Some(_) => super::stacking::ALL,
+            None => Duration::from_nanos(self.settings.pace.switchover_max.0) + MOVE_GRACE,
+        };
         let remedy = "regent explain says why; regent history what was done";
         self.put(Request::Switchover { to: named }, bound, remedy).await
     }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const GUARDS: Duration = Duration::from_secs(90);
 
 /// Core tells whoever asked after 15 minutes that it goes on; and then some.
-const ALL: Duration = Duration::from_secs(930);
+pub(super) const ALL: Duration = Duration::from_secs(930);
 
 /// How often whoever waits is told of the step that runs: what a live line on a terminal needs.
 const TELL: Duration = Duration::from_millis(100);

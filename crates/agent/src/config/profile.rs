@@ -83,7 +83,7 @@ fn debian(node: &mut Node) {
     }
     if let Some(conserver) = service(node, "conserver") {
         // Debian builds it with a port of its own (README.Debian).
-        set(conserver, "listeners", texts(&["tcp/782", "tcp/3109"]));
+        set(conserver, "listeners", texts(&["tcp/3109"]));
     }
     let carry = node.table_mut("stack").and_then(|stack| stack.table_mut("carry"));
     if let Some(Value::Texts(files)) =
