@@ -132,7 +132,7 @@ impl Host {
                       root=\"$3\"; name=\"$4\"; netns=\"$5\"; shift 5; \
                       exec nice -n -10 systemd-nspawn -q -D \"$root\" --machine=\"$name\" \
                       --network-namespace-path=\"/run/netns/$netns\" --boot --register=no \
-                      --keep-unit --console=pipe --capability=all \"$@\"";
+                      --keep-unit --console=pipe --resolv-conf=off --capability=all \"$@\"";
         let console = fs::File::create(self.disk.join("console.log"))?;
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]);

@@ -23,6 +23,9 @@ use crate::{say, sweep};
 pub const DATA: &str = "/HA-data";
 /// The name of the virtual address.
 pub const NAME: &str = "mgmt";
+/// Units of xCAT beside that of the database, in the order in which they are started.
+pub const UNITS: [&str; 4] =
+    ["xcatd.service", "named.service", "isc-dhcp-server.service", "conserver-server.service"];
 /// The installer and what it needs, a database's first start included.
 const INSTALL: Duration = Duration::from_secs(90);
 /// A question to the product that takes its time, as an activation does.
@@ -30,6 +33,27 @@ const ANSWER: Duration = Duration::from_secs(180);
 /// Agents that see each other.
 const MEET: Duration = Duration::from_secs(30);
 /// Directories of xCAT on every management node.
+/// The stack of a light cluster.
+const LIGHT: &str = r#"
+[stack]
+hostname = "mgmt"
+data = "/HA-data"
+directories = ["/srv/light", "/etc/light"]
+resolver = true
+
+[stack.carry]
+files = ["/etc/light.key"]
+
+[[service]]
+name = "light"
+unit = "light.service"
+"#;
+/// Its unit. What it writes shows two of them at once, whoever was told what.
+const LIGHT_UNIT: &str = "[Unit]\nDescription=Writes down when it starts and stops\n\n[Service]\n\
+    Type=exec\nExecStartPre=/bin/sh -c 'echo start NODE >> /srv/light/log'\n\
+    ExecStart=/usr/bin/sleep infinity\n\
+    ExecStopPost=/bin/sh -c 'echo stop NODE >> /HA-data/srv/light/log'\n\n\
+    [Install]\nWantedBy=multi-user.target\n";
 const DIRECTORIES: [&str; 4] = ["/install", "/etc/xcat", "/root/.xcat", "/tftpboot"];
 
 /// What a cluster is made of.
@@ -43,12 +67,20 @@ pub struct Choice {
     pub stack: String,
     /// Services beside those of the profile, or changes of theirs.
     pub services: String,
+    /// No xCAT: two directories, a carried file and one unit that writes down when it starts and stops.
+    pub light: bool,
 }
 
 impl Choice {
     /// Two members, by hand.
     pub fn by_hand(db: Db) -> Choice {
-        Choice { db, automatic: false, stack: String::new(), services: String::new() }
+        let (stack, services) = (String::new(), String::new());
+        Choice { db, automatic: false, stack, services, light: false }
+    }
+
+    /// Two members, by hand, with next to nothing to bring up: for what is done hundreds of times.
+    pub fn light() -> Choice {
+        Choice { light: true, ..Choice::by_hand(Db::Sqlite) }
     }
 
     /// Three members that fence by the lab's controllers.
@@ -59,8 +91,8 @@ impl Choice {
     /// The configuration file of every member.
     pub fn file(&self) -> Result<String> {
         let mut text = format!(
-            "cluster = \"lab\"\nprofile = \"xcat\"\n\n[vip]\naddress = \"{VIP}/24\"\n\
-             interface = \"host0\"\n"
+            "cluster = \"lab\"\n{}\n[vip]\naddress = \"{VIP}/24\"\ninterface = \"host0\"\n",
+            if self.light { "topology = \"shared-data\"\n" } else { "profile = \"xcat\"\n" }
         );
         for (place, node) in NODES.iter().enumerate() {
             let number = place + 1;
@@ -72,6 +104,9 @@ impl Choice {
         if self.automatic {
             text +=
                 &format!("\n[node.{WITNESS}]\nid = 3\naddress = \"10.77.0.13\"\nwitness = true\n");
+        }
+        if self.light {
+            return Ok(text + LIGHT);
         }
         let failover = if self.automatic { "automatic" } else { "by-hand" };
         text += &format!(
@@ -134,7 +169,14 @@ impl Shared {
         let mut shared = Shared { lab: hosts(name, choice.automatic)?, choice };
         shared.configure()?;
         shared.lab.boot_all()?;
-        shared.install()?;
+        if shared.choice.light {
+            shared
+                .lab
+                .host("mn1")?
+                .shell(&format!("mkdir -p {DATA}/srv/light {DATA}/etc/light"))?;
+        } else {
+            shared.install()?;
+        }
         Ok(shared)
     }
 
@@ -189,7 +231,8 @@ impl Shared {
         let from = now_us();
         let output = self.lab.host(node)?.enter(&["/bin/sh", "-c", line], ANSWER)?;
         let answer = answer_of(output, from);
-        let last = answer.text.lines().last().unwrap_or_default();
+        let last: String =
+            answer.text.lines().last().unwrap_or_default().chars().take(160).collect();
         let (code, ms) = (answer.code, answer.took.as_millis());
         say::line(&format!("regent  {node}: {line}: exit {code} in {ms} ms: {last}"));
         Ok(answer)
@@ -209,7 +252,24 @@ impl Shared {
 
     /// The directories of this cluster's data.
     pub fn directories(&self) -> Vec<&'static str> {
-        DIRECTORIES.into_iter().chain(self.choice.db.directory()).collect()
+        if self.choice.light {
+            return vec!["/srv/light", "/etc/light"];
+        }
+        DIRECTORIES.iter().chain(self.choice.db.directories()).copied().collect()
+    }
+
+    /// The units of an active node.
+    pub fn units(&self) -> Vec<&'static str> {
+        if self.choice.light {
+            return vec!["light.service"];
+        }
+        self.choice.db.unit().into_iter().chain(UNITS).collect()
+    }
+
+    /// Every unit that no passive node may start.
+    pub fn all_units(&self) -> Vec<&'static str> {
+        let wrappers = self.choice.db.units().iter().copied();
+        self.units().into_iter().chain(wrappers.filter(|_| !self.choice.light)).collect()
     }
 
     /// Certificates, configuration and units, before the first boot.
@@ -236,6 +296,11 @@ impl Shared {
             if name == WITNESS {
                 host.enable("multi-user.target.wants/regent-witness.service")?;
                 continue;
+            }
+            if self.choice.light {
+                let unit = LIGHT_UNIT.replace("NODE", name);
+                host.put_off("etc/systemd/system/light.service", unit.as_bytes())?;
+                host.put_off("etc/light.key", b"the first key\n")?;
             }
             host.put_off("etc/resolv.conf", b"# of this host\nnameserver 10.77.0.1\n")?;
             host.enable("sysinit.target.wants/regent-gate.service")?;

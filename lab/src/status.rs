@@ -17,7 +17,8 @@ pub struct Status {
     pub holder: Option<String>,
     /// Free, heir or ruling.
     pub phase: String,
-    /// Which copy holds every acknowledged write beside the writer's.
+    /// Which copy holds every acknowledged write beside the writer's; empty on shared data.
+    #[serde(deserialize_with = "or_default")]
     pub sync: Sync,
     /// Every node as the asked one sees it.
     pub nodes: Vec<Node>,
@@ -29,6 +30,10 @@ pub struct Status {
     pub stopped: bool,
     /// The hardware address of somebody else who answers for the VIP.
     pub stranger: Option<String>,
+}
+
+fn or_default<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Sync, D::Error> {
+    Option::<Sync>::deserialize(from).map(Option::unwrap_or_default)
 }
 
 /// The recorded copies.
@@ -65,6 +70,18 @@ pub struct Node {
     pub maintenance_left_ms: Option<u64>,
     /// Its probes of database and host that fail.
     pub ailments: Vec<Ailment>,
+    /// Its stack on shared data; none in the other topology.
+    pub stack: Option<Stack>,
+}
+
+/// The stack of a node.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Stack {
+    /// Every step is down, and no unit may start.
+    pub clear: bool,
+    /// What is not in the form that its role asks for.
+    pub drift: Vec<String>,
 }
 
 /// A service, or the database.
@@ -213,6 +230,7 @@ mod tests {
     #[test]
     fn an_empty_or_broken_answer_is_not_in_sync() {
         assert!(!Status::parse("{}").unwrap().is_in_sync());
+        assert!(!Status::parse(r#"{"sync":null}"#).unwrap().is_in_sync());
         assert!(Status::parse("regent: agent not reachable").is_none());
     }
 }

@@ -53,7 +53,16 @@ impl Db {
         }
     }
 
-    /// The units of its server, the one with the process last.
+    /// The unit of its server.
+    pub fn unit(self) -> Option<&'static str> {
+        match self {
+            Db::Mysql => Some("mariadb.service"),
+            Db::Postgresql => Some("postgresql@15-main.service"),
+            Db::Sqlite => None,
+        }
+    }
+
+    /// Every unit that could start its server.
     pub fn units(self) -> &'static [&'static str] {
         match self {
             Db::Mysql => &["mariadb.service"],
@@ -71,12 +80,12 @@ impl Db {
         }
     }
 
-    /// Its directory beside those of xCAT.
-    pub fn directory(self) -> Option<&'static str> {
+    /// Its directories beside those of xCAT.
+    pub fn directories(self) -> &'static [&'static str] {
         match self {
-            Db::Mysql => Some("/var/lib/mysql"),
-            Db::Postgresql => Some("/var/lib/postgresql"),
-            Db::Sqlite => None,
+            Db::Mysql => &["/var/lib/mysql"],
+            Db::Postgresql => &["/var/lib/postgresql", "/etc/postgresql"],
+            Db::Sqlite => &[],
         }
     }
 }
@@ -107,7 +116,10 @@ pub fn resolve(client: &Host, name: &str) -> Result<String> {
 pub fn consoles(client: &Host) -> Result<Vec<String>> {
     let listed = client.run(&["console", "-M", VIP, "-p", CONSOLES, "-x"])?;
     let names = listed.lines().filter_map(|line| line.split_whitespace().next());
-    Ok(names.filter(|name| name.starts_with("node")).map(str::to_owned).collect())
+    let nodes = names.filter(|name| name.starts_with("node")).map(str::to_owned);
+    let mut nodes: Vec<String> = nodes.collect();
+    nodes.sort();
+    Ok(nodes)
 }
 
 /// A machine that boots by DHCP: a namespace on the bridge with its own hardware address; `dhclient` runs with the

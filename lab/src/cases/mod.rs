@@ -43,10 +43,16 @@ mod status_bounded;
 mod stranger;
 mod vendor_bars;
 mod witness_dead;
+mod xcat_boot;
 mod xcat_by_hand;
+mod xcat_crash;
+mod xcat_cut;
 mod xcat_kit;
+mod xcat_race;
+mod xcat_refused;
 mod xcat_setup;
 mod xcat_stand_in;
+mod xcat_steps;
 
 /// How long a case goes on watching after its last step.
 const AFTERMATH: Duration = Duration::from_millis(1500);
@@ -116,6 +122,20 @@ pub const ALL: &[Case] = &[
     xcat_by_hand::POSTGRESQL,
     xcat_by_hand::MYSQL,
     xcat_by_hand::SQLITE,
+    xcat_crash::BY_HAND_POSTGRESQL,
+    xcat_crash::BY_HAND_MYSQL,
+    xcat_crash::BY_HAND_SQLITE,
+    xcat_crash::AUTOMATIC_POSTGRESQL,
+    xcat_crash::AUTOMATIC_MYSQL,
+    xcat_crash::AUTOMATIC_SQLITE,
+    xcat_refused::ADDRESS,
+    xcat_refused::DATABASE,
+    xcat_race::CASE,
+    xcat_boot::DRIFT,
+    xcat_boot::STUBBORN,
+    xcat_cut::WITNESS,
+    xcat_cut::BY_HAND,
+    xcat_steps::CASE,
 ];
 
 /// Bars of milliseconds stand in these: they have the machine to themselves.
