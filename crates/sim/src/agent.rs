@@ -476,7 +476,7 @@ impl World {
         let service = ServiceId(service as u16);
         let after = self.rng.range(1_000_000, 8_000_000);
         let input = Input::ServiceUnit { service, state };
-        self.after(after, Event::Inbox { host, run, input });
+        self.after(after, Event::Inbox { host, run, input: Box::new(input) });
     }
 }
 

@@ -305,7 +305,7 @@ impl World {
                 self.want_stored(host, view.version);
                 let after = self.rng.range(5_000, 50_000);
                 let run = self.session(host);
-                self.after(after, Event::Inbox { host, run, input: to_view(view) });
+                self.after(after, Event::Inbox { host, run, input: Box::new(to_view(view)) });
                 continue;
             }
             let seat = &mut self.hosts[host].seat;
@@ -338,7 +338,10 @@ impl World {
                 // The agent hands on what a read found, known or not: it says that a majority answers.
                 let after = self.rng.range(5_000, 50_000);
                 let run = self.session(host);
-                self.after(after, Event::Inbox { host, run, input: to_view(value.clone()) });
+                self.after(
+                    after,
+                    Event::Inbox { host, run, input: Box::new(to_view(value.clone())) },
+                );
             }
             let outcome = to_outcome(answer, asked);
             self.answer_seat(host, id, outcome);
@@ -348,7 +351,10 @@ impl World {
     fn answer_seat(&mut self, host: usize, id: CommandId, outcome: Outcome) {
         let after = self.rng.range(50_000, 100_000);
         let run = self.session(host);
-        self.after(after, Event::Inbox { host, run, input: Input::Outcome { id, outcome } });
+        self.after(
+            after,
+            Event::Inbox { host, run, input: Box::new(Input::Outcome { id, outcome }) },
+        );
     }
 }
 

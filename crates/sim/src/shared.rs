@@ -275,11 +275,8 @@ impl World {
         let Some(fed) = self.hosts[host].dog.fed.filter(|_| self.hosts[host].boots == boot) else {
             return;
         };
-        let slow = if self.hosts[host].boots.is_multiple_of(2) {
-            length.0 * DOG_PPM / 1_000_000
-        } else {
-            0
-        };
+        let is_slow = self.hosts[host].boots.is_multiple_of(2);
+        let slow = if is_slow { length.0 * DOG_PPM / 1_000_000 } else { 0 };
         let end = fed + length.0 + slow;
         if self.now < end {
             return self.at(end, Event::Bite { host, boot });

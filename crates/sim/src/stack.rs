@@ -203,6 +203,7 @@ impl World {
     }
 
     fn half_later(&mut self, after: u64, host: usize, run: u64, id: CommandId, half: Half) {
+        let half = Box::new(half);
         self.after(after, Event::Half { host, run, id, half });
     }
 
@@ -466,7 +467,7 @@ impl World {
             let (run, state) = (self.session(host), self.service_state(host, service));
             let input = Input::ServiceUnit { service: ServiceId(service as u16), state };
             let after = self.rng.range(MS, 8 * MS);
-            self.after(after, Event::Inbox { host, run, input });
+            self.after(after, Event::Inbox { host, run, input: Box::new(input) });
         }
     }
 

@@ -498,7 +498,7 @@ impl World {
     fn tell_database(&mut self, host: usize) {
         let (run, state) = (self.session(host), self.hosts[host].database_unit());
         let after = self.rng.range(500_000, 8_000_000);
-        self.after(after, Event::Inbox { host, run, input: Input::DatabaseUnit(state) });
+        self.after(after, Event::Inbox { host, run, input: Box::new(Input::DatabaseUnit(state)) });
     }
 
     /// Something inside a server.

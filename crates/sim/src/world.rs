@@ -39,7 +39,7 @@ pub enum Event {
     Watchdog { host: usize, run: u64 },
     Units { host: usize, run: u64 },
     Step { host: usize, run: u64, turn: u64 },
-    Inbox { host: usize, run: u64, input: Input },
+    Inbox { host: usize, run: u64, input: Box<Input> },
     Address { host: usize, run: u64, id: CommandId, step: AddressStep },
     Swap { host: usize, run: u64, id: CommandId, attempt: AttemptId, expect: u64, bytes: Vec<u8> },
     Read { host: usize, run: u64, id: CommandId },
@@ -67,7 +67,7 @@ pub enum Event {
     Observed { host: usize, run: u64, probe: usize, passed: bool },
     Fenced { host: usize, run: u64, id: CommandId, outcome: Fenced },
     Restart { host: usize },
-    Half { host: usize, run: u64, id: CommandId, half: Half },
+    Half { host: usize, run: u64, id: CommandId, half: Box<Half> },
     UnitTurn { host: usize, boot: u64, service: usize, job: u64, waiter: Waiter },
     UnitReady { host: usize, boot: u64, service: usize, job: u64, good: bool, waiter: Waiter },
     UnitGone { host: usize, boot: u64, service: usize, job: u64, waiter: Waiter },
@@ -472,7 +472,7 @@ impl World {
             Event::Step { host, run, turn } => self.step_agent(host, run, turn),
             Event::Inbox { host, run, input } => {
                 if self.session(host) == run {
-                    self.input(host, input);
+                    self.input(host, *input);
                 }
             }
             Event::Address { host, run, id, step } => self.change_address(host, run, id, step),
@@ -528,7 +528,7 @@ impl World {
             Event::Fenced { host, run, id, outcome } => self.fenced(host, run, id, outcome),
             Event::Restart { host } if self.shared.is_some() => self.operate(host),
             Event::Restart { host } => self.restart_cluster(host),
-            Event::Half { host, run, id, half } => self.stack_half(host, run, id, half),
+            Event::Half { host, run, id, half } => self.stack_half(host, run, id, *half),
             Event::UnitTurn { host, boot, service, job, waiter } => {
                 self.unit_turn(host, boot, service, job, waiter);
             }

@@ -76,7 +76,7 @@ fn a_watchdog_that_is_armed_late_is_caught() {
 
 #[test]
 fn a_watchdog_that_is_fed_without_a_right_is_caught() {
-    expect_caught_by_v9(Planted::FedWithoutRight, 1..2000);
+    expect_caught_by_v9(Planted::FedWithoutRight, 600..1600);
 }
 
 #[test]
