@@ -298,10 +298,16 @@ fn configurations(root: &Path) -> Result<Vec<Configuration>, Trouble> {
     Ok(all)
 }
 
-/// The address stands in one of the lines that are no comments.
+/// The address is that of a server which a host asks: one that moves with the virtual IP is still found there.
+fn names_a_server(line: &str) -> bool {
+    let key = line.trim_start().split([' ', '\t', '=']).next().unwrap_or_default();
+    matches!(key, "dns-nameservers" | "dns-nameserver" | "DNS" | "NTP")
+}
+
+/// The address stands in one of the lines that are no comments, and is to be this host's.
 fn has(text: &str, address: IpAddr) -> bool {
-    text.lines()
-        .any(|line| !line.trim_start().starts_with(['#', ';']) && at(line, address).is_some())
+    let counts = |line: &&str| !line.trim_start().starts_with(['#', ';']) && !names_a_server(line);
+    text.lines().filter(counts).any(|line| at(line, address).is_some())
 }
 
 /// Where the address stands as a word of its own, perhaps with a prefix length.

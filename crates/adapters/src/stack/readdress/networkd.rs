@@ -32,7 +32,7 @@ pub(super) fn changed(text: &str, interface: &str, vip: IpAddr, own: IpAddr) -> 
                 done = true;
                 lines.push(replaced);
             }
-            None if !comment && super::at(line, vip).is_some() => return None,
+            None if super::has(line, vip) => return None,
             None => lines.push(line.to_owned()),
         }
     }

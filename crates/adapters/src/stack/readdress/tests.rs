@@ -28,6 +28,9 @@ fn only_the_address_of_the_interface_is_changed() {
     assert_eq!(ifupdown::changed(IFUPDOWN, "eth1", vip, own), None, "it is another's");
     let aside = IFUPDOWN.replace("gateway", "up ip addr add 10.99.0.1/32 dev lo\n\tgateway");
     assert_eq!(ifupdown::changed(&aside, "eth0", vip, own), None, "nothing to guess about");
+    let asks = IFUPDOWN.replace("gateway", "dns-nameservers 10.99.0.1 10.99.0.3\n\tgateway");
+    let text = ifupdown::changed(&asks, "eth0", vip, own).unwrap();
+    assert!(text.contains("dns-nameservers 10.99.0.1 ") && !has(&text, vip), "{text}");
     let text = networkd::changed(NETWORKD, "eth0", vip, own).unwrap();
     assert_eq!(text, NETWORKD.replace("10.99.0.1", "10.99.0.11"));
     assert_eq!(networkd::changed(NETWORKD, "ens3", vip, own), None);
