@@ -9,8 +9,8 @@
 //! begins; every step may be done twice. An old register's file is kept beside the new one, and never read again.
 //!
 //! Why Admit is safe: in the old list this voter alone was a majority, or the other one has lost its record; so all
-//! that was decided is in the record here. The new list's majority is both, and contains this voter. The newcomer starts
-//! with the very value that names it (R2), and not before this voter has accepted it.
+//! that was decided is in the record here. The new list's majority is both, and contains this voter. The newcomer
+//! starts with the very value that names it (R2), and not before this voter has accepted it.
 
 use crate::durable;
 use crate::peer::Hex;

@@ -174,7 +174,10 @@ fn a_node_that_lost_its_disk_is_taken_back_while_the_other_one_serves() {
     mn2.stop();
     std::fs::remove_file(lab.root().join("mn2/state/register")).unwrap();
     let mn2 = lab.start("mn2");
-    mn2.expect("it is empty", |s| !s.initialised);
+    let empty = mn2.expect("it is empty", |s| !s.initialised);
+    assert!(empty.reason.contains("regent rejoin mn2, on another node"), "{}", empty.reason);
+    let admit = mn1.ask(Ask::AdmitVoter { node: "mn2".into() });
+    expect_refused(admit, RefusalKind::Guard, "regent rejoin mn2");
     expect_done(mn1.ask(Ask::Rejoin { node: "mn2".into() }), "gets its seat");
     mn2.expect("it votes again", |s| s.initialised && node(s, "mn1").role == Role::Active);
     mn1.expect("and nothing moved", |s| {

@@ -95,10 +95,16 @@ impl Quiet {
     }
 
     fn reason(&self) -> String {
+        let settings = &self.founding.settings;
+        let me = settings.name(self.founding.me);
+        let (init, back) = match settings.spec().stack {
+            Some(stack) if stack.pair => ("on one of the nodes", "regent rejoin"),
+            Some(_) => ("on one of the nodes", "regent voter admit"),
+            None => ("on the node whose data shall be served", "regent voter admit"),
+        };
         format!(
-            "{} belongs to no cluster yet: run regent init, once, on the node whose data shall be served; \
-             if its disk was lost: regent voter admit {0}, on another node",
-            self.founding.settings.name(self.founding.me)
+            "{me} belongs to no cluster yet: run regent init, once, {init}; \
+             if its disk was lost: {back} {me}, on another node"
         )
     }
 

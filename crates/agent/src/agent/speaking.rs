@@ -177,6 +177,10 @@ impl Speaking {
                 "a name from the configuration",
             );
         };
+        if self.spec.stack.as_ref().is_some_and(|stack| stack.pair) {
+            let why = "of two voters none is a majority that could admit the other one";
+            return refuse(RefusalKind::Guard, why, &format!("regent rejoin {name}"));
+        }
         let began = Instant::now();
         let mut tried = false;
         loop {
