@@ -94,7 +94,9 @@ pub struct Stack {
     /// A unit was enabled, or a link replaced.
     pub drifted: bool,
     /// The stack command under way, of this run of the agent.
-    busy: Option<CommandId>,
+    busy: Option<(CommandId, StackStep)>,
+    /// What this run's hands saw last.
+    seen: Option<Survey>,
 }
 
 impl Stack {
@@ -115,6 +117,7 @@ impl Stack {
     /// The agent's process is gone, and with it the thread that carried out its step.
     pub fn lose_agent(&mut self) {
         self.busy = None;
+        self.seen = None;
     }
 
     fn state(&self, step: usize) -> StepState {
@@ -157,7 +160,7 @@ impl World {
     /// The core asks for a step.
     pub(crate) fn stack_step(&mut self, host: usize, id: CommandId, epoch: Epoch, step: StackStep) {
         let run = self.session(host);
-        if self.hosts[host].stack.busy.replace(id).is_some() {
+        if self.hosts[host].stack.busy.replace((id, step)).is_some() {
             return self.break_rule(host, "a second step of the stack while one is under way");
         }
         if matches!(step, StackStep::Claim { .. } | StackStep::Up { .. }) {
@@ -216,7 +219,8 @@ impl World {
 
     /// A part of a step happens, if the run that asked for it lives.
     pub fn stack_half(&mut self, host: usize, run: u64, id: CommandId, half: Half) {
-        if self.session(host) != run || self.hosts[host].stack.busy != Some(id) {
+        let busy = self.hosts[host].stack.busy.map(|(busy, _)| busy);
+        if self.session(host) != run || busy != Some(id) {
             return;
         }
         let result = match half {
@@ -261,9 +265,31 @@ impl World {
     }
 
     fn end_stack_step(&mut self, host: usize, run: u64, id: CommandId, result: StackResult) {
-        self.hosts[host].stack.busy = None;
-        let survey = Some(self.survey(host));
-        self.outcome(host, run, id, Outcome::Stack { result, survey });
+        let done = self.hosts[host].stack.busy.take().map(|(_, step)| step);
+        let survey = self.survey_after(host, done);
+        self.hosts[host].stack.seen = Some(survey.clone());
+        self.outcome(host, run, id, Outcome::Stack { result, survey: Some(survey) });
+    }
+
+    /// As the real hands look: in the middle of a way up or down only at what the step could change; when everything
+    /// is up or everything is down, at everything.
+    fn survey_after(&self, host: usize, done: Option<StackStep>) -> Survey {
+        let whole = self.survey(host);
+        let (Some(StackStep::Up { step } | StackStep::Down { step }), Some(seen)) =
+            (done, &self.hosts[host].stack.seen)
+        else {
+            return whole;
+        };
+        let mut known = seen.clone();
+        let place = usize::from(step.0);
+        known.steps[place].clone_from(&whole.steps[place]);
+        let is_end = |end: StepState| known.steps.iter().all(|state| *state == end);
+        if is_end(StepState::Up) || is_end(StepState::Down) {
+            return whole;
+        }
+        known.permit = whole.permit;
+        known.drift.clear();
+        known
     }
 
     /// What is really there.
