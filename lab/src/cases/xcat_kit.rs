@@ -19,7 +19,9 @@ pub(super) const NODE: (&str, &str, &str) = ("node01", "10.77.0.51", "52:54:00:0
 const GUEST: &str = "52:54:00:00:02:01";
 /// Exit codes of the product that these cases wait for.
 pub(super) const ADDRESS_IN_USE: i32 = 11;
+pub(super) const ACTIVE_ELSEWHERE: i32 = 12;
 pub(super) const NOT_PROVEN_CLEAR: i32 = 13;
+pub(super) const NO_QUORUM: i32 = 17;
 /// A check refuses before the first change.
 pub(super) const CHECKS: i32 = 14;
 /// A service that was just started answers.
