@@ -249,7 +249,7 @@ fn up(name: Option<String>, bare: bool, fresh: bool) -> Result<bool> {
 fn up_hosts(name: Option<String>) -> Result<bool> {
     sweep::sweep()?;
     let name = name.unwrap_or_else(regent_lab::lab::fresh_name);
-    let mut lab = shared::hosts(&name, false)?;
+    let mut lab = shared::hosts(&name, &Choice::by_hand(Db::Sqlite))?;
     lab.keep()?;
     lab.boot_all()?;
     say::plain(&cluster::how_to_enter(&name));

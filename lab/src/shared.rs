@@ -21,6 +21,8 @@ use crate::{say, sweep};
 
 /// Where the hosts see the directory in common.
 pub const DATA: &str = "/HA-data";
+/// The volume of GlusterFS.
+const VOLUME: &str = "ha";
 /// The name of the virtual address.
 pub const NAME: &str = "mgmt";
 /// Units of xCAT beside that of the database, in the order in which they are started.
@@ -69,13 +71,15 @@ pub struct Choice {
     pub services: String,
     /// No xCAT: two directories, a carried file and one unit that writes down when it starts and stops.
     pub light: bool,
+    /// The directory in common is a volume of GlusterFS that the clients' host exports, not one of this machine.
+    pub glusterfs: bool,
 }
 
 impl Choice {
     /// Two members, by hand.
     pub fn by_hand(db: Db) -> Choice {
         let (stack, services) = (String::new(), String::new());
-        Choice { db, automatic: false, stack, services, light: false }
+        Choice { db, automatic: false, stack, services, light: false, glusterfs: false }
     }
 
     /// Two members, by hand, with next to nothing to bring up: for what is done hundreds of times.
@@ -166,9 +170,13 @@ impl Answer {
 impl Shared {
     /// Hosts with xCAT on both, its data on the shared directory, agents that run; not initialised.
     pub fn boot(name: &str, choice: Choice) -> Result<Shared> {
-        let mut shared = Shared { lab: hosts(name, choice.automatic)?, choice };
+        let mut shared = Shared { lab: hosts(name, &choice)?, choice };
         shared.configure()?;
-        shared.lab.boot_all()?;
+        if shared.choice.glusterfs {
+            shared.export()?;
+        } else {
+            shared.lab.boot_all()?;
+        }
         if shared.choice.light {
             shared
                 .lab
@@ -180,9 +188,30 @@ impl Shared {
         Ok(shared)
     }
 
+    /// A volume on the clients' host, which the nodes mount as they boot.
+    fn export(&mut self) -> Result<()> {
+        self.lab.host_mut(CLIENT)?.boot()?;
+        let address = &self.lab.host(CLIENT)?.spec.address;
+        let table = format!("{address}:/{VOLUME} {DATA} glusterfs _netdev 0 0\n");
+        self.lab.host(CLIENT)?.shell(&format!(
+            "systemctl start glusterd; \
+             gluster --mode=script volume create {VOLUME} {address}:/brick force; \
+             gluster --mode=script volume start {VOLUME}"
+        ))?;
+        for node in NODES {
+            let host = self.lab.host_mut(node)?;
+            host.put_off("etc/fstab", table.as_bytes())?;
+            host.boot()?;
+            let kind = host.run(&["findmnt", "-n", "-o", "FSTYPE", DATA])?;
+            ensure!(kind.trim() == "fuse.glusterfs", "{DATA} on {node} is of type {kind}");
+        }
+        say::line(&format!("lab     {DATA} is a volume of GlusterFS (FUSE) on both nodes"));
+        Ok(())
+    }
+
     /// Hosts without xCAT, their agents neither enabled nor running.
     pub fn fresh(name: &str, choice: Choice) -> Result<Shared> {
-        let mut shared = Shared { lab: hosts(name, choice.automatic)?, choice };
+        let mut shared = Shared { lab: hosts(name, &choice)?, choice };
         shared.configure()?;
         shared.lab.boot_all()?;
         for node in NODES {
@@ -363,7 +392,7 @@ fn hosts_file() -> String {
 }
 
 /// Hosts that are off, with the product, the stand-in for xCAT and one directory in common.
-pub fn hosts(name: &str, has_witness: bool) -> Result<Lab> {
+pub fn hosts(name: &str, choice: &Choice) -> Result<Lab> {
     let image = Image::ensure_xcat(&lab::base_dir()?, &mut |text| say::progress(text))?;
     let run = lab::base_dir()?.join("run").join(name);
     fs::create_dir_all(&run)?;
@@ -371,17 +400,18 @@ pub fn hosts(name: &str, has_witness: bool) -> Result<Lab> {
     let layer = run.join("product");
     Product::beside()?.lay_out_xcat(&layer)?;
     let mut hosts = vec![(NODES[0], 11), (NODES[1], 12), (CLIENT, 14)];
-    if has_witness {
+    if choice.automatic {
         hosts.push((WITNESS, 13));
     }
     let mut plan = Plan::of(&hosts);
     let data = data_of(&run);
     fs::create_dir_all(&data)?;
-    let bind = format!("{}:{DATA}", data.display());
-    plan.binds = NODES
-        .iter()
-        .map(|node| ((*node).to_owned(), vec![bind.clone(), "/dev/fuse".to_owned()]))
-        .collect();
+    let bind = if choice.glusterfs {
+        "/dev/fuse".to_owned()
+    } else {
+        format!("{}:{DATA}", data.display())
+    };
+    plan.binds = NODES.iter().map(|node| ((*node).to_owned(), vec![bind.clone()])).collect();
     Lab::planned(name, &image, &layer, &plan).context("hosts on shared data")
 }
 

@@ -47,6 +47,7 @@ mod xcat_boot;
 mod xcat_by_hand;
 mod xcat_crash;
 mod xcat_cut;
+mod xcat_glusterfs;
 mod xcat_kit;
 mod xcat_race;
 mod xcat_refused;
@@ -135,17 +136,30 @@ pub const ALL: &[Case] = &[
     xcat_boot::STUBBORN,
     xcat_cut::WITNESS,
     xcat_cut::BY_HAND,
+    xcat_glusterfs::CASE,
     xcat_steps::CASE,
 ];
 
 /// Bars of milliseconds stand in these: they have the machine to themselves.
 const EXACT: [&str; 5] = ["harness", "moves", "services", "services-keepalived", "vendor-bars"];
 
+/// The same as others with another database: run when they are named, or all are asked for.
+const MORE: [&str; 6] = [
+    "xcat-by-hand-sqlite",
+    "xcat-crash-by-hand-postgresql",
+    "xcat-crash-by-hand-mysql",
+    "xcat-crash-automatic-mysql",
+    "xcat-crash-automatic-sqlite",
+    "xcat-refused-database",
+];
+/// Set to anything: these too.
+const ALL_OF_THEM: &str = "REGENT_LAB_ALL";
+
 /// Runs the named cases, or all of them, on fresh clusters, at most `jobs` side by side; true if
 /// none failed. The last line counts them.
 pub fn run(names: &[String], jobs: usize) -> Result<bool> {
     let is_chosen = |case: &&Case| names.is_empty() || names.iter().any(|name| name == case.name);
-    let chosen: Vec<&Case> = ALL.iter().filter(is_chosen).collect();
+    let mut chosen: Vec<&Case> = ALL.iter().filter(is_chosen).collect();
     ensure!(
         chosen.len() == names.len().max(if names.is_empty() { ALL.len() } else { 0 }),
         "no case of that name; `lab case --list` shows them"
@@ -154,6 +168,13 @@ pub fn run(names: &[String], jobs: usize) -> Result<bool> {
         say::line(&format!("lab     removed what the run {swept} left behind"));
     }
     let mut count = Count::default();
+    if names.is_empty() && std::env::var_os(ALL_OF_THEM).is_none() {
+        chosen.retain(|case| !MORE.contains(&case.name));
+        for name in MORE {
+            let why = format!("like its neighbours with another database; {ALL_OF_THEM}=1 runs it");
+            count.take(Ended::Skipped(why), name);
+        }
+    }
     let (alone, beside): (Vec<&Case>, Vec<&Case>) =
         chosen.iter().partition(|case| jobs < 2 || EXACT.contains(&case.name));
     for case in alone {

@@ -9,8 +9,9 @@ use super::{Case, Run};
 use crate::host::Host;
 use crate::lab::{Lab, VIP, fresh_name};
 use crate::run::{now_us, wait_for};
+use crate::say;
+use crate::shared::{self, Choice};
 use crate::xcat::{self, CLIENT, DOMAIN, Db, Newcomer};
-use crate::{say, shared};
 
 pub(super) const CASE: Case = Case {
     name: "xcat-stand-in",
@@ -23,7 +24,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 const NODE: (&str, &str, &str) = ("node01", "10.77.0.51", "52:54:00:00:01:01");
 
 fn run() -> Result<()> {
-    let mut lab = shared::hosts(&fresh_name(), false)?;
+    let mut lab = shared::hosts(&fresh_name(), &Choice::by_hand(Db::Sqlite))?;
     lab.host_mut("mn1")?.start()?;
     lab.host_mut(CLIENT)?.boot()?;
     lab.host_mut("mn1")?.wait_booted()?;
