@@ -322,10 +322,7 @@ impl Node {
         }
         if !self.has_register(now) {
             return match age >= REGISTER_MAX {
-                true => refused(
-                    Obstacle::NoQuorum,
-                    "no majority of voters answers: nothing was changed; start the other node's agent or the witness",
-                ),
+                true => refused(Obstacle::NoQuorum, self.no_majority()),
                 false => Turn::Wait,
             };
         }
@@ -360,6 +357,20 @@ impl Node {
         self.admit_by_record(asked, now)
     }
 
+    /// Why nothing can be written, and what helps.
+    fn no_majority(&self) -> String {
+        let text =
+            "no majority of voters answers: nothing was changed; start the other node's agent";
+        let pair = self.stack_spec().is_some_and(|spec| spec.pair);
+        let mut others = self.spec.nodes.iter().filter(|(node, _)| *node != self.me() && pair);
+        match others.next() {
+            Some((_, name)) => {
+                format!("{text}; if its host is off: regent activate --confirm-peer-is-off {name}")
+            }
+            None => format!("{text} or the witness"),
+        }
+    }
+
     /// The guards that the register's record answers.
     fn admit_by_record(&self, asked: &Asked, now: Time) -> Turn {
         let Some(view) = &self.view else { return Turn::Wait };
@@ -384,7 +395,7 @@ impl Node {
                 );
             }
         }
-        if self.is_own_matter(now) {
+        if self.is_own_matter(asked.off, now) {
             return Turn::Written;
         }
         if self.may_be_activated() || (holder != self.me() && !self.is_heard(holder, now)) {
@@ -393,14 +404,15 @@ impl Node {
         refused(Obstacle::ActiveElsewhere, self.who_is_active())
     }
 
-    /// This node holds, nothing is stopped and nobody else is named: no swap is needed to begin.
-    fn is_own_matter(&self, now: Time) -> bool {
+    /// This node holds, nothing is stopped and nobody else is named: no swap is needed to begin. `word`: of a question,
+    /// the node that the operator would say is off.
+    fn is_own_matter(&self, word: Option<NodeId>, now: Time) -> bool {
         let Some(view) = &self.view else { return false };
         let state = &view.state;
         let other = matches!(state.data, Data::InUse { node, .. } if node != self.me());
         let named = state.intent.switchover;
         let named = named.is_some_and(|s| s.epoch == state.lease.epoch && s.to != self.me());
-        let succeeds = self.off_by_word(now).is_some() && other;
+        let succeeds = word.or(self.off_by_word(now)).is_some() && other;
         let mine = self.holds() || (state.lease.holder != self.me() && succeeds);
         mine && !self.is_stopped() && !named && (!other || succeeds)
     }
@@ -415,7 +427,7 @@ impl Node {
         let alive = [user, view.state.lease.holder]
             .into_iter()
             .any(|node| node != self.me() && self.is_heard(node, now));
-        alive && !self.may_be_activated() && !self.is_own_matter(now)
+        alive && !self.may_be_activated() && !self.is_own_matter(None, now)
     }
 
     fn who_is_active(&self) -> String {
