@@ -63,8 +63,10 @@ const DIRECTORIES: [&str; 4] = ["/install", "/etc/xcat", "/root/.xcat", "/tftpbo
 pub struct Choice {
     /// Its database.
     pub db: Db,
-    /// Three members and fencing, and nobody has to ask; otherwise two, by hand.
+    /// Three members, and nobody has to ask; otherwise two, by hand.
     pub automatic: bool,
+    /// Each of the two can switch the other off.
+    pub fenced: bool,
     /// Lines for the table `[stack]`, tables may follow.
     pub stack: String,
     /// Services beside those of the profile, or changes of theirs.
@@ -79,7 +81,8 @@ impl Choice {
     /// Two members, by hand.
     pub fn by_hand(db: Db) -> Choice {
         let (stack, services) = (String::new(), String::new());
-        Choice { db, automatic: false, stack, services, light: false, glusterfs: false }
+        let (automatic, fenced, light, glusterfs) = (false, false, false, false);
+        Choice { db, automatic, fenced, stack, services, light, glusterfs }
     }
 
     /// Two members, by hand, with next to nothing to bring up: for what is done hundreds of times.
@@ -89,6 +92,11 @@ impl Choice {
 
     /// Three members that fence by the lab's controllers.
     pub fn automatic(db: Db) -> Choice {
+        Choice { fenced: true, ..Choice::unfenced(db) }
+    }
+
+    /// Three members without a fence.
+    pub fn unfenced(db: Db) -> Choice {
         Choice { automatic: true, ..Choice::by_hand(db) }
     }
 
@@ -101,7 +109,7 @@ impl Choice {
         for (place, node) in NODES.iter().enumerate() {
             let number = place + 1;
             text += &format!("\n[node.{node}]\nid = {number}\naddress = \"10.77.0.1{number}\"\n");
-            if self.automatic {
+            if self.fenced {
                 text += &fence(node)?;
             }
         }

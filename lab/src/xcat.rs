@@ -191,14 +191,22 @@ struct Attempt {
     ok: bool,
 }
 
-/// Between two questions, and how long one may take.
+/// Between two questions.
 const EVERY: Duration = Duration::from_millis(50);
+/// For a connection: nobody is there, and the next question comes soon.
 const LIMIT: Duration = Duration::from_millis(500);
+/// For an answer on it: a daemon on a busy machine is late, and is there.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Prober {
-    /// Begins.
+    /// Begins, as a client on the network.
     pub fn start(lab: &Lab) -> Result<Prober> {
-        let namespace = File::open(format!("/run/netns/{}", lab.client_ns()))?;
+        Prober::start_in(&lab.client_ns())
+    }
+
+    /// Begins, in a network namespace: of a host, it asks as that host's own clients do.
+    pub fn start_in(netns: &str) -> Result<Prober> {
+        let namespace = File::open(format!("/run/netns/{netns}"))?;
         let seen: Arc<Mutex<Vec<Attempt>>> = Arc::default();
         let end = Arc::new(AtomicBool::new(false));
         let (tape, is_over) = (Arc::clone(&seen), Arc::clone(&end));
@@ -235,6 +243,11 @@ impl Prober {
         seen.iter().find(|one| one.ok && one.sent >= from).map(|one| one.done)
     }
 
+    /// The last moment at which an answer was complete; 0 if there was none.
+    pub fn last_answer(&self) -> u64 {
+        locked(&self.seen).iter().filter(|one| one.ok).map(|one| one.done).max().unwrap_or(0)
+    }
+
     /// Waits until it is answered again.
     pub fn wait_answered(&self, from: u64, bound: Duration) -> Result<u64> {
         crate::run::wait_for("an answer of xcatd on the VIP", bound, || {
@@ -254,7 +267,7 @@ impl Drop for Prober {
 
 fn ask(address: &SocketAddr, line: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{line}\n").as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

@@ -43,12 +43,16 @@ mod status_bounded;
 mod stranger;
 mod vendor_bars;
 mod witness_dead;
+mod xcat_auto;
 mod xcat_boot;
 mod xcat_by_hand;
 mod xcat_crash;
 mod xcat_cut;
+mod xcat_drift;
 mod xcat_glusterfs;
+mod xcat_isolated;
 mod xcat_kit;
+mod xcat_pair;
 mod xcat_race;
 mod xcat_refused;
 mod xcat_setup;
@@ -138,19 +142,29 @@ pub const ALL: &[Case] = &[
     xcat_cut::BY_HAND,
     xcat_glusterfs::CASE,
     xcat_steps::CASE,
+    xcat_auto::POSTGRESQL,
+    xcat_auto::MYSQL,
+    xcat_auto::SQLITE,
+    xcat_auto::NO_FENCE,
+    xcat_pair::CASE,
+    xcat_isolated::CASE,
+    xcat_isolated::FENCED,
+    xcat_drift::CASE,
 ];
 
 /// Bars of milliseconds stand in these: they have the machine to themselves.
 const EXACT: [&str; 5] = ["harness", "moves", "services", "services-keepalived", "vendor-bars"];
 
 /// The same as others with another database: run when they are named, or all are asked for.
-const MORE: [&str; 6] = [
+const MORE: [&str; 8] = [
     "xcat-by-hand-sqlite",
     "xcat-crash-by-hand-postgresql",
     "xcat-crash-by-hand-mysql",
     "xcat-crash-automatic-mysql",
     "xcat-crash-automatic-sqlite",
     "xcat-refused-database",
+    "xcat-auto-mysql",
+    "xcat-auto-sqlite",
 ];
 /// Set to anything: these too.
 const ALL_OF_THEM: &str = "REGENT_LAB_ALL";

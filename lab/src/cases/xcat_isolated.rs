@@ -1,0 +1,242 @@
+//! The active host is alive, has the shared data, and nobody hears it. It closes its gate with its right, takes its
+//! stack down in a stated time, and is blocked or fenced for the other as long as that is not proven; with the cable
+//! back it is passive and never answers for the VIP again unasked. Checks 33, 34.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::bmc::ask;
+use super::kit::throughout;
+use super::xcat_auto::{expect_kept, ms_since, serve, tell_story, wait_blocked, wait_standby};
+use super::xcat_crash::wait_active;
+use super::xcat_kit::{
+    NOT_PROVEN_CLEAR, expect_active, expect_passive, start_of_xcatd, tell_outage, wait_passive,
+    with,
+};
+use super::{Case, Run};
+use crate::bmc::{Bmc, PASSWORD};
+use crate::history;
+use crate::lab::VIP;
+use crate::record::Recorder;
+use crate::run::{now_us, wait_for};
+use crate::say;
+use crate::shared::{Choice, Shared, data_of};
+use crate::xcat::{self, Db, Prober};
+
+pub(super) const CASE: Case = Case {
+    name: "xcat-cut",
+    about: "the active is cut off, its data are not: gate, stack, row 5, cable back; then by word",
+    run: Run::Alone(|| with(Choice::unfenced(Db::Postgresql), cut)),
+};
+
+pub(super) const FENCED: Case = Case {
+    name: "xcat-cut-fenced",
+    about: "the active is cut off, its data are not: it is switched off before the other begins",
+    run: Run::Alone(|| with(Choice::automatic(Db::Postgresql), fenced)),
+};
+
+/// The right of a holder that is not heard ends within this, on a busy machine.
+const GATE_MS: u64 = 4_000;
+/// Until the stack of a node that is cut off is down, beyond what its steps take: the end of its right, `isolation`,
+/// which is three seconds, and a busy machine.
+const DOWN_MS: u64 = 8_000;
+const DOWN: Duration = Duration::from_secs(60);
+const ANSWERED: Duration = Duration::from_secs(90);
+/// How long the address is watched after the cable is back; LAB_XCAT_WATCH_SECONDS says otherwise.
+const WATCH: Duration = Duration::from_secs(10);
+
+fn cut(shared: &mut Shared) -> Result<()> {
+    let (clients, _) = serve(shared)?;
+    xcat::write_row(shared.client()?, "cut", "x")?;
+    let before = xcat::dump(shared.client()?)?;
+    let recorder = Recorder::start(&shared.lab)?;
+    let from = isolate(shared, "mn1", "mn2")?;
+    ensure!(clients.prober.answered_after(from).is_none(), "somebody answered a client");
+
+    let healed = heal(shared, "mn1")?;
+    let answered = clients.prober.wait_answered(healed, ANSWERED)?;
+    say::line(&format!(
+        "client  has an answer {} ms after the cable is back",
+        (answered - healed) / 1000
+    ));
+    let (active, other) = settle(shared)?;
+    tell_story(shared, active, healed)?;
+    wait_standby(shared, active, other)?;
+    expect_kept(shared, &clients, &before)?;
+    watch_address(shared, &recorder, active, other, healed)?;
+
+    // The same once more, and an operator who has pulled the cable says so.
+    let from = isolate(shared, active, other)?;
+    let words = format!("activate --confirm-peer-is-off {active}");
+    shared.regent(other, &words)?.expect(0)?;
+    clients.prober.wait_answered(from, ANSWERED)?;
+    wait_active(shared, other)?;
+    expect_kept(shared, &clients, &before)?;
+    let healed = heal(shared, active)?;
+    watch_address(shared, &recorder, other, active, healed)?;
+    wait_passive(shared, active)?;
+    wait_standby(shared, other, active)?;
+    expect_active(shared, other)?;
+    expect_kept(shared, &clients, &before)
+}
+
+fn fenced(shared: &mut Shared) -> Result<()> {
+    let db = shared.choice.db;
+    let bmc = Bmc::start(&shared.lab)?;
+    let (clients, before) = serve(shared)?;
+    shared.lab.host("mn1")?.cut()?;
+    let from = now_us();
+    say::line("fault   mn1, active, is cut off; its shared data are not");
+    let answered = clients.prober.wait_answered(from, ANSWERED)?;
+    let own = start_of_xcatd(shared, "mn2")?;
+    tell_outage(db, "takeover after a cut", clients.prober.outage_ms(from, answered), own);
+    wait_active(shared, "mn2")?;
+    tell_story(shared, "mn2", from)?;
+    let resets = bmc.resets("mn1")?;
+    let off = resets.iter().find(|(_, kind)| kind == "ForceOff").map(|(at, _)| *at);
+    let off = off.with_context(|| format!("mn1 was asked for {resets:?}"))?;
+    ensure!(!bmc.is_on("mn1")?, "mn1 was not switched off, and mn2 uses the data");
+    let begun = first_start(shared, "mn2")?;
+    say::line(&format!(
+        "result  mn1's power off {} ms after the cut, mn2's first unit {} ms after it",
+        (off - from) / 1000,
+        begun.saturating_sub(from) / 1000
+    ));
+    ensure!(off < begun, "mn2 began before mn1 was off");
+    expect_kept(shared, &clients, &before)?;
+
+    ask(&shared.lab, ("mn2", "mn1"), "on", PASSWORD)?.expect(0, "Success: Powered ON")?;
+    bmc.wait_booted("mn1")?;
+    wait_passive(shared, "mn1")?;
+    wait_standby(shared, "mn2", "mn1")?;
+    expect_active(shared, "mn2")
+}
+
+/// Cuts the active node off: when its gate closed, when its stack was down, what the other one says. When it was cut.
+fn isolate(shared: &Shared, active: &str, other: &str) -> Result<u64> {
+    let host = shared.lab.host(active)?;
+    let inside = Prober::start_in(host.netns())?;
+    let ready = now_us();
+    inside.wait_answered(ready, ANSWERED)?;
+    host.cut()?;
+    let from = now_us();
+    say::line(&format!("fault   {active}, active, is cut off; its shared data are not"));
+    wait_for("the stack to be down on the host that is cut off", DOWN, || {
+        // An administrator on that host goes on writing to its own daemon.
+        let line = "XCATHOST=127.0.0.1:3001 timeout 1 chtab key=cut site.value=x; \
+                    ps axo comm= | grep -E -c '^(xcatd|postgres|named|dhcpd|conserver)' || true";
+        let told = host.enter(&["/bin/sh", "-c", line], Duration::from_secs(5))?;
+        let text = String::from_utf8_lossy(&told.stdout);
+        Ok((text.trim().lines().last() == Some("0")).then_some(()))
+    })?;
+    let down = (now_us() - from) / 1000;
+    let gate = inside.last_answer().saturating_sub(from) / 1000;
+    let own = stop_ms(shared, active, from)?;
+    say::line(&format!(
+        "result  {active} is cut off: its gate closed after {gate} ms, its services were down after {down} ms, \
+         the stops alone {own} ms"
+    ));
+    ensure!(down <= own + DOWN_MS, "down after {down} ms, the stops alone {own} ms");
+    ensure!(gate < GATE_MS, "the VIP was answered on {active} for {gate} ms after the cut");
+    wait_passive(shared, active)?;
+    say::line(&format!("host    {active} is passive {} ms after the cut", ms_since(from)));
+    expect_no_way(shared, active)?;
+    drop(inside);
+    let blocked = wait_blocked(shared, other, active)?;
+    say::line(&format!("status  {other}: row {}: {}", blocked.row, blocked.text));
+    shared.regent(other, "activate")?.expect(NOT_PROVEN_CLEAR)?;
+    Ok(from)
+}
+
+/// What the steps down took on a node since then, by its own word, in milliseconds.
+fn stop_ms(shared: &Shared, node: &str, from: u64) -> Result<u64> {
+    let events = history::since(shared.lab.host(node)?, from);
+    let steps = events.iter().filter(|event| event.code == "stack.step-down");
+    let took = steps.filter_map(|event| event.text.strip_suffix(" ms")?.rsplit(' ').next());
+    Ok(took.filter_map(|ms| ms.parse::<u64>().ok()).sum())
+}
+
+/// Nobody on that host gets at the shared database, however they try.
+fn expect_no_way(shared: &Shared, node: &str) -> Result<()> {
+    let host = shared.lab.host(node)?;
+    let lock = data_of(&shared.lab.dir).join("var/lib/postgresql/15/main/postmaster.pid");
+    ensure!(!lock.exists(), "{} is there: no orderly end", lock.display());
+    host.enter(
+        &["systemctl", "start", "postgresql@15-main.service", "xcatd.service"],
+        Duration::from_secs(20),
+    )?;
+    for unit in ["postgresql@15-main.service", "xcatd.service"] {
+        let state = host.run(&["systemctl", "show", "-p", "ActiveState", "--value", unit])?;
+        ensure!(state.trim() == "inactive", "{unit} on {node}, cut off, is {}", state.trim());
+    }
+    let line = "XCATHOST=127.0.0.1:3001 timeout 2 chtab key=late site.value=x";
+    let written = host.enter(&["/bin/sh", "-c", line], Duration::from_secs(5))?;
+    ensure!(!written.status.success(), "a row was written on {node}, cut off");
+    ensure!(!lock.exists(), "{} came back", lock.display());
+    Ok(())
+}
+
+fn heal(shared: &Shared, node: &str) -> Result<u64> {
+    shared.lab.host(node)?.heal()?;
+    say::line(&format!("fault   {node} has its cable back"));
+    Ok(now_us())
+}
+
+/// One of the two is active and the other passive, whichever.
+fn settle(shared: &Shared) -> Result<(&'static str, &'static str)> {
+    let pair = wait_for("one active and one passive node", ANSWERED, || {
+        let found = [("mn1", "mn2"), ("mn2", "mn1")].into_iter().find(|(active, other)| {
+            expect_active(shared, active).is_ok() && expect_passive(shared, other).is_ok()
+        });
+        if found.is_none() {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Ok(found)
+    })?;
+    say::line(&format!("lab     {} is active, {} is passive", pair.0, pair.1));
+    Ok(pair)
+}
+
+/// Only the active node says that the VIP is its own, however often it is asked for.
+fn watch_address(
+    shared: &Shared,
+    recorder: &Recorder,
+    active: &str,
+    other: &str,
+    from: u64,
+) -> Result<()> {
+    let seconds = std::env::var("LAB_XCAT_WATCH_SECONDS").ok().and_then(|text| text.parse().ok());
+    let length = seconds.map_or(WATCH, Duration::from_secs);
+    let theirs = shared.lab.host(active)?.spec.mac.clone();
+    let mac = shared.lab.host(other)?.spec.mac.clone();
+    let client = shared.client()?;
+    throughout(length, || {
+        client
+            .shell(&format!("ip neigh flush to {VIP}; ping -c1 -W1 {VIP} > /dev/null || true"))?;
+        let spoke = recorder.tape().spoke(&mac, from);
+        ensure!(
+            spoke.is_none(),
+            "{other} spoke for the VIP {} ms after",
+            (spoke.unwrap_or(from) - from) / 1000
+        );
+        Ok(())
+    })?;
+    ensure!(recorder.tape().spoke(&theirs, from).is_some(), "nobody was heard on the VIP at all");
+    say::line(&format!("result  {other} did not speak for the VIP in {} s", length.as_secs()));
+    Ok(())
+}
+
+/// When the first unit of the stack was started on a node, by its systemd.
+fn first_start(shared: &Shared, node: &str) -> Result<u64> {
+    let unit = shared.choice.db.unit().unwrap_or("xcatd.service");
+    let shown = shared.lab.host(node)?.run(&[
+        "systemctl",
+        "show",
+        "-p",
+        "InactiveExitTimestampMonotonic",
+        "--value",
+        unit,
+    ])?;
+    shown.trim().parse().context("a time")
+}
