@@ -675,6 +675,35 @@ mod tests {
     }
 
     #[test]
+    fn shared_data_are_started_on_only_by_who_ruled_and_had_recorded_its_use() {
+        let register = state(Phase::Ruling, Sync { writer: A, with: None });
+        let nodes = [node(A, &NONE), node(B, &NONE)];
+        let plain = cluster(&register, &nodes, &NONE);
+        let start = |ruled, occupied| [Start { node: A.node, ruled, occupied }];
+        assert_eq!(id(v9(&Cluster { starts: &start(true, true), ..plain })), "none");
+        assert_eq!(id(v9(&Cluster { starts: &start(false, true), ..plain })), "V9");
+        assert_eq!(id(v9(&Cluster { starts: &start(true, false), ..plain })), "V9");
+    }
+
+    #[test]
+    fn healed_with_shared_data_means_that_the_holder_serves_with_its_stack_up() {
+        let register = state(Phase::Ruling, Sync { writer: A, with: None });
+        let mut nodes = [node(A, &NONE), node(B, &NONE)];
+        nodes[0].gate[0] = open();
+        (nodes[0].shared, nodes[0].whole) = (true, false);
+        let verdict = |nodes: &[NodeView<'_>]| {
+            id(v11(&Cluster { shared: true, ..cluster(&register, nodes, &NONE) }))
+        };
+        assert_eq!(verdict(&nodes), "V11");
+        nodes[0].whole = true;
+        assert_eq!(verdict(&nodes), "none");
+        nodes.swap(0, 1);
+        nodes[0].node = A.node;
+        nodes[1].node = B.node;
+        assert_eq!(verdict(&nodes), "V11");
+    }
+
+    #[test]
     fn a_log_is_cut_only_after_saving_and_only_towards_the_writer() {
         let register = state(Phase::Ruling, Sync { writer: A, with: None });
         let nodes = [node(A, &NONE), node(B, &NONE)];
