@@ -262,7 +262,7 @@ impl Node {
     pub(super) fn wants_address(&self) -> bool {
         self.holds()
             && self.mute.is_none()
-            && !self.is_stopped()
+            && (self.spec.stack.is_some() || !self.is_stopped())
             && self.eligibility() == Some(true)
             && self.tenure.is_some_and(|tenure| tenure.right.is_some())
             && self.moving.as_ref().is_none_or(|m| !m.gives_up_address())

@@ -326,7 +326,8 @@ impl Node {
     /// Everything is down, or nothing keeps it up any more and it was never opened.
     fn is_going_down(&self) -> bool {
         let ended = self.stack.failure.is_some() || self.stack.foreign.is_some();
-        self.is_clear() && (ended || self.stack.local_stop || !self.is_wanted())
+        self.is_clear()
+            && (ended || self.stack.local_stop || self.is_stopped() || !self.is_wanted())
     }
 
     /// Services are restored where the stack is up, under a right that runs.
@@ -546,6 +547,15 @@ impl Node {
             self.look(now);
         }
         self.tidy_once(now);
+        if self.holds() && self.is_user() && !self.is_clear() {
+            // The address is the last thing to go: until then whoever asks is refused by what is down, not by silence.
+            if self.rules(now) {
+                self.stack.ruled = Some(now);
+            }
+            self.keep_address(now);
+            self.propose_next(now);
+            self.open(now);
+        }
         if self.is_clear() {
             if self.stack.failure.is_some() && !self.is_activation_asked() {
                 self.stack.failure = None;
