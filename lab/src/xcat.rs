@@ -192,7 +192,7 @@ struct Attempt {
 }
 
 /// Between two questions.
-const EVERY: Duration = Duration::from_millis(50);
+const EVERY: Duration = Duration::from_millis(100);
 /// For a connection: nobody is there, and the next question comes soon.
 const LIMIT: Duration = Duration::from_millis(500);
 /// For an answer on it: a daemon on a busy machine is late, and is there.

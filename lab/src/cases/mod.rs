@@ -55,6 +55,7 @@ mod xcat_kit;
 mod xcat_pair;
 mod xcat_race;
 mod xcat_refused;
+mod xcat_second_host;
 mod xcat_setup;
 mod xcat_stand_in;
 mod xcat_steps;
@@ -124,6 +125,7 @@ pub const ALL: &[Case] = &[
     keepalived::CASE,
     xcat_stand_in::CASE,
     xcat_setup::CASE,
+    xcat_second_host::CASE,
     xcat_by_hand::POSTGRESQL,
     xcat_by_hand::MYSQL,
     xcat_by_hand::SQLITE,
@@ -155,16 +157,19 @@ pub const ALL: &[Case] = &[
 /// Bars of milliseconds stand in these: they have the machine to themselves.
 const EXACT: [&str; 5] = ["harness", "moves", "services", "services-keepalived", "vendor-bars"];
 
-/// The same as others with another database: run when they are named, or all are asked for.
-const MORE: [&str; 8] = [
+/// What others show too, with another database or by another way: run when they are named, or all are asked for.
+const MORE: [&str; 11] = [
     "xcat-by-hand-sqlite",
     "xcat-crash-by-hand-postgresql",
     "xcat-crash-by-hand-mysql",
+    "xcat-crash-automatic-postgresql",
     "xcat-crash-automatic-mysql",
     "xcat-crash-automatic-sqlite",
-    "xcat-refused-database",
     "xcat-auto-mysql",
     "xcat-auto-sqlite",
+    "xcat-refused-database",
+    "xcat-cut-automatic",
+    "xcat-pair",
 ];
 /// Set to anything: these too.
 const ALL_OF_THEM: &str = "REGENT_LAB_ALL";
@@ -185,7 +190,7 @@ pub fn run(names: &[String], jobs: usize) -> Result<bool> {
     if names.is_empty() && std::env::var_os(ALL_OF_THEM).is_none() {
         chosen.retain(|case| !MORE.contains(&case.name));
         for name in MORE {
-            let why = format!("like its neighbours with another database; {ALL_OF_THEM}=1 runs it");
+            let why = format!("others show it too, with another database; {ALL_OF_THEM}=1 runs it");
             count.take(Ended::Skipped(why), name);
         }
     }
