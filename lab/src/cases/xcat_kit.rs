@@ -25,7 +25,7 @@ pub(super) const NO_QUORUM: i32 = 17;
 /// A check refuses before the first change.
 pub(super) const CHECKS: i32 = 14;
 /// A service that was just started answers.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// What only an active node has, whichever database: processes by name, ports by `ss`.
 const PROCESSES: &str = "xcatd|named|dhcpd|conserver|mariadbd|postgres|in.tftpd|sleep";

@@ -25,7 +25,7 @@ pub(super) const CASE: Case = Case {
 /// The address that the first host gets for itself.
 const OWN: &str = "10.77.0.11";
 const ROUTER: &str = "10.77.0.1";
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(5);
 
 fn run() -> Result<()> {
