@@ -17,8 +17,8 @@ pub(super) const CASE: Case = Case {
 };
 
 /// The standby takes the data from the first host and gives them back: four moves, of which dhcpd's own script alone
-/// takes five seconds each. On a machine that does nothing else it is less than half of this.
-const READY_MS: u128 = 120_000;
+/// takes five seconds each. On a machine that does nothing else it is a third of this.
+const READY_MS: u128 = 180_000;
 
 fn choice() -> Choice {
     // xCAT with SQLite has no cfgloc; the product wants it said.
