@@ -40,7 +40,7 @@ pub(super) const SQLITE: Case = Case {
 
 pub(super) const NO_FENCE: Case = Case {
     name: "xcat-no-fence",
-    about: "the same without a fence: blocked, row 5; refused; the operator's word; the old comes back",
+    about: "the same without a fence: blocked, row 5; refused; by word; the old one comes back",
     run: Run::Alone(|| with(Choice::unfenced(Db::Postgresql), unfenced)),
 };
 

@@ -15,7 +15,7 @@ use crate::xcat::Db;
 
 pub(super) const CASE: Case = Case {
     name: "xcat-drift",
-    about: "units enabled and started by hand, a link replaced: not started, told, mended by repair",
+    about: "units enabled and started by hand, a link replaced: told, mended, nothing starts",
     run: Run::Alone(|| with(Choice::by_hand(Db::Postgresql), drift)),
 };
 

@@ -134,8 +134,8 @@ fn isolate(shared: &Shared, active: &str, other: &str) -> Result<u64> {
     let gate = inside.last_answer().saturating_sub(from) / 1000;
     let own = stop_ms(shared, active, from)?;
     say::line(&format!(
-        "result  {active} is cut off: its gate closed after {gate} ms, its services were down after {down} ms, \
-         the stops alone {own} ms"
+        "result  {active} is cut off: its gate closed after {gate} ms, its services were down \
+         after {down} ms, the stops alone {own} ms"
     ));
     ensure!(down <= own + DOWN_MS, "down after {down} ms, the stops alone {own} ms");
     ensure!(gate < GATE_MS, "the VIP was answered on {active} for {gate} ms after the cut");

@@ -20,7 +20,7 @@ use crate::xcat::Db;
 
 pub(super) const CASE: Case = Case {
     name: "xcat-pair",
-    about: "two hosts by hand: the standby dies; the active dies: refused, by word, rejoin, switchover",
+    about: "two hosts by hand: the standby dies; the active dies: by word, rejoin, switchover",
     run: Run::Alone(|| with(Choice::by_hand(Db::Postgresql), run)),
 };
 
