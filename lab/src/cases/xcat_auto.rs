@@ -154,13 +154,14 @@ pub(super) fn come_back_passive(shared: &mut Shared, back: &str) -> Result<()> {
     expect_never_started(shared, back)
 }
 
-/// The active node's word for the other is `standby`.
+/// The active node's word for the other is `standby`, with every step down.
 pub(super) fn wait_standby(shared: &Shared, active: &str, back: &str) -> Result<()> {
     let mut last = String::new();
     wait_for(&format!("{back} to be known as standby"), REJOIN, || {
         let status = shared.status_of(active).unwrap_or_default();
         last = status.brief();
-        if status.role(back) == "standby" {
+        let stack = status.node(back).and_then(|node| node.stack.as_ref());
+        if status.role(back) == "standby" && stack.is_some_and(|stack| stack.clear) {
             return Ok(Some(()));
         }
         std::thread::sleep(Duration::from_millis(300));
