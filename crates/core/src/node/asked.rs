@@ -398,7 +398,15 @@ impl Node {
         if self.is_own_matter(asked.off, now) {
             return Turn::Written;
         }
-        if self.may_be_activated() || (holder != self.me() && !self.is_heard(holder, now)) {
+        if let Some((_, why)) = self.blocked_shared(now).filter(|_| asked.off.is_none()) {
+            // Taken over already, and the fence or the watchdog has not proven anything yet.
+            return refused(Obstacle::NotProvenClear, why);
+        }
+        let proving = holder == self.me() && !matches!(data, Data::Clear);
+        if proving
+            || self.may_be_activated()
+            || (holder != self.me() && !self.is_heard(holder, now))
+        {
             return Turn::Admit;
         }
         refused(Obstacle::ActiveElsewhere, self.who_is_active())
