@@ -559,6 +559,9 @@ fn automatic_with_a_fence_takes_over_and_without_one_asks() {
     assert!(world.is_down(B), "an unknown answer proves nothing");
     let blocked = world.hosts[&B].node.status(world.time()).blocked;
     assert_eq!(blocked.map(|(row, _)| row), Some(5));
+    let may = world.asked(B, 3, Request::MayActivate { off: Some(A) });
+    assert!(matches!(may, Answer::Done(_)), "the question hears the word as well: {may:?}");
+    assert!(world.is_down(B), "and is only a question");
     let done = world.asked(B, 2, Request::Activate { off: Some(A) });
     assert!(matches!(done, Answer::Done(_)), "{done:?}");
     assert!(world.is_up(B));
