@@ -1,5 +1,6 @@
 //! `sim sweep --seeds N [--from S] [--threads T] [--shared] [--plant NAME]`,
-//! `sim repro SEED [--shared] [--detail] [--plant NAME]`, `sim run FILE... [--bless]`. Safe throughout and healed at the end,
+//! `sim repro SEED [--shared] [--detail] [--plant NAME]`, `sim run FILE... [--bless]`. Safe throughout and healed
+//! at the end,
 //! or a non-zero exit.
 
 use regent_core::spec::Spec;
