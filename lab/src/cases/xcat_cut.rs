@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use super::kit::throughout;
 use super::xcat_crash::{rejoin, wait_active};
@@ -88,8 +88,12 @@ fn by_hand(shared: &mut Shared) -> Result<()> {
     ensure!(REFUSALS.contains(&refused.code), "exit {}: {}", refused.code, refused.text);
     expect_passive(shared, "mn2")?;
     let from = now_us();
-    shared.regent("mn2", "activate --confirm-peer-is-off mn1")?.expect(0)?;
-    let gone = until_gone(shared, "mn1", "xcatd", from)?;
+    let gone = std::thread::scope(|threads| -> Result<u64> {
+        let seen: &Shared = shared;
+        let gone = threads.spawn(move || until_gone(seen, "mn1", "xcatd", from));
+        seen.regent("mn2", "activate --confirm-peer-is-off mn1")?.expect(0)?;
+        gone.join().map_err(|_| anyhow!("the thread that looks at mn1 ended"))?
+    })?;
     say::line(&format!("result  no xcatd on mn1 {gone} ms after the operator's word for mn2"));
     expect_active(shared, "mn2")?;
     clients.expect_served(shared)?;

@@ -92,8 +92,8 @@ fn management_node(mn1: &Host) -> Result<()> {
     ))?;
     let line = format!(
         "install-product db=sqlite address={VIP} interface=host0 domain={DOMAIN} && makehosts && \
-         echo SQLite:/etc/xcat > /etc/xcat/cfgloc && makedhcp -n && systemctl enable --now xcatd \
-         named isc-dhcp-server conserver-server && makedhcp -a && makedns -n && makeconservercf"
+         echo SQLite:/etc/xcat > /etc/xcat/cfgloc && makedhcp -n && makeconservercf && systemctl \
+         enable --now xcatd named isc-dhcp-server conserver-server && makedhcp -a && makedns -n"
     );
     let output = mn1.enter(&["/bin/sh", "-ec", &line], Duration::from_secs(60))?;
     ensure!(output.status.success(), "{}", crate::shared::said(&output));
