@@ -48,10 +48,10 @@ fn steps(shared: &mut Shared) -> Result<()> {
         let standby = scope.spawn(|| shared.regent("mn2", "setup shared-data --standby"));
         let words = format!("setup shared-data --readdress {OWN}/24");
         let first = shared.regent("mn1", &words)?;
+        say::line(&format!("set-up\n{}", first.text.trim_end()));
         Ok((first, standby.join().ok().context("the thread of mn2 ended")??))
     })?;
     for answer in [first, standby] {
-        say::line(&format!("set-up\n{}", answer.text.trim_end()));
         answer.expect(0)?;
     }
     expect_active(shared, "mn1")?;
@@ -83,6 +83,8 @@ fn steps(shared: &mut Shared) -> Result<()> {
 /// A management node as it is before anybody thought of a second one: every service enabled and running, the address
 /// of the management node its own and only one.
 fn management_node(mn1: &Host) -> Result<()> {
+    // nspawn has it read-only, a host has not.
+    mn1.shell("mount -o remount,bind,rw /proc/sys")?;
     mn1.shell(&format!(
         "printf 'auto lo\\niface lo inet loopback\\n\\nauto host0\\niface host0 inet static\\n    \
          address {VIP}/24\\n    gateway {ROUTER}\\n' > /etc/network/interfaces; \
