@@ -183,13 +183,38 @@ impl Setup<'_> {
             }
         }
         let exit = self.give_back()?;
-        let status = self.status()?;
-        let here = status.nodes.iter().find(|node| node.name == self.checked.me);
-        let problems = here.and_then(|node| node.stack.as_ref()).map(|stack| &stack.problems);
-        for problem in problems.into_iter().flatten() {
+        let status = self.until_there_are_data()?;
+        let problems = self.problems(&status);
+        for problem in problems {
             say(&format!("  it could not be activated now: {problem}\n"));
         }
-        Ok(if problems.is_some_and(|problems| !problems.is_empty()) { Exit::Checks } else { exit })
+        Ok(if problems.is_empty() { exit } else { Exit::Checks })
+    }
+
+    fn problems<'s>(&self, status: &'s Status) -> &'s [String] {
+        let here = status.nodes.iter().find(|node| node.name == self.checked.me);
+        here.and_then(|node| node.stack.as_ref()).map_or(&[], |stack| &stack.problems)
+    }
+
+    /// The first host puts its data onto the shared directory as it is activated: before that, and while it is,
+    /// nobody could be activated here.
+    fn until_there_are_data(&self) -> Result<Status, Refusal> {
+        let deadline = Instant::now() + WAIT;
+        let mut waits = false;
+        loop {
+            let status = self.status()?;
+            let shared = status.shared.as_ref();
+            let never = shared.is_some_and(|shared| shared.claim.is_none());
+            let user = shared.and_then(|shared| shared.in_use.as_ref());
+            let coming = user.is_some_and(|user| {
+                !status.nodes.iter().any(|n| n.name == user.node && n.role == Role::Active)
+            });
+            if self.problems(&status).is_empty() || !(never || coming) {
+                return Ok(status);
+            }
+            let why = format!("{} is not active yet, which brings the data", self.others());
+            self.wait(&mut waits, deadline, &why)?;
+        }
     }
 
     /// Active here, which installs; whoever comes first goes first. An exit code if it cannot be.
