@@ -93,8 +93,8 @@ impl Db {
 /// `tabdump` of each table over the VIP, by a client on another host, tables and rows in order.
 pub fn dump(client: &Host) -> Result<String> {
     client.shell(&format!(
-        "export XCATHOST={VIP}:{REQUESTS}; for table in $(tabdump); do echo \"== $table\"; \
-         tabdump $table | sort; done"
+        "export XCATHOST={VIP}:{REQUESTS}; tables=$(tabdump); for table in $tables; do \
+         echo \"== $table\"; rows=$(tabdump $table); echo \"$rows\" | sort; done"
     ))
 }
 

@@ -83,8 +83,8 @@ fn steps(shared: &mut Shared) -> Result<()> {
 /// A management node as it is before anybody thought of a second one: every service enabled and running, the address
 /// of the management node its own and only one.
 fn management_node(mn1: &Host) -> Result<()> {
-    // nspawn has it read-only, a host has not.
-    mn1.shell("mount -o remount,bind,rw /proc/sys")?;
+    // nspawn has it read-only, a host has not; and no gate was ever loaded on a host without the product.
+    mn1.shell("mount -o remount,bind,rw /proc/sys; nft flush ruleset")?;
     mn1.shell(&format!(
         "printf 'auto lo\\niface lo inet loopback\\n\\nauto host0\\niface host0 inet static\\n    \
          address {VIP}/24\\n    gateway {ROUTER}\\n' > /etc/network/interfaces; \
