@@ -155,7 +155,7 @@ pub(super) fn picture(shared: &Shared, node: &str) -> Result<String> {
     host.shell(&format!(
         "ip -o addr | sed 's/valid_lft.*//'; hostname; cat /etc/hostname /etc/hosts /etc/resolv.conf; \
          stat -c '%N %F %U %a %i' {directories} || true; \
-         systemctl show -p Id -p ActiveState -p UnitFileState {}; ss -Hlntu | sort",
+         systemctl show -p Id -p ActiveState -p UnitFileState {}; ss -Hlntu | awk '{{print $1, $5}}' | sort",
         units.join(" ")
     ))
 }
