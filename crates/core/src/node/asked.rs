@@ -6,6 +6,7 @@ use super::{Flight, Node};
 use crate::command::{Answer, Obstacle};
 use crate::event::Severity;
 use crate::id::{NodeId, RequestId};
+use crate::role::Role;
 use crate::stack::{Failover, StackStep};
 use crate::state::{Data, Switchover};
 use crate::time::{Span, Time};
@@ -185,7 +186,15 @@ impl Node {
         let Some(view) = &self.view else { return false };
         let state = &view.state;
         let named = state.intent.switchover.is_some_and(|s| s.epoch == state.lease.epoch);
-        state.intent.stopped.is_some() || (matches!(state.data, Data::Clear) && !named)
+        // Whoever was just named is on its way, though nothing is recorded as used yet: only a holder that says itself
+        // that it is passive, in this very epoch, may be asked to give the record away.
+        let epoch = state.lease.epoch;
+        let report = self.peers.get(&state.lease.holder).and_then(|peer| peer.report.as_ref());
+        let passive = report.is_none_or(|report| {
+            let busy = matches!(report.role, Role::Activating | Role::Active | Role::Deactivating);
+            report.epoch == epoch && !busy
+        });
+        state.intent.stopped.is_some() || (matches!(state.data, Data::Clear) && !named && passive)
     }
 
     /// The swap of a shared wish was won.
@@ -263,8 +272,13 @@ impl Node {
         if !self.has_register(now) && !self.holds() {
             return failed(Obstacle::NoQuorum, "no majority of voters answers any more");
         }
-        if !asked.written && self.is_contested(now) {
+        if !asked.written && !self.is_activation_unanswered() && self.is_contested(now) {
             return refused(Obstacle::ActiveElsewhere, self.who_is_active());
+        }
+        let elsewhere = matches!(self.data(), Data::InUse { node, .. } if node != self.me()
+            && self.is_heard(node, now));
+        if asked.written && elsewhere && !self.holds() {
+            return failed(Obstacle::ActiveElsewhere, self.who_is_active());
         }
         if let Some((row, why)) = self.blocked_shared(now).filter(|_| age >= PROOF_MAX) {
             return failed(Obstacle::NotProvenClear, format!("{why} [section 9, row {row}]"));

@@ -463,6 +463,13 @@ impl Node {
         self.attempt.iter().chain(&self.unresolved).any(vacates)
     }
 
+    /// An activation that this run proposed may still win.
+    pub(super) fn is_activation_unanswered(&self) -> bool {
+        let activates =
+            |a: &Attempt| matches!(a.kind, Kind::Intend { change: Change::Activate(_) });
+        self.attempt.iter().chain(&self.unresolved).any(activates)
+    }
+
     /// A succession of this run may still win (D7).
     pub(super) fn is_succession_unanswered(&self) -> bool {
         let succeeds = |a: &Attempt| matches!(a.kind, Kind::Succeed { .. });
