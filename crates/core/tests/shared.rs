@@ -492,6 +492,28 @@ fn of_two_that_are_activated_at_once_one_wins() {
 }
 
 #[test]
+fn of_two_that_are_activated_one_after_the_other_each_is_answered() {
+    for failover in [Failover::ByHand, Failover::Automatic] {
+        for later in 0..120 {
+            let (first, second) = if later % 2 == 0 { (A, B) } else { (B, A) };
+            let mut world = World::new(failover);
+            world.ask(first, 1, ACTIVATE);
+            world.pass(later * 5);
+            world.ask(second, 2, ACTIVATE);
+            world.pass(12_000);
+            let ends = [world.answers.get(&1), world.answers.get(&2)];
+            let done = ends.iter().flatten().filter(|a| matches!(a, Answer::Done(_))).count();
+            let refused = ends
+                .iter()
+                .flatten()
+                .filter(|a| obstacle(a) == Some(Obstacle::ActiveElsewhere))
+                .count();
+            assert_eq!((done, refused), (1, 1), "{later}: {ends:?}");
+        }
+    }
+}
+
+#[test]
 fn a_failed_activation_by_hand_is_undone() {
     let mut world = World::new(Failover::ByHand);
     world.host(A).broken_up = Some(3);

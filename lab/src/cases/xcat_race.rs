@@ -30,7 +30,7 @@ fn run(shared: &mut Shared) -> Result<()> {
     let mut codes = std::collections::BTreeMap::<i32, u32>::new();
     let from = now_us();
     for round in 0..rounds {
-        let answers = both(shared)?;
+        let answers = both(shared).with_context(|| format!("round {round}"))?;
         let winners: Vec<usize> = (0..2).filter(|place| answers[*place].0 == 0).collect();
         ensure!(winners.len() == 1, "round {round}: {answers:?}");
         let (winner, other) = (winners[0], 1 - winners[0]);
