@@ -7,7 +7,7 @@ use crate::command::{Answer, Obstacle};
 use crate::event::Severity;
 use crate::id::{NodeId, RequestId};
 use crate::role::Role;
-use crate::stack::{Failover, StackStep};
+use crate::stack::StackStep;
 use crate::state::{Data, Switchover};
 use crate::time::{Span, Time};
 use alloc::format;
@@ -389,7 +389,7 @@ impl Node {
     fn admit_by_record(&self, asked: &Asked, now: Time) -> Turn {
         let Some(view) = &self.view else { return Turn::Wait };
         let (holder, data) = (view.state.lease.holder, view.state.data);
-        let by_hand = self.stack_spec().is_some_and(|spec| spec.failover == Failover::ByHand);
+        let by_hand = !self.is_automatic();
         if let Data::InUse { node, .. } = data
             && node != self.me()
         {

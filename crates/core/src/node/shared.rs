@@ -80,10 +80,14 @@ impl Node {
         self.tenure.is_some_and(|tenure| tenure.wait_is_over(now))
     }
 
+    /// The nodes decide, and not operators only, that another one takes over.
+    pub(super) fn is_automatic(&self) -> bool {
+        self.stack_spec().is_some_and(|spec| spec.failover == Failover::Automatic)
+    }
+
     /// Is this node the one to be active, as far as operators and the mode go?
     fn is_wanted(&self) -> bool {
-        let automatic = self.stack_spec().is_some_and(|spec| spec.failover == Failover::Automatic);
-        automatic || self.stack.wanted
+        self.is_automatic() || self.stack.wanted
     }
 
     /// A move to another node was asked for in this epoch.
@@ -223,8 +227,7 @@ impl Node {
             }
             return;
         }
-        let automatic = self.stack_spec().is_some_and(|spec| spec.failover == Failover::Automatic);
-        if !automatic || self.leaves_alone(now) || !self.is_user() {
+        if !self.is_automatic() || self.leaves_alone(now) || !self.is_user() {
             return;
         }
         let Some(to) = self.better_node(now) else { return };
@@ -292,8 +295,7 @@ impl Node {
             // Undone: the register says stopped again (`shared_wish`), and the asker is told.
             return;
         }
-        let automatic = self.stack_spec().is_some_and(|spec| spec.failover == Failover::Automatic);
-        if !automatic {
+        if !self.is_automatic() {
             self.stack.wanted = false;
             self.stack.failure = None;
             return;
@@ -483,11 +485,7 @@ impl Node {
             // Where the register answers, the other node's agent does: it releases. An heir would wait for ever.
             return None;
         }
-        if self.is_paused(now) || self.is_in_maintenance(self.me(), now) {
-            return None;
-        }
-        if self.stranger(now).is_some() || self.stack.foreign.is_some() || self.is_backing_off(now)
-        {
+        if !self.may_stand(now) || self.stack.foreign.is_some() {
             return None;
         }
         // What runs here belongs to an older grant.
@@ -504,27 +502,12 @@ impl Node {
         if asked && age >= wait && matches!(view.state.data, Data::Clear) {
             return Some(format!("an operator asked, and {holder} does not rule"));
         }
-        match spec.failover {
-            Failover::ByHand => return None,
-            Failover::Automatic => {}
+        if !self.is_automatic() {
+            return None;
         }
         // A cluster that was just started is its holder's first.
         let started = self.stack.started.is_some_and(|at| now.elapsed_most(at) < wait + wait);
-        if age >= wait && !started {
-            return Some(match lease.phase {
-                Phase::Free => format!("{holder} was named and did not take the lease"),
-                Phase::Heir | Phase::Ruling => {
-                    format!("{holder} did not renew for {} ms", age.as_millis())
-                }
-            });
-        }
-        if self.is_silent(lease.holder, now) {
-            return Some(format!("{holder} is silent: no report, no port, no ARP answer"));
-        }
-        let report = self.peers.get(&lease.holder)?.fresh(self.spec.pace.suspicion, now)?;
-        let unable = report.unable.as_ref().filter(|_| !report.serving)?;
-        (report.epoch == lease.epoch)
-            .then(|| format!("{holder} reports that it cannot serve: {unable}"))
+        self.why_holder_fails(age >= wait && !started, now)
     }
 
     fn succeed_shared(&mut self, why: String, now: Time) {

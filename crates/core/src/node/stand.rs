@@ -72,18 +72,26 @@ impl Node {
         if self.eligibility() != Some(true) || !facts.read_only || facts.waiting > 0 {
             return None;
         }
-        if self.is_paused(now) || self.is_in_maintenance(self.me(), now) {
+        if !self.may_stand(now) {
             return None;
         }
-        if self.stranger(now).is_some() {
-            return None;
-        }
-        if self.is_backing_off(now) {
-            return None;
-        }
+        self.why_holder_fails(self.record_age(now) >= view.state.timing.wait(lease.ttl), now)
+    }
+
+    /// May this node become an heir at all, whatever the holder does?
+    pub(super) fn may_stand(&self, now: Time) -> bool {
+        !self.is_paused(now)
+            && !self.is_in_maintenance(self.me(), now)
+            && self.stranger(now).is_none()
+            && !self.is_backing_off(now)
+    }
+
+    /// Why the holder is to be succeeded, if so; `stale`: its record has stood for as long as C3 waits.
+    pub(super) fn why_holder_fails(&self, stale: bool, now: Time) -> Option<String> {
+        let lease = self.view.as_ref()?.state.lease;
         let holder = self.name(lease.holder);
         let age = self.record_age(now);
-        if age >= view.state.timing.wait(lease.ttl) {
+        if stale {
             return Some(match lease.phase {
                 Phase::Free => format!("{holder} was named and did not take the lease"),
                 Phase::Heir | Phase::Ruling => {
