@@ -142,8 +142,10 @@ const STAND_IN: &str = "xcat-stand-in";
 /// Binaries that were built, and the sources they were built from.
 #[derive(Debug, Clone)]
 pub struct Product {
-    /// The directory with `regent` and `management-service`.
+    /// The directory with `management-service` and the stand-in of xCAT.
     pub binaries: PathBuf,
+    /// The `regent` to install: of the same build, or an older one to compare with.
+    pub regent: PathBuf,
     /// The workspace.
     pub source: PathBuf,
 }
@@ -154,7 +156,14 @@ impl Product {
         let exe = std::env::current_exe()?;
         let binaries = exe.parent().context("no directory")?.to_owned();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
-        Ok(Product { binaries, source: source.to_owned() })
+        let regent = binaries.join("regent");
+        Ok(Product { binaries, regent, source: source.to_owned() })
+    }
+
+    /// The same with the `regent` of an older release, which may not be there.
+    pub fn older() -> Result<Product> {
+        let this = Product::beside()?;
+        Ok(Product { regent: this.binaries.join("regent-older"), ..this })
     }
 
     /// What is installed on the hosts of a shared-data cluster: packaging/rootfs, regent, and the stand-in of
@@ -167,11 +176,9 @@ impl Product {
         run(Command::new("cp").args(["-r", "--no-dereference"]).arg(from).arg(target))?;
         // For a replicated database only: alone, it would wait for a standby at its first write.
         fs::remove_file(target.join("etc/mysql/mariadb.conf.d/zz-regent.cnf"))?;
-        for (binary, place) in [("regent", "usr/bin"), (STAND_IN, "usr/lib/xcat-stand-in")] {
-            let from = self.binaries.join(binary);
-            fs::copy(&from, target.join(place).join(binary))
-                .with_context(|| format!("{} is not built", from.display()))?;
-        }
+        install(&self.regent, &target.join("usr/bin/regent"))?;
+        let place = target.join("usr/lib/xcat-stand-in").join(STAND_IN);
+        install(&self.binaries.join(STAND_IN), &place)?;
         for name in ["install-product", "tabdump", "chtab"] {
             let link = target.join("usr/local/sbin").join(name);
             std::os::unix::fs::symlink(format!("/usr/lib/xcat-stand-in/{STAND_IN}"), link)?;
@@ -186,13 +193,15 @@ impl Product {
             let from = self.source.join(tree).join(".");
             run(Command::new("cp").args(["-r", "--no-dereference"]).arg(from).arg(target))?;
         }
-        for binary in ["regent", "management-service"] {
-            let from = self.binaries.join(binary);
-            fs::copy(&from, target.join("usr/bin").join(binary))
-                .with_context(|| format!("{} is not built", from.display()))?;
-        }
-        Ok(())
+        install(&self.regent, &target.join("usr/bin/regent"))?;
+        let service = "management-service";
+        install(&self.binaries.join(service), &target.join("usr/bin").join(service))
     }
+}
+
+fn install(binary: &Path, place: &Path) -> Result<()> {
+    fs::copy(binary, place).with_context(|| format!("{} is not built", binary.display()))?;
+    Ok(())
 }
 
 /// A lab with the product on it.
@@ -259,14 +268,14 @@ impl Cluster {
 
     /// Certificates, configuration and units, before the first boot.
     fn configure(&mut self, product: &Product, settings: &Settings) -> Result<()> {
-        let regent = product.binaries.join("regent");
+        let regent = &product.regent;
         let authority = self.lab.dir.join("ca");
-        run(Command::new(&regent).args(["ca", "init", "--dir"]).arg(&authority))?;
+        run(Command::new(regent).args(["ca", "init", "--dir"]).arg(&authority))?;
         for host in self.lab.hosts() {
             let name = host.spec.name.as_str();
             let issued = self.lab.dir.join("issued").join(name);
             fs::create_dir_all(&issued)?;
-            let mut issue = Command::new(&regent);
+            let mut issue = Command::new(regent);
             issue.args(["ca", "issue", name, "--dir"]).arg(&authority).arg("--out").arg(&issued);
             run(&mut issue)?;
             for file in ["ca.crt", "node.crt", "node.key"] {

@@ -44,6 +44,11 @@ pub fn stage(name: Option<String>) -> Result<Cluster> {
 
 /// `stage` with another configuration.
 pub fn stage_with(name: Option<String>, settings: &Settings) -> Result<Cluster> {
+    stage_of(&Product::beside()?, name, settings)
+}
+
+/// `stage_with` of other binaries.
+pub fn stage_of(product: &Product, name: Option<String>, settings: &Settings) -> Result<Cluster> {
     say::start();
     for swept in sweep::sweep()? {
         say::line(&format!("lab     removed what the run {swept} left behind"));
@@ -55,7 +60,7 @@ pub fn stage_with(name: Option<String>, settings: &Settings) -> Result<Cluster> 
     let image = Image::ensure(&base, &mut |text| say::progress(text))?;
     let name = name.unwrap_or_else(fresh_name);
     say::line(&format!("lab     {name}: booting mn1, mn2 and the witness w1"));
-    let cluster = Cluster::up(&name, &image, &Product::beside()?, settings)?;
+    let cluster = Cluster::up(&name, &image, product, settings)?;
     say::line("lab     in sync");
     Ok(cluster)
 }

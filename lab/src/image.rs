@@ -21,7 +21,7 @@ const BASE: &str = "systemd,systemd-sysv,dbus,ca-certificates";
 
 /// Second stage, by the image's own apt, security updates included.
 const PACKAGES: &str = "mariadb-server mariadb-backup nftables iproute2 nginx-light curl procps \
-                        iputils-ping iputils-arping tcpdump less strace psmisc keepalived \
+                        iputils-ping iputils-arping tcpdump less strace psmisc keepalived libfaketime \
                         fence-agents";
 
 /// Raised when the recipe below changes in a way that the lists above do not show.

@@ -16,6 +16,7 @@
 //! their own, `record` gathers what they say, `gap` and `dual` turn it into figures, `impair` makes
 //! the network bad, `fault` and `demo` tell the story, `cases` holds the tests.
 
+pub mod against;
 pub mod bench;
 pub mod bmc;
 pub mod capture;

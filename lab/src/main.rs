@@ -12,8 +12,8 @@ use regent_lab::lab::{Lab, base_dir};
 use regent_lab::shared::{Choice, Shared};
 use regent_lab::xcat::Db;
 use regent_lab::{
-    bench, bmc, capture, cases, client, cluster, demo, diagnose, direct, impair, matrix, run, say,
-    shared, sweep, watch,
+    against, bench, bmc, capture, cases, client, cluster, demo, diagnose, direct, impair, matrix,
+    run, say, shared, sweep, watch,
 };
 
 #[derive(Parser)]
@@ -89,14 +89,11 @@ enum Command {
     },
     /// Run cases
     Case {
-        /// Their names; all cases if none is given
-        names: Vec<String>,
-        /// Names only
+        #[command(flatten)]
+        choice: cases::Choice,
+        /// Say which they are, with their tiers, and run none
         #[arg(long)]
         list: bool,
-        /// How many side by side; those with bars of milliseconds run alone all the same
-        #[arg(long, default_value_t = 1)]
-        jobs: usize,
     },
     /// Each key service killed, hung and with its port blocked, on the active node and the standby
     Matrix {
@@ -118,6 +115,10 @@ enum Command {
         /// Name of the run
         #[arg(long)]
         name: Option<String>,
+        /// Compare switchover, database kill and power-off with this older `regent`, in turn; fails if the one built
+        /// here is worse than the older one's own spread
+        #[arg(long)]
+        against: Option<std::path::PathBuf>,
     },
     /// Make the images of the hosts
     Image,
@@ -196,17 +197,18 @@ fn dispatch(command: Command) -> Result<bool> {
             Ok(true)
         }
         Command::Diagnose { name } => Ok(diagnose::collect(&Lab::attach(&name)?).is_some()),
-        Command::Case { names: _, list: true, jobs: _ } => {
-            cases::ALL
-                .iter()
-                .for_each(|case| say::plain(&format!("{}: {}", case.name, case.about)));
+        Command::Case { choice, list: true } => {
+            choice.cases()?.iter().for_each(|case| {
+                say::plain(&format!("{}: {} [{}]", case.name, case.about, case.tier.name()));
+            });
             Ok(true)
         }
-        Command::Case { names, list: false, jobs } => cases::run(&names, jobs),
+        Command::Case { choice, list: false } => cases::run(&choice),
         Command::Matrix { driver, only, json } => {
             matrix::run(&Settings { driver, ..Settings::brisk() }, only.as_deref(), json)
         }
-        Command::Moves { runs, name } => bench::moves(runs, name),
+        Command::Moves { runs, name, against: None } => bench::moves(runs, name),
+        Command::Moves { runs, name, against: Some(old) } => against::moves(runs, name, &old),
         Command::Image => {
             let image = Image::ensure(&base_dir()?, &mut |text| say::progress(text))?;
             say::plain(&image.root.display().to_string());

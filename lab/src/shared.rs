@@ -311,7 +311,7 @@ impl Shared {
 
     /// Certificates, configuration and units, before the first boot.
     fn configure(&mut self) -> Result<()> {
-        let regent = Product::beside()?.binaries.join("regent");
+        let regent = Product::beside()?.regent;
         let authority = self.lab.dir.join("ca");
         run(Command::new(&regent).args(["ca", "init", "--dir"]).arg(&authority))?;
         let file = self.choice.file()?;

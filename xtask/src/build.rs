@@ -3,7 +3,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -13,6 +13,75 @@ use crate::sh;
 pub fn everything(dev: bool) -> Result<()> {
     sh::say(&format!("building regent, {}", profile_words(dev)));
     build(dev, &["regent", "management-service", "xcat-stand-in", "regent-lab"])
+}
+
+/// The case of the lab that runs unit tests inside a host.
+pub const IN_HOST: &str = "units-in-host";
+
+/// Whose unit tests the lab's host needs; both build the same program, each beside what was built before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// The tests of the whole workspace: the same features, so that nothing is built twice.
+    Workspace,
+    /// Nothing: the package alone.
+    Package,
+}
+
+/// The tests that the lab runs inside a host: the unit tests' own program, put beside the lab's.
+pub fn host_tests(dev: bool, beside: Beside) -> Result<()> {
+    let which: &[&str] = match beside {
+        Beside::Workspace => &["--workspace"],
+        Beside::Package => &["--package", "regent-adapters", "--lib"],
+    };
+    let words = [&["test", "--no-run", "--message-format", "json"], which].concat();
+    let told = sh::read(&mut sh::cargo(&words))?;
+    let tests = host_tests_in(&told).context("cargo names no unit tests of regent-adapters")?;
+    let place = program(dev).with_file_name("regent-adapters-tests");
+    std::fs::copy(tests, &place).with_context(|| place.display().to_string()).map(drop)
+}
+
+/// The program in cargo's messages: the test of the library, whose name no other target has.
+fn host_tests_in(messages: &str) -> Option<&str> {
+    let is_it = |line: &&str| {
+        line.contains("\"name\":\"regent_adapters\"") && line.contains("\"test\":true")
+    };
+    let after =
+        |line: &'_ str| line.find("\"executable\":\"").map(|at| at + "\"executable\":\"".len());
+    messages.lines().filter(is_it).find_map(|line| line[after(line)?..].split('"').next())
+}
+
+/// The release that this one must work beside.
+const OLDER: &str = "8bf421f";
+
+/// Builds its `regent` in a work tree of its own, once, and puts it beside the lab's; why not, if it cannot be had.
+pub fn older() -> Result<Option<String>> {
+    let place = program(false).with_file_name("regent-older");
+    let noted = place.with_extension("of");
+    if place.exists() && std::fs::read_to_string(&noted).is_ok_and(|of| of == OLDER) {
+        return Ok(None);
+    }
+    let git = |words: &[&str]| {
+        let mut command = Command::new("git");
+        command.args(words).current_dir(sh::root());
+        command
+    };
+    if !sh::passes(git(&["cat-file", "-e", &format!("{OLDER}^{{commit}}")]).stderr(Stdio::null()))?
+    {
+        return Ok(Some(format!("this clone is shallow and has no {OLDER}")));
+    }
+    let tree = sh::target().join("older");
+    let shown = tree.display().to_string();
+    sh::say(&format!("building the regent of {OLDER} in {shown}"));
+    sh::must(&mut git(&["worktree", "prune"]))?;
+    if !tree.exists() {
+        sh::must(&mut git(&["worktree", "add", "--detach", &shown, OLDER]))?;
+    }
+    let mut cargo = sh::cargo(&["build", "--release", "--package", "regent"]);
+    cargo.current_dir(&tree).env("CARGO_TARGET_DIR", tree.join("target"));
+    sh::must(&mut cargo)?;
+    std::fs::copy(tree.join("target/release/regent"), &place)?;
+    std::fs::write(noted, OLDER)?;
+    Ok(None)
 }
 
 /// The lab alone.
@@ -75,4 +144,18 @@ fn program(dev: bool) -> PathBuf {
 
 fn profile_words(dev: bool) -> &'static str {
     if dev { "development profile" } else { "release profile" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_tests_of_the_adapters_are_found_in_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"regent_adapters","test":true},"profile":{"test":false},"executable":null}
+{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"regent_core","test":true},"profile":{"test":true},"executable":"/t/core"}
+{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"regent_adapters","test":true},"profile":{"test":true},"executable":"/t/adapters-1"}"#;
+        assert_eq!(host_tests_in(messages), Some("/t/adapters-1"));
+        assert_eq!(host_tests_in("{}"), None);
+    }
 }

@@ -1,14 +1,14 @@
-//! The checks that need no test: format, clippy, documentation, licences and advisories, who may
-//! depend on whom, tidiness. All of them run, whatever fails, and none of them writes into the
-//! sources.
+//! The checks that need no test: format, clippy, documentation, licences, who may depend on whom,
+//! tidiness, advisories. All of them run, whatever fails, and none of them writes into the sources.
 
 use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{sh, tidy};
+use crate::{sh, supply, tidy};
 
-/// Building cargo-deny once on a machine.
+const DENY: &str = "cargo-deny";
+/// Building it once on a machine.
 const DENY_BUILD_S: &str = "1200";
 
 /// Who may depend on whom, among our own crates; what is not listed may depend on none of them.
@@ -27,13 +27,7 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("xtask", &[]),
 ];
 
-/// Libraries that must not come in by a feature somewhere, and why.
-const BARRED: [(&str, &str); 2] = [
-    ("aws-lc-rs", "rustls panics at first use when two providers are built in"),
-    ("openssl-sys", "the binary is self-contained"),
-];
-
-type Check = fn() -> Result<Verdict>;
+type Check = fn(bool) -> Result<Verdict>;
 
 enum Verdict {
     Passed,
@@ -41,21 +35,22 @@ enum Verdict {
     Skipped(String),
 }
 
-/// Runs every check; 0 if none failed.
-pub fn run() -> Result<u8> {
-    let checks: [(&str, Check); 6] = [
-        ("format", format),
-        ("clippy", clippy),
-        ("documentation", documentation),
-        ("directions", directions),
-        ("tidy", tidy),
-        ("licences and advisories", deny),
+/// Runs every check; 0 if none failed. With `all`, the program that knows of advisories is installed if it is missing.
+pub fn run(all: bool) -> Result<u8> {
+    let checks: [(&str, Check); 7] = [
+        ("format", |_| format()),
+        ("clippy", |_| clippy()),
+        ("documentation", |_| documentation()),
+        ("directions", |_| directions()),
+        ("tidy", |_| listed(tidy::check(&sh::root())?)),
+        ("licences, barred crates and sources", |_| listed(supply::check(&sh::root())?)),
+        ("advisories", deny),
     ];
     let mut summary = Vec::new();
     let mut failed = 0;
     for (name, check) in checks {
         sh::say(&format!("== {name}"));
-        let verdict = check().unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
+        let verdict = check(all).unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
         summary.push(match verdict {
             Verdict::Passed => format!("passed   {name}"),
             Verdict::Skipped(why) => format!("SKIPPED  {name}: {why}"),
@@ -97,15 +92,7 @@ fn directions() -> Result<Verdict> {
             }
         }
     }
-    let mut tree = sh::cargo(&["tree", "--workspace", "--edges", "normal,build"]);
-    let all = sh::read(tree.args(["--prefix", "none", "--format", "{p}"]))?;
-    for (library, why) in BARRED {
-        if all.lines().any(|line| line.split(' ').next() == Some(library)) {
-            wrong.push(format!("{library} is in the tree, but {why}"));
-        }
-    }
-    wrong.iter().for_each(|line| sh::say(line));
-    Ok(if wrong.is_empty() { Verdict::Passed } else { Verdict::Failed(wrong.join("; ")) })
+    listed(wrong)
 }
 
 /// Names of our own crates in the output of `cargo tree`.
@@ -115,8 +102,8 @@ fn ours(tree: &str) -> Vec<String> {
     names.filter(known).map(str::to_owned).collect()
 }
 
-fn tidy() -> Result<Verdict> {
-    let found = tidy::check(&sh::root())?;
+/// Passed if nothing was found; what was is shown.
+fn listed(found: Vec<String>) -> Result<Verdict> {
     found.iter().for_each(|line| sh::say(line));
     Ok(match found.len() {
         0 => Verdict::Passed,
@@ -124,19 +111,25 @@ fn tidy() -> Result<Verdict> {
     })
 }
 
-fn deny() -> Result<Verdict> {
-    let Some(program) = cargo_deny()? else {
+/// The same once more by cargo-deny, in more depth, and the advisories.
+fn deny(all: bool) -> Result<Verdict> {
+    if !sh::has(DENY) && !all {
+        let why =
+            "cargo-deny is not installed; `cargo xtask lint --all`, by night, builds and runs it";
+        return Ok(Verdict::Skipped(why.into()));
+    }
+    if !install_deny()? {
         return Ok(Verdict::Skipped("cargo-deny is not installed and could not be built".into()));
-    };
+    }
     let check = |what: &[&str]| {
-        let mut command = Command::new(program);
+        let mut command = Command::new(DENY);
         command.current_dir(sh::root()).args(["deny", "--all-features", "check"]).args(what);
         sh::passes(&mut command)
     };
     if !check(&["licenses", "bans", "sources"])? {
         return Ok(Verdict::Failed("licences, bans or sources, above".into()));
     }
-    let mut fetch = Command::new(program);
+    let mut fetch = Command::new(DENY);
     fetch.current_dir(sh::root()).args(["deny", "fetch", "db"]);
     if !sh::passes(&mut fetch)? {
         return Ok(Verdict::Skipped(
@@ -150,16 +143,15 @@ fn deny() -> Result<Verdict> {
     })
 }
 
-/// The installed cargo-deny, or one installed now, within a bound; cargo keeps it for the next checkout.
-fn cargo_deny() -> Result<Option<&'static str>> {
-    const PROGRAM: &str = "cargo-deny";
-    if sh::has(PROGRAM) {
-        return Ok(Some(PROGRAM));
+/// Installs cargo-deny if it is missing, within a bound; cargo keeps it for the next checkout. Whether it is there.
+fn install_deny() -> Result<bool> {
+    if sh::has(DENY) {
+        return Ok(true);
     }
     sh::say("cargo-deny is missing; installing it, within twenty minutes");
     let mut install = Command::new("timeout");
-    install.args([DENY_BUILD_S, "cargo", "install", "--locked", "--quiet", PROGRAM]);
-    Ok((sh::passes(&mut install)? && sh::has(PROGRAM)).then_some(PROGRAM))
+    install.args([DENY_BUILD_S, "cargo", "install", "--locked", "--quiet", DENY]);
+    Ok(sh::passes(&mut install)? && sh::has(DENY))
 }
 
 fn judge(command: &mut Command, why: &str) -> Result<Verdict> {

@@ -1,16 +1,44 @@
-//! All tests in one command: unit, property, scenario and model tests by cargo, a short sweep of
-//! the simulator, the cases of the lab. What this machine cannot run is named with the reason. The
-//! last line counts.
+//! All tests in one command, in two tiers: the default one, for every gate, and everything, by night. Unit, property,
+//! scenario and model tests by cargo, the cases of the lab; everything adds a long sweep of the simulator. What this
+//! machine cannot run is named with the reason, what passed only at a second try is named too, and a table says where
+//! the time went. The last line counts.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
 use crate::{build, packages, sh};
 
-/// Enough to find a bug that is not rare, in well under a minute.
-const SEEDS: &str = "300";
+/// Which tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of every gate.
+    Default,
+    /// All of them.
+    All,
+}
+
+impl Scope {
+    /// As the lab calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Scope::Default => "default",
+            Scope::All => "all",
+        }
+    }
+}
+
+/// How many seeds of each world a night tries: some minutes on two cores. The gate's are a test of the simulator.
+const NIGHT_SEEDS: u64 = 10_000;
+const SECONDS_OF_A_DAY: u64 = 86_400;
+
+/// More than these are not bad luck.
+const FLAKY_MAX: usize = 2;
+/// A case may be tried so often: it is real time on a shared machine. A unit test has one try.
+const TRIES: &str = "2";
 
 /// How the summary line of nextest begins.
 const NEXTEST: &str = "Summary [";
@@ -20,6 +48,10 @@ const HARNESS: &str = "test result:";
 const LAB: &str = "lab: ";
 /// How a line begins that names a test which could not be run here.
 const SKIPPED: &str = "SKIPPED ";
+/// How a line begins that names a test which passed at a second try.
+const FLAKY: &str = "FLAKY ";
+/// The tests of the store that take minutes; everything runs them.
+const LONG_MODEL: &str = "crates/store/tests/model/";
 
 /// How many labs run at a time; what measures to the millisecond runs alone.
 const SIDE_BY_SIDE: &str = "2";
@@ -29,11 +61,94 @@ struct Count {
     passed: u64,
     failed: u64,
     skipped: Vec<String>,
+    flaky: Vec<String>,
 }
 
-/// Runs everything; 0 if nothing failed.
-pub fn run(no_lab: bool) -> Result<u8> {
-    let mut count = Count::default();
+/// The parts of a run in their order: what each counted, and how long it took.
+#[derive(Debug, Default)]
+struct Parts(Vec<(&'static str, Duration, Count)>);
+
+impl Parts {
+    /// Runs one part under its heading.
+    fn run(
+        &mut self,
+        name: &'static str,
+        part: impl FnOnce(&mut Count) -> Result<()>,
+    ) -> Result<()> {
+        sh::say(&format!("== {name}"));
+        let (began, mut count) = (Instant::now(), Count::default());
+        let result = part(&mut count);
+        self.0.push((name, began.elapsed(), count));
+        result
+    }
+
+    fn total(&self) -> Count {
+        let mut total = Count::default();
+        for (_, _, count) in &self.0 {
+            total.passed += count.passed;
+            total.failed += count.failed;
+            total.skipped.extend(count.skipped.iter().cloned());
+            total.flaky.extend(count.flaky.iter().cloned());
+        }
+        total
+    }
+
+    /// One line a part, and one for all of them.
+    fn table(&self) -> String {
+        let row = |took: Duration, count: &Count, name: &str| {
+            let (seconds, skipped) = (took.as_secs(), count.skipped.len());
+            format!("{seconds:>8}{:>8}{:>8}{skipped:>8}  {name}\n", count.passed, count.failed)
+        };
+        let mut table =
+            format!("{:>8}{:>8}{:>8}{:>8}  part\n", "seconds", "passed", "failed", "skipped");
+        for (name, took, count) in &self.0 {
+            table += &row(*took, count, name);
+        }
+        let took = self.0.iter().map(|(_, took, _)| *took).sum();
+        table + row(took, &self.total(), "all of them").trim_end()
+    }
+}
+
+/// Runs the tests; 0 if nothing failed.
+pub fn run(scope: Scope, no_lab: bool) -> Result<u8> {
+    let mut parts = Parts::default();
+    parts.run("Debian packages", |_| servers())?;
+    let image = if no_lab {
+        parts.run("lab", |count| {
+            count.skipped.push("lab cases: left out by --no-lab".into());
+            Ok(())
+        })?;
+        None
+    } else {
+        product(scope, &mut parts)?
+    };
+    units(scope, &mut parts)?;
+    if scope == Scope::All {
+        parts.run("simulator, seeds of this night", sweep)?;
+    }
+    let in_lab = image.is_some();
+    if let Some(image) = image {
+        lab(scope, image, &mut parts)?;
+    }
+    let mut total = parts.total();
+    if in_lab {
+        // The lab ran them inside a host, where none may skip itself.
+        total.skipped.retain(|what| !what.contains(&format!("lab case {}", build::IN_HOST)));
+    }
+    total.skipped.iter().for_each(|what| sh::say(&format!("{SKIPPED}{what}")));
+    total.flaky.iter().for_each(|what| sh::say(&format!("{FLAKY}{what}")));
+    if total.flaky.len() > FLAKY_MAX {
+        sh::say(&format!("FAILED: {} flaky, more than {FLAKY_MAX}", total.flaky.len()));
+        total.failed += 1;
+    }
+    sh::say(&parts.table());
+    let (passed, failed, skipped) = (total.passed, total.failed, total.skipped.len());
+    sh::say(&format!("{passed} passed, {failed} failed, {skipped} skipped"));
+    Ok(u8::from(failed > 0))
+}
+
+/// What unit tests run against; without it they say what they skip.
+fn servers() -> Result<()> {
     let servers = match rootless()? {
         Some(reason) => Err(anyhow::anyhow!(reason)),
         None => packages::ensure_servers(),
@@ -42,50 +157,55 @@ pub fn run(no_lab: bool) -> Result<u8> {
         let why = format!("{error:#}");
         sh::say(&format!("servers that are missing are not installed, and not tested: {why}"));
     }
-    units(&mut count)?;
-    count.skipped.extend(ignored()?);
-    sweep(&mut count)?;
-    if no_lab {
-        count.skipped.push("lab cases: left out by --no-lab".into());
-    } else {
-        lab(&mut count)?;
-    }
-    count.skipped.iter().for_each(|what| sh::say(&format!("SKIPPED {what}")));
-    sh::say(&format!(
-        "{} passed, {} failed, {} skipped",
-        count.passed,
-        count.failed,
-        count.skipped.len()
-    ));
-    Ok(u8::from(count.failed > 0))
+    Ok(())
 }
 
 /// Unit, property, scenario and model tests of the whole workspace.
-fn units(count: &mut Count) -> Result<()> {
-    sh::say("== unit, property, scenario and model tests");
+fn units(scope: Scope, parts: &mut Parts) -> Result<()> {
     let has_nextest = sh::has("cargo-nextest");
-    let mut command = if has_nextest {
-        sh::cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--color", "never"])
+    let (words, summary): (&[&str], &str) = if has_nextest {
+        (&["nextest", "run", "--workspace", "--color", "never"], NEXTEST)
     } else {
         sh::say("cargo-nextest is not installed: cargo test instead");
-        sh::cargo(&["test", "--workspace", "--no-fail-fast"])
+        (&["test", "--workspace"], HARNESS)
     };
-    let noted = sh::target().join("skipped.txt");
-    std::fs::remove_file(&noted).ok();
-    command.env("REGENT_SKIPPED", &noted);
-    follow(&mut command, if has_nextest { NEXTEST } else { HARNESS }, count)?;
-    // What tests left out on this machine; each place may be come by more than once.
-    let mut left_out: Vec<String> =
-        std::fs::read_to_string(&noted).unwrap_or_default().lines().map(str::to_owned).collect();
-    left_out.sort();
-    left_out.dedup();
-    count.skipped.extend(left_out);
+    parts.run("build of the tests", |count| {
+        follow(&mut sh::cargo(&[words, &["--no-run"]].concat()), summary, count)
+    })?;
+    parts.run("unit, property, scenario and model tests", |count| {
+        let mut command = sh::cargo(&[words, &["--no-fail-fast"]].concat());
+        let noted = sh::target().join("skipped.txt");
+        std::fs::remove_file(&noted).ok();
+        command.env("REGENT_SKIPPED", &noted);
+        if scope == Scope::All {
+            command.env("REGENT_TEST_ALL", "1");
+        }
+        follow(&mut command, summary, count)?;
+        // What tests left out on this machine; each place may be come by more than once.
+        let noted = std::fs::read_to_string(&noted).unwrap_or_default();
+        let left_out: std::collections::BTreeSet<&str> = noted.lines().collect();
+        count.skipped.extend(left_out.into_iter().map(str::to_owned));
+        let is_run = |what: &&String| scope == Scope::All && what.starts_with(LONG_MODEL);
+        count.skipped.extend(ignored()?.into_iter().filter(|what| !is_run(&what)));
+        Ok(())
+    })?;
+    if scope == Scope::All {
+        parts.run("model of the register, whole", |count| {
+            let words = ["test", "--package", "regent-store", "--test", "model", "--", "--ignored"];
+            follow(&mut sh::cargo(&words), HARNESS, count)
+        })?;
+    }
     // A build of its own: the product has no room for a planted mistake.
-    let planted = ["test", "--package", "regent-sim", "--features", "planted", "--test", "planted"];
-    follow(&mut sh::cargo(&planted), HARNESS, count)?;
+    parts.run("planted mistakes", |count| {
+        let words =
+            ["test", "--package", "regent-sim", "--features", "planted", "--test", "planted"];
+        follow(&mut sh::cargo(&words), HARNESS, count)
+    })?;
     if has_nextest {
-        let doc = ["test", "--doc", "--workspace", "--no-fail-fast"];
-        follow(&mut sh::cargo(&doc), HARNESS, count)?;
+        parts.run("examples in the documentation", |count| {
+            let words = ["test", "--doc", "--workspace", "--no-fail-fast"];
+            follow(&mut sh::cargo(&words), HARNESS, count)
+        })?;
     }
     Ok(())
 }
@@ -133,6 +253,7 @@ fn follow(command: &mut Command, summary: &str, count: &mut Count) -> Result<()>
         sh::say(&line);
         read_summary(&line, summary, count);
         count.skipped.extend(line.trim().strip_prefix(SKIPPED).map(str::to_owned));
+        count.flaky.extend(line.trim().strip_prefix(FLAKY).map(str::to_owned));
     }
     if !child.wait()?.success() && count.failed == before {
         count.failed += 1;
@@ -156,12 +277,15 @@ fn read_summary(line: &str, summary: &str, count: &mut Count) {
     count.failed += before("failed").unwrap_or(0);
 }
 
+/// Other seeds each night, in both worlds.
 fn sweep(count: &mut Count) -> Result<()> {
-    sh::say(&format!("== simulator, {SEEDS} seeds"));
+    let days = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / SECONDS_OF_A_DAY;
+    let from = (days * NIGHT_SEEDS).to_string();
+    let seeds = NIGHT_SEEDS.to_string();
     for world in [&[][..], &["--shared"]] {
-        let arguments = ["sweep", "--seeds", SEEDS].iter().chain(world);
-        let arguments: Vec<String> = arguments.map(|word| (*word).to_owned()).collect();
-        match build::sim(&arguments)? {
+        let words = ["sweep", "--seeds", &seeds, "--from", &from];
+        let words: Vec<String> = words.iter().chain(world).map(|word| (*word).to_owned()).collect();
+        match build::sim(&words)? {
             0 => count.passed += 1,
             _ => count.failed += 1,
         }
@@ -169,21 +293,56 @@ fn sweep(count: &mut Count) -> Result<()> {
     Ok(())
 }
 
-/// Each case of the lab is a test.
-fn lab(count: &mut Count) -> Result<()> {
-    sh::say("== lab");
-    build::lab_only(false)?;
-    let listed = build::lab_reads(false, &["case", "--list"])?;
-    let cases: Vec<&str> = listed.lines().filter_map(|line| line.split(':').next()).collect();
-    if let Some(reason) = obstacle()? {
-        for case in cases {
-            count.skipped.push(format!("lab case {case}: {reason}"));
+/// The image of the hosts, being made beside the unit tests: it waits for packages more than it works.
+struct Image {
+    child: Child,
+    said: PathBuf,
+}
+
+/// What the lab runs; the image, if this machine can run a lab.
+fn product(scope: Scope, parts: &mut Parts) -> Result<Option<Image>> {
+    let mut can = false;
+    parts.run("build of the product and the lab", |count| {
+        // All at once: the lab alone would be built with other features, and then again.
+        build::everything(false)?;
+        if scope == Scope::All
+            && let Some(reason) = build::older()?
+        {
+            sh::say(&format!("an older release is not built: {reason}"));
         }
-        return Ok(());
+        let listed = build::lab_reads(false, &["case", "--list", "--tier", scope.name()])?;
+        let reason = obstacle()?;
+        can = reason.is_none();
+        if let Some(reason) = reason {
+            let cases = listed.lines().filter_map(|line| line.split(':').next());
+            count.skipped.extend(cases.map(|case| format!("lab case {case}: {reason}")));
+        }
+        Ok(())
+    })?;
+    if !can {
+        return Ok(None);
     }
-    build::everything(false)?;
-    let mut command = build::lab_command(false, &["case", "--jobs", SIDE_BY_SIDE]);
-    follow(&mut command, LAB, count)
+    sh::say("the image of the hosts is made beside the unit tests");
+    let said = sh::target().join("image.txt");
+    let file = std::fs::File::create(&said).with_context(|| said.display().to_string())?;
+    let mut command = build::lab_command(false, &["image"]);
+    let child = command.stdin(Stdio::null()).stderr(file.try_clone()?).stdout(file).spawn();
+    Ok(Some(Image { child: child.context("cannot start the lab")?, said }))
+}
+
+/// Each case of the lab is a test.
+fn lab(scope: Scope, mut image: Image, parts: &mut Parts) -> Result<()> {
+    parts.run("image of the hosts, what was left of it", |count| {
+        let made = image.child.wait()?.success();
+        let said = std::fs::read_to_string(&image.said).unwrap_or_default();
+        said.lines().for_each(sh::say);
+        count.failed += u64::from(!made);
+        build::host_tests(false, build::Beside::Workspace)
+    })?;
+    parts.run("lab cases", |count| {
+        let words = ["case", "--tier", scope.name(), "--jobs", SIDE_BY_SIDE, "--tries", TRIES];
+        follow(&mut build::lab_command(false, &words), LAB, count)
+    })
 }
 
 /// Why nothing can be done as root here, if so.
@@ -230,7 +389,7 @@ mod tests {
 
     #[test]
     fn the_summary_of_the_lab_is_read_too() {
-        assert_eq!(counted("lab: 21 passed, 2 failed, 1 skipped", LAB), (21, 2));
+        assert_eq!(counted("lab: 21 passed, 2 failed", LAB), (21, 2));
     }
 
     #[test]
@@ -238,6 +397,30 @@ mod tests {
         assert_eq!(counted("test passed ... ok", HARNESS), (0, 0));
         assert_eq!(counted("PASS [ 0.1s] a failed_thing", NEXTEST), (0, 0));
         assert_eq!(counted("test result: FAILED. 0 passed; 1 failed", NEXTEST), (0, 0));
+    }
+
+    #[test]
+    fn what_a_runner_skips_and_tries_again_is_taken_from_its_lines() {
+        let script = "echo 'SKIPPED one: why'; echo 'FLAKY lab case two: why'; echo 'lab: 3 passed, 0 failed'";
+        let mut count = Count::default();
+        follow(Command::new("sh").args(["-c", script]), LAB, &mut count).unwrap();
+        let (skipped, flaky) = (vec!["one: why".into()], vec!["lab case two: why".into()]);
+        assert_eq!(count, Count { passed: 3, failed: 0, skipped, flaky });
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_part_and_one_for_all() {
+        let mut parts = Parts::default();
+        let count = Count { passed: 29, skipped: vec!["x".into()], ..Count::default() };
+        parts.0.push(("unit tests", Duration::from_millis(61_900), count));
+        parts.0.push(("lab", Duration::from_secs(2), Count { failed: 1, ..Count::default() }));
+        let expected = " seconds  passed  failed skipped  part\n      \
+                        61      29       0       1  unit tests\n       \
+                        2       0       1       0  lab\n      \
+                        63      29       1       1  all of them";
+        assert_eq!(parts.table(), expected);
+        assert!(parts.run("fails", |_| anyhow::bail!("x")).is_err());
+        assert_eq!(parts.0.len(), 3);
     }
 
     #[test]

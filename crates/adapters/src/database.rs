@@ -3,13 +3,15 @@
 //! Everything runs in [`worker`], a child process of the one binary, which the agent speaks to by
 //! [`mod@line`]s; only the bulk copy ([`backup`]) passes through the agents themselves. How to read it:
 //! [`worker`], then `steps.rs` (what core can ask, one function each), `facts.rs` (what core is told),
-//! `keep.rs` (what is kept beside the data), then `lineage.rs` and `rejoin.rs` (the way back of a returned node).
+//! `keep.rs` and `end.rs` (what is kept beside the data and outside), then `lineage.rs` and `rejoin.rs` (the way
+//! back of a returned node).
 
 pub(crate) mod account;
 pub mod backup;
 mod binlog;
 mod control;
 mod cutoff;
+mod end;
 mod facts;
 mod gtid;
 mod keep;

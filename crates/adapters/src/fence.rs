@@ -10,6 +10,7 @@
 
 mod agent;
 mod command;
+pub mod machine;
 mod secret;
 pub mod watchdog;
 

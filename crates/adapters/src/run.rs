@@ -4,13 +4,7 @@ mod group;
 
 pub use group::{Ended, Program};
 
-use crate::netlink::readable;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Why a program did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -43,67 +37,37 @@ pub enum RunError {
     },
 }
 
-/// Runs a program with this input and returns what it wrote to stdout; killed after `bound`.
+/// Runs a program with this input and returns what it wrote to stdout; killed after `bound`, with what it started.
 pub fn run(
     program: &str,
     arguments: &[&str],
     input: &str,
     bound: Duration,
 ) -> Result<String, RunError> {
-    let not_started = |source| RunError::NotStarted { program: program.to_owned(), source };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(not_started)?;
-    let stdin = child.stdin.take();
-    let bytes = input.as_bytes().to_vec();
-    // A program that does not read its input is judged by its exit code, so a failed write is no error.
-    let writer = std::thread::spawn(move || stdin.map(|mut s| s.write_all(&bytes)));
-    let stdout = reader(child.stdout.take());
-    let stderr = reader(child.stderr.take());
-    let ended = ends_within(&child, bound).map_err(not_started)?;
-    if !ended {
-        child.kill().map_err(not_started)?;
-    }
-    let status = child.wait().map_err(not_started)?;
     let command = || format!("{program} {}", arguments.join(" "));
-    if !ended {
-        return Err(RunError::TooLong { command: command(), bound });
-    }
-    drop(writer.join());
-    let out = stdout.join().unwrap_or_default();
-    let said = stderr.join().unwrap_or_default();
-    if status.success() {
-        return Ok(out);
-    }
-    Err(RunError::Refused { command: command(), code: status.code(), said: said.trim().to_owned() })
-}
-
-fn reader<R: Read + Send + 'static>(from: Option<R>) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut from) = from {
-            // What was read before an error is still worth telling.
-            let _ = from.read_to_end(&mut bytes);
+    let asked = Program {
+        path: program.to_owned(),
+        arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+        environment: Vec::new(),
+        input: input.as_bytes().to_vec(),
+    };
+    let ended = asked.run(bound).map_err(|error| match error {
+        RunError::TooLong { bound, .. } => RunError::TooLong { command: command(), bound },
+        error @ (RunError::NotStarted { .. } | RunError::Refused { .. }) => error,
+    })?;
+    match ended.code {
+        Some(0) => Ok(ended.out),
+        code => {
+            let said = ended.said.trim().to_owned();
+            Err(RunError::Refused { command: command(), code, said })
         }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
-}
-
-fn ends_within(child: &Child, bound: Duration) -> std::io::Result<bool> {
-    let deadline = Instant::now() + bound;
-    let pid = Pid::from_raw(child.id() as i32).ok_or(std::io::ErrorKind::NotFound)?;
-    let fd = pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(readable(fd.as_fd(), deadline)?)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn input_goes_in_and_output_comes_out() {
@@ -123,6 +87,15 @@ mod tests {
         let error = run("sleep", &["60"], "", Duration::from_millis(50)).unwrap_err();
         assert!(matches!(error, RunError::TooLong { .. }), "{error}");
         assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    /// A mount helper leaves its daemon behind, with the pipes of whoever mounted.
+    #[test]
+    fn a_daemon_that_keeps_the_pipes_is_not_waited_for() {
+        let started = Instant::now();
+        let line = "setsid sleep 60 & echo mounted";
+        assert_eq!(run("sh", &["-c", line], "", Duration::from_secs(30)).unwrap(), "mounted\n");
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }
 
     #[test]

@@ -144,6 +144,17 @@ pub(crate) fn until(what: &str, within: Duration, mut holds: impl FnMut() -> boo
     }
 }
 
+/// Whether a process is gone, or dead and waiting for its new parent.
+pub(crate) fn is_gone(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    status.is_err() || status.is_ok_and(|status| status.contains(") Z "))
+}
+
+/// A test that may disturb its host, or needs systemd on it, is left to the lab, which runs it inside a host.
+pub(crate) fn needs_host(test: &str) {
+    skipped(&format!("{test}: needs a host of its own: lab case units-in-host"));
+}
+
 /// What came of trying to connect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Knock {

@@ -17,6 +17,7 @@ mod speaking;
 mod stacking;
 mod timeline;
 
+use crate::aside::Aside;
 use crate::clocks::{self, Clocks};
 use crate::config::Settings;
 use crate::config::settings::Member;
@@ -35,17 +36,18 @@ use crate::status::Heard;
 use crate::steps::Steps;
 use crate::tls::Identity;
 use crate::transport::{Lane, Pace, Setup, Transport};
+use crate::watchdog::Arm;
 use crate::{log, random, renew, runs};
 use configuring::Configured;
 use quiet::Quiet;
 use regent_adapters::clock;
-use regent_adapters::fence::watchdog::Watchdog;
 use regent_adapters::notify::Notify;
 use regent_api::history::Severity;
 use regent_core::command::RunRecord;
 use regent_core::health::{Health, Judge};
 use regent_core::id::{AttemptId, BootId, ClusterId, NodeId, RunId, Version};
 use regent_core::node::{Identity as CoreIdentity, Input, Node};
+use regent_core::state::FORMAT;
 use regent_store::cell::{NodeId as StoreNode, Standing, Timing};
 use regent_store::embedded::{Config, Event, Handle, Kept, OpenError, RecordFile, start};
 use speaking::Speaking;
@@ -149,7 +151,7 @@ pub fn live(life: Life) -> Result<Ending, LifeError> {
     }
     let mut kept = read_record(&life.place.record())?;
     let turned =
-        renew::carry_out(&life.place, me.id).map_err(|e| LifeError::File(life.place.turn(), e))?;
+        renew::carry_out(&life.place).map_err(|e| LifeError::File(life.place.turn(), e))?;
     if turned.is_some() {
         kept = read_record(&life.place.record())?;
     }
@@ -380,6 +382,24 @@ async fn watch_clock(clocks: Arc<Clocks>, events: Events) {
     }
 }
 
+/// How often it is looked whether a member greets by another register.
+const GREETINGS: Duration = Duration::from_millis(100);
+
+/// Tells core of a member that greets by another register than this node's, for as long as it does. One that was
+/// replaced on this node is no other one: whoever has it still was told to be off.
+async fn watch_greetings(settings: Settings, place: Place, transport: Transport, inputs: Inputs) {
+    let mut every = tokio::time::interval(GREETINGS);
+    loop {
+        every.tick().await;
+        for member in settings.members.iter().filter(|member| !member.witness) {
+            let Some(cluster) = transport.other_register(member.id) else { continue };
+            if !renew::was_replaced(&place, cluster) {
+                inputs.offer(Input::ForeignRegister { node: member.id, cluster });
+            }
+        }
+    }
+}
+
 /// Judges the probes that compare clocks, and tells core of each change.
 async fn probe_clocks(settings: Settings, clocks: Arc<Clocks>, inputs: Inputs) {
     let mut probes: Vec<_> = settings
@@ -500,6 +520,7 @@ async fn wait_or_witness(
             }
         }
     };
+    quiet.events.settle();
     drop((quiet, bridge));
     end_register(register).await;
     Ok(ending)
@@ -564,6 +585,7 @@ async fn serve_as_node(
         seed: born.seed.rotate_left(17),
         link: host.link(),
         configuration,
+        speaks: FORMAT,
     };
     let spec = life.settings.spec();
     let now = clock::now();
@@ -573,13 +595,10 @@ async fn serve_as_node(
     let (commands, carried) = mpsc::sync_channel(driver::COMMANDS);
     let waiting = Waiting::default();
     let dispatcher = Dispatcher {
-        me: me.id,
         run: born.run,
         register: Arc::clone(&register),
-        bridge: Arc::clone(&bridge),
         transport: transport.clone(),
         host: Arc::clone(&host),
-        waiting: waiting.clone(),
         events: events.clone(),
         clocks: Arc::clone(&clocks),
         swaps,
@@ -594,13 +613,21 @@ async fn serve_as_node(
         commands,
         journal,
         notify,
-        arm: arm_watchdog(life, &events),
+        arm: arm_watchdog(life, &inputs, &events),
+        arming: false,
         watchdog: None,
         measures: Arc::clone(&measures),
-        steps: Arc::clone(&steps),
+        aside: Aside::start(Arc::clone(&steps), waiting.clone()),
+        failures: driver::Failures::default(),
         clock: clock::now,
     };
     tokio::spawn(probe_clocks(life.settings.clone(), clocks, inputs.clone()));
+    tokio::spawn(watch_greetings(
+        life.settings.clone(),
+        life.place.clone(),
+        transport.clone(),
+        inputs.clone(),
+    ));
     // Before the first command, which may follow from the first input.
     host.begin(Some(cluster), inputs.clone(), transport.clone(), events.clone());
     let lease = std::thread::Builder::new().name("lease".into()).spawn(move || driver.run())?;
@@ -667,6 +694,7 @@ async fn serve_as_node(
     for thread in [lease, carrier] {
         thread.join().ok();
     }
+    speaking.events.settle();
     drop((speaking, bridge));
     end_register(register).await;
     Ok(ending)
@@ -689,30 +717,9 @@ fn configured(life: &Life, me: &Member, transport: &Transport, events: &Events) 
 }
 
 /// How to arm the watchdog device, if one is configured and this process alone is the agent.
-fn arm_watchdog(life: &Life, events: &Events) -> Option<driver::Arm> {
+fn arm_watchdog(life: &Life, inputs: &Inputs, events: &Events) -> Option<Arm> {
     let wanted = life.settings.watchdog.clone().filter(|_| life.owns_process)?;
-    let events = events.clone();
-    Some(Box::new(move || armed(&wanted, &events)))
-}
-
-fn armed(wanted: &crate::config::settings::Watchdog, events: &Events) -> Option<Watchdog> {
-    match Watchdog::arm(&wanted.device, wanted.timeout) {
-        Ok(watchdog) => {
-            let facts = watchdog.facts();
-            let text = format!(
-                "{} resets this host unless the lease thread feeds it within {} ms",
-                facts.identity,
-                facts.timeout.as_millis()
-            );
-            events.write(Severity::Info, 0, "watchdog.armed", &text);
-            Some(watchdog)
-        }
-        Err(error) => {
-            let text = format!("this host runs without a watchdog device: failed to {error}");
-            events.write(Severity::Alarm, 0, "watchdog.unarmed", &text);
-            None
-        }
-    }
+    Some(Arm::start(wanted, inputs.clone(), events.clone(), clock::now))
 }
 
 fn ready(life: &Life, status: &str) {

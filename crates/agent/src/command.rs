@@ -75,7 +75,10 @@ fn run(
         owns_process: true,
     };
     match live(life) {
-        Ok(Ending::Stop) => Exit::Ok,
+        Ok(Ending::Stop) => {
+            log::settle();
+            Exit::Ok
+        }
         Ok(Ending::Again) => again(),
         Err(error @ (LifeError::Nobody(_) | LifeError::Wrong { .. })) => {
             fail_slowly(Exit::Configuration, &error.to_string())
@@ -99,6 +102,7 @@ fn fail_slowly(exit: Exit, text: &str) -> Exit {
 /// The same process, with the same arguments, from the beginning: systemd sees no restart.
 fn again() -> Exit {
     reap();
+    log::settle();
     let error = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
     fail(Exit::Internal, &format!("failed to begin again: {error}"))
 }
@@ -117,10 +121,10 @@ fn reap() {
 
 /// A half-dead agent is worse than a dead one: the kernel closes the gate, and systemd starts anew.
 fn abort_on_panic() {
-    let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        log::alarm("a mistake of regent ends this agent; the gate closes with its ticket");
-        told(panic);
+        let end = "a mistake of regent ends this agent; the gate closes with its ticket";
+        log::alarm(&format!("{end}: {panic}"));
+        log::settle();
         std::process::abort();
     }));
 }
@@ -313,6 +317,7 @@ pub fn gate_load(config: &Path) -> Exit {
                 "the gate in front of {} is loaded: {loaded:?}",
                 settings.vip_text()
             ));
+            log::settle();
             Exit::Ok
         }
         Err(error) => fail(Exit::Internal, &format!("failed to load the gate: {error}")),
@@ -355,6 +360,7 @@ fn say(text: &str) {
 }
 
 fn fail(exit: Exit, text: &str) -> Exit {
+    log::settle();
     std::io::stderr().write_all(format!("error: {text}\n").as_bytes()).ok();
     exit
 }

@@ -5,7 +5,7 @@ use crate::clocks::{self, Clocks, Leads};
 use crate::events::Events;
 use crate::host::Host;
 use crate::measure::Measures;
-use crate::register::{self, Bridge};
+use crate::register;
 use crate::status::Heard;
 use crate::transport::{Lane, Transport};
 use regent_adapters::clock as adapters_clock;
@@ -65,7 +65,8 @@ impl Waiting {
         (RequestId(id), waiting)
     }
 
-    fn answer(&self, request: RequestId, answer: Answer) {
+    /// Core answers; called where nobody's right waits for it.
+    pub(crate) fn answer(&self, request: RequestId, answer: Answer) {
         let mut inner = self.inner.lock().expect("nothing panics while it holds this");
         if let Some(waiting) = inner.open.remove(&request.0) {
             // Who asked may have gone.
@@ -76,20 +77,14 @@ impl Waiting {
 
 /// Everybody a command may go to.
 pub struct Dispatcher {
-    /// This node.
-    pub me: NodeId,
-    /// This run of its agent.
+    /// This run of the agent.
     pub run: RunId,
     /// The register's threads.
     pub register: Arc<Handle>,
-    /// What they say.
-    pub bridge: Arc<Bridge>,
     /// The peers.
     pub transport: Transport,
     /// This host.
     pub host: Arc<dyn Host>,
-    /// Operators who were promised an answer.
-    pub waiting: Waiting,
     /// Operators who are told.
     pub events: Events,
     /// The members' wall clocks.
@@ -116,14 +111,12 @@ impl Dispatcher {
     fn carry(&self, command: Command) {
         let id = command.id;
         match command.action {
-            Action::ReadClock | Action::Gate(_) => {
+            Action::ReadClock | Action::Gate(_) | Action::Answer { .. } => {
                 unreachable!("the lease thread carries {id} out itself, to keep the order")
             }
             Action::Address(step) => self.host.address(id, step),
-            Action::Propose { attempt, expect, bytes } => {
-                let latest = self.bridge.latest().borrow().clone();
-                let (swap, storing) =
-                    register::swap(self.me, attempt, expect, bytes, latest.as_deref());
+            Action::Propose { attempt, expect, by, bytes } => {
+                let (swap, storing) = register::swap(attempt, expect, by, bytes);
                 self.swaps.begin(id);
                 self.register.compare_and_swap(StoreRequest(id.0), swap, storing);
             }
@@ -142,7 +135,6 @@ impl Dispatcher {
                 }
             }
             Action::Tell(event) => self.events.tell(&event),
-            Action::Answer { request, answer } => self.waiting.answer(request, answer),
         }
     }
 }

@@ -343,6 +343,7 @@ impl Founding {
             members,
             timing: self.settings.timing,
             history: Vec::new(),
+            kept: Default::default(),
         }
     }
 

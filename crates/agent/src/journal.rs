@@ -136,6 +136,10 @@ enum Read<'a> {
     ForeignClaim {
         what: &'a str,
     },
+    ForeignRegister {
+        node: regent_core::id::NodeId,
+        cluster: regent_core::id::ClusterId,
+    },
     Operator {
         request: regent_core::id::RequestId,
         what: &'a regent_core::command::Request,
@@ -160,6 +164,9 @@ impl<'a> Read<'a> {
             }
             Input::GateLost => Read::GateLost,
             Input::ForeignClaim(what) => Read::ForeignClaim { what },
+            Input::ForeignRegister { node, cluster } => {
+                Read::ForeignRegister { node: *node, cluster: *cluster }
+            }
             Input::Watchdog(length) => Read::Watchdog { length: *length },
             Input::Stranger { mac } => Read::Stranger { mac: *mac },
             Input::Operator { request, what } => Read::Operator { request: *request, what },

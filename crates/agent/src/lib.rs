@@ -3,8 +3,9 @@
 //! ```text
 //!  links ── messages, reports ──┐                      ┌── gate, clock: inline
 //!  systemd, kernel ── facts ────┼──► lease thread: ────┤
-//!  operators ── questions ──────┘    core::Node        └── dispatch ──► register, host, links, event log
-//!                                        ▲                                  │
+//!  operators ── questions ──────┘    core::Node        ├── dispatch ──► register, host, links, event log
+//!                                        ▲             └── aside ──► who waits for an answer, a picture, a step
+//!                                        │                                  │
 //!                                        └────────── outcomes ──────────────┘
 //! ```
 //! How to read it: [`agent`] is one life of an agent, [`driver`] the lease thread, [`dispatch`] where commands
@@ -12,6 +13,8 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod aside;
+mod behind;
 pub mod ca;
 pub mod clocks;
 pub mod command;
@@ -42,4 +45,5 @@ pub mod steps;
 pub mod tls;
 mod token;
 pub mod transport;
+pub mod watchdog;
 pub mod xcat;

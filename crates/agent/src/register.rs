@@ -6,10 +6,9 @@ use crate::events::Events;
 use crate::log;
 use crate::transport::{Lane, Transport};
 use regent_api::history::Severity;
-use regent_core::command::{Outcome, SwapOutcome};
+use regent_core::command::{Outcome, Proposal, SwapOutcome};
 use regent_core::id::{AttemptId, BootId, ClusterId, CommandId, NodeId, RunId, Version};
 use regent_core::node::Input;
-use regent_core::state::State;
 use regent_store::cell::{Answer, Attempt, Message, NodeId as StoreNode, Swap, Value};
 use regent_store::{Fault, Outbox, RequestId, Storing};
 use std::collections::HashMap;
@@ -139,26 +138,13 @@ impl Outbox for Bridge {
     }
 }
 
-/// A swap as the register takes it. Whether it is the holder's, and a plain renewal, is read off the value that it
-/// expects; when that is not known here, it is treated as anybody's.
-pub fn swap(
-    me: NodeId,
-    attempt: AttemptId,
-    expect: Version,
-    bytes: Vec<u8>,
-    latest: Option<&Value>,
-) -> (Swap, Storing) {
-    let before =
-        latest.filter(|v| v.version == expect.0).and_then(|v| State::decode(&v.bytes).ok());
-    let after = State::decode(&bytes).ok();
-    let holder = before.as_ref().is_some_and(|s| s.lease.holder == me);
-    let renewal = match (&before, &after) {
-        (Some(before), Some(after)) => {
-            holder && after.lease.epoch == before.lease.epoch && after.sync == before.sync
-        }
-        (None, _) | (_, None) => false,
+/// A swap as the register takes it.
+pub fn swap(attempt: AttemptId, expect: Version, by: Proposal, bytes: Vec<u8>) -> (Swap, Storing) {
+    let (holder, storing) = match by {
+        Proposal::Renewal => (true, Storing::Behind),
+        Proposal::Holder => (true, Storing::Before),
+        Proposal::Other => (false, Storing::Before),
     };
-    let storing = if renewal { Storing::Behind } else { Storing::Before };
     (Swap { attempt: attempt_of(&attempt), expect: expect.0, bytes, holder }, storing)
 }
 
@@ -184,62 +170,17 @@ pub fn cluster_of(cluster: ClusterId) -> regent_store::cell::ClusterId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regent_core::id::{Epoch, Incarnation};
-    use regent_core::state::{Data, DataCopy, FORMAT, Intent, Lease, Phase, Sync, Timing};
-    use regent_core::time::Span;
-
-    const ME: NodeId = NodeId(1);
-    const OTHER: NodeId = NodeId(2);
-
-    fn state(holder: NodeId, epoch: u64, with: Option<NodeId>) -> State {
-        let copy = |node| DataCopy { node, incarnation: Incarnation(7) };
-        State {
-            format: FORMAT,
-            cluster: ClusterId(5),
-            replaces: None,
-            lease: Lease {
-                epoch: Epoch(epoch),
-                holder,
-                phase: Phase::Ruling,
-                ttl: Span::millis(700),
-                by: AttemptId::default(),
-            },
-            sync: Sync { writer: copy(ME), with: with.map(copy) },
-            data: Data::Clear,
-            intent: Intent::default(),
-            members: Default::default(),
-            timing: Timing { ttl: Span::millis(700), margin: Span::millis(90), drift_ppm: 10_000 },
-            history: Vec::new(),
-        }
-    }
-
-    fn value(version: u64, state: &State) -> Value {
-        Value { version, voters: vec![], recent: vec![], bytes: state.encode() }
-    }
-
-    fn kind(before: Option<&Value>, after: &State) -> (bool, Storing) {
-        let (swap, storing) = swap(ME, AttemptId::default(), Version(4), after.encode(), before);
-        (swap.holder, storing)
-    }
 
     #[test]
-    fn only_a_plain_renewal_of_the_holder_is_stored_behind() {
-        let mine = state(ME, 3, Some(OTHER));
-        assert_eq!(kind(Some(&value(4, &mine)), &mine), (true, Storing::Behind));
-        // D7: succeed, solo and join are stored before they are proposed.
-        let solo = state(ME, 3, None);
-        assert_eq!(kind(Some(&value(4, &mine)), &solo), (true, Storing::Before));
-        let theirs = state(OTHER, 3, Some(OTHER));
-        let taken = state(ME, 4, Some(OTHER));
-        assert_eq!(kind(Some(&value(4, &theirs)), &taken), (false, Storing::Before));
-        let released = state(OTHER, 4, Some(OTHER));
-        assert_eq!(kind(Some(&value(4, &mine)), &released), (true, Storing::Before));
-    }
-
-    #[test]
-    fn what_is_not_known_here_is_treated_as_anybodys() {
-        let mine = state(ME, 3, None);
-        assert_eq!(kind(None, &mine), (false, Storing::Before));
-        assert_eq!(kind(Some(&value(3, &mine)), &mine), (false, Storing::Before));
+    fn only_a_renewal_is_stored_behind_and_only_the_holder_insists() {
+        let kind = |by| {
+            let (swap, storing) = swap(AttemptId::default(), Version(4), by, vec![1]);
+            assert_eq!((swap.expect, swap.bytes), (4, vec![1]));
+            (swap.holder, storing)
+        };
+        assert_eq!(kind(Proposal::Renewal), (true, Storing::Behind));
+        // R2, D7: succeed, solo, join and all that is no renewal are stored before they are proposed.
+        assert_eq!(kind(Proposal::Holder), (true, Storing::Before));
+        assert_eq!(kind(Proposal::Other), (false, Storing::Before));
     }
 }

@@ -85,7 +85,8 @@ pub fn open(
         .and_then(|body| Ok(serde_json::from_slice(&body)?))
         .map_err(unreachable)?;
     match welcome {
-        hello::Welcome::Taken => {}
+        // Only messages are numbered, and none is asked for: an answer of either kind takes the question.
+        hello::Welcome::Taken | hello::Welcome::Numbered { .. } => {}
         hello::Welcome::Refused(reason) => {
             return Err(Refusal {
                 kind: RefusalKind::Guard,
@@ -107,6 +108,7 @@ fn greeting(settings: &Settings, name: &str) -> Vec<u8> {
         id: settings.member(name).map(|m| m.id.0),
         run: String::new(),
         purpose: Purpose::Operator,
+        series: None,
     };
     serde_json::to_vec(&hello).expect("a greeting has string keys only")
 }

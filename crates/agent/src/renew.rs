@@ -8,9 +8,8 @@
 //! What is to become of the register is written down first, whole and synced, and carried out when the next life
 //! begins; every step may be done twice. An old register's file is kept beside the new one, and never read again.
 //!
-//! Why Admit is safe: in the old list this voter alone was a majority, or the other one has lost its record; so all
-//! that was decided is in the record here. The new list's majority is both, and contains this voter. The newcomer
-//! starts with the very value that names it (R2), and not before this voter has accepted it.
+//! What the records become, and why it is safe, stands in [`regent_store::cell::alone`] and
+//! [`regent_store::cell::seat_beside`], what a new register holds first in [`regent_core::pair`]: here are the files.
 
 use crate::durable;
 use crate::peer::Hex;
@@ -18,14 +17,14 @@ use crate::place::Place;
 use crate::random;
 use crate::register::cluster_of;
 use regent_core::id::{ClusterId, NodeId};
-use regent_store::cell::{
-    Ballot, NodeId as StoreNode, Record, Seat, Standing, VoterId, initial_records,
-};
+use regent_core::pair::Word;
+use regent_core::state::State;
+use regent_store::cell::{self, NodeId as StoreNode, Record, Seat, Standing, VoterId};
 use regent_store::embedded::{Disk, Kept, OpenError, RecordFile};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is to become of this node's register.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -39,8 +38,12 @@ pub enum Turn {
         cluster: ClusterId,
         /// Under which id this node votes there.
         voter: Hex,
-        /// Its first State, encoded.
-        state: String,
+        /// What its first State is made of, with what this voter accepted last.
+        #[serde(default)]
+        word: Option<Word>,
+        /// Its first State, encoded, as an older release wrote it down.
+        #[serde(default)]
+        state: Option<String>,
     },
     /// The other node gets a seat beside this one. It stays written down until the other one has its record.
     Admit {
@@ -86,21 +89,22 @@ impl Turn {
 }
 
 /// Carries out what is written down; to be called while no register is open. Tells what was done, if anything.
-pub fn carry_out(place: &Place, me: NodeId) -> io::Result<Option<String>> {
+pub fn carry_out(place: &Place) -> io::Result<Option<String>> {
     match Turn::read(place)? {
         None => Ok(None),
-        Some(Turn::Alone { old, cluster, voter, state }) => {
-            let done = is_of(&place.record(), old)?;
-            if done {
-                let seat = Seat { voter: VoterId(voter.0), node: StoreNode(me.0) };
-                let records = initial_records(cluster_of(cluster), &[seat], state.as_bytes());
-                let record = records.into_iter().next().map(|(_, record)| record);
-                let record = record.ok_or_else(|| io::Error::other("a list of one has one"))?;
-                replace(place, old, Some(record))?;
-            }
+        Some(Turn::Alone { old, cluster, voter, word, state }) => {
+            let told = match seated(place, old)? {
+                None => None,
+                Some(own) => Some(match first_record(&own, cluster, voter, word, state) {
+                    Ok(record) => {
+                        replace(place, old, Some(record))?;
+                        format!("the register {cluster}, with this voter alone, replaced {old}")
+                    }
+                    Err(why) => format!("the register {old} is not replaced: {why}"),
+                }),
+            };
             Turn::end(place)?;
-            Ok(done
-                .then(|| format!("the register {cluster}, with this voter alone, replaced {old}")))
+            Ok(told)
         }
         Some(Turn::Leave { old }) => {
             let done = is_of(&place.record(), old)?;
@@ -112,7 +116,7 @@ pub fn carry_out(place: &Place, me: NodeId) -> io::Result<Option<String>> {
         }
         Some(Turn::Admit { cluster, node, voter, .. }) => {
             let seat = Seat { voter: VoterId(voter.0), node: StoreNode(node.0) };
-            admit(place, me, cluster, seat)
+            admit(place, cluster, seat)
         }
     }
 }
@@ -127,6 +131,44 @@ fn is_of(path: &Path, cluster: ClusterId) -> io::Result<bool> {
     })
 }
 
+/// Under which name a register that was replaced here is kept.
+fn archive(place: &Place, old: ClusterId) -> PathBuf {
+    place.state.join(format!("register.replaced-{old}"))
+}
+
+/// Was this register replaced on this node, whenever that was?
+pub(crate) fn was_replaced(place: &Place, cluster: ClusterId) -> bool {
+    archive(place, cluster).exists()
+}
+
+/// This node's record of this cluster's register, if it votes there.
+fn seated(place: &Place, cluster: ClusterId) -> io::Result<Option<Record>> {
+    let (_, kept) = open(&place.record())?;
+    Ok(match kept.standing {
+        Standing::Seated(record) => Some(record).filter(|own| own.cluster == cluster_of(cluster)),
+        Standing::Newcomer { .. } | Standing::Vacant => None,
+    })
+}
+
+/// The record with which a register of one begins.
+fn first_record(
+    own: &Record,
+    cluster: ClusterId,
+    voter: Hex,
+    word: Option<Word>,
+    state: Option<String>,
+) -> Result<Record, String> {
+    let bytes = match (word, state) {
+        (Some(word), _) => {
+            let old = State::decode(&own.value.bytes).map_err(|e| e.to_string())?;
+            word.found(old).encode()
+        }
+        (None, Some(state)) => state.into_bytes(),
+        (None, None) => return Err("what is written down for it says nothing".into()),
+    };
+    cell::alone(own, cluster_of(cluster), VoterId(voter.0), &bytes).map_err(|e| e.to_string())
+}
+
 /// A new file in place of the old one, which is kept under the name of its register.
 fn replace(place: &Place, old: ClusterId, record: Option<Record>) -> io::Result<()> {
     let (path, beside) = (place.record(), place.state.join("register.next"));
@@ -138,7 +180,7 @@ fn replace(place: &Place, old: ClusterId, record: Option<Record>) -> io::Result<
     if let Some(record) = record {
         file.store(&Kept { standing: Standing::Seated(record), high: 0 })?;
     }
-    let archive = place.state.join(format!("register.replaced-{old}"));
+    let archive = archive(place, old);
     if !archive.exists() {
         fs::hard_link(&path, &archive)?;
     }
@@ -147,7 +189,7 @@ fn replace(place: &Place, old: ClusterId, record: Option<Record>) -> io::Result<
 }
 
 /// This voter accepts the value that names both, alone, and the newcomer's record is written down beside it.
-fn admit(place: &Place, me: NodeId, cluster: ClusterId, seat: Seat) -> io::Result<Option<String>> {
+fn admit(place: &Place, cluster: ClusterId, seat: Seat) -> io::Result<Option<String>> {
     let (mut file, kept) = open(&place.record())?;
     let own = match kept.standing {
         Standing::Seated(record) if record.cluster == cluster_of(cluster) => record,
@@ -156,35 +198,23 @@ fn admit(place: &Place, me: NodeId, cluster: ClusterId, seat: Seat) -> io::Resul
             return Ok(None);
         }
     };
-    if own.value.has_voter(seat.voter) {
-        return Ok(None);
-    }
-    let mut value = own.value.clone();
-    value.version += 1;
-    value.voters.retain(|other| other.voter == own.voter);
-    value.voters.push(seat);
-    let ballot = Ballot {
-        n: own.promised.n.max(own.accepted.n) + 1,
-        node: StoreNode(me.0),
-        run: random::draw_half()?,
+    let [mine, theirs] = match cell::seat_beside(&own, seat, random::draw_half()?) {
+        Ok(Some(records)) => records,
+        Ok(None) => return Ok(None),
+        Err(why) => {
+            Turn::end(place)?;
+            return Ok(Some(format!("node {} gets no seat: {why}", seat.node.0)));
+        }
     };
-    let record = |voter| Record {
-        cluster: own.cluster,
-        voter,
-        promised: ballot,
-        accepted: ballot,
-        value: value.clone(),
-    };
-    let theirs = Some(Box::new(record(seat.voter)));
+    let high = kept.high.max(mine.value.version);
     let turn = Turn::Admit {
         cluster,
         node: NodeId(seat.node.0),
         voter: Hex(seat.voter.0),
-        record: theirs,
+        record: Some(Box::new(theirs)),
     };
     turn.write(place)?;
-    let high = kept.high.max(value.version);
-    file.store(&Kept { standing: Standing::Seated(record(own.voter)), high })?;
+    file.store(&Kept { standing: Standing::Seated(mine), high })?;
     Ok(Some(format!("the register {cluster} has a seat for node {} again", seat.node.0)))
 }
 
@@ -202,7 +232,10 @@ fn open(path: &Path) -> io::Result<(RecordFile, Kept)> {
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
-    use regent_store::cell::Value;
+    use regent_core::id::{AttemptId, BootId, Epoch, Incarnation, RunId};
+    use regent_core::state::{Data, DataCopy, FORMAT, Intent, Lease, Phase, Sync, Timing};
+    use regent_core::time::Span;
+    use regent_store::cell::{Ballot, Value, initial_records};
 
     fn place(dir: &Scratch) -> Place {
         let place = Place::under(dir.path());
@@ -214,8 +247,38 @@ mod tests {
         Seat { voter: VoterId(voter), node: StoreNode(node) }
     }
 
+    fn state(epoch: u64) -> State {
+        let ttl = Span::millis(700);
+        let writer = DataCopy { node: NodeId(2), incarnation: Incarnation(3) };
+        State {
+            format: FORMAT,
+            cluster: ClusterId(7),
+            replaces: None,
+            lease: Lease {
+                epoch: Epoch(epoch),
+                holder: NodeId(2),
+                phase: Phase::Ruling,
+                ttl,
+                by: AttemptId::default(),
+            },
+            sync: Sync { writer, with: None },
+            data: Data::InUse { node: NodeId(2), epoch: Epoch(epoch), watchdog: None },
+            intent: Intent::default(),
+            members: Default::default(),
+            timing: Timing { ttl, margin: Span::millis(90), drift_ppm: 10_000 },
+            history: Vec::new(),
+            kept: Default::default(),
+        }
+    }
+
+    fn word() -> Word {
+        let by = AttemptId { node: NodeId(1), boot: BootId(1), run: RunId(2), n: 3 };
+        Word { cluster: ClusterId(8), by, claimed: None, why: "mn2 is off".into() }
+    }
+
     fn store(place: &Place, cluster: u128, seats: &[Seat], version: u64) {
-        let records = initial_records(cluster_of(ClusterId(cluster)), seats, b"state");
+        let bytes = state(version).encode();
+        let records = initial_records(cluster_of(ClusterId(cluster)), seats, &bytes);
         let mut record = records.into_iter().next().unwrap().1;
         record.value.version = version;
         let (mut file, _) = open(&place.record()).unwrap();
@@ -238,20 +301,67 @@ mod tests {
         store(&place, 7, &[seat(1, 1), seat(2, 2)], 9);
         let old = stored(&place.record());
         let (old_id, cluster) = (ClusterId(7), ClusterId(8));
-        let turn = Turn::Alone { old: old_id, cluster, voter: Hex(5), state: "new".into() };
+        let word = Some(word());
+        let turn = Turn::Alone { old: old_id, cluster, voter: Hex(5), word, state: None };
         turn.write(&place).unwrap();
-        let told = carry_out(&place, NodeId(1)).unwrap().unwrap();
+        let told = carry_out(&place).unwrap().unwrap();
         assert!(told.contains("replaced"), "{told}");
         let new = value(&place);
-        assert_eq!((new.version, new.voters, new.bytes), (1, vec![seat(5, 1)], b"new".to_vec()));
+        let first = self::word().found(state(9));
+        assert_eq!((new.version, new.voters, new.bytes), (1, vec![seat(5, 1)], first.encode()));
         assert_eq!(stored(&place.record()).high, 0);
         let archive = place.state.join(format!("register.replaced-{old_id}"));
         assert_eq!(stored(&archive), old);
         assert_eq!(Turn::read(&place).unwrap(), None);
         // A second time, as after a crash before the end was written.
         turn.write(&place).unwrap();
-        assert_eq!(carry_out(&place, NodeId(1)).unwrap(), None);
+        assert_eq!(carry_out(&place).unwrap(), None);
         assert_eq!(value(&place).voters, [seat(5, 1)]);
+    }
+
+    #[test]
+    fn a_grant_that_came_after_the_word_is_below_the_new_register() {
+        let dir = Scratch::new("late");
+        let place = place(&dir);
+        store(&place, 7, &[seat(1, 1), seat(2, 2)], 9);
+        let old = ClusterId(7);
+        let word = Some(word());
+        let turn = Turn::Alone { old, cluster: ClusterId(8), voter: Hex(5), word, state: None };
+        turn.write(&place).unwrap();
+        // This voter lives on until the next life begins, and the word may be false.
+        store(&place, 7, &[seat(1, 1), seat(2, 2)], 19);
+        carry_out(&place).unwrap().unwrap();
+        let first = State::decode(&value(&place).bytes).unwrap();
+        assert_eq!((first.lease.epoch, first.lease.holder), (Epoch(20), NodeId(1)));
+    }
+
+    #[test]
+    fn what_an_older_release_wrote_down_is_carried_out() {
+        let dir = Scratch::new("older");
+        let place = place(&dir);
+        store(&place, 7, &[seat(1, 1), seat(2, 2)], 9);
+        let old = format!(
+            r#"{{"alone":{{"old":"{}","cluster":"{}","voter":"5","state":"new"}}}}"#,
+            ClusterId(7),
+            ClusterId(8)
+        );
+        durable::write(&place.turn(), old.as_bytes()).unwrap();
+        carry_out(&place).unwrap().unwrap();
+        assert_eq!(value(&place).bytes, b"new");
+    }
+
+    #[test]
+    fn one_of_three_replaces_nothing() {
+        let dir = Scratch::new("three");
+        let place = place(&dir);
+        store(&place, 7, &[seat(1, 1), seat(2, 2), seat(3, 3)], 9);
+        let before = stored(&place.record());
+        let (old, cluster, word) = (ClusterId(7), ClusterId(8), Some(word()));
+        Turn::Alone { old, cluster, voter: Hex(5), word, state: None }.write(&place).unwrap();
+        let told = carry_out(&place).unwrap().unwrap();
+        assert!(told.contains("is not replaced: the register has 3 voters"), "{told}");
+        assert_eq!(stored(&place.record()), before);
+        assert_eq!(Turn::read(&place).unwrap(), None);
     }
 
     #[test]
@@ -260,9 +370,9 @@ mod tests {
         let place = place(&dir);
         store(&place, 7, &[seat(1, 1), seat(2, 2)], 9);
         Turn::Leave { old: ClusterId(6) }.write(&place).unwrap();
-        assert_eq!(carry_out(&place, NodeId(1)).unwrap(), None, "another register is not left");
+        assert_eq!(carry_out(&place).unwrap(), None, "another register is not left");
         Turn::Leave { old: ClusterId(7) }.write(&place).unwrap();
-        assert!(carry_out(&place, NodeId(1)).unwrap().is_some());
+        assert!(carry_out(&place).unwrap().is_some());
         assert_eq!(stored(&place.record()).standing, Standing::Vacant);
     }
 
@@ -274,7 +384,7 @@ mod tests {
         let cluster = ClusterId(7);
         let turn = Turn::Admit { cluster, node: NodeId(2), voter: Hex(3), record: None };
         turn.write(&place).unwrap();
-        assert!(carry_out(&place, NodeId(1)).unwrap().is_some());
+        assert!(carry_out(&place).unwrap().is_some());
         let new = value(&place);
         assert_eq!((new.version, new.voters.as_slice()), (10, &[seat(1, 1), seat(3, 2)][..]));
         let Some(Turn::Admit { record: Some(record), .. }) = Turn::read(&place).unwrap() else {
@@ -283,13 +393,13 @@ mod tests {
         assert_eq!((record.value, record.voter), (new.clone(), VoterId(3)));
         assert!(record.accepted > Ballot::INITIAL);
         assert_eq!(record.promised, record.accepted);
-        assert_eq!(carry_out(&place, NodeId(1)).unwrap(), None, "once is enough");
+        assert_eq!(carry_out(&place).unwrap(), None, "once is enough");
         assert_eq!(value(&place), new);
         // A voter that lost its record is another one.
         Turn::Admit { cluster, node: NodeId(2), voter: Hex(4), record: None }
             .write(&place)
             .unwrap();
-        carry_out(&place, NodeId(1)).unwrap().unwrap();
+        carry_out(&place).unwrap().unwrap();
         assert_eq!(value(&place).voters, [seat(1, 1), seat(4, 2)]);
     }
 }

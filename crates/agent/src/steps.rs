@@ -38,6 +38,36 @@ pub struct Begun {
     id: CommandId,
 }
 
+/// What became of a step.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct End {
+    /// Done, or not.
+    pub result: StackResult,
+    /// The claim that was read after it, if it was looked at.
+    pub claim: Option<Option<Claim>>,
+}
+
+impl End {
+    /// An outcome that may be a step's.
+    pub fn of(outcome: &Outcome) -> Option<End> {
+        match outcome {
+            Outcome::Stack { result, survey } => Some(End {
+                result: result.clone(),
+                claim: survey.as_ref().map(|survey| survey.claim),
+            }),
+            Outcome::Failed(why) => {
+                Some(End { result: StackResult::Failed(why.clone()), claim: None })
+            }
+            Outcome::Done
+            | Outcome::Clock(_)
+            | Outcome::Swap(_)
+            | Outcome::Database { .. }
+            | Outcome::Peer { .. }
+            | Outcome::Fence(_) => None,
+        }
+    }
+}
+
 impl Steps {
     /// It is on its way. Surveys are no steps that anybody waits for.
     pub fn begin(&self, id: CommandId, step: StackStep) {
@@ -54,23 +84,13 @@ impl Steps {
     }
 
     /// It came to its end.
-    pub fn end(&self, id: CommandId, outcome: &Outcome) {
-        let (result, survey) = match outcome {
-            Outcome::Stack { result, survey } => (result.clone(), survey.as_ref()),
-            Outcome::Failed(why) => (StackResult::Failed(why.clone()), None),
-            Outcome::Done
-            | Outcome::Clock(_)
-            | Outcome::Swap(_)
-            | Outcome::Database { .. }
-            | Outcome::Peer { .. }
-            | Outcome::Fence(_) => return,
-        };
+    pub fn end(&self, id: CommandId, end: End) {
         let mut inner = self.inner();
-        if let Some(survey) = survey {
-            inner.claim = survey.claim;
+        if let Some(claim) = end.claim {
+            inner.claim = claim;
         }
         if let Some(step) = inner.begun.iter_mut().rev().find(|step| step.id == id) {
-            step.ended = Some((step.began.elapsed(), result));
+            step.ended = Some((step.began.elapsed(), end.result));
         }
     }
 
@@ -87,6 +107,14 @@ impl Steps {
     /// The claim on the shared data, as it was last read.
     pub fn claim(&self) -> Option<Claim> {
         self.inner().claim
+    }
+
+    /// Does something while a reader has it.
+    #[cfg(test)]
+    pub(crate) fn while_held(&self, what: impl FnOnce()) {
+        let held = self.inner();
+        what();
+        drop(held);
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -110,7 +138,8 @@ mod tests {
         assert_eq!(cursor.iter().map(|s| (s.n, s.step)).collect::<Vec<_>>(), [(0, up)]);
         assert!(cursor[0].ended.is_none());
         let why = StackResult::Failed("xcatd: no".into());
-        steps.end(CommandId(8), &Outcome::Stack { result: why.clone(), survey: None });
+        let outcome = Outcome::Stack { result: why.clone(), survey: None };
+        steps.end(CommandId(8), End::of(&outcome).unwrap());
         assert_eq!(steps.since(0)[0].ended.as_ref().map(|(_, result)| result), Some(&why));
         assert!(steps.since(1).is_empty());
     }
@@ -121,10 +150,11 @@ mod tests {
         let claim = Claim { cluster: ClusterId(1), epoch: Epoch(4), node: NodeId(2), clear: false };
         let survey = Survey { claim: Some(claim), ..Survey::default() };
         let outcome = Outcome::Stack { result: StackResult::Done, survey: Some(survey) };
-        steps.end(CommandId(1), &outcome);
+        steps.end(CommandId(1), End::of(&outcome).unwrap());
         assert_eq!(steps.claim(), Some(claim));
         // A step that could not look says nothing of the claim.
-        steps.end(CommandId(2), &Outcome::Stack { result: StackResult::Done, survey: None });
+        let outcome = Outcome::Stack { result: StackResult::Done, survey: None };
+        steps.end(CommandId(2), End::of(&outcome).unwrap());
         assert_eq!(steps.claim(), Some(claim));
     }
 }

@@ -17,7 +17,7 @@ use regent_api::frame;
 use regent_api::stack::{Moved, Plan, StackShown, StepDone, StepNews};
 use regent_api::status::{Role, Status};
 use regent_core::command::{
-    AddressStep, DatabaseStep, Fenced, GateStep, Outcome, PortAnswer, ServiceStep, StepResult,
+    AddressStep, DatabaseStep, Fenced, GateStep, LifeSigns, Outcome, ServiceStep, StepResult,
 };
 use regent_core::health::ProbeId;
 use regent_core::id::{ClusterId, CommandId, Epoch, Incarnation, NodeId};
@@ -223,7 +223,7 @@ impl Host for ToyHost {
     }
 
     fn probe(&self, id: CommandId, _: NodeId) {
-        let outcome = Outcome::Peer { arp: false, port: PortAnswer::Silent };
+        let outcome = Outcome::Peer(LifeSigns::SILENT);
         self.say(Input::Outcome { id, outcome });
     }
 
@@ -376,7 +376,18 @@ impl Running {
     }
 
     fn activate(&self) -> Moved {
-        self.moved(Ask::Activate { off: None, dry_run: false })
+        self.moved(Ask::Activate { off: None, cannot_write: None, dry_run: false })
+    }
+
+    /// After the other one gave the data up: this one may hear of it a little later than whoever asked.
+    fn activate_in_turn(&self) -> Moved {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        loop {
+            let moved = self.activate();
+            if moved.obstacle != Some(RefusalKind::ActiveElsewhere) || Instant::now() > deadline {
+                return moved;
+            }
+        }
     }
 
     fn deactivate(&self) -> Moved {
@@ -431,7 +442,8 @@ fn a_stack_is_activated_and_deactivated_step_by_step() {
     assert_eq!(nodes[0].status().unwrap().exit(), Exit::NoActive);
 
     // A dry run asks everything, and changes nothing.
-    let (plans, steps, reply) = nodes[0].ask(Ask::Activate { off: None, dry_run: true });
+    let (plans, steps, reply) =
+        nodes[0].ask(Ask::Activate { off: None, cannot_write: None, dry_run: true });
     let Reply::Moved(dry) = reply else { panic!("{reply:?}") };
     assert_eq!((dry.exit(), dry.dry_run, dry.result.as_str()), (Exit::Ok, true, "done"), "{dry:?}");
     assert_eq!((plans.len(), steps.len(), dry.steps.len()), (1, 0, count + 1));
@@ -439,7 +451,8 @@ fn a_stack_is_activated_and_deactivated_step_by_step() {
     assert_eq!(nodes[0].see().changes, 0);
 
     // The plan, each step with its end, the result.
-    let (plans, news, reply) = nodes[0].ask(Ask::Activate { off: None, dry_run: false });
+    let (plans, news, reply) =
+        nodes[0].ask(Ask::Activate { off: None, cannot_write: None, dry_run: false });
     let Reply::Moved(moved) = reply else { panic!("{reply:?}") };
     assert_eq!((moved.exit(), moved.node.as_str()), (Exit::Ok, "mn1"), "{moved:?}");
     assert_eq!(plans[0].steps[0].name, "virtual IP");
@@ -461,9 +474,13 @@ fn a_stack_is_activated_and_deactivated_step_by_step() {
     let refused = nodes[1].activate();
     assert_eq!(refused.obstacle, Some(RefusalKind::ActiveElsewhere), "{refused:?}");
     assert_eq!((refused.exit, nodes[1].see().changes), (12, 0));
-    let refused = nodes[1].moved(Ask::Activate { off: None, dry_run: true });
+    let refused = nodes[1].moved(Ask::Activate { off: None, cannot_write: None, dry_run: true });
     assert_eq!(refused.exit(), Exit::ActiveElsewhere, "a dry run ends as the real one would");
-    let refused = nodes[1].moved(Ask::Activate { off: Some("mn1".into()), dry_run: false });
+    let refused = nodes[1].moved(Ask::Activate {
+        off: Some("mn1".into()),
+        cannot_write: None,
+        dry_run: false,
+    });
     assert_eq!(refused.exit(), Exit::ActiveElsewhere, "mn1 answers, so it is not off");
 
     // A node that is not active has nothing to deactivate, and the active one is not disturbed.
@@ -482,7 +499,7 @@ fn a_stack_is_activated_and_deactivated_step_by_step() {
     assert_eq!(nodes[0].see().changes, changes);
 
     // The other way round.
-    let moved = nodes[1].activate();
+    let moved = nodes[1].activate_in_turn();
     assert_eq!((moved.exit(), moved.node.as_str()), (Exit::Ok, "mn2"), "{moved:?}");
     let Reply::Stack(shown) = nodes[1].ask(Ask::StackShow).2 else { panic!("no stack") };
     let StackShown { active, steps, claim, .. } = *shown;
@@ -496,7 +513,7 @@ fn what_stands_in_the_way_has_its_kind_and_leaves_no_trace() {
     let lab = Lab::new("stack-refused");
     let nodes = lab.founded();
     for dry_run in [true, false] {
-        let ask = Ask::Activate { off: None, dry_run };
+        let ask = Ask::Activate { off: None, cannot_write: None, dry_run };
         nodes[0].set(|s| s.stranger = Some("02:00:00:00:00:09 answers by ARP".into()));
         let refused = nodes[0].moved(ask.clone());
         assert_eq!(refused.obstacle, Some(RefusalKind::AddressInUse), "{refused:?}");
@@ -509,7 +526,8 @@ fn what_stands_in_the_way_has_its_kind_and_leaves_no_trace() {
         nodes[0].set(|s| s.problems.clear());
     }
     assert_eq!(nodes[0].see().changes, 0);
-    let (_, _, reply) = nodes[0].ask(Ask::Activate { off: Some("mn9".into()), dry_run: false });
+    let (_, _, reply) =
+        nodes[0].ask(Ask::Activate { off: Some("mn9".into()), cannot_write: None, dry_run: false });
     assert!(matches!(&reply, Reply::Refused(r) if r.kind == RefusalKind::Usage), "{reply:?}");
     nodes.into_iter().for_each(Running::stop);
 }
@@ -530,7 +548,7 @@ fn a_step_that_fails_undoes_the_rest_and_one_that_sticks_is_told() {
 
     // Mended, the other node may go first.
     nodes[0].set(|s| s.broken = None);
-    let moved = nodes[1].activate();
+    let moved = nodes[1].activate_in_turn();
     assert_eq!(moved.exit(), Exit::Ok, "{moved:?}");
 
     // What does not go down keeps everything under it up, and the peer out.

@@ -243,9 +243,28 @@ fn how_a_silent_node_is_proven_clear_is_told() {
     let watched = format!("{unfenced}\n[watchdog]\ndevice = \"/dev/watchdog\"\n");
     let watched = read(&watched, Family::RedHat).proof().unwrap();
     assert!(
-        watched.contains("twice 10 s and 6 s to settle") && watched.contains("nowayout"),
+        watched.contains("twice 10 s and 6 s to settle") && watched.contains("is no guest"),
         "{watched}"
     );
+    let vouched = format!(
+        "{unfenced}\n[watchdog]\ndevice = \"/dev/watchdog\"\nproof-in-a-guest-that-is-never-frozen = true\n"
+    );
+    let vouched = read(&vouched, Family::RedHat).proof().unwrap();
+    assert!(vouched.contains("you vouch for it"), "{vouched}");
+}
+
+#[test]
+fn a_watchdog_is_refused_in_a_pair_with_its_place_and_a_way_out() {
+    let watchdog = "\n[watchdog]\ndevice = \"/dev/watchdog\"\n";
+    let pair = format!("{}{watchdog}", text("shared.toml"));
+    let refused = config::parse_for("regent.toml", &pair, Family::Debian).unwrap_err().to_string();
+    let line = pair.lines().position(|line| line == "[watchdog]").unwrap() + 1;
+    assert!(refused.contains(&format!("regent.toml:{line}:")), "{refused}");
+    assert!(refused.contains("in a pair") && refused.contains("RuntimeWatchdogSec"), "{refused}");
+    // With a witness the right of an active comes back without the other host.
+    let third = "\n[node.w1]\nid = 3\naddress = \"10.77.0.13\"\nwitness = true\n";
+    let watched = read(&format!("{}{third}{watchdog}", text("shared.toml")), Family::Debian);
+    assert!(!watched.watchdog.unwrap().guest_is_never_frozen);
 }
 
 #[test]

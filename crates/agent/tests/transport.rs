@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 struct World {
     dir: PathBuf,
@@ -44,6 +44,13 @@ impl World {
             })
             .collect();
         World { dir, members }
+    }
+
+    /// The members as one of them knows them that reaches this other through a forwarder.
+    fn members_through(&self, other: &str, forwarder: &Forwarder) -> Vec<Member> {
+        let mut members = self.members.clone();
+        members.iter_mut().find(|m| m.name == other).unwrap().address = forwarder.address;
+        members
     }
 
     fn identity(&self, authority: &str, name: &str) -> Identity {
@@ -108,6 +115,10 @@ impl Running {
         self.runtime.as_ref().unwrap().handle().clone()
     }
 
+    fn heard(&self) -> Vec<(NodeId, Lane, Vec<u8>)> {
+        self.heard.lock().unwrap().clone()
+    }
+
     /// Sends to the other until it is heard there; how long that took.
     fn expect_heard(&self, other: &Running, to: NodeId, word: &[u8]) -> Duration {
         let began = Instant::now();
@@ -127,6 +138,138 @@ impl Drop for Running {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// Forwards connections, each until it is told to stand still: bytes are taken from neither side any more, and
+/// nobody is told, as when segments are lost and lost again.
+struct Forwarder {
+    address: SocketAddr,
+    still: Arc<Mutex<Vec<watch::Sender<bool>>>>,
+    _runtime: Runtime,
+}
+
+impl Forwarder {
+    fn start(to: SocketAddr) -> Forwarder {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let still: Arc<Mutex<Vec<watch::Sender<bool>>>> = Arc::default();
+        let told = Arc::clone(&still);
+        runtime.spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let Ok(far) = TcpStream::connect(to).await else { continue };
+                let (sender, receiver) = watch::channel(false);
+                told.lock().unwrap().push(sender);
+                let ((near_in, near_out), (far_in, far_out)) =
+                    (near.into_split(), far.into_split());
+                tokio::spawn(forward(near_in, far_out, receiver.clone()));
+                tokio::spawn(forward(far_in, near_out, receiver));
+            }
+        });
+        Forwarder { address, still, _runtime: runtime }
+    }
+
+    /// Lets these connections stand still, or go on; by the order in which they came.
+    fn still(&self, is_still: impl Fn(usize) -> bool) {
+        for (at, sender) in self.still.lock().unwrap().iter().enumerate() {
+            sender.send_replace(is_still(at));
+        }
+    }
+
+    fn carried(&self) -> usize {
+        self.still.lock().unwrap().iter().filter(|sender| sender.receiver_count() > 0).count()
+    }
+}
+
+async fn forward(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    mut still: watch::Receiver<bool>,
+) {
+    let mut bytes = [0; 16 * 1024];
+    loop {
+        if still.wait_for(|is_still| !is_still).await.is_err() {
+            return;
+        }
+        // What is told comes before what is read: bytes that come after it stay where they are.
+        let read = tokio::select! {
+            biased;
+            changed = still.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            read = from.read(&mut bytes) => read,
+        };
+        match read {
+            Ok(length) if length > 0 => {
+                if to.write_all(&bytes[..length]).await.is_err() {
+                    return;
+                }
+            }
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// What each end dials: three connections for each of the two lanes.
+const DIALLED: usize = 6;
+
+/// Two members that reach each other through forwarders only, with every connection of theirs up.
+struct Forwarded {
+    mn1: Running,
+    mn2: Running,
+    to_mn1: Forwarder,
+    to_mn2: Forwarder,
+    _world: World,
+}
+
+impl Forwarded {
+    fn start(name: &str) -> Forwarded {
+        let world = World::new(name);
+        let (to_mn1, to_mn2) =
+            (Forwarder::start(world.address("mn1")), Forwarder::start(world.address("mn2")));
+        let through = |name: &str, other: &str, forwarder: &Forwarder| {
+            world.start_as(world.identity("ca", name), name, |setup| {
+                setup.members = world.members_through(other, forwarder);
+            })
+        };
+        let (mn1, mn2) = (through("mn1", "mn2", &to_mn2), through("mn2", "mn1", &to_mn1));
+        mn1.expect_heard(&mn2, MN2, b"linked");
+        mn2.expect_heard(&mn1, MN1, b"linked back");
+        // Both lanes, each with more than one connection, from both ends.
+        expect("every connection", || to_mn1.carried() >= DIALLED && to_mn2.carried() >= DIALLED);
+        // One that is carried may still be in its greeting: a message says over how many it comes.
+        for lane in Lane::ALL {
+            expect("a copy over every connection", || copies(&mn1, &mn2, lane) >= DIALLED as u64);
+        }
+        Forwarded { mn1, mn2, to_mn1, to_mn2, _world: world }
+    }
+}
+
+/// How many copies of a message of mn1's come within a moment: over both ends' connections of a lane.
+fn copies(mn1: &Running, mn2: &Running, lane: Lane) -> u64 {
+    let all = || {
+        let counts = mn2.transport.counts(MN1, lane);
+        counts.taken + counts.doubled
+    };
+    let (before, began) = (all(), Instant::now());
+    mn1.transport.send(MN2, lane, b"how many".to_vec());
+    while all() - before < DIALLED as u64 && began.elapsed() < AT_ONCE {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    all() - before
+}
+
+fn expect(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(10), "{what}: not so");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -151,7 +294,7 @@ fn a_killed_peer_that_returns_is_heard_at_once() {
         let mn2 = world.start("mn2");
         mn1.expect_heard(&mn2, MN2, b"before");
     }
-    std::thread::sleep(Duration::from_millis(300));
+    expect("its end seen", || !mn1.transport.is_linked(MN2, Lane::Register));
     let mn2 = world.start("mn2");
     let took = mn1.expect_heard(&mn2, MN2, b"after");
     assert!(took < Duration::from_millis(1000), "{took:?}");
@@ -225,6 +368,7 @@ fn plaintext_gets_no_answer_but_an_alert() {
         id: Some(2),
         run: "7".into(),
         purpose: Purpose::Register,
+        series: None,
     };
     let answer = mn1.runtime().block_on(async move {
         let mut stream = loop {
@@ -265,4 +409,151 @@ fn a_bulk_transfer_that_nobody_reads_delays_no_message() {
     let took = mn1.expect_heard(&mn2, MN2, b"in time");
     assert!(took < Duration::from_millis(500), "{took:?}");
     drop(taken);
+}
+
+/// Well within a swap's budget (120 ms), and less than TCP's least time to repeat a segment.
+const AT_ONCE: Duration = Duration::from_millis(60);
+
+#[test]
+fn a_message_is_heard_at_once_while_any_connection_carries() {
+    let pair = Forwarded::start("still");
+    for only in 0..2 * DIALLED {
+        // Of all connections from both ends one carries, whatever its lane is.
+        pair.to_mn2.still(|at| at != only);
+        pair.to_mn1.still(|at| at + DIALLED != only);
+        let word = format!("over {only}");
+        let heard = Lane::ALL.map(|lane| is_heard_at_once(&pair, lane, word.as_bytes()));
+        assert_eq!(heard.iter().filter(|heard| **heard).count(), 1, "over {only}: {heard:?}");
+        pair.to_mn2.still(|_| false);
+        pair.to_mn1.still(|_| false);
+        for word in [format!("after {only}"), format!("and again after {only}")] {
+            pair.mn1.expect_heard(&pair.mn2, MN2, word.as_bytes());
+        }
+    }
+}
+
+fn is_heard_at_once(pair: &Forwarded, lane: Lane, word: &[u8]) -> bool {
+    pair.mn1.transport.send(MN2, lane, word.to_vec());
+    let began = Instant::now();
+    while began.elapsed() < AT_ONCE {
+        if pair.mn2.heard().iter().any(|(_, on, body)| *on == lane && body == word) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
+#[test]
+fn of_the_copies_of_a_message_one_is_taken_and_of_reports_only_newer_ones() {
+    let pair = Forwarded::start("copies");
+    let before = pair.mn2.heard().len();
+    for n in 0..200_u8 {
+        // Some connections stand still at times: what they hold comes late, and is no news.
+        pair.to_mn2.still(|at| n % 8 < 4 && at % 2 == 0);
+        for lane in Lane::ALL {
+            pair.mn1.transport.send(MN2, lane, vec![n]);
+        }
+        expect("the message", || {
+            Lane::ALL.iter().all(|lane| pair.mn2.heard().contains(&(MN1, *lane, vec![n])))
+        });
+    }
+    pair.to_mn2.still(|_| false);
+    pair.mn1.expect_heard(&pair.mn2, MN2, b"behind all of them");
+    let heard = pair.mn2.heard().split_off(before);
+    for lane in Lane::ALL {
+        let numbers = heard.iter().filter(|(_, on, body)| *on == lane && body.len() == 1);
+        let numbers: Vec<u8> = numbers.map(|(_, _, body)| body[0]).collect();
+        assert_eq!(numbers, Vec::from_iter(0..200), "{lane:?}");
+        let counts = pair.mn2.transport.counts(MN1, lane);
+        assert!(counts.taken >= 200 && counts.doubled >= 200, "{lane:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_connection_that_stands_still_is_bounded_and_counted() {
+    let pair = Forwarded::start("bounded");
+    pair.to_mn1.still(|_| true);
+    pair.to_mn2.still(|_| true);
+    // More than the buffers on the way take.
+    let overtaken = || pair.mn1.transport.counts(MN2, Lane::Register).overtaken;
+    for n in 0..100_000_u32 {
+        if overtaken() > 1000 {
+            break;
+        }
+        let mut body = vec![0; 32 * 1024];
+        body[..4].copy_from_slice(&n.to_be_bytes());
+        pair.mn1.transport.send(MN2, Lane::Register, body);
+        if n % 64 == 63 {
+            std::thread::yield_now();
+        }
+    }
+    assert!(overtaken() > 1000, "{}", overtaken());
+}
+
+/// A member of the release before numbers, on its side of the wire.
+fn older_hello(name: &str, id: u16) -> String {
+    format!(
+        r#"{{"format":1,"cluster":"lab","cluster_id":null,"node":"{name}","id":{id},"run":"7","purpose":"register"}}"#
+    )
+}
+
+#[test]
+fn a_member_of_the_release_before_numbers_that_dials_is_heard_and_spoken_to_as_it_expects() {
+    let world = World::new("older-dials");
+    let mn1 = world.start("mn1");
+    let identity = world.identity("ca", "mn2");
+    let (address, hello) = (world.address("mn1"), older_hello("mn2", 2));
+    let (mut stream, welcome) = mn1.runtime().block_on(async move {
+        let connector = tokio_rustls::TlsConnector::from(identity.client.clone());
+        let stream = loop {
+            if let Ok(stream) = TcpStream::connect(address).await {
+                break stream;
+            }
+        };
+        let mut stream = connector.connect("mn1".try_into().unwrap(), stream).await.unwrap();
+        frame::write(&mut stream, hello.as_bytes()).await.unwrap();
+        let welcome = frame::read(&mut stream).await.unwrap();
+        frame::write(&mut stream, b"as ever").await.unwrap();
+        (stream, welcome)
+    });
+    assert_eq!(welcome, br#""taken""#);
+    expect("its message", || mn1.heard().contains(&(MN2, Lane::Register, b"as ever".to_vec())));
+    mn1.transport.send(MN2, Lane::Register, b"the same to you".to_vec());
+    let answer = mn1.runtime().block_on(frame::read(&mut stream)).unwrap();
+    assert_eq!(answer, b"the same to you");
+}
+
+#[test]
+fn a_member_of_the_release_before_numbers_that_is_dialled_gets_one_copy_without_a_number() {
+    let world = World::new("older-listens");
+    let identity = world.identity("ca", "mn2");
+    let mn1 = world.start("mn1");
+    let (address, transport) = (world.address("mn2"), mn1.transport.clone());
+    let (said, others) = mn1.runtime().block_on(async move {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(identity.server.clone());
+        let mut streams = Vec::new();
+        // The first of each lane: no more are dialled to a member that would hear each copy as a message.
+        for _ in 0..2 {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let hello: Hello = frame::read_json(&mut stream).await.unwrap();
+            frame::write_json(&mut stream, &hello::Welcome::Taken).await.unwrap();
+            streams.push((hello.purpose, stream));
+        }
+        let register = streams.iter_mut().find(|(purpose, _)| *purpose == Purpose::Register);
+        let (_, stream) = register.unwrap();
+        let said = loop {
+            transport.send(MN2, Lane::Register, b"a message".to_vec());
+            let read = tokio::time::timeout(Duration::from_millis(20), frame::read(stream)).await;
+            if let Ok(read) = read {
+                break read.unwrap();
+            }
+        };
+        let others = tokio::time::timeout(Duration::from_millis(300), listener.accept()).await;
+        (said, others.is_ok())
+    });
+    assert_eq!(said, b"a message");
+    assert!(!others, "a further connection was dialled");
 }

@@ -100,6 +100,9 @@ pub enum Ask {
     Activate {
         /// The operator's word that this node is off.
         off: Option<String>,
+        /// The operator's word that this node cannot write to the shared data, though its network may live.
+        #[serde(default)]
+        cannot_write: Option<String>,
         /// Ask every guard, and change nothing.
         dry_run: bool,
     },

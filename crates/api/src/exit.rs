@@ -34,7 +34,8 @@ pub enum Exit {
     AddressInUse = 11,
     /// `activate`: another node is active, or is being activated; nothing was changed.
     ActiveElsewhere = 12,
-    /// `activate`: another node may still use the shared data: it must be off, and somebody must say so.
+    /// `activate`: another node may still use the shared data: it must be off, and somebody must say so; or somebody
+    /// did, and its host answers.
     NotProvenClear = 13,
     /// `activate`: a check of this host or of the shared data failed; nothing was changed.
     Checks = 14,
@@ -93,7 +94,7 @@ impl Exit {
             Exit::AddressInUse => "activate: somebody answers for the virtual IP",
             Exit::ActiveElsewhere => "activate: another node is active, or is being activated",
             Exit::NotProvenClear => {
-                "activate: another node may still use the shared data, and nobody said that it is off"
+                "activate: another node may use the shared data: nobody said it is off, or its host answers"
             }
             Exit::Checks => "activate: a check of this host or of the shared data failed",
             Exit::StepFailed => "activate: a step failed, and everything was undone",

@@ -100,6 +100,13 @@ pub enum Confirm {
     Say(String),
     /// The same, after this question was answered with what it comes to.
     Preview(Box<Ask>, String),
+    /// This name, typed, after what typing it says.
+    Typed {
+        /// What it says.
+        text: String,
+        /// The name.
+        name: String,
+    },
 }
 
 /// Which parts of a status are shown beside the table.
@@ -154,7 +161,7 @@ Exit codes:
   10  a mistake of regent, or of the machine under it
   11  activate: somebody answers for the virtual IP
   12  activate: another node is active, or is being activated
-  13  activate: another node may still use the shared data, and nobody said that it is off
+  13  activate: another node may use the shared data: nobody said it is off, or its host answers
   14  activate: a check of this host or of the shared data failed
   15  activate: a step failed, and everything was undone
   16  a step failed, and not everything is undone, or down
@@ -559,7 +566,10 @@ impl Line {
                 way.showing(Ask::Status, Shown { probes, timing })
             }
             Word::Switchover { to, way } => way.to(Ask::Switchover { to }),
-            Word::Activate { activation, way } => way.to(activation.ask()),
+            Word::Activate { activation, way } => {
+                let confirm = activation.confirm();
+                way.confirming(activation.ask(), confirm)
+            }
             Word::Deactivate { dry_run, way } => way.to(Ask::Deactivate { dry_run }),
             Word::Stack { word: StackWord::Show { way } } => way.to(Ask::StackShow),
             Word::Stack { word: StackWord::Repair { way } } => way.to(Ask::StackRepair),

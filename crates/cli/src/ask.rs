@@ -1,12 +1,13 @@
 //! Puts a question to an agent and shows the answer.
 
 use crate::args::{Confirm, Question};
+use crate::render::in_lines;
 use crate::{error, render};
 use regent_api::call::{Ask, Call, Refusal, RefusalKind, Reply, Result as ApiResult};
 use regent_api::exit::Exit;
 use regent_api::frame;
 use regent_api::stack::{Moved, Plan, StepNews};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ pub fn put(question: &Question, remote: Remote) -> Exit {
         Confirm::No => Ok(()),
         Confirm::Say(text) => confirm(text),
         Confirm::Preview(ask, text) => preview(question, ask, text, remote, &mut screen),
+        Confirm::Typed { text, name } => typed(text, name, &mut io::stdin().lock()),
     };
     match answered.and_then(|()| converse(question, remote, &mut screen)) {
         Ok(exit) => exit,
@@ -160,8 +162,8 @@ fn converse(question: &Question, remote: Remote, screen: &mut Screen) -> Result<
 /// A new life of the agent is asked to go on; it may take a moment until it listens.
 fn ask_again(question: &Question, remote: Remote, screen: &mut Screen) -> Result<Exit, Refusal> {
     let mut next = question.clone();
-    if let Ask::Activate { off, .. } = &mut next.ask {
-        *off = None;
+    if let Ask::Activate { off, cannot_write, .. } = &mut next.ask {
+        (*off, *cannot_write) = (None, None);
     }
     let began = Instant::now();
     std::thread::sleep(LIFE);
@@ -191,15 +193,16 @@ fn talk(
             Reply::Step(news) => screen.step(&news),
             Reply::Moved(moved) => return Ok(screen.moved(&moved)),
             Reply::Stack(shown) => {
-                screen.show(&*shown, |paint| render::stack::shown(&shown, paint));
+                screen.show(&*shown, |paint| render::stack::shown(&in_lines(&*shown), paint));
                 return Ok(shown.exit());
             }
             Reply::Status(status) => {
-                screen.show(&*status, |paint| render::status(&status, question.shown, paint));
+                let text = |paint| render::status(&in_lines(&*status), question.shown, paint);
+                screen.show(&*status, text);
                 return Ok(status.exit());
             }
             Reply::History(history) => {
-                screen.show(&history, |paint| render::history(&history, paint));
+                screen.show(&history, |paint| render::history(&in_lines(&history), paint));
                 return Ok(Exit::Ok);
             }
             Reply::Text(lines) => {
@@ -207,7 +210,7 @@ fn talk(
                 return Ok(Exit::Ok);
             }
             Reply::Fences(fences) => {
-                screen.show(&fences, |paint| render::fences(&fences, paint));
+                screen.show(&fences, |paint| render::fences(&in_lines(&fences), paint));
                 return Ok(fences.exit());
             }
             Reply::Done(text) => {
@@ -236,6 +239,22 @@ fn confirm(text: &str) -> Result<(), Refusal> {
         "y" | "yes" => Ok(()),
         _ => Err(refuse("nothing was done", "")),
     }
+}
+
+/// Has a name typed; a line that a script hands in is one as well.
+fn typed(text: &str, name: &str, from: &mut impl BufRead) -> Result<(), Refusal> {
+    let asked = format!("{text}\ntype the name of the host that cannot write: ");
+    io::stderr().write_all(asked.as_bytes()).ok();
+    let mut answer = String::new();
+    from.read_line(&mut answer).ok();
+    if answer.trim() == name {
+        return Ok(());
+    }
+    Err(Refusal {
+        kind: RefusalKind::Usage,
+        reason: format!("{name} was not typed: nothing was done"),
+        remedy: "type the name as the option has it".into(),
+    })
 }
 
 fn done(text: &str) -> ApiResult {
@@ -335,7 +354,7 @@ impl Screen {
     /// What it comes to. With --json only the result is printed.
     fn plan(&self, plan: &Plan) {
         if !self.json {
-            self.print(&render::stack::plan(plan, self.paint));
+            self.print(&render::stack::plan(&in_lines(plan), self.paint));
         }
     }
 
@@ -344,6 +363,7 @@ impl Screen {
         if self.json {
             return;
         }
+        let news = &in_lines(news);
         match &news.ended {
             Some(end) => {
                 self.clear();
@@ -362,10 +382,13 @@ impl Screen {
         self.clear();
         if self.json {
             self.show(moved, |_| String::new());
-        } else if moved.obstacle.is_none() {
-            self.print(&render::stack::moved(moved, self.paint));
+            return moved.exit();
+        }
+        let text = render::stack::moved(&in_lines(moved), self.paint);
+        if moved.obstacle.is_none() {
+            self.print(&text);
         } else {
-            io::stderr().write_all(render::stack::moved(moved, self.paint).as_bytes()).ok();
+            io::stderr().write_all(text.as_bytes()).ok();
         }
         moved.exit()
     }
@@ -439,6 +462,14 @@ mod tests {
     fn an_agent_that_is_not_there_is_unreachable() {
         let path = socket("none");
         assert_eq!(put(&question(&path, Ask::Status), nobody), Exit::Unreachable);
+    }
+
+    #[test]
+    fn a_name_is_typed_as_it_is() {
+        assert!(typed("", "mn1", &mut "mn1\n".as_bytes()).is_ok());
+        for wrong in ["", "\n", "y\n", "MN1\n", "mn2\n"] {
+            assert!(typed("", "mn1", &mut wrong.as_bytes()).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ use regent_api::status::{
     Database, Health, Measured, NodeStatus, Phase, Probe, Role, Service, Status, SyncState, Weight,
 };
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::time::Duration;
 
 /// Version 1 of `regent explain --json`.
@@ -23,6 +25,28 @@ pub(crate) struct Explanation<'a> {
 impl<'a> Explanation<'a> {
     pub(crate) fn new(lines: &'a [String]) -> Explanation<'a> {
         Explanation { version: regent_api::VERSION, lines }
+    }
+}
+
+/// The answer with every text in one line. Texts come from outside, too (a server's error, the output of a program): in
+/// a table each has one line, and no escape of theirs reaches the terminal.
+pub(crate) fn in_lines<T: Serialize + DeserializeOwned + Clone>(answer: &T) -> T {
+    let value = serde_json::to_value(answer).map(|mut value| {
+        flatten(&mut value);
+        value
+    });
+    value.and_then(serde_json::from_value).unwrap_or_else(|_| answer.clone())
+}
+
+fn flatten(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains(char::is_control) => {
+            let parts = text.split(char::is_control).map(str::trim).filter(|part| !part.is_empty());
+            *text = parts.collect::<Vec<_>>().join(" ");
+        }
+        Value::Array(values) => values.iter_mut().for_each(flatten),
+        Value::Object(fields) => fields.values_mut().for_each(flatten),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -474,6 +498,30 @@ mod tests {
         }
         plain.push_str(rest);
         assert_eq!(plain, table_of(&lab()));
+    }
+
+    #[test]
+    fn a_text_from_outside_has_one_line_whatever_is_in_it() {
+        let text = "mariadb-backup: \u{1b}[31m[00]\r\nfailed:\n\n\tno space\u{7}";
+        let mut lab = lab();
+        lab.nodes[0].reason = text.into();
+        lab.now_node = text.into();
+        let shown = table_of(&in_lines(&lab));
+        assert!(shown.contains("mariadb-backup: [31m[00] failed: no space"), "{shown}");
+        assert_eq!(shown.lines().count(), table_of(&super::tests::lab()).lines().count());
+        let event = Entry {
+            at_ms: Moment(1_700_000_000_000),
+            epoch: 3,
+            code: "database.step".into(),
+            severity: Severity::Alarm,
+            text: text.into(),
+            node: None,
+            away_ms: None,
+        };
+        let events = vec![event.clone(), event];
+        let (cluster, missing) = (false, vec![]);
+        let history = History { version: 1, node: "mn1".into(), events, cluster, missing };
+        assert_eq!(super::history(&in_lines(&history), true).lines().count(), 3);
     }
 
     #[test]

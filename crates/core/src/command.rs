@@ -5,6 +5,7 @@ use crate::event::Event;
 use crate::id::{AttemptId, CommandId, Epoch, Incarnation, NodeId, RequestId, RunId, Version};
 use crate::observe::{DatabaseFacts, Report, ServiceId};
 use crate::stack::{StackResult, StackStep, Survey};
+use crate::state::DataCopy;
 use crate::time::{Span, Time};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -37,6 +38,9 @@ pub enum Action {
         attempt: AttemptId,
         /// The version it replaces.
         expect: Version,
+        /// What it is to the register. A record of a run before there was this says nothing: then anybody's.
+        #[serde(default)]
+        by: Proposal,
         /// The encoded State.
         #[serde(with = "as_text")]
         bytes: Vec<u8>,
@@ -76,6 +80,21 @@ pub enum Action {
         /// The answer.
         answer: Answer,
     },
+}
+
+/// What a swap is to the register, which knows no rule (R3): what must be durable here before it leaves, and whether
+/// its proposer stands back for others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum Proposal {
+    /// The holder extends its right and says nothing else: it leaves while the version that it expects is being stored,
+    /// so that a hung disk of the holder does not end its right (R2).
+    Renewal,
+    /// Any other swap of the holder: solo, join, release, occupy, clear, vacate, an operator's intent. The version that
+    /// it expects is durable first (R2, D7).
+    Holder,
+    /// A swap of anybody else. The same; and after a refusal it stands back at random.
+    #[default]
+    Other,
 }
 
 /// The two slots of the gate (protocol section 3).
@@ -187,35 +206,33 @@ pub enum DatabaseStep {
     EndFollowing,
     /// Is our log a part of the recorded writer's? Answer carries [`Lineage`].
     Compare {
-        /// The recorded writer.
-        writer: NodeId,
-        /// In its recorded incarnation.
-        incarnation: Incarnation,
+        /// The recorded writer, in its recorded incarnation.
+        writer: DataCopy,
     },
     /// Copy what the recorded writer does not have, count it, report it (S6). Answer carries [`SavedTail`].
     SaveTail {
-        /// The recorded writer.
-        writer: NodeId,
+        /// The recorded writer, in its recorded incarnation (D8).
+        writer: DataCopy,
     },
     /// Shut the server down in order: read-only, with no commit that waits (D9), and its unit stopped.
     Stop,
     /// Undo the tail in place (D8).
     Rewind {
-        /// The recorded writer.
-        writer: NodeId,
+        /// The recorded writer, in its recorded incarnation (D8).
+        writer: DataCopy,
     },
     /// Take a fresh copy of the recorded writer's data; the old one is moved aside first.
     Reclone {
-        /// The recorded writer.
-        writer: NodeId,
+        /// The recorded writer, in its recorded incarnation (D8).
+        writer: DataCopy,
         /// What the new data are called; kept with the mark.
         incarnation: Incarnation,
     },
     /// Turn the replica's master side off, set gtid_slave_pos to gtid_binlog_pos, attach by GTID, start both
     /// threads (D8).
     Follow {
-        /// The recorded writer.
-        writer: NodeId,
+        /// The recorded writer, in its recorded incarnation (D8).
+        writer: DataCopy,
     },
 }
 
@@ -255,13 +272,8 @@ pub enum Outcome {
         /// What is really there after it; none if that could not be seen.
         survey: Option<Survey>,
     },
-    /// What is known of a silent peer's host.
-    Peer {
-        /// It answered an ARP request for its own address.
-        arp: bool,
-        /// What its port did.
-        port: PortAnswer,
-    },
+    /// What a silent peer's host showed of itself.
+    Peer(LifeSigns),
     /// What became of a fencing.
     Fence(Fenced),
 }
@@ -276,6 +288,25 @@ pub enum Fenced {
     Failed(String),
     /// The fence gave no answer that proves anything.
     Unknown(String),
+}
+
+/// What one look at a peer's host saw.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LifeSigns {
+    /// The segment could be asked: the questions were sent, and answers would have been heard.
+    pub asked: bool,
+    /// Which link addresses answered for its own address, by ARP or neighbour discovery; each once, bounded.
+    pub links: Vec<[u8; 6]>,
+    /// What its agent's port did.
+    pub port: PortAnswer,
+    /// Its own address answered an ICMP echo.
+    pub echo: bool,
+}
+
+impl LifeSigns {
+    /// It was asked, and nothing answered.
+    pub const SILENT: LifeSigns =
+        LifeSigns { asked: true, links: Vec::new(), port: PortAnswer::Silent, echo: false };
 }
 
 /// What a peer's port did.
@@ -393,19 +424,52 @@ pub enum Request {
     Timing(crate::state::Timing),
     /// Shared data: make this node active.
     Activate {
-        /// The operator's word that this node is off (protocol section 6, proof (d)).
-        off: Option<NodeId>,
+        /// The operator's word on the other node (protocol section 6, proof (d)).
+        word: Option<Word>,
     },
     /// Shared data: what would [`Request::Activate`] be answered now? Every guard is asked and nothing changes:
     /// `Done`, or the refusal.
     MayActivate {
         /// As there.
-        off: Option<NodeId>,
+        word: Option<Word>,
+    },
+    /// Shared data: may this word be believed? Its host is looked at anew and nothing changes: `Done` with what was
+    /// seen, or the refusal.
+    MayBelieve {
+        /// Which.
+        word: Word,
     },
     /// Shared data: take everything down wherever it is up, and leave it down until somebody activates.
     Deactivate,
     /// Shared data: bring back what drifted on this node.
     Repair,
+}
+
+/// What an operator says of a node that is silent (protocol section 6, proof (d)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// Its host is off. A host that answers anything is not.
+    IsOff(NodeId),
+    /// Its host surely reaches the shared data no more, though its network may live.
+    CannotWrite(NodeId),
+}
+
+impl Word {
+    /// Of whom it is said.
+    pub fn node(self) -> NodeId {
+        match self {
+            Word::IsOff(node) | Word::CannotWrite(node) => node,
+        }
+    }
+
+    /// What is said of it: it continues its name.
+    pub fn claim(self) -> &'static str {
+        match self {
+            Word::IsOff(_) => "is off",
+            Word::CannotWrite(_) => "cannot write",
+        }
+    }
 }
 
 /// What an operator is answered.

@@ -98,7 +98,8 @@ pub struct Cluster<'a> {
 pub struct NodeView<'a> {
     /// Which.
     pub node: NodeId,
-    /// Its clocks stood still since its newest ticket was armed: outside the assumption for V1 and V8 (C7).
+    /// Its clocks stood still since the proposal that its right is counted from was dated (C7): for what that right
+    /// had left it is outside the assumption.
     pub thawed: bool,
     /// The kernel's two slots.
     pub gate: [SlotView; 2],
@@ -116,6 +117,15 @@ impl NodeView<'_> {
     /// Packets of the VIP pass: some slot has both a living ticket and the VIP in `held`.
     pub fn is_open(&self) -> bool {
         self.gate.iter().any(SlotView::is_open)
+    }
+
+    /// C7: the same by a ticket that was armed since its clocks last stood still.
+    pub fn is_open_awake(&self) -> bool {
+        self.gate.iter().any(|slot| slot.is_open() && slot.thawed.is_none())
+    }
+
+    fn rules_awake(&self) -> bool {
+        self.rules && !self.thawed
     }
 
     fn copy(&self, incarnation: Incarnation) -> DataCopy {
@@ -138,6 +148,17 @@ pub struct SlotView {
     pub armed: u64,
     /// A swap of this node, as holder, sent after that, is decided.
     pub earned: bool,
+    /// The host's clocks stood still since it was armed.
+    pub thawed: Option<Thawed>,
+}
+
+/// A ticket over a time in which the clocks of its host stood still (C7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Thawed {
+    /// How long they did, since it was armed.
+    pub stood: u64,
+    /// The ttl of the first proposal that was sent under it, which it may not outlast.
+    pub ttl: u64,
 }
 
 impl SlotView {
@@ -232,9 +253,8 @@ pub fn check(cluster: &Cluster<'_>) -> Verdict {
 
 /// V1: not two open gates; at most one node's right running and started (S1, S2).
 pub fn v1(cluster: &Cluster<'_>) -> Verdict {
-    let awake = || cluster.nodes.iter().filter(|node| !node.thawed);
-    let open = awake().filter(|node| node.is_open()).count();
-    let rules = awake().filter(|node| node.rules).count();
+    let open = cluster.nodes.iter().filter(|node| node.is_open_awake()).count();
+    let rules = cluster.nodes.iter().filter(|node| node.rules_awake()).count();
     holds("V1", open < 2, || format!("{open} gates are open"))?;
     holds("V1", rules < 2, || format!("the rights of {rules} nodes run and have started"))
 }
@@ -247,7 +267,7 @@ pub fn v2(cluster: &Cluster<'_>) -> Verdict {
 
 /// V3: a node that serves has every acknowledged write applied (S3).
 pub fn v3(cluster: &Cluster<'_>) -> Verdict {
-    let serving = cluster.nodes.iter().filter(|n| n.is_open() && n.database.up && !n.thawed);
+    let serving = cluster.nodes.iter().filter(|n| n.is_open_awake() && n.database.up);
     for node in serving {
         covers("V3", cluster, node, "serves and does not show", &[node.database.visible])?;
     }
@@ -316,7 +336,7 @@ pub fn v7(cluster: &Cluster<'_>) -> Verdict {
         Phase::Heir => true,
         Phase::Ruling => node.node == lease.holder,
     };
-    let stray = cluster.nodes.iter().find(|n| n.rules && !n.thawed && !rightful(n));
+    let stray = cluster.nodes.iter().find(|n| n.rules_awake() && !rightful(n));
     holds("V7", stray.is_none(), || {
         let phase = lease.phase;
         let who = stray.map(|node| node.node).unwrap_or_default();
@@ -324,12 +344,15 @@ pub fn v7(cluster: &Cluster<'_>) -> Verdict {
     })
 }
 
-/// V8: a gate is open only until its ticket was armed + ttl, and armed precedes sent, whatever the agent does.
+/// V8: a gate is open only until its ticket was armed + ttl, and armed precedes sent, whatever the agent does. Where
+/// clocks stood still, that time does not count: the ticket has left what it had (C7).
 pub fn v8(cluster: &Cluster<'_>) -> Verdict {
-    for node in cluster.nodes.iter().filter(|node| !node.thawed) {
+    for node in cluster.nodes {
         for slot in node.gate.iter().filter(|slot| slot.is_open()) {
-            let length = cluster.now - slot.armed;
-            holds("V8", length <= cluster.register.lease.ttl.0, || {
+            let awake = Thawed { stood: 0, ttl: cluster.register.lease.ttl.0 };
+            let Thawed { stood, ttl } = slot.thawed.unwrap_or(awake);
+            let length = cluster.now - slot.armed - stood;
+            holds("V8", length <= ttl, || {
                 format!("{} answers {} us after arming", node.node, length / 1000)
             })?;
             holds("V8", slot.earned, || {
@@ -415,8 +438,8 @@ pub fn s1(cluster: &Cluster<'_>) -> Verdict {
 
 /// S2: a node clears before another's right begins.
 pub fn s2(cluster: &Cluster<'_>) -> Verdict {
-    let Some(ruler) = cluster.nodes.iter().find(|n| n.rules && !n.thawed) else { return Ok(()) };
-    let other = cluster.nodes.iter().find(|n| n.node != ruler.node && n.is_open() && !n.thawed);
+    let Some(ruler) = cluster.nodes.iter().find(|n| n.rules_awake()) else { return Ok(()) };
+    let other = cluster.nodes.iter().find(|n| n.node != ruler.node && n.is_open_awake());
     holds("S2", other.is_none(), || format!("{} rules and another gate is open", ruler.node))
 }
 
@@ -490,6 +513,7 @@ mod tests {
             members: BTreeMap::new(),
             timing: Timing { ttl: lease.ttl, margin: Span::millis(90), drift_ppm: 10_000 },
             history: Vec::new(),
+            kept: Default::default(),
         }
     }
 
@@ -518,7 +542,7 @@ mod tests {
     }
 
     fn open() -> SlotView {
-        SlotView { ticket: true, held: true, armed: 0, earned: true }
+        SlotView { ticket: true, held: true, armed: 0, earned: true, thawed: None }
     }
 
     fn cluster<'a>(
@@ -573,8 +597,48 @@ mod tests {
         assert_eq!(id(check(&cluster(&register, &nodes, &NONE))), "none");
         nodes[1].gate[1] = open();
         assert_eq!(id(check(&cluster(&register, &nodes, &NONE))), "V1");
-        nodes[1].thawed = true;
+        nodes[1].gate[1].thawed = Some(Thawed { stood: 0, ttl: Span::millis(700).0 });
         assert_eq!(id(check(&cluster(&register, &nodes, &NONE))), "none");
+        // It arms the other slot: what was armed after the thaw counts in full.
+        nodes[1].gate[0] = open();
+        assert_eq!(id(check(&cluster(&register, &nodes, &NONE))), "V1");
+    }
+
+    #[test]
+    fn a_thawed_heir_rules_for_what_its_right_had_left_and_its_next_win_counts_in_full() {
+        let register = state(Phase::Heir, Sync { writer: A, with: Some(B) });
+        let mut nodes = [node(A, &NONE), node(B, &NONE)];
+        (nodes[0].rules, nodes[1].rules, nodes[1].thawed) = (true, true, true);
+        assert_eq!(id(check(&cluster(&register, &nodes, &NONE))), "none");
+        nodes[1].thawed = false;
+        assert_eq!(id(check(&cluster(&register, &nodes, &NONE))), "V1");
+    }
+
+    #[test]
+    fn a_thawed_gate_answers_for_what_its_ticket_had_left() {
+        let register = state(Phase::Ruling, Sync { writer: A, with: Some(B) });
+        let mut nodes = [node(A, &NONE), node(B, &NONE)];
+        let thawed = Thawed { stood: Span::millis(5_000).0, ttl: Span::millis(1_400).0 };
+        nodes[1].gate[0] = SlotView { thawed: Some(thawed), ..open() };
+        let after = |ms| Cluster { now: Span::millis(ms).0, ..cluster(&register, &nodes, &NONE) };
+        assert_eq!(id(v8(&after(6_400))), "none");
+        assert_eq!(id(v8(&after(6_401))), "V8");
+        nodes[1].gate[0].earned = false;
+        assert_eq!(
+            id(v8(&Cluster { now: thawed.stood, ..cluster(&register, &nodes, &NONE) })),
+            "V8"
+        );
+    }
+
+    #[test]
+    fn a_thawed_node_has_no_leave_with_data() {
+        let register = state(Phase::Ruling, Sync { writer: A, with: None });
+        let mut nodes = [node(A, &NONE), node(B, &NONE)];
+        (nodes[1].rules, nodes[1].thawed) = (true, true);
+        (nodes[1].database.writable, nodes[1].database.loose) = (true, true);
+        assert_eq!(id(check(&cluster(&register, &nodes, &NONE))), "V6");
+        (nodes[1].database.writable, nodes[1].shared) = (false, true);
+        assert_eq!(id(check(&cluster(&register, &nodes, &NONE))), "V9");
     }
 
     #[test]

@@ -17,9 +17,11 @@ pub mod gate;
 pub mod health;
 pub mod id;
 pub mod invariant;
+pub mod kept;
 pub mod lease;
 pub mod node;
 pub mod observe;
+pub mod pair;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod role;

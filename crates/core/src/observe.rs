@@ -30,8 +30,15 @@ pub struct DatabaseFacts {
     pub strict: bool,
     /// Sessions that wait for a confirmation.
     pub waiting: u32,
-    /// Replicas that confirm.
+    /// Replicas that confirm. What an ended connection leaves behind counts until the server notices.
     pub confirming: u32,
+    /// Who else is attached to this server's log, beside the members' databases, as `user@address`. Such a one may
+    /// confirm (D4).
+    #[serde(default)]
+    pub others: Vec<String>,
+    /// This server's receiver confirms what it receives.
+    #[serde(default = "yes")]
+    pub confirms: bool,
     /// The thread that receives from the source.
     pub receiver: Thread,
     /// The thread that applies what was received.
@@ -174,4 +181,12 @@ pub struct DatabaseReport {
     pub applied: Position,
     /// The marker it was asked for, if its row is there.
     pub shows: Option<AttemptId>,
+    /// Its receiver confirms what it receives.
+    #[serde(default = "yes")]
+    pub confirms: bool,
+}
+
+/// A release that does not tell whether it confirms does.
+fn yes() -> bool {
+    true
 }

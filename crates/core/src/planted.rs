@@ -32,8 +32,16 @@ pub enum Planted {
     PermitKept,
     /// Shared data: a watchdog is named that is armed only once the stack is up.
     ArmedLate,
-    /// Shared data: the operator's word that a node is off counts although the node came back since.
-    WordKept,
+    /// Nobody looks whether another replica confirms.
+    AnotherConfirms,
+    /// Shared data: the operator's word that a node is off is believed although its host answers.
+    WordUnproven,
     /// The writer goes loose while a join of its own may still win.
     LooseWhileJoin,
+    /// What was received is to be applied although the mark is gone already, and with it who would apply it.
+    DrainsUnmarked,
+    /// Nobody looks at the counted starts and the kept end of the log: older data under their old name are these.
+    StartsNotCounted,
+    /// The database is switched off and on again to be strict, while clients write.
+    StrictByOff,
 }

@@ -2,6 +2,7 @@
 //! nodes of a cluster agree on; health reports travel beside it and are never written here.
 
 use crate::id::{AttemptId, ClusterId, Epoch, Incarnation, NodeId};
+use crate::kept::Kept;
 use crate::time::Span;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -38,6 +39,9 @@ pub struct State {
     pub timing: Timing,
     /// The last moves, newest last, at most [`HISTORY_MAX`].
     pub history: Vec<Move>,
+    /// What a later release wrote beside these (R7).
+    #[serde(skip)]
+    pub kept: Kept,
 }
 
 /// The record of who holds, and since which proposal.
@@ -205,11 +209,13 @@ pub struct Move {
 pub enum StateError {
     /// R7: written by a newer release.
     #[error(
-        "the register has format {found}, this release speaks up to {FORMAT}: upgrade this node"
+        "the register has format {found}, this release speaks up to {speaks}: upgrade this node"
     )]
     Format {
         /// The format found.
         found: u16,
+        /// The newest that is spoken here.
+        speaks: u16,
     },
     /// Not ours at all.
     #[error("the register's bytes are no state of Regent: {0}")]
@@ -219,22 +225,38 @@ pub enum StateError {
 impl State {
     /// The bytes that stand in the register. Fields are written in a fixed order, so equal states have equal bytes.
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self)
-            .expect("a State has string keys only and so always has a JSON form")
+        const WHY: &str = "a State has string keys only and so always has a JSON form";
+        if self.kept.is_empty() {
+            return serde_json::to_vec(self).expect(WHY);
+        }
+        let whole = self.kept.beside(serde_json::to_value(self).expect(WHY));
+        serde_json::to_vec(&whole).expect(WHY)
     }
 
-    /// Reads what [`State::encode`] wrote; refuses a newer format before anything else (R7).
+    /// Reads what [`State::encode`] wrote, of any release that this one understands.
     pub fn decode(bytes: &[u8]) -> Result<State, StateError> {
+        State::decode_as(bytes, FORMAT)
+    }
+
+    /// The same for a release that speaks up to this format; refuses a newer one before anything else, and keeps
+    /// what it does not know (R7).
+    pub fn decode_as(bytes: &[u8], speaks: u16) -> Result<State, StateError> {
         #[derive(Deserialize)]
         struct Head {
             format: u16,
         }
-        let head: Head =
-            serde_json::from_slice(bytes).map_err(|e| StateError::Broken(e.to_string()))?;
-        if head.format > FORMAT {
-            return Err(StateError::Format { found: head.format });
+        let broken = |e: serde_json::Error| StateError::Broken(e.to_string());
+        let head: Head = serde_json::from_slice(bytes).map_err(broken)?;
+        if head.format > speaks {
+            return Err(StateError::Format { found: head.format, speaks });
         }
-        serde_json::from_slice(bytes).map_err(|e| StateError::Broken(e.to_string()))
+        let mut state: State = serde_json::from_slice(bytes).map_err(broken)?;
+        // The rule: this very release wrote it, and nothing in it is unknown.
+        if state.encode() != bytes {
+            let read = serde_json::from_slice(bytes).map_err(broken)?;
+            state.kept = Kept::of(read, serde_json::to_value(&state).map_err(broken)?);
+        }
+        Ok(state)
     }
 
     /// Writes down a move, and forgets the oldest past [`HISTORY_MAX`].

@@ -54,6 +54,15 @@ pub fn can_join(report: &DatabaseReport, writer: NodeId) -> bool {
         && report.receiver == Thread::Running
         && report.applier == Thread::Running
         && report.read_only
+        && report.confirms
+}
+
+/// D4: may somebody beside the follower confirm? More confirm than the follower, and somebody who is no member's
+/// database is attached. MariaDB waits for one replica, whichever it is: what that one confirmed, the follower may
+/// lack.
+pub fn another_confirms(facts: &DatabaseFacts, follower: Option<&DatabaseReport>) -> bool {
+    let one = u32::from(follower.is_some_and(|f| f.confirms && f.receiver == Thread::Running));
+    !facts.others.is_empty() && facts.confirming > one
 }
 
 /// Is the recorded follower still one? Any other answer means that the holder goes on alone, by solo (D5).
@@ -62,6 +71,7 @@ pub fn is_following(report: &DatabaseReport, with: DataCopy, writer: NodeId) -> 
         && report.source == Some(writer)
         && report.receiver == Thread::Running
         && report.applier == Thread::Running
+        && report.confirms
 }
 
 /// D8: the recorded writer in its recorded incarnation, as that node reports itself.

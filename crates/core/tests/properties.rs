@@ -1,29 +1,26 @@
 //! One node in a world that answers at random: whatever it hears, in whatever order, each command it gives obeys
 //! the rule of its kind. The judge here sees only commands and answers, never the node's inside.
 
+mod bench;
+
+use bench::{ME, PEER, at_rest, first_state, identity, report, spec};
 use proptest::prelude::*;
 use regent_core::command::{
-    Action, Command, DatabaseStep, Fenced, GateStep, Outcome, PortAnswer, Request, RunRecord,
-    StepResult, SwapOutcome,
+    Action, Command, DatabaseStep, Fenced, GateStep, LifeSigns, Outcome, Proposal, Request,
+    RunRecord, StepResult, SwapOutcome,
 };
 use regent_core::health::{Counts, Health, ProbeId, ProbeSpec, Subject, Weight};
 use regent_core::id::{
-    AttemptId, BootId, ClusterId, CommandId, Epoch, Incarnation, NodeId, RequestId, RunId, Version,
+    AttemptId, BootId, CommandId, Epoch, Incarnation, NodeId, RequestId, RunId, Version,
 };
-use regent_core::node::{Identity, Input, Node};
+use regent_core::node::{Input, Node};
 use regent_core::observe::{
-    DatabaseFacts, DatabaseReport, Position, Report, ServiceId, ServiceReport, Thread, UnitState,
+    DatabaseFacts, DatabaseReport, Report, ServiceId, ServiceReport, Thread, UnitState,
 };
 use regent_core::role::Role;
-use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
-use regent_core::state::{
-    Data, DataCopy, Intent, Lease, Member, MemberRole, Phase, State, Sync, Timing,
-};
+use regent_core::spec::{ServiceSpec, Spec};
+use regent_core::state::{DataCopy, Intent, Phase, State, Sync};
 use regent_core::time::{Span, Time};
-use std::collections::BTreeMap;
-
-const ME: NodeId = NodeId(1);
-const PEER: NodeId = NodeId(2);
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -132,8 +129,8 @@ impl Judge {
                 self.enables += 1;
             }
             Action::Gate(GateStep::Close) => self.armed = [None, None],
-            Action::Propose { attempt, bytes, .. } => {
-                self.sees_proposal(*attempt, bytes, state, facts)
+            Action::Propose { attempt, by, bytes, expect: _ } => {
+                self.sees_proposal(*attempt, *by, bytes, state, facts)
             }
             Action::Database(step) => self.sees_step(step, state, facts),
             Action::Gate(GateStep::Refuse)
@@ -152,6 +149,7 @@ impl Judge {
     fn sees_proposal(
         &mut self,
         attempt: AttemptId,
+        by: Proposal,
         bytes: &[u8],
         _decided: &State,
         facts: Option<&DatabaseFacts>,
@@ -159,6 +157,13 @@ impl Judge {
         assert!(!self.attempts.contains(&attempt), "R6: an AttemptId was used twice");
         self.attempts.push(attempt);
         let next = State::decode(bytes).expect("what is proposed can be read");
+        if by == Proposal::Renewal {
+            assert_eq!(
+                (next.lease.by, next.lease.holder),
+                (attempt, ME),
+                "no renewal of this node's"
+            );
+        }
         let released = next.lease.by == attempt && next.lease.holder != ME;
         if released {
             assert!(self.closed, "release before the gate was closed, confirmed");
@@ -208,76 +213,15 @@ impl Judge {
     }
 }
 
-fn at_rest() -> DatabaseFacts {
-    DatabaseFacts {
-        start: 1,
-        read_only: true,
-        strict: true,
-        waiting: 0,
-        confirming: 0,
-        receiver: Thread::Stopped,
-        applier: Thread::Stopped,
-        source: None,
-        drained: true,
-        end: Position("0-1-1".into()),
-        applied: Position("0-1-1".into()),
-        shows: None,
-        unconfirmed: 0,
-        incarnation: Some(Incarnation(11)),
-        mark: false,
-        broken: false,
-    }
-}
-
-fn first_state() -> State {
-    let member =
-        |name: &str| Member { name: name.into(), speaks: 1, role: MemberRole::Node, by: None };
-    State {
-        format: 1,
-        cluster: ClusterId(7),
-        replaces: None,
-        lease: Lease {
-            epoch: Epoch(1),
-            holder: ME,
-            phase: Phase::Free,
-            ttl: Span::millis(700),
-            by: AttemptId::default(),
-        },
-        sync: Sync { writer: DataCopy { node: ME, incarnation: Incarnation(11) }, with: None },
-        data: Data::Clear,
-        intent: Intent::default(),
-        members: BTreeMap::from([(ME, member("mn1")), (PEER, member("mn2"))]),
-        timing: Timing { ttl: Span::millis(700), margin: Span::millis(90), drift_ppm: 10_000 },
-        history: Vec::new(),
-    }
-}
-
 impl World {
     fn new() -> World {
         let now = Time { boot: 1_000_000_000, raw: 1_000_000_000 };
-        let identity = Identity {
-            cluster: ClusterId(7),
-            node: ME,
-            boot: BootId(1),
-            run: RunId(1),
-            seed: 42,
-            link: None,
-            configuration: 0,
-        };
-        let spec = Spec {
-            stack: None,
-            nodes: vec![(ME, "mn1".into()), (PEER, "mn2".into())],
-            services: vec![ServiceSpec::vital("management")],
-            probes: probes(),
-            policy: Policy::default(),
-            pace: Pace::default(),
-            #[cfg(feature = "planted")]
-            planted: None,
-        };
+        let spec =
+            Spec { services: vec![ServiceSpec::vital("management")], probes: probes(), ..spec() };
         let record =
             RunRecord { runs: vec![RunId(1)], high: Version(0), lock_held: true, gate: [None; 2] };
         World {
-            node: Node::new(identity, spec, record, now),
+            node: Node::new(identity(), spec, record, now),
             now,
             version: 1,
             state: first_state(),
@@ -346,9 +290,11 @@ impl World {
                 }
                 Outcome::Done
             }
-            Action::Propose { attempt, expect, bytes } => self.swap(*attempt, *expect, bytes, how),
+            Action::Propose { attempt, expect, bytes, by: _ } => {
+                self.swap(*attempt, *expect, bytes, how)
+            }
             Action::Database(step) => self.database(step, how),
-            Action::ProbePeer { .. } => Outcome::Peer { arp: false, port: PortAnswer::Silent },
+            Action::ProbePeer { .. } => Outcome::Peer(LifeSigns::SILENT),
             Action::Read => {
                 self.view();
                 Outcome::Done
@@ -419,7 +365,7 @@ impl World {
                 facts.mark = *mark;
             }
             DatabaseStep::Follow { writer } => {
-                facts.source = Some(*writer);
+                facts.source = Some(writer.node);
                 facts.receiver = Thread::Running;
                 facts.applier = Thread::Running;
                 facts.drained = false;
@@ -460,39 +406,22 @@ impl World {
             Some(with) if with.node == PEER => with.incarnation,
             Some(_) | None => Incarnation(22),
         };
+        let database = DatabaseReport {
+            receiver: if following { Thread::Running } else { Thread::Stopped },
+            shows: self.marker,
+            ..bench::follows(incarnation)
+        };
+        let services = vec![ServiceReport {
+            unit: UnitState::Up { start: 1 },
+            health: Health::Passing,
+            cause: String::new(),
+            given_up: false,
+        }];
         let report = Report {
-            node: PEER,
-            run: RunId(9),
-            n: self.report,
-            speaks: 1,
-            stack: None,
-            version: Version(self.version),
-            epoch: self.state.lease.epoch,
-            role: Role::Standby,
-            serving: false,
             unable: (!able).then(|| "by chance".into()),
-            database: Some(DatabaseReport {
-                incarnation: Some(incarnation),
-                start: 5,
-                read_only: true,
-                strict: false,
-                receiver: if following { Thread::Running } else { Thread::Stopped },
-                applier: Thread::Running,
-                source: Some(ME),
-                applied: Position("0-1-1".into()),
-                shows: self.marker,
-            }),
-            services: vec![ServiceReport {
-                unit: UnitState::Up { start: 1 },
-                health: Health::Passing,
-                cause: String::new(),
-                given_up: false,
-            }],
-            ailments: Vec::new(),
-            link: None,
-            configuration: 0,
-            look_for: None,
-            moving_to: None,
+            database: Some(database),
+            services,
+            ..report(self.report, Version(self.version), &self.state)
         };
         self.feed(Input::Report(report));
     }

@@ -2,8 +2,8 @@
 //! between. The simulator draws the faults.
 
 use regent_core::command::{
-    Action, AddressStep, Answer, Fenced, GateStep, Obstacle, Outcome, PortAnswer, Request,
-    RunRecord, SwapOutcome,
+    Action, AddressStep, Answer, Fenced, GateStep, LifeSigns, Obstacle, Outcome, PortAnswer,
+    Request, RunRecord, SwapOutcome, Word,
 };
 use regent_core::health::Weight;
 use regent_core::id::{
@@ -17,7 +17,7 @@ use regent_core::stack::{
     Claim, Failover, StackResult, StackSpec, StackStep, StepSpec, StepState, Survey,
 };
 use regent_core::state::{
-    Data, DataCopy, Intent, Lease, Member, MemberRole, Phase, State, Sync, Timing,
+    Data, DataCopy, FORMAT, Intent, Lease, Member, MemberRole, Phase, State, Sync, Timing,
 };
 use regent_core::time::{Span, Time};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +36,8 @@ struct Host {
     broken_down: Option<usize>,
     problems: Vec<String>,
     alive: bool,
+    /// What looks at it see once its agent is dead.
+    shows: LifeSigns,
     fences: u32,
     log: Vec<String>,
     later: VecDeque<(u64, CommandId, StackStep)>,
@@ -102,6 +104,7 @@ fn first_state() -> State {
         members: BTreeMap::from([(A, member("a")), (B, member("b"))]),
         timing: Timing { ttl, margin: Span::millis(90), drift_ppm: 10_000 },
         history: Vec::new(),
+        kept: Default::default(),
     }
 }
 
@@ -148,6 +151,7 @@ impl World {
                 broken_down: None,
                 problems: Vec::new(),
                 alive: true,
+                shows: LifeSigns::SILENT,
                 fences: 0,
                 log: Vec::new(),
                 later: VecDeque::new(),
@@ -167,8 +171,9 @@ impl World {
             boot: BootId(boot),
             run,
             seed: 42 + u64::from(id.0),
-            link: None,
+            link: Some(mac(id)),
             configuration: 0,
+            speaks: FORMAT,
         };
         let runs = (1..=self.runs).map(RunId).collect();
         let held = self.held.get(&id).copied().unwrap_or_default().then_some(Span::millis(500));
@@ -218,7 +223,9 @@ impl World {
             Action::Propose { .. } if !self.has_quorum() => {
                 Some(Outcome::Swap(SwapOutcome::Unknown))
             }
-            Action::Propose { attempt, expect, bytes } => Some(self.swap(attempt, expect, &bytes)),
+            Action::Propose { attempt, expect, bytes, by: _ } => {
+                Some(self.swap(attempt, expect, &bytes))
+            }
             Action::Read if !self.has_quorum() => Some(Outcome::Failed("no majority".into())),
             Action::Read => {
                 self.view(id);
@@ -231,9 +238,15 @@ impl World {
                 None
             }
             Action::ProbePeer { node } => {
-                let alive = self.hosts[&node].alive;
-                let port = if alive { PortAnswer::Open } else { PortAnswer::Silent };
-                Some(Outcome::Peer { arp: alive, port })
+                let host = &self.hosts[&node];
+                let open = LifeSigns {
+                    links: vec![mac(node)],
+                    port: PortAnswer::Open,
+                    echo: true,
+                    ..LifeSigns::SILENT
+                };
+                let life = if host.alive { open } else { host.shows.clone() };
+                Some(Outcome::Peer(life))
             }
             Action::Fence { node } => {
                 self.host(id).fences += 1;
@@ -393,6 +406,10 @@ impl World {
         panic!("no answer to {request}: {:#?}", self.hosts[&id].log);
     }
 
+    fn log(&self, id: NodeId) -> String {
+        self.hosts[&id].log.join("\n")
+    }
+
     fn power_off(&mut self, id: NodeId) {
         let host = self.host(id);
         host.alive = false;
@@ -416,7 +433,11 @@ impl World {
     }
 }
 
-const ACTIVATE: Request = Request::Activate { off: None };
+fn mac(id: NodeId) -> [u8; 6] {
+    [2, 0, 0, 0, 0, id.0 as u8]
+}
+
+const ACTIVATE: Request = Request::Activate { word: None };
 
 fn obstacle(answer: &Answer) -> Option<Obstacle> {
     match answer {
@@ -534,7 +555,7 @@ fn checks_refuse_before_anything_changes() {
     let version = world.version;
     let refused = world.asked(A, 1, ACTIVATE);
     assert_eq!(obstacle(&refused), Some(Obstacle::Checks), "{refused:?}");
-    let may = world.asked(B, 2, Request::MayActivate { off: None });
+    let may = world.asked(B, 2, Request::MayActivate { word: None });
     assert!(matches!(may, Answer::Done(_)), "{may:?}");
     assert_eq!(world.version, version);
 }
@@ -581,10 +602,10 @@ fn automatic_with_a_fence_takes_over_and_without_one_asks() {
     assert!(world.is_down(B), "an unknown answer proves nothing");
     let blocked = world.hosts[&B].node.status(world.time()).blocked;
     assert_eq!(blocked.map(|(row, _)| row), Some(5));
-    let may = world.asked(B, 3, Request::MayActivate { off: Some(A) });
+    let may = world.asked(B, 3, Request::MayActivate { word: Some(Word::IsOff(A)) });
     assert!(matches!(may, Answer::Done(_)), "the question hears the word as well: {may:?}");
     assert!(world.is_down(B), "and is only a question");
-    let done = world.asked(B, 2, Request::Activate { off: Some(A) });
+    let done = world.asked(B, 2, Request::Activate { word: Some(Word::IsOff(A)) });
     assert!(matches!(done, Answer::Done(_)), "{done:?}");
     assert!(world.is_up(B));
 }
@@ -593,16 +614,191 @@ fn automatic_with_a_fence_takes_over_and_without_one_asks() {
 fn by_hand_a_dead_holder_needs_the_operators_word() {
     let mut world = World::new(Failover::ByHand);
     world.asked(A, 1, ACTIVATE);
-    let wrong = world.asked(B, 2, Request::Activate { off: Some(A) });
+    let wrong = world.asked(B, 2, Request::Activate { word: Some(Word::IsOff(A)) });
     assert_eq!(obstacle(&wrong), Some(Obstacle::ActiveElsewhere), "{wrong:?}");
     world.power_off(A);
     world.pass(5_000);
     assert!(world.is_down(B));
     let refused = world.asked(B, 3, ACTIVATE);
     assert_eq!(obstacle(&refused), Some(Obstacle::NotProvenClear), "{refused:?}");
-    let done = world.asked(B, 4, Request::Activate { off: Some(A) });
+    let done = world.asked(B, 4, Request::Activate { word: Some(Word::IsOff(A)) });
     assert!(matches!(done, Answer::Done(_)), "{done:?}");
     assert!(world.is_up(B));
+}
+
+/// A is active, its agent dies, and its host shows this of itself.
+fn agent_dead(world: &mut World, shows: LifeSigns) {
+    world.asked(A, 1, ACTIVATE);
+    world.host(A).alive = false;
+    world.host(A).shows = shows;
+    world.pass(5_000);
+}
+
+const OFF: Request = Request::Activate { word: Some(Word::IsOff(A)) };
+
+#[test]
+fn a_word_is_refused_while_the_host_answers_and_what_answered_is_named() {
+    let shown = [
+        (
+            LifeSigns { links: vec![mac(A)], ..LifeSigns::SILENT },
+            "02:00:00:00:00:01 answers for its address",
+        ),
+        (
+            LifeSigns { port: PortAnswer::Reset, ..LifeSigns::SILENT },
+            "refuses connections (TCP reset)",
+        ),
+        (LifeSigns { echo: true, ..LifeSigns::SILENT }, "answers an echo"),
+    ];
+    for pair in [false, true] {
+        for (shows, told) in &shown {
+            let mut world = if pair { World::pair() } else { World::new(Failover::ByHand) };
+            agent_dead(&mut world, shows.clone());
+            let before = world.state.clone();
+            let may = Request::MayActivate { word: Some(Word::IsOff(A)) };
+            let believe = Request::MayBelieve { word: Word::IsOff(A) };
+            for (n, request) in [may, believe, OFF].into_iter().enumerate() {
+                let refused = world.asked(B, 2 + n as u64, request);
+                assert_eq!(obstacle(&refused), Some(Obstacle::NotProvenClear), "{refused:?}");
+                let text = format!("{refused:?}");
+                assert!(text.contains("a is not off") && text.contains(told), "{text}");
+                assert!(text.contains("--confirm-peer-cannot-write a"), "{text}");
+            }
+            assert_eq!(
+                (world.state.lease.epoch, world.state.data),
+                (before.lease.epoch, before.data)
+            );
+            assert!(world.is_down(B));
+        }
+    }
+}
+
+#[test]
+fn an_open_port_says_that_the_agent_is_there() {
+    let mut world = World::new(Failover::ByHand);
+    agent_dead(&mut world, LifeSigns { port: PortAnswer::Open, ..LifeSigns::SILENT });
+    let refused = world.asked(B, 2, OFF);
+    assert_eq!(obstacle(&refused), Some(Obstacle::ActiveElsewhere), "{refused:?}");
+    assert!(format!("{refused:?}").contains("its agent answers on its own address"));
+    let word = Word::CannotWrite(A);
+    let refused = world.asked(B, 3, Request::Activate { word: Some(word) });
+    assert_eq!(obstacle(&refused), Some(Obstacle::ActiveElsewhere), "{refused:?}");
+}
+
+#[test]
+fn a_stranger_at_the_peers_address_is_told_and_proves_no_life() {
+    let mut world = World::new(Failover::ByHand);
+    let links = vec![mac(NodeId(9))];
+    agent_dead(
+        &mut world,
+        LifeSigns { links, port: PortAnswer::Reset, echo: true, ..LifeSigns::SILENT },
+    );
+    world.power_off(A);
+    let done = world.asked(B, 2, OFF);
+    assert!(matches!(done, Answer::Done(_)), "{done:?}");
+    let told =
+        "02:00:00:00:00:09 answers for its address, a stranger: its own is 02:00:00:00:00:01";
+    assert!(world.log(B).contains(told), "{}", world.log(B));
+}
+
+#[test]
+fn beside_a_stranger_the_host_itself_still_counts() {
+    let mut world = World::new(Failover::ByHand);
+    let links = vec![mac(NodeId(9)), mac(A)];
+    agent_dead(&mut world, LifeSigns { links, ..LifeSigns::SILENT });
+    let refused = world.asked(B, 2, OFF);
+    assert_eq!(obstacle(&refused), Some(Obstacle::NotProvenClear), "{refused:?}");
+}
+
+#[test]
+fn a_host_that_cannot_write_may_be_named_though_its_network_lives() {
+    let mut world = World::new(Failover::ByHand);
+    let shows = LifeSigns { links: vec![mac(A)], port: PortAnswer::Reset, ..LifeSigns::SILENT };
+    agent_dead(&mut world, shows);
+    world.power_off(A);
+    let word = Some(Word::CannotWrite(A));
+    let done = world.asked(B, 2, Request::Activate { word });
+    assert!(matches!(done, Answer::Done(_)), "{done:?}");
+    let log = world.log(B);
+    assert!(log.contains("data.word-cannot-write: an operator says that a cannot write"), "{log}");
+    assert!(log.contains("15 of 15 looks at its host were answered"), "{log}");
+}
+
+#[test]
+fn what_cannot_be_asked_is_not_silence() {
+    let mut world = World::new(Failover::ByHand);
+    agent_dead(&mut world, LifeSigns { asked: false, ..LifeSigns::SILENT });
+    let refused = world.asked(B, 2, OFF);
+    assert_eq!(obstacle(&refused), Some(Obstacle::NotProvenClear), "{refused:?}");
+    assert!(format!("{refused:?}").contains("could not be asked"), "{refused:?}");
+}
+
+#[test]
+fn a_host_that_answers_before_the_clear_is_won_voids_the_word() {
+    let mut world = World::new(Failover::ByHand);
+    agent_dead(&mut world, LifeSigns::SILENT);
+    world.ask(B, 2, OFF);
+    world.pass(1_000);
+    // No swap is answered from here on.
+    world.pair = true;
+    world.pass(1_000);
+    assert!(world.log(B).contains("data.word: an operator says that a is off"), "{}", world.log(B));
+    world.host(A).shows = LifeSigns { links: vec![mac(A)], ..LifeSigns::SILENT };
+    world.pass(500);
+    let failed = world.answers[&2].clone();
+    assert_eq!(obstacle(&failed), Some(Obstacle::NotProvenClear), "{failed:?}");
+    assert!(format!("{failed:?}").contains("void: 02:00:00:00:00:01 answers"), "{failed:?}");
+    world.pair = false;
+    world.pass(10_000);
+    assert!(matches!(world.state.data, Data::InUse { node: A, .. }), "{}", world.log(B));
+}
+
+#[test]
+fn a_member_that_greets_by_another_register_stops_the_stack() {
+    let foreign = Input::ForeignRegister { node: B, cluster: ClusterId(8) };
+    for pair in [false, true] {
+        let mut world = if pair { World::pair() } else { World::new(Failover::ByHand) };
+        world.asked(A, 1, ACTIVATE);
+        for _ in 0..40 {
+            world.feed(A, foreign.clone());
+            world.pass(100);
+        }
+        assert!(world.is_down(A), "{}", world.log(A));
+        let told = world.log(A).matches("data are claimed by another: b greets by another").count();
+        assert_eq!(told, 1, "{}", world.log(A));
+        let refused = world.asked(A, 2, ACTIVATE);
+        assert_eq!(obstacle(&refused), Some(Obstacle::NotProvenClear), "{refused:?}");
+        // It greets no more.
+        world.pass(20_000);
+        let done = world.asked(A, 3, ACTIVATE);
+        assert!(matches!(done, Answer::Done(_)), "{done:?}");
+    }
+}
+
+#[test]
+fn the_register_that_was_replaced_is_no_other_one() {
+    let mut world = World::bare();
+    world.state.replaces = Some(ClusterId(8));
+    let mut world = world.begin(Failover::ByHand);
+    world.asked(A, 1, ACTIVATE);
+    world.feed(A, Input::ForeignRegister { node: B, cluster: ClusterId(8) });
+    world.pass(5_000);
+    assert!(world.is_up(A), "{}", world.log(A));
+}
+
+/// Its agent began again without a majority: it holds by no view, and its stack is as it was found.
+#[test]
+fn without_a_register_another_one_stops_the_stack_as_well() {
+    let mut world = World::pair();
+    world.asked(A, 1, ACTIVATE);
+    world.power_off(B);
+    world.restart(A, 1);
+    let foreign = Input::ForeignRegister { node: B, cluster: ClusterId(8) };
+    world.feed(A, foreign.clone());
+    world.pass(4_000);
+    assert!(world.is_up(A), "what it replaced may not be known yet");
+    world.feed(A, foreign);
+    world.pass(5_000);
+    assert!(world.is_down(A), "{}", world.log(A));
 }
 
 #[test]

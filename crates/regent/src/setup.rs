@@ -143,7 +143,8 @@ impl Setup<'_> {
                 self.wait(&mut waits, deadline, &format!("{other} is active, to install itself"))?;
                 continue;
             }
-            let exit = self.put(Ask::Activate { off: None, dry_run: false }, None);
+            let exit =
+                self.put(Ask::Activate { off: None, cannot_write: None, dry_run: false }, None);
             if exit != Exit::ActiveElsewhere {
                 return Ok(exit);
             }
@@ -223,7 +224,8 @@ impl Setup<'_> {
         let mut waits = false;
         loop {
             self.take_the_data()?;
-            let exit = self.put(Ask::Activate { off: None, dry_run: false }, None);
+            let exit =
+                self.put(Ask::Activate { off: None, cannot_write: None, dry_run: false }, None);
             if matches!(exit, Exit::Ok | Exit::Degraded) {
                 return Ok(None);
             }
@@ -259,7 +261,8 @@ impl Setup<'_> {
 
     fn give_back(&self) -> Result<Exit, Refusal> {
         let Some(node) = host::to_return() else { return Ok(Exit::Ok) };
-        let exit = self.put(Ask::Activate { off: None, dry_run: false }, Some(&node));
+        let exit =
+            self.put(Ask::Activate { off: None, cannot_write: None, dry_run: false }, Some(&node));
         if matches!(exit, Exit::Ok | Exit::Degraded) {
             host::keep_to_return(None)?;
         }

@@ -6,13 +6,16 @@
 //! Clock and gate commands are carried out inline and answered at once; all others are handed on. Between any two
 //! steps the thread may stall: inputs queue, clocks go on, tickets end.
 
+use crate::gate::Refusal;
 use crate::health;
 use crate::host::{MEMBERS, NAMES};
+use crate::release;
 use crate::stack::Waiter;
 use crate::worker::Worker;
 use crate::world::{Event, World};
 use regent_core::command::{
-    Action, AddressStep, Command, Outcome, PortAnswer, RunRecord, ServiceStep, SwapOutcome,
+    Action, AddressStep, Command, LifeSigns, Outcome, PortAnswer, RunRecord, ServiceStep,
+    SwapOutcome,
 };
 use regent_core::health::{Judge, Subject};
 use regent_core::id::{CommandId, NodeId, RunId, Version};
@@ -35,8 +38,16 @@ pub trait Brain {
     fn next_wake(&self, now: Time) -> Span;
     /// By its own account, a right of its own runs and has started.
     fn rules(&self, now: Time) -> bool;
+    /// When the proposal was dated that its right is counted from.
+    fn right_since(&self) -> Option<Time> {
+        None
+    }
     /// Why it is where it is.
     fn explain(&self, now: Time) -> Vec<String>;
+    /// How many of its proposals may still have won.
+    fn swaps_unanswered(&self) -> usize {
+        0
+    }
     /// The host's watchdog may be fed.
     fn may_feed(&self, _now: Time) -> bool {
         true
@@ -60,8 +71,16 @@ impl Brain for Node {
         Node::rules(self, now)
     }
 
+    fn right_since(&self) -> Option<Time> {
+        Node::right_since(self)
+    }
+
     fn explain(&self, now: Time) -> Vec<String> {
         Node::explain(self, now)
+    }
+
+    fn swaps_unanswered(&self) -> usize {
+        Node::swaps_unanswered(self)
     }
 
     fn may_feed(&self, now: Time) -> bool {
@@ -123,8 +142,9 @@ impl World {
             boot: h.boot,
             run: id,
             seed,
-            link: None,
+            link: Some(link_of(NodeId(host as u16 + 1))),
             configuration: 0,
+            speaks: h.speaks,
         };
         let time = h.clock.read(now);
         let brain = (self.maker)(identity, self.spec.clone(), record, time);
@@ -184,10 +204,23 @@ impl World {
         self.plan_restart(host);
     }
 
-    fn plan_restart(&mut self, host: usize) {
+    pub(crate) fn plan_restart(&mut self, host: usize) {
         let boot = self.hosts[host].boots;
         let after = self.rng.range(RESTART.0, RESTART.1);
         self.after(after, Event::AgentStart { host, boot });
+    }
+
+    /// The agent of a member is stopped for so long; what it left running goes on.
+    pub fn stop_agent(&mut self, host: usize, length: u64) {
+        if self.hosts[host].agent.take().is_none() {
+            return;
+        }
+        self.hosts[host].stack.lose_agent();
+        self.drop_watchdog(host);
+        self.stop_seat(host);
+        self.tell(host, "agent", || "stopped".into());
+        let boot = self.hosts[host].boots;
+        self.after(length, Event::AgentStart { host, boot });
     }
 
     /// The lease thread stops running for a while; past its watchdog systemd kills it.
@@ -199,6 +232,15 @@ impl World {
         if length > WATCHDOG {
             self.after(WATCHDOG, Event::Watchdog { host, run });
         }
+    }
+
+    /// Faults are over: the thread goes on at once.
+    pub fn end_stall(&mut self, host: usize) {
+        let now = self.now;
+        if let Some(agent) = &mut self.hosts[host].agent {
+            agent.stalled = now;
+        }
+        self.schedule_step(host, 0);
     }
 
     /// The watchdog's time is over.
@@ -299,10 +341,17 @@ impl World {
         self.log.detail(now, NAMES[host], "command", || show_command(&command));
         let Command { id, epoch, action } = command;
         let run = self.session(host);
+        if World::is_step(&action) {
+            self.lie_in_wait(host);
+        }
         match action {
             Action::ReadClock => {
                 let time = self.hosts[host].clock.read(now);
                 self.answer_inline(host, id, Outcome::Clock(time));
+            }
+            Action::Gate(step) if self.refuses(host, Refusal::of_gate(step)) => {
+                let outcome = Outcome::Failed(String::from("Cannot allocate memory"));
+                self.answer_inline(host, id, outcome);
             }
             Action::Gate(step) => {
                 let h = &mut self.hosts[host];
@@ -310,13 +359,23 @@ impl World {
                 self.answer_inline(host, id, Outcome::Done);
             }
             Action::Address(step) => {
-                let after = self.rng.range(100_000, 1_000_000);
-                self.after(after, Event::Address { host, run, id, step });
+                let soon = now.max(self.hosts[host].address_hangs);
+                let at = soon + self.rng.range(100_000, 1_000_000);
+                let busy = &mut self.hosts[host].address_busy;
+                *busy = at.max(*busy + 1);
+                let at = *busy;
+                let boot = self.hosts[host].boots;
+                self.at(at, Event::Address { host, boot, run, id, step });
             }
-            Action::Propose { attempt, expect, bytes } => {
+            Action::Propose { attempt, expect, bytes, by: _ } => {
+                let bytes = release::write(self.hosts[host].speaks, attempt, bytes);
                 self.hosts[host].count.sent += 1;
                 self.sent.insert(attempt, self.hosts[host].count.sent);
-                if self.truth.proposed(attempt, expect, &bytes) {
+                let changes = self.truth.proposed(attempt, expect, &bytes);
+                if let Some(ttl) = self.truth.ttl_of(attempt) {
+                    self.hosts[host].gate.sent_under(ttl);
+                }
+                if changes {
                     self.strike_while_hot();
                 }
                 let after = self.rng.range(5_000, 40_000);
@@ -350,9 +409,14 @@ impl World {
                 self.tell(host, &event.code, || event.text.clone());
             }
             Action::Answer { request, answer } => {
+                self.lie = self.lie.filter(|lie| lie.request != request);
                 self.tell(host, "answer", || format!("{request}: {answer:?}"));
             }
         }
+    }
+
+    fn refuses(&self, host: usize, refusal: Refusal) -> bool {
+        self.hosts[host].refused[refusal as usize] > self.now
     }
 
     fn answer_inline(&mut self, host: usize, id: CommandId, outcome: Outcome) {
@@ -372,6 +436,15 @@ impl World {
     /// A change of the VIP on this host.
     pub fn change_address(&mut self, host: usize, run: u64, id: CommandId, step: AddressStep) {
         let now = self.now;
+        let refusal = match step {
+            AddressStep::Add { .. } => Some(Refusal::Add),
+            AddressStep::Remove => Some(Refusal::Remove),
+            AddressStep::DestroySockets | AddressStep::Announce => None,
+        };
+        if refusal.is_some_and(|refusal| self.refuses(host, refusal)) {
+            let why = String::from("Operation not permitted");
+            return self.outcome(host, run, id, Outcome::Failed(why));
+        }
         let h = &mut self.hosts[host];
         match step {
             AddressStep::Add { lifetime } => h.address = Some(h.clock.timer(now) + lifetime.0),
@@ -406,7 +479,9 @@ impl World {
             (true, Some(_)) => PortAnswer::Open,
             (true, None) => PortAnswer::Reset,
         };
-        self.outcome(host, run, id, Outcome::Peer { arp: lives, port });
+        let links = if lives { vec![link_of(node)] } else { Vec::new() };
+        let life = LifeSigns { asked: true, links, port, echo: lives };
+        self.outcome(host, run, id, Outcome::Peer(life));
     }
 
     /// systemd's word on a service.
@@ -501,18 +576,25 @@ fn show_input(input: &Input) -> String {
         | Input::Health { .. }
         | Input::GateLost
         | Input::ForeignClaim(_)
+        | Input::ForeignRegister { .. }
         | Input::Watchdog(_)
         | Input::Stranger { .. }
         | Input::Operator { .. } => format!("{input:?}"),
     }
 }
 
+/// The link address of a member's own interface.
+fn link_of(node: NodeId) -> [u8; 6] {
+    let [high, low] = node.0.to_be_bytes();
+    [2, 0, 0, 0, high, low]
+}
+
 /// A command in a line.
 fn show_command(command: &Command) -> String {
     let id = command.id;
     match &command.action {
-        Action::Propose { attempt, expect, bytes } => {
-            let Ok(state) = State::decode(bytes) else { return format!("{id} Propose nonsense") };
+        Action::Propose { attempt, expect, bytes, by: _ } => {
+            let Ok(state) = release::read(bytes) else { return format!("{id} Propose nonsense") };
             let State { lease, sync, .. } = state;
             let renewal = if lease.by == *attempt { "renewal" } else { "no renewal" };
             let n = attempt.n;

@@ -49,13 +49,16 @@ pub struct Clock {
     timer: u64,
     rates: Rates,
     stopped: bool,
+    /// How long they stood still in all, before `since`.
+    stood: u64,
 }
 
 impl Clock {
     /// Clocks that were set to something long ago.
     pub fn new(rates: Rates, rng: &mut Rng, now: u64) -> Clock {
         let start = rng.range(1_000_000_000, 1_000_000_000_000);
-        Clock { since: now, boot: start, raw: start / 2, timer: start / 3, rates, stopped: false }
+        let (raw, timer) = (start / 2, start / 3);
+        Clock { since: now, boot: start, raw, timer, rates, stopped: false, stood: 0 }
     }
 
     /// Both readings that an agent takes.
@@ -91,6 +94,7 @@ impl Clock {
 
     /// They go on.
     pub fn go_on(&mut self, now: u64) {
+        self.stood = self.stood(now);
         self.since = now;
         self.stopped = false;
     }
@@ -100,7 +104,13 @@ impl Clock {
         self.stopped
     }
 
+    /// How long they stood still so far, in the time that no host knows.
+    pub fn stood(&self, now: u64) -> u64 {
+        self.stood + if self.stopped { now - self.since } else { 0 }
+    }
+
     fn rebase(&mut self, now: u64) {
+        self.stood = self.stood(now);
         let Time { boot, raw } = self.read(now);
         self.timer = self.timer(now);
         self.boot = boot;
@@ -134,7 +144,9 @@ mod tests {
         assert_eq!(clock.timer(second) - timer, Span::millis(900).0);
         clock.stop(second);
         assert_eq!(clock.read(9 * second), later);
+        assert_eq!(clock.stood(9 * second), 8 * second);
         clock.go_on(9 * second);
+        assert_eq!(clock.stood(10 * second), 8 * second);
         assert_eq!(clock.read(10 * second).elapsed_most(later), Span::millis(1_080));
     }
 

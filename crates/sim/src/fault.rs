@@ -1,8 +1,9 @@
 //! What goes wrong: killed, hung, cut, frozen are four faults, and four words.
 
+use crate::ambush::Ambush;
 use crate::clock::Rates;
-use crate::database::Files;
-use crate::gate::Gate;
+use crate::database::{Files, Pace};
+use crate::gate::{Gate, Refusal};
 use crate::health::Wish;
 use crate::host::{HOSTS, MEMBERS, NAMES, WITNESS};
 use crate::net::{CLIENTS, PLACES};
@@ -12,6 +13,7 @@ use crate::world::{Event, World};
 use regent_core::command::Request;
 use regent_core::id::{BootId, NodeId, RequestId};
 use regent_core::node::Input;
+use regent_core::state::FORMAT;
 use regent_store::cell::Standing;
 
 const MS: u64 = 1_000_000;
@@ -29,6 +31,10 @@ pub struct Chaos {
     pub voter_lost: bool,
     /// Requests of operators so far.
     pub requests: u64,
+    /// Somebody dies between two steps.
+    pub ambush: Option<Ambush>,
+    /// Kinds of faults that are drawn beside the usual ones.
+    pub with: Vec<u64>,
     /// Faults are over: one that was still to come does not.
     pub over: bool,
 }
@@ -38,6 +44,8 @@ pub struct Chaos {
 pub enum Fault {
     /// SIGKILL of the agent (of the voter, on the witness); systemd has it back in 0.1 s.
     KillAgent(usize),
+    /// The agent is of a release that speaks formats up to this one from its next run on, and is killed.
+    Release(usize, u16),
     /// The lease thread stops for so long.
     StallAgent(usize, u64),
     /// Voter and proposer stop for so long: a disk that hangs, a thread that starves.
@@ -99,8 +107,61 @@ pub enum Fault {
     Ask(Wish),
     /// An operator asks for a move to another node, wherever the holder is.
     Switchover(Option<usize>),
+    /// The kernel refuses a step of gate or address for so long.
+    Refuse(usize, Refusal, u64),
+    /// Steps of the address hang in the kernel for so long, and are done then. (The gate's are the lease thread's own:
+    /// one that hangs is a stall.)
+    HangAddress(usize, u64),
+    /// A replica that is no member's is attached to the server of whoever is the writer, and confirms.
+    Foreign(usize),
+    /// It goes.
+    ForeignGone(usize),
+    /// Somebody changes a setting of a server behind Regent's back.
+    Meddle(usize, Meddling),
+    /// Nothing can be written under /var/lib/regent for so long.
+    FullState(usize, u64),
+    /// Nothing can be written to the data directory for so long.
+    FullData(usize, u64),
     /// Something that only the shared-data world knows.
     Shared(Deed),
+}
+
+/// What somebody does to a server by hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Meddling {
+    /// A finite rpl_semi_sync_master_timeout.
+    Finite,
+    /// read_only=0 on the standby.
+    Writable,
+    /// RESET MASTER.
+    Reset,
+}
+
+/// The kind of this name, in the world of shared data or in the other one.
+pub fn kind_of(name: &str, is_shared: bool) -> Option<u64> {
+    let named = if is_shared { shared::NAMED.as_slice() } else { NAMED.as_slice() };
+    named.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+}
+
+/// Kinds of faults that have a name: `--with` draws them more often.
+const NAMED: [(&str, u64); 10] = [
+    ("refuse", 28),
+    ("foreign", 29),
+    ("finite", 30),
+    ("full-state", 31),
+    ("full-data", 32),
+    ("standby-writable", 33),
+    ("log-reset", 34),
+    ("hang-address", 35),
+    ("release", 36),
+    ("isolation", 37),
+];
+
+/// One of the kinds, or of those that are drawn more often.
+pub(crate) fn draw_kind(kinds: u64, with: &[u64], rng: &mut Rng) -> u64 {
+    let n = rng.below(kinds + with.len() as u64);
+    let more = n.checked_sub(kinds).and_then(|place| with.get(place as usize));
+    more.copied().unwrap_or(n)
 }
 
 /// Which faults a run may have, and how often.
@@ -114,15 +175,15 @@ pub struct Plan {
 
 impl Plan {
     /// Draws what will go wrong in a run, between its warm-up and its healing.
-    pub fn draw(rng: &mut Rng, start: u64) -> Plan {
+    pub fn draw(with: &[u64], rng: &mut Rng, start: u64) -> Plan {
         let count = if rng.chance(150_000) { rng.range(10, 40) } else { rng.range(1, 9) };
         let spread = rng.pick(&[150 * MS, 600 * MS, 2_000 * MS, 4_000 * MS]);
-        let favourite = rng.below(KINDS);
+        let favourite = draw_kind(KINDS, with, rng);
         let mut faults = Vec::new();
         let mut at = start;
         for _ in 0..count {
             at += rng.below(spread);
-            let kind = if rng.chance(300_000) { favourite } else { rng.below(KINDS) };
+            let kind = if rng.chance(300_000) { favourite } else { draw_kind(KINDS, with, rng) };
             draw_fault(kind, None, at, rng, &mut faults);
         }
         faults.sort_by_key(|(at, _)| *at);
@@ -131,7 +192,7 @@ impl Plan {
     }
 }
 
-const KINDS: u64 = 28;
+const KINDS: u64 = 38;
 
 fn length(rng: &mut Rng) -> u64 {
     match rng.below(4) {
@@ -274,6 +335,44 @@ pub(crate) fn draw_fault(
         }
         24 => out.push((at, Fault::BlockDatabase(member, long))),
         25 | 26 => draw_wish(member, at, long, rng, out),
+        28 => {
+            let all = rng.chance(200_000);
+            let one = rng.pick(&Refusal::ALL);
+            let refused = Refusal::ALL.into_iter().filter(|refusal| all || *refusal == one);
+            out.extend(refused.map(|refusal| (at, Fault::Refuse(member, refusal, long))));
+        }
+        29 => {
+            out.push((at, Fault::Foreign(member)));
+            out.push((at + 2 * long, Fault::ForeignGone(member)));
+            // Its own follower is slow, or goes, while the stranger confirms; and then the writer goes.
+            if rng.coin() {
+                let other = MEMBERS[usize::from(member == MEMBERS[0])];
+                cut_off(other, at, long, true, out);
+                out.push((at + rng.below(2 * long), Fault::KillDatabase(member)));
+            }
+        }
+        30 => out.push((at, Fault::Meddle(member, Meddling::Finite))),
+        31 => out.push((at, Fault::FullState(any, long))),
+        32 => out.push((at, Fault::FullData(member, long))),
+        33 => out.push((at, Fault::Meddle(member, Meddling::Writable))),
+        34 => out.push((at, Fault::Meddle(member, Meddling::Reset))),
+        35 => out.push((at, Fault::HangAddress(member, long))),
+        36 => {
+            // One node is upgraded, and now and then it is put back before the other one follows (R7).
+            out.push((at, Fault::Release(member, FORMAT + 1)));
+            let other = MEMBERS[usize::from(member == MEMBERS[0])];
+            let next = if rng.coin() {
+                Fault::Release(member, FORMAT)
+            } else {
+                Fault::Release(other, FORMAT + 1)
+            };
+            out.push((at + long, next));
+        }
+        // Much longer than any other fault, for what grows, lapses or wraps meanwhile.
+        37 if rng.chance(50_000) => {
+            cut_off(any, at, rng.range(30_000 * MS, 180_000 * MS), rng.coin(), out);
+        }
+        37 => out.push((at, Fault::FlushGate(member))),
         _ => {
             if rng.chance(100_000) {
                 out.push((at, Fault::StrangerStays(long)));
@@ -330,12 +429,16 @@ pub(crate) fn cut_off(host: usize, at: u64, length: u64, both: bool, out: &mut V
 impl World {
     /// A fault happens.
     pub fn strike(&mut self, fault: &Fault) {
-        if self.chaos.over {
+        if self.chaos.over || self.hides_a_lie(fault) {
             return;
         }
         self.tell_fault(fault);
         match *fault {
             Fault::KillAgent(host) => self.kill_agent(host, "killed"),
+            Fault::Release(host, speaks) => {
+                self.hosts[host].speaks = speaks;
+                self.kill_agent(host, "killed");
+            }
             Fault::StallAgent(host, length) => self.stall_agent(host, length),
             Fault::StallRegister(host, length) => {
                 let until = self.now + length;
@@ -395,6 +498,34 @@ impl World {
             Fault::HangService(host, service) => self.hang_service(host, service),
             Fault::BlockDatabase(host, length) => self.hosts[host].blocked = self.now + length,
             Fault::StrangerStays(left) => self.strange(left),
+            Fault::Refuse(host, refusal, length) => {
+                let until = &mut self.hosts[host].refused[refusal as usize];
+                *until = (*until).max(self.now + length);
+            }
+            Fault::HangAddress(host, length) => {
+                let hangs = &mut self.hosts[host].address_hangs;
+                *hangs = (*hangs).max(self.now + length);
+            }
+            Fault::Foreign(host) => {
+                let now = self.now;
+                if let Some(server) = &mut self.hosts[host].database.server {
+                    server.foreign = server.foreign.or(Some(now));
+                }
+            }
+            Fault::ForeignGone(host) => {
+                if let Some(server) = &mut self.hosts[host].database.server {
+                    server.foreign = None;
+                }
+            }
+            Fault::Meddle(host, meddling) => self.meddle(host, meddling),
+            Fault::FullState(host, length) => {
+                let full = &mut self.hosts[host].seat.full;
+                *full = (*full).max(self.now + length);
+            }
+            Fault::FullData(host, length) => {
+                let full = &mut self.hosts[host].full_data;
+                *full = (*full).max(self.now + length);
+            }
             Fault::Ask(wish) => self.ask(wish),
             Fault::Switchover(to) => self.ask_switchover(to),
             Fault::Shared(deed) => self.do_deed(deed),
@@ -407,6 +538,9 @@ impl World {
         }
         let (host, text) = match fault {
             Fault::KillAgent(host) => (*host, String::from("the agent is killed")),
+            Fault::Release(host, speaks) => {
+                (*host, format!("a release that speaks format {speaks} is installed"))
+            }
             Fault::StallAgent(host, l) => (*host, format!("the agent stalls for {} ms", l / MS)),
             Fault::StallRegister(host, l) => {
                 (*host, format!("voter and proposer stall for {} ms", l / MS))
@@ -447,6 +581,23 @@ impl World {
                 (CLIENTS, format!("a stranger answers for the VIP for {} ms", l / MS))
             }
             Fault::Ask(wish) => (CLIENTS, format!("an operator asks: {wish:?}")),
+            Fault::Refuse(host, refusal, l) => {
+                (*host, format!("its kernel refuses for {} ms: {refusal:?}", l / MS))
+            }
+            Fault::HangAddress(host, l) => {
+                (*host, format!("steps of its address hang for {} ms", l / MS))
+            }
+            Fault::Foreign(host) => (*host, String::from("a foreign replica is attached")),
+            Fault::ForeignGone(host) => (*host, String::from("no foreign replica is attached")),
+            Fault::Meddle(host, meddling) => {
+                (*host, format!("somebody changes the server by hand: {meddling:?}"))
+            }
+            Fault::FullState(host, l) => {
+                (*host, format!("/var/lib/regent is full for {} ms", l / MS))
+            }
+            Fault::FullData(host, l) => {
+                (*host, format!("the data directory is full for {} ms", l / MS))
+            }
             Fault::Shared(_) => return,
             Fault::Switchover(to) => {
                 let to = to.map_or("the other", |to| NAMES[to]);
@@ -486,6 +637,7 @@ impl World {
         h.boots += 1;
         h.gate = Gate::default();
         h.address = None;
+        h.address_busy = 0;
         h.services.fill(None);
         h.stack.lose_power();
         h.dog = Default::default();
@@ -502,7 +654,7 @@ impl World {
         h.powered = true;
         h.boot = boot;
         h.boots += 1;
-        h.thawing = 0;
+        h.stilled = None;
         h.clock = crate::clock::Clock::new(Rates::draw(&mut self.rng), &mut self.rng, now);
         let services = if self.shared.is_some() { 0 } else { h.services.len() };
         for service in 0..services {
@@ -520,6 +672,7 @@ impl World {
         if !h.powered || h.paused.is_some() {
             return;
         }
+        h.stilled = Some(h.clock.read(now));
         h.clock.stop(now);
         h.paused = Some(now + length);
         self.after(length, Event::Fault(Fault::GoOn(host)));
@@ -541,7 +694,6 @@ impl World {
         let h = &mut self.hosts[host];
         if h.paused.take().is_some() && h.clock.is_stopped() {
             h.clock.go_on(now);
-            h.thawing = now + 800 * MS;
         }
     }
 
@@ -551,6 +703,27 @@ impl World {
         }
         self.kill_agent(host, "killed, and its voter's disk is empty");
         self.hosts[host].seat.disk = Standing::Vacant;
+    }
+
+    /// Somebody with a client and root does it.
+    fn meddle(&mut self, host: usize, meddling: Meddling) {
+        let holds = self.truth.state.lease.holder == self.hosts[host].node;
+        let Some(server) = &mut self.hosts[host].database.server else { return };
+        match meddling {
+            Meddling::Finite => server.finite = true,
+            Meddling::Writable if holds || !server.read_only => {}
+            Meddling::Writable => (server.read_only, server.by_hand) = (false, true),
+            Meddling::Reset if !server.open.is_empty() => {}
+            Meddling::Reset => {
+                // The tables stay; only the log and its names are gone.
+                let logged = self.hosts[host].database.files.logged.clone();
+                self.with_database(host, |database, ledger, rng, out| {
+                    database.reset_master(ledger, rng, out);
+                });
+                self.hosts[host].database.files.logged = logged;
+                self.restored = true;
+            }
+        }
     }
 
     fn restore(&mut self, host: usize) {
@@ -592,7 +765,8 @@ impl World {
         }
         let mut faults = Vec::new();
         let kinds = if self.shared.is_some() { shared::KINDS } else { KINDS };
-        let (kind, whom) = (self.rng.below(kinds), self.rng.pick(&MEMBERS));
+        let kind = draw_kind(kinds, &self.chaos.with, &mut self.rng);
+        let whom = self.rng.pick(&MEMBERS);
         let at = self.now + self.rng.pick(&[0, MS, 5 * MS, 60 * MS, 500 * MS]);
         match self.shared {
             Some(setting) => {
@@ -611,11 +785,21 @@ impl World {
         self.net.heal();
         (self.chaos.stall_ppm, self.chaos.hot_ppm) = (0, 0);
         self.chaos.over = true;
+        self.chaos.ambush = None;
         self.chaos.copies = [None, None];
         if self.shared.is_some() {
             self.heal_shared();
         } else {
             self.end_wishes();
+        }
+        // An upgrade that was begun is brought to its end: a format that was raised stays.
+        let raised = self.truth.state.format;
+        let newest = MEMBERS.into_iter().fold(raised, |of, host| of.max(self.hosts[host].speaks));
+        for host in MEMBERS {
+            if self.hosts[host].speaks < newest {
+                self.hosts[host].speaks = newest;
+                self.kill_agent(host, "killed, for the newest release");
+            }
         }
         let now = self.now;
         for host in HOSTS {
@@ -623,12 +807,19 @@ impl World {
             self.boot(host);
             let h = &mut self.hosts[host];
             h.seat.sync = (200_000, 2 * MS);
+            // A slow follower may never catch up with what a long isolation left it to do.
+            h.database.pace = Pace::default();
+            h.seat.full = 0;
+            h.full_data = 0;
+            h.refused = Default::default();
+            h.address_hangs = 0;
             h.seat.stalled = h.seat.stalled.min(now);
             if let Some(server) = &mut h.database.server {
                 server.stalled = server.stalled.min(now);
+                server.foreign = None;
             }
-            if let Some(agent) = &mut h.agent {
-                agent.stalled = agent.stalled.min(now);
+            if h.agent.as_ref().is_some_and(|agent| agent.stalled > now) {
+                self.end_stall(host);
             }
         }
         debug_assert!((0..PLACES).all(|place| self.net.is_whole(0, place)));

@@ -3,8 +3,38 @@
 use crate::clock::{Clock, TICK};
 use crate::rng::Rng;
 use regent_core::command::GateStep;
-use regent_core::invariant::SlotView;
+use regent_core::invariant::{SlotView, Thawed};
 use regent_core::time::Span;
+
+/// A step that the kernel refuses for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// To arm a slot.
+    Arm,
+    /// To enable one.
+    Enable,
+    /// To close both, or to let them refuse.
+    Close,
+    /// To put the VIP on.
+    Add,
+    /// To take it off.
+    Remove,
+}
+
+impl Refusal {
+    /// Each of them.
+    pub const ALL: [Refusal; 5] =
+        [Refusal::Arm, Refusal::Enable, Refusal::Close, Refusal::Add, Refusal::Remove];
+
+    /// Which step of the gate it is.
+    pub fn of_gate(step: GateStep) -> Refusal {
+        match step {
+            GateStep::Arm { .. } => Refusal::Arm,
+            GateStep::Enable { .. } => Refusal::Enable,
+            GateStep::Refuse | GateStep::Close => Refusal::Close,
+        }
+    }
+}
 
 /// The six sets.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +49,10 @@ struct Sets {
     held: bool,
     refuse: bool,
     armed: u64,
+    /// How long the host's clocks had stood still by then.
+    stood: u64,
+    /// The ttl of the first proposal that was sent under it.
+    ttl: Option<Span>,
     /// How many proposals of this host had been sent when it was armed.
     sent: u64,
 }
@@ -43,6 +77,8 @@ impl Gate {
                     held: false,
                     refuse: false,
                     armed: now,
+                    stood: clock.stood(now),
+                    ttl: None,
                     sent: count.sent,
                 };
             }
@@ -85,14 +121,26 @@ impl Gate {
         Some(clock.sleep(Span(left)))
     }
 
+    /// A proposal for this ttl leaves the host.
+    pub fn sent_under(&mut self, ttl: Span) {
+        for sets in &mut self.slots {
+            sets.ttl.get_or_insert(ttl);
+        }
+    }
+
     /// As the judge sees it.
     pub fn view(&self, clock: &Clock, count: Count, now: u64) -> [SlotView; 2] {
         let timer = clock.timer(now);
-        self.slots.map(|sets| SlotView {
-            ticket: sets.has_ticket(timer),
-            held: sets.held,
-            armed: sets.armed,
-            earned: count.decided > sets.sent,
+        self.slots.map(|sets| {
+            let stood = clock.stood(now) - sets.stood.min(clock.stood(now));
+            let ttl = sets.ttl.unwrap_or_default().0;
+            SlotView {
+                ticket: sets.has_ticket(timer),
+                held: sets.held,
+                armed: sets.armed,
+                earned: count.decided > sets.sent,
+                thawed: (clock.is_stopped() || stood > 0).then_some(Thawed { stood, ttl }),
+            }
         })
     }
 }

@@ -3,13 +3,15 @@
 use crate::agent::Agent;
 use crate::clock::{Clock, Rates};
 use crate::database::Database;
-use crate::gate::{Count, Gate};
+use crate::gate::{Count, Gate, Refusal};
 use crate::register::Seat;
 use crate::rng::Rng;
 use crate::shared::Dog;
 use crate::stack::Stack;
 use regent_core::id::{BootId, NodeId, RunId};
 use regent_core::observe::UnitState;
+use regent_core::state::FORMAT;
+use regent_core::time::Time;
 
 /// Names in the log, by place.
 pub const NAMES: [&str; 4] = ["a", "b", "w", "c"];
@@ -32,8 +34,8 @@ pub struct Host {
     pub boots: u64,
     /// Paused from outside until then: its clocks stand still.
     pub paused: Option<u64>,
-    /// The judge forgives what its gate does until then (C7).
-    pub thawing: u64,
+    /// What its clocks read when they last stood still, in this boot (C7).
+    pub stilled: Option<Time>,
     /// Its clocks.
     pub clock: Clock,
     /// Its kernel's filter.
@@ -54,8 +56,18 @@ pub struct Host {
     pub hung: Vec<bool>,
     /// The database's clients are not let through until then.
     pub blocked: u64,
+    /// Its data directory's disk is full until then.
+    pub full_data: u64,
+    /// Until when its kernel refuses each step of gate and address.
+    pub refused: [u64; Refusal::ALL.len()],
+    /// Until then steps of the address hang.
+    pub address_hangs: u64,
+    /// When the newest of them is done: one comes after the other.
+    pub address_busy: u64,
     /// Starts of services so far.
     pub service_starts: u64,
+    /// The newest format of the State that its release speaks (R7).
+    pub speaks: u16,
     /// The agent, while it runs.
     pub agent: Option<Agent>,
     /// Voter and proposer, and what their disk holds.
@@ -83,7 +95,7 @@ impl Host {
             boot: BootId(rng.draw()),
             boots: 1,
             paused: None,
-            thawing: 0,
+            stilled: None,
             clock: Clock::new(rates, rng, 0),
             gate: Gate::default(),
             count: Count::default(),
@@ -94,7 +106,12 @@ impl Host {
             broken: vec![false; services],
             hung: vec![false; services],
             blocked: 0,
+            full_data: 0,
+            refused: [0; Refusal::ALL.len()],
+            address_hangs: 0,
+            address_busy: 0,
             service_starts: 1,
+            speaks: FORMAT,
             agent: None,
             seat,
             runs: Vec::new(),
@@ -117,6 +134,13 @@ impl Host {
             && self.paused.is_none()
             && self.has_address(now)
             && self.gate.is_open(&self.clock, now)
+    }
+
+    /// C7: its right is counted from before its clocks last stood still. While they do, nothing is counted from later.
+    pub fn is_thawed(&self) -> bool {
+        let since = self.agent.as_ref().and_then(|agent| agent.brain.right_since());
+        let stilled = self.stilled.map(|stilled| stilled.raw);
+        stilled.is_some_and(|stilled| since.is_some_and(|since| since.raw <= stilled))
     }
 
     /// The database's unit as systemd sees it.

@@ -12,6 +12,7 @@
 //! shared data.
 
 pub mod agent;
+pub mod ambush;
 pub mod clients;
 pub mod clock;
 pub mod database;
@@ -22,6 +23,7 @@ pub mod host;
 pub mod log;
 pub mod net;
 pub mod register;
+pub mod release;
 pub mod replication;
 pub mod rng;
 pub mod run;
@@ -34,14 +36,18 @@ pub mod world;
 
 /// The mistakes that can be planted, by name.
 #[cfg(feature = "planted")]
-pub const PLANTS: [(&str, regent_core::planted::Planted); 16] = {
+pub const PLANTS: &[(&str, regent_core::planted::Planted)] = {
     use regent_core::planted::Planted;
-    [
+    &[
         ("slot-for-earlier-win", Planted::SlotForEarlierWin),
         ("right-from-read", Planted::RightFromRead),
         ("out-of-sync-succeeds", Planted::OutOfSyncSucceeds),
         ("inherited-sync", Planted::InheritedSync),
+        ("another-confirms", Planted::AnotherConfirms),
         ("loose-while-join", Planted::LooseWhileJoin),
+        ("drains-unmarked", Planted::DrainsUnmarked),
+        ("starts-not-counted", Planted::StartsNotCounted),
+        ("strict-by-off", Planted::StrictByOff),
         ("lease-end-as-proof", Planted::LeaseEndAsProof),
         ("watchdog-late", Planted::WatchdogLate),
         ("fed-without-right", Planted::FedWithoutRight),
@@ -52,6 +58,6 @@ pub const PLANTS: [(&str, regent_core::planted::Planted); 16] = {
         ("start-before-ruling", Planted::StartBeforeRuling),
         ("permit-kept", Planted::PermitKept),
         ("armed-late", Planted::ArmedLate),
-        ("word-kept", Planted::WordKept),
+        ("word-unproven", Planted::WordUnproven),
     ]
 };

@@ -6,7 +6,6 @@ use crate::world::{Event, World};
 use regent_core::command::{Outcome, SwapOutcome};
 use regent_core::id::{AttemptId, CommandId, Version};
 use regent_core::node::Input;
-use regent_core::state::State;
 use regent_store::cell::{
     Answer, ClusterId, Message, NodeId, Proposer, Setup, Standing, Swap, Timing, Value, Voter,
     VoterId,
@@ -23,6 +22,8 @@ pub struct Seat {
     pub proposer: Option<Proposer>,
     /// Stalled until then.
     pub stalled: u64,
+    /// Nothing can be written to its disk until then.
+    pub full: u64,
     /// One sync of its disk takes between these.
     pub sync: (u64, u64),
     queue: VecDeque<(usize, Message)>,
@@ -56,6 +57,7 @@ impl Seat {
             voter: None,
             proposer: None,
             stalled: 0,
+            full: 0,
             sync: (200_000, 2_000_000),
             queue: VecDeque::new(),
             storing: None,
@@ -107,9 +109,9 @@ impl World {
         }
         let seat = &mut self.hosts[host].seat;
         let fresh = Seat::new(seat.disk.clone());
-        let sync = seat.sync;
+        let (sync, full) = (seat.sync, seat.full);
         let (lives, wakes) = (seat.lives + 1, seat.wakes + 1);
-        *seat = Seat { sync, lives, wakes, ..fresh };
+        *seat = Seat { sync, full, lives, wakes, ..fresh };
     }
 
     /// The core asks for a swap.
@@ -130,7 +132,7 @@ impl World {
         let Some(proposer) = &self.hosts[host].seat.proposer else { return };
         let holder = proposer
             .view()
-            .and_then(|view| State::decode(&view.bytes).ok())
+            .and_then(|view| crate::release::read(&view.bytes).ok())
             .is_some_and(|state| state.lease.holder == node);
         let swap = Swap { attempt: to_store(attempt), expect, bytes, holder };
         if let Some((old, swap)) = self.hosts[host].seat.held_back.take() {
@@ -138,6 +140,10 @@ impl World {
             self.answer_seat(host, old, Outcome::Failed(String::from("not stored")));
         }
         if expect > self.hosts[host].high {
+            if self.hosts[host].seat.full > self.now {
+                self.truth.dropped(from_store(swap.attempt));
+                return self.answer_seat(host, id, Outcome::Failed(String::from("not stored")));
+            }
             self.hosts[host].seat.held_back = Some((id, swap));
             return self.want_stored(host, expect);
         }
@@ -196,6 +202,11 @@ impl World {
             let Some((from, message)) = seat.queue.pop_front() else { return };
             let Some(voter) = &mut seat.voter else { return };
             let reaction = voter.handle(&message, fresh);
+            if reaction.changed && seat.full > self.now {
+                // It cannot be kept, so it was not promised: the voter says nothing, and knows what its disk holds.
+                seat.voter = Some(Voter::new(seat.disk.clone()));
+                continue;
+            }
             if reaction.changed {
                 let (least, most) = seat.sync;
                 seat.storing = Some(Storing { to: from, reply: reaction.reply });
@@ -282,7 +293,7 @@ impl World {
 
     fn want_stored(&mut self, host: usize, version: u64) {
         let seat = &mut self.hosts[host].seat;
-        if version <= seat.storing_high {
+        if version <= seat.storing_high || seat.full > self.now {
             return;
         }
         seat.storing_high = version;

@@ -9,8 +9,10 @@ use crate::log::Log;
 use crate::rng::Rng;
 use crate::shared::run_shared;
 use crate::world::{Event, World};
+use regent_core::command::Request;
 use regent_core::invariant::{self, Violation};
 use regent_core::spec::Spec;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -55,8 +57,13 @@ pub struct Outcome {
 
 /// Runs one seed: warm-up, faults, healing.
 pub fn run_seed(seed: u64, maker: Maker, spec: &Spec, log: Log) -> Outcome {
+    run_seed_with(seed, maker, spec, &[], log)
+}
+
+/// The same, and these kinds of faults are drawn as well.
+pub fn run_seed_with(seed: u64, maker: Maker, spec: &Spec, with: &[u64], log: Log) -> Outcome {
     if spec.stack.is_some() {
-        return run_shared(seed, maker, spec, log);
+        return run_shared(seed, maker, spec, with, log);
     }
     let mut world = World::new(Rng::new(seed), maker, spec.clone(), log);
     prepare(&mut world);
@@ -64,7 +71,8 @@ pub fn run_seed(seed: u64, maker: Maker, spec: &Spec, log: Log) -> Outcome {
     until_well(&mut world, WARM_UP, "the new cluster is not in sync");
     if world.violation.is_none() {
         let start = world.now;
-        let plan = Plan::draw(&mut world.rng, start);
+        world.chaos.with = with.to_vec();
+        let plan = Plan::draw(with, &mut world.rng, start);
         if world.rng.chance(400_000) {
             world.chaos.stall_ppm = world.rng.pick(&[200, 1_000, 3_000]);
         }
@@ -79,8 +87,9 @@ pub fn run_seed(seed: u64, maker: Maker, spec: &Spec, log: Log) -> Outcome {
         let healing = world.now;
         blocked = until_well_or_blocked(&mut world);
         healed_in = world.now - healing;
-        let end = world.now + CALM;
+        let end = world.now.max(hung_until(&world)) + CALM;
         world.run_until(end);
+        blocked = blocked || until_well_or_blocked(&mut world);
         // With a voter lost before, the other node would have no quorum (row 3).
         if !blocked && seed.is_multiple_of(4) && !world.chaos.voter_lost {
             lose_one(&mut world);
@@ -164,8 +173,43 @@ pub(crate) fn until_well(world: &mut World, bound: u64, what: &str) {
     }
 }
 
+/// When the last step of an address that hung in a kernel is over: faults that ended do not take it back.
+pub(crate) fn hung_until(world: &World) -> u64 {
+    MEMBERS.into_iter().map(|host| world.hosts[host].address_busy).max().unwrap_or_default()
+}
+
+/// What operators asked for is lifted: with it, a node that is left does rightly not serve (row 6).
+pub(crate) fn lift_wishes(world: &mut World) {
+    let end = world.now + ONE_GONE;
+    let mut asked = 0;
+    while world.violation.is_none() {
+        let intent = &world.truth.state.intent;
+        let (resting, pause) = (intent.maintenance.clone(), intent.pause);
+        if resting.is_empty() && pause.is_none() {
+            return;
+        }
+        if world.now >= end {
+            let text = format!("what operators asked for is not lifted: {resting:?}, {pause:?}");
+            return world.violated(Violation { id: "V11", text });
+        }
+        if world.now >= asked {
+            asked = world.now + SECOND;
+            let holder = usize::from(world.truth.state.lease.holder.0) - 1;
+            for node in resting.into_keys() {
+                world.request(holder, Request::Maintenance { node, length: None });
+            }
+            if pause.is_some() {
+                world.request(holder, Request::Pause { length: None });
+            }
+        }
+        let next = world.now + SECOND / 20;
+        world.run_until(next);
+    }
+}
+
 /// V11 with one node gone: the cluster is in sync, so nothing may block the other one.
 fn lose_one(world: &mut World) {
+    lift_wishes(world);
     if world.violation.is_some() || world.picture(invariant::v11).is_err() {
         return;
     }
@@ -200,7 +244,7 @@ fn has_living_copy(world: &World) -> bool {
 }
 
 /// What came of many seeds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Sweep {
     /// Seeds run.
     pub seeds: u64,
@@ -233,6 +277,19 @@ pub fn sweep(
     spec: &Spec,
     stop_at: usize,
 ) -> Sweep {
+    sweep_with(from, seeds, threads, maker, spec, &[], stop_at)
+}
+
+/// The same, and these kinds of faults are drawn as well.
+pub fn sweep_with(
+    from: u64,
+    seeds: u64,
+    threads: usize,
+    maker: Maker,
+    spec: &Spec,
+    with: &[u64],
+    stop_at: usize,
+) -> Sweep {
     let next = AtomicU64::new(from);
     let enough = AtomicBool::new(false);
     let total = Mutex::new(Sweep::default());
@@ -244,7 +301,7 @@ pub fn sweep(
                     if seed >= from + seeds || enough.load(Ordering::Relaxed) {
                         return;
                     }
-                    let outcome = run_seed(seed, maker, spec, Log::quiet());
+                    let outcome = run_seed_with(seed, maker, spec, with, Log::quiet());
                     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     total.count(outcome);
                     if total.failures.len() >= stop_at {
@@ -275,5 +332,110 @@ impl Sweep {
         if let Some(violation) = outcome.violation {
             self.failures.push((outcome.seed, violation));
         }
+    }
+
+    /// All that is counted, in one order.
+    fn counts(&mut self) -> [&mut u64; 9] {
+        let Sweep {
+            seeds,
+            failures: _,
+            blocked,
+            events,
+            transactions,
+            acknowledged,
+            epochs,
+            uses,
+            healed_in,
+            length,
+        } = self;
+        [seeds, blocked, events, transactions, acknowledged, epochs, uses, length, healed_in]
+    }
+}
+
+/// How far a sweep is that is run in portions, perhaps over several sessions.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Swept {
+    /// Its first seed.
+    pub from: u64,
+    /// All before this one are done.
+    pub next: u64,
+    /// What came of them; the failures are in `failures`.
+    pub total: Sweep,
+    /// How long it took.
+    pub seconds: f64,
+    /// Every seed that failed, and what did not hold.
+    pub failures: BTreeMap<u64, String>,
+}
+
+impl Swept {
+    /// Nothing is done.
+    pub fn new(from: u64) -> Swept {
+        let (total, failures) = (Sweep::default(), BTreeMap::new());
+        Swept { from, next: from, total, seconds: 0.0, failures }
+    }
+
+    /// The next `seeds` seeds are done.
+    pub fn add(&mut self, mut part: Sweep, seeds: u64) {
+        self.next += seeds;
+        for (seed, violation) in part.failures.drain(..) {
+            self.failures.insert(seed, violation.to_string());
+        }
+        let healed_in = self.total.healed_in.max(part.healed_in);
+        for (sum, more) in self.total.counts().into_iter().zip(part.counts()) {
+            *sum += *more;
+        }
+        self.total.healed_in = healed_in;
+    }
+
+    /// For a file.
+    pub fn to_text(&self) -> String {
+        let counts = self.total.clone().counts().map(|count| count.to_string()).join(" ");
+        let mut text = format!("{} {} {:.1}\n{counts}\n", self.from, self.next, self.seconds);
+        for (seed, why) in &self.failures {
+            text += &format!("{seed} {}\n", why.replace('\n', " "));
+        }
+        text
+    }
+
+    /// From a file.
+    pub fn from_text(text: &str) -> Option<Swept> {
+        let mut lines = text.lines();
+        let head: Vec<&str> = lines.next()?.split(' ').collect();
+        let [from, next, seconds] = head[..] else { return None };
+        let mut total = Sweep::default();
+        let counts = lines.next()?.split(' ').map(|count| count.parse().ok());
+        let counts: Vec<u64> = counts.collect::<Option<_>>()?;
+        for (place, count) in total.counts().into_iter().zip(counts) {
+            *place = count;
+        }
+        let failure = |line: &str| {
+            let (seed, why) = line.split_once(' ')?;
+            Some((seed.parse().ok()?, why.to_string()))
+        };
+        Some(Swept {
+            from: from.parse().ok()?,
+            next: next.parse().ok()?,
+            total,
+            seconds: seconds.parse().ok()?,
+            failures: lines.map(failure).collect::<Option<_>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_goes_on_where_it_stopped_and_names_every_seed_that_failed() {
+        let violation = |text: &str| Violation { id: "V1", text: text.into() };
+        let mut swept = Swept::new(70);
+        let failures = vec![(71, violation("two")), (74, violation("two again"))];
+        swept.add(Sweep { seeds: 5, failures, healed_in: 9, ..Sweep::default() }, 5);
+        swept.add(Sweep { seeds: 5, healed_in: 3, ..Sweep::default() }, 5);
+        assert_eq!((swept.next, swept.total.seeds, swept.total.healed_in), (80, 10, 9));
+        assert_eq!(swept.failures.keys().copied().collect::<Vec<_>>(), [71, 74]);
+        assert_eq!(Swept::from_text(&swept.to_text()), Some(swept));
+        assert_eq!(Swept::from_text("70 80\n"), None);
     }
 }

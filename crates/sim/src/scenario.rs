@@ -14,8 +14,10 @@
 //! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
 //! `switchover [to HOST]`, `fail applier HOST`, `hang management|ui HOST`, `break|repair management HOST`,
 //! `block database HOST for TIME`,
-//! `stranger for TIME`, `maintenance HOST for TIME`, `maintenance HOST off`, `suspend cluster for TIME` (a pause),
-//! `stop cluster`, `start cluster`, `fence HOST`, `ttl TIME`,
+//! `release FORMAT on HOST` (another release, R7), `stranger for TIME`, `maintenance HOST for TIME`, `maintenance
+//! HOST off`, `suspend cluster for TIME` (a pause), `stop cluster`, `start cluster`, `fence HOST`, `ttl TIME`,
+//! `by hand finite|writable|reset HOST` (what somebody does to its server), `fill state|data HOST for TIME` (its disk
+//! is full), `refuse arm|enable|close|add|remove HOST for TIME` (its kernel does), `hang address HOST for TIME`,
 //! `flush gate HOST`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all;
 //! without it every length is its middle one); each but the waits may end with `at SECONDS`.
 //!
@@ -24,13 +26,14 @@
 //! `activate HOST`, `activate HOST off HOST` (an operator's word), `activate both`, `deactivate HOST`, `repair HOST`,
 //! `hang HOST for TIME`, `step STEP of HOST fails|hangs|stays|is mended`, `open file HOST for TIME`,
 //! `cut|hang|mend storage HOST`, `start STEP on HOST` (by hand), `kill STEP on HOST`, `drift HOST`, `strange claim
-//! [gone]`,
+//! [gone]`, `strange greeting to HOST` (of the other member, by another register), `stop agent HOST for TIME`,
 //! `fences confirm|confirm-late|refuse|are-silent|act-silently|act-late`, `wait|expect clear HOST` (nothing runs
 //! there),
 //! `expect row N HOST` (what blocks it, by section 9), `expect violation V9` (anywhere: the story ends with it).
 
 use crate::agent::core;
-use crate::fault::Fault;
+use crate::fault::{Fault, Meddling};
+use crate::gate::Refusal;
 use crate::health::Wish;
 use crate::host::NAMES;
 use crate::log::{Line, Log};
@@ -239,6 +242,36 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
     let one = |fault| Some(vec![fault]);
     match *words {
         ["kill", "agent", host] => one(Fault::KillAgent(parse_host(host)?)),
+        ["by", "hand", what, host] => {
+            let meddling = match what {
+                "finite" => Meddling::Finite,
+                "writable" => Meddling::Writable,
+                "reset" => Meddling::Reset,
+                _ => return None,
+            };
+            one(Fault::Meddle(parse_host(host)?, meddling))
+        }
+        ["fill", "state", host, "for", t] => {
+            one(Fault::FullState(parse_host(host)?, parse_time(t)?))
+        }
+        ["fill", "data", host, "for", t] => one(Fault::FullData(parse_host(host)?, parse_time(t)?)),
+        ["refuse", what, host, "for", t] => {
+            let refusal = match what {
+                "arm" => Refusal::Arm,
+                "enable" => Refusal::Enable,
+                "close" => Refusal::Close,
+                "add" => Refusal::Add,
+                "remove" => Refusal::Remove,
+                _ => return None,
+            };
+            one(Fault::Refuse(parse_host(host)?, refusal, parse_time(t)?))
+        }
+        ["hang", "address", host, "for", t] => {
+            one(Fault::HangAddress(parse_host(host)?, parse_time(t)?))
+        }
+        ["release", speaks, "on", host] => {
+            one(Fault::Release(parse_host(host)?, speaks.parse().ok()?))
+        }
         ["kill", "database", host] => one(Fault::KillDatabase(parse_host(host)?)),
         ["kill", "management", host] => one(Fault::KillService(parse_host(host)?, 0)),
         ["kill", "ui", host] => one(Fault::KillService(parse_host(host)?, 1)),
@@ -286,6 +319,12 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
         ["activate", host] => one(Fault::Shared(Deed::Activate(parse_host(host)?, false))),
         ["activate", host, "off", off] => {
             one(Fault::Shared(Deed::ActivateOff(parse_host(host)?, parse_host(off)?)))
+        }
+        ["stop", "agent", host, "for", t] => {
+            one(Fault::Shared(Deed::StopAgent(parse_host(host)?, parse_time(t)?)))
+        }
+        ["strange", "greeting", "to", host] => {
+            one(Fault::Shared(Deed::StrangeGreeting(parse_host(host)?)))
         }
         ["deactivate", host] => one(Fault::Shared(Deed::Deactivate(parse_host(host)?))),
         ["repair", host] => one(Fault::Shared(Deed::Repair(parse_host(host)?))),

@@ -4,17 +4,18 @@
 mod deed;
 mod run;
 
-pub use deed::{Deed, KINDS, draw_plan, draw_shared};
+pub use deed::{Deed, KINDS, NAMED, draw_plan, draw_shared};
 pub use run::run_shared;
 
+use crate::fault::Fault;
 use crate::host::{MEMBERS, NAMES};
 use crate::log::Log;
 use crate::rng::Rng;
 use crate::stack::STEPS;
 use crate::world::{Event, TIMING, World};
-use regent_core::command::{Fenced, Request};
+use regent_core::command::{Fenced, Request, Word};
 use regent_core::health::{Counts, ProbeSpec, Subject, Weight};
-use regent_core::id::{CommandId, NodeId};
+use regent_core::id::{CommandId, NodeId, RequestId};
 use regent_core::node::Input;
 use regent_core::observe::ServiceId;
 use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
@@ -37,6 +38,8 @@ pub struct Setting {
     pub fenced: bool,
     /// Each host has a watchdog of this length.
     pub watchdog: Option<Span>,
+    /// Hosts are guests that can be frozen, each with its watchdog: it is fed, and never named (section 6 c).
+    pub frozen: bool,
     /// Two voters and no witness: rights last until they are released.
     pub pair: bool,
 }
@@ -44,14 +47,20 @@ pub struct Setting {
 impl Setting {
     /// With a witness, by itself, and with nothing that proves a silent host clear.
     pub const PLAIN: Setting =
-        Setting { by_hand: false, fenced: false, watchdog: None, pair: false };
+        Setting { by_hand: false, fenced: false, watchdog: None, frozen: false, pair: false };
 
     /// Any that can be configured.
     pub fn draw(rng: &mut Rng) -> Setting {
         let pair = rng.chance(150_000);
         let by_hand = pair || rng.chance(300_000);
         let watchdog = rng.chance(450_000).then(|| Span(rng.range(600, 2_500) * MS));
-        Setting { by_hand, fenced: rng.chance(500_000), watchdog, pair }
+        let frozen = watchdog.is_some() && rng.chance(250_000);
+        Setting { by_hand, fenced: rng.chance(500_000), watchdog, frozen, pair }
+    }
+
+    /// A watchdog that proves something.
+    pub fn proving_watchdog(&self) -> Option<Span> {
+        self.watchdog.filter(|_| !self.frozen)
     }
 
     /// How long rights last.
@@ -129,6 +138,19 @@ pub enum Device {
     ActsSilently,
     /// Says nothing, and acts much later.
     ActsLate,
+}
+
+/// A false word that was not answered yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Lie {
+    /// The host that is said to be off.
+    about: usize,
+    /// Where it was said.
+    teller: usize,
+    /// The run that was told.
+    run: u64,
+    /// The request.
+    pub request: RequestId,
 }
 
 /// The watchdog of a host.
@@ -233,7 +255,8 @@ impl World {
     /// The agent handled something: it feeds its watchdog if it may. It opens the device, which starts it, only when
     /// it may feed it.
     pub fn feed(&mut self, host: usize) {
-        let Some(length) = self.setting().watchdog else { return };
+        let setting = self.setting();
+        let Some(length) = setting.watchdog else { return };
         let time = self.hosts[host].clock.read(self.now);
         if !self.hosts[host].agent.as_ref().is_some_and(|agent| agent.brain.may_feed(time)) {
             return;
@@ -249,7 +272,7 @@ impl World {
         }
         let now = self.now;
         let dog = &mut self.hosts[host].dog;
-        let armed = !std::mem::replace(&mut dog.held, true);
+        let armed = !std::mem::replace(&mut dog.held, true) && !setting.frozen;
         if dog.fed.replace(now).is_none() {
             let boot = self.hosts[host].boots;
             self.after(length.0, Event::Bite { host, boot });
@@ -275,6 +298,11 @@ impl World {
         let Some(fed) = self.hosts[host].dog.fed.filter(|_| self.hosts[host].boots == boot) else {
             return;
         };
+        // A frozen guest's is frozen with it.
+        if let Some(until) = self.hosts[host].paused.filter(|_| self.hosts[host].clock.is_stopped())
+        {
+            return self.at(until + 1, Event::Bite { host, boot });
+        }
         let is_slow = self.hosts[host].boots.is_multiple_of(2);
         let slow = if is_slow { length.0 * DOG_PPM / 1_000_000 } else { 0 };
         let end = fed + length.0 + slow;
@@ -293,14 +321,47 @@ impl World {
     pub fn ask_activate(&mut self, host: usize, word: bool) {
         let other = MEMBERS[usize::from(host == MEMBERS[0])];
         let true_word = word && !self.hosts[other].powered;
-        let off = true_word.then(|| self.hosts[other].node);
-        self.request(host, Request::Activate { off });
+        let word = true_word.then(|| Word::IsOff(self.hosts[other].node));
+        self.request(host, Request::Activate { word });
     }
 
     /// The same with a word that may be a lie.
     pub fn ask_activate_off(&mut self, host: usize, off: usize) {
-        let off = Some(self.hosts[off].node);
-        self.request(host, Request::Activate { off });
+        let word = Some(Word::IsOff(self.hosts[off].node));
+        self.request(host, Request::Activate { word });
+    }
+
+    /// A false word: an operator takes the other host for off because its agent says nothing. Told only while that host
+    /// would answer, and until it is answered nothing makes the host silent: what nobody can see is no mistake of ours.
+    pub fn lie(&mut self, teller: usize) {
+        let about = MEMBERS[usize::from(teller == MEMBERS[0])];
+        let well = |host: usize| self.hosts[host].powered && self.hosts[host].paused.is_none();
+        if !well(teller) || !well(about) || !self.net.is_whole(teller, about) {
+            return;
+        }
+        self.ask_activate_off(teller, about);
+        let (run, request) = (self.session(teller), RequestId(self.chaos.requests));
+        self.lie = Some(Lie { about, teller, run, request });
+    }
+
+    /// Would this fault make a host silent about which an operator just told a lie?
+    pub fn hides_a_lie(&self, fault: &Fault) -> bool {
+        let lie = self.lie.filter(|lie| self.session(lie.teller) == lie.run);
+        let Some(Lie { about, teller, .. }) = lie else { return false };
+        let stops = matches!(
+            *fault,
+            Fault::Pause(host, _) | Fault::Shared(Deed::Hang(host, _)) if host == about
+        );
+        let cuts = matches!(*fault, Fault::Cut(from, to)
+            if [(about, teller), (teller, about)].contains(&(from, to)));
+        stops || cuts
+    }
+
+    /// The other member greets this one, by its certificate and by another register.
+    pub fn greet_strangely(&mut self, host: usize) {
+        let node = self.hosts[MEMBERS[usize::from(host == MEMBERS[0])]].node;
+        let cluster = regent_core::id::ClusterId(self.cluster.0 ^ 1);
+        self.input(host, Input::ForeignRegister { node, cluster });
     }
 
     /// Faults are over: an operator mends what drifted, and sees to it that somebody serves.
@@ -323,7 +384,7 @@ impl World {
         if in_use.is_some_and(|user| user != host) && self.rng.chance(700_000) {
             return;
         }
-        self.request(host, Request::Activate { off: None });
+        self.request(host, Request::Activate { word: None });
     }
 
     /// It answers for the VIP with its vital steps up.

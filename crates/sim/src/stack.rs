@@ -240,6 +240,7 @@ impl World {
             Half::Job(Ok(())) => StackResult::Done,
         };
         self.end_stack_step(host, run, id, result);
+        self.lie_in_wait(host);
     }
 
     fn end_half(&mut self, host: usize, step: StackStep) {

@@ -1,8 +1,10 @@
 //! What is decided, as only somebody sees who watches every voter's disk.
 
+use crate::release;
 use regent_core::id::{AttemptId, Epoch, NodeId, RunId, Version};
 use regent_core::invariant::Violation;
 use regent_core::state::{Data, Phase, State};
+use regent_core::time::Span;
 use regent_store::cell::{Attempt, Ballot, Value, VoterId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,13 +59,19 @@ impl Truth {
 
     /// A node proposed a swap: from now on it may win. Answers whether it would change more than a date.
     pub fn proposed(&mut self, attempt: AttemptId, expect: Version, bytes: &[u8]) -> bool {
-        let Ok(state) = State::decode(bytes) else { return false };
+        let Ok(state) = release::read(bytes) else { return false };
         let changes = state.sync != self.state.sync
             || state.data != self.state.data
             || state.lease.epoch != self.state.lease.epoch;
         self.proposed.push(Proposed { attempt, expect: expect.0, state });
         self.refresh();
         changes
+    }
+
+    /// The lease that a proposal which may still win would give.
+    pub fn ttl_of(&self, attempt: AttemptId) -> Option<Span> {
+        let found = self.proposed.iter().rfind(|proposed| proposed.attempt == attempt);
+        found.map(|proposed| proposed.state.lease.ttl)
     }
 
     /// Did this node rule in this epoch, and was the shared data then in use by it?
@@ -114,7 +122,16 @@ impl Truth {
             return if same { Ok(false) } else { Err(Violation { id: "R1", text }) };
         }
         let text = format!("version {} is no State", value.version);
-        let state = State::decode(&value.bytes).map_err(|_| Violation { id: "R7", text })?;
+        let state = release::read(&value.bytes).map_err(|_| Violation { id: "R7", text })?;
+        if let Some(place) = release::lost(&self.bytes, &value.bytes) {
+            let text =
+                format!("version {} lost what a later release wrote: {place}", value.version);
+            return Err(Violation { id: "R7", text });
+        }
+        if release::is_left_behind(&self.state, &state) {
+            let text = format!("format {} is not what every node speaks", state.format);
+            return Err(Violation { id: "R7", text });
+        }
         self.before = Some(std::mem::replace(&mut self.state, state));
         self.version = value.version;
         self.bytes.clone_from(&value.bytes);

@@ -4,7 +4,7 @@
 use crate::database::{DbEvent, Effect, Files, Op, OpRef, Reply};
 use crate::world::{Event, World};
 use regent_core::command::{DatabaseStep, Lineage, Outcome, SavedTail, StepResult};
-use regent_core::id::{CommandId, Incarnation, NodeId};
+use regent_core::id::{CommandId, Incarnation};
 use regent_core::invariant::Removal;
 use regent_core::node::Input;
 use regent_core::observe::DatabaseFacts;
@@ -43,18 +43,20 @@ pub enum Part {
     Keep(Incarnation, bool),
     /// The unit is started, and answers.
     Start,
+    /// The writer tells a follower that may attach how to follow it, in its recorded incarnation (D8).
+    AskWriter(DataCopy),
     /// How does the log relate to the writer's?
-    Compare(NodeId),
+    Compare(DataCopy),
     /// The tail is copied and counted.
-    Save(NodeId),
+    Save(DataCopy),
     /// The undo is noted, synced.
     UndoBegin,
     /// The tail is undone, the log cut.
-    Undo(NodeId),
+    Undo(DataCopy),
     /// The note is taken away.
     UndoEnd,
     /// The server is stopped, and a copy of the writer's data put in place.
-    Clone(NodeId, Incarnation),
+    Clone(DataCopy, Incarnation),
 }
 
 /// How long a step may take before it is answered NoAnswer, by what it does.
@@ -83,7 +85,8 @@ fn bound(step: &DatabaseStep) -> u64 {
     }
 }
 
-fn parts(step: DatabaseStep) -> Vec<Part> {
+/// What a step consists of.
+pub(crate) fn parts(step: DatabaseStep) -> Vec<Part> {
     let facts = Part::Sql(Op::Facts { look_for: None });
     let sql = |op| vec![Part::Sql(op), facts.clone()];
     match step {
@@ -105,7 +108,7 @@ fn parts(step: DatabaseStep) -> Vec<Part> {
             Part::Sql(Op::EndFollowing),
             facts,
         ],
-        DatabaseStep::Compare { writer, .. } => vec![facts, Part::Compare(writer)],
+        DatabaseStep::Compare { writer } => vec![facts, Part::Compare(writer)],
         DatabaseStep::SaveTail { writer } => vec![Part::Save(writer), facts],
         DatabaseStep::Rewind { writer } => {
             vec![Part::Sql(Op::StopBoth), Part::UndoBegin, Part::Undo(writer), Part::UndoEnd, facts]
@@ -118,9 +121,10 @@ fn parts(step: DatabaseStep) -> Vec<Part> {
             facts,
         ],
         DatabaseStep::Follow { writer } => vec![
+            Part::AskWriter(writer),
             Part::Sql(Op::StopBoth),
             Part::Sql(Op::Loose),
-            Part::Sql(Op::Attach(writer)),
+            Part::Sql(Op::Attach(writer.node)),
             Part::Sql(Op::StartBoth),
             facts,
         ],
@@ -166,7 +170,15 @@ impl World {
             agent.worker.connections += 1;
         }
         let patience = bound(&step);
-        let todo = parts(step).into();
+        #[cfg(feature = "planted")]
+        let by_off = step == DatabaseStep::Strict
+            && self.spec.planted == Some(regent_core::planted::Planted::StrictByOff);
+        #[cfg(not(feature = "planted"))]
+        let by_off = false;
+        let mut todo: VecDeque<Part> = parts(step).into();
+        if by_off {
+            todo.push_front(Part::Sql(Op::Loose));
+        }
         let result = StepResult::Done;
         agent.worker.current = Some(Work { id, todo, waits_for: None, result, facts: None });
         self.after(patience, Event::Patience { host, run, id });
@@ -212,7 +224,7 @@ impl World {
         match part {
             Part::Sql(op) => self.say(host, n, op),
             Part::NeedDrained => {
-                let drained = work.facts.as_ref().is_some_and(|facts| facts.drained);
+                let drained = work.facts.as_ref().is_some_and(|f| f.drained);
                 let failed = || Reply::Failed(String::from("not drained"));
                 let reply = if drained { Reply::Ok } else { failed() };
                 let at = OpRef { session: run, connection: 0, n };
@@ -220,6 +232,7 @@ impl World {
             }
             Part::Keep(..)
             | Part::Start
+            | Part::AskWriter(_)
             | Part::Compare(_)
             | Part::Save(_)
             | Part::UndoBegin
@@ -232,6 +245,7 @@ impl World {
                     Part::Sql(_)
                     | Part::NeedDrained
                     | Part::Keep(..)
+                    | Part::AskWriter(_)
                     | Part::Compare(_)
                     | Part::Save(_)
                     | Part::UndoBegin
@@ -256,9 +270,30 @@ impl World {
         if self.session(host) != run && !outlives {
             return;
         }
-        let reply = self.do_part(host, part);
+        let reply = if self.lacks_room(host, &part) {
+            Reply::Failed(String::from("no space left on the device"))
+        } else {
+            self.do_part(host, part)
+        };
+        self.lie_in_wait(host);
         let at = OpRef { session: run, connection: 0, n };
         self.after(50_000, Event::SqlReply { host, at, reply });
+    }
+
+    /// A part that needs a disk which is full.
+    fn lacks_room(&self, host: usize, part: &Part) -> bool {
+        let h = &self.hosts[host];
+        let (data, state) = (h.full_data > self.now, h.seat.full > self.now);
+        match part {
+            Part::Keep(..) => data || state,
+            Part::Save(_) => state,
+            Part::UndoBegin | Part::Undo(_) | Part::UndoEnd | Part::Clone(..) => data,
+            Part::Sql(_)
+            | Part::NeedDrained
+            | Part::Start
+            | Part::AskWriter(_)
+            | Part::Compare(_) => false,
+        }
     }
 
     fn do_part(&mut self, host: usize, part: Part) -> Reply {
@@ -269,13 +304,12 @@ impl World {
                 Reply::Ok
             }
             Part::Keep(incarnation, mark) => {
-                let database = &mut self.hosts[host].database;
-                if database.server.is_none() {
-                    return Reply::Down;
-                }
-                database.keep(incarnation, mark);
-                Reply::Ok
+                self.hosts[host].database.ask_to_keep(incarnation, mark)
             }
+            Part::AskWriter(writer) => match self.peer_files(host, writer) {
+                Ok(_) => self.hosts[host].database.may_follow(),
+                Err(reply) => reply,
+            },
             Part::Compare(writer) => self.compare(host, writer),
             Part::Save(writer) => self.save(host, writer),
             Part::UndoBegin => {
@@ -284,7 +318,9 @@ impl World {
             }
             Part::Undo(writer) => self.undo(host, writer),
             Part::UndoEnd => {
-                self.hosts[host].database.files.undoing = false;
+                let database = &mut self.hosts[host].database;
+                database.begin_end();
+                database.files.undoing = false;
                 Reply::Ok
             }
             Part::Clone(writer, incarnation) => self.clone_data(host, writer, incarnation),
@@ -292,23 +328,25 @@ impl World {
     }
 
     /// A peer's data directory, if its agent and its server can be asked.
-    fn peer_files(&self, host: usize, writer: NodeId) -> Result<(usize, Files, DataCopy), Reply> {
-        let peer = usize::from(writer.0) - 1;
+    fn peer_files(&self, host: usize, writer: DataCopy) -> Result<(usize, Files, DataCopy), Reply> {
+        let peer = usize::from(writer.node.0) - 1;
         let h = &self.hosts[peer];
         let asked = h.powered && h.paused.is_none() && h.agent.is_some();
         let stalled = h.agent.as_ref().is_some_and(|agent| agent.stalled > self.now);
         let up = h.database.server.as_ref().is_some_and(|server| server.stalled <= self.now);
         let copy =
-            h.database.incarnation().map(|incarnation| DataCopy { node: writer, incarnation });
+            h.database.incarnation().map(|incarnation| DataCopy { node: writer.node, incarnation });
         match copy {
-            Some(copy) if asked && up && !stalled && self.net.is_whole(host, peer) => {
+            Some(copy)
+                if copy == writer && asked && up && !stalled && self.net.is_whole(host, peer) =>
+            {
                 Ok((peer, h.database.files.clone(), copy))
             }
             _ => Err(Reply::Failed(String::from("the writer cannot be asked"))),
         }
     }
 
-    fn compare(&mut self, host: usize, writer: NodeId) -> Reply {
+    fn compare(&mut self, host: usize, writer: DataCopy) -> Reply {
         let (_, theirs, _) = match self.peer_files(host, writer) {
             Ok(peer) => peer,
             Err(reply) => return reply,
@@ -325,24 +363,27 @@ impl World {
         })
     }
 
-    fn save(&mut self, host: usize, writer: NodeId) -> Reply {
+    fn save(&mut self, host: usize, writer: DataCopy) -> Reply {
         let (_, theirs, _) = match self.peer_files(host, writer) {
             Ok(peer) => peer,
             Err(reply) => return reply,
         };
         let database = &mut self.hosts[host].database;
-        let count = database.files.tail_beyond(&theirs, &self.ledger);
+        // Data of which nothing is known may have other rows under old names: all of it.
+        let known = database.incarnation().is_some() && !database.files.undoing;
+        let count = known.then(|| database.files.tail_beyond(&theirs, &self.ledger)).flatten();
         let len = database.files.binlog.len();
         for id in &database.files.binlog[len - count.unwrap_or(len)..] {
             database.saved.insert(*id);
         }
+        database.seen = len.checked_sub(1).map(|last| (last, database.files.binlog[last]));
         Reply::Saved(SavedTail {
             count: count.map(|count| count as u64),
             path: String::from("/var/lib/regent/tails"),
         })
     }
 
-    fn undo(&mut self, host: usize, writer: NodeId) -> Reply {
+    fn undo(&mut self, host: usize, writer: DataCopy) -> Reply {
         let (_, theirs, towards) = match self.peer_files(host, writer) {
             Ok(peer) => peer,
             Err(reply) => return reply,
@@ -360,7 +401,8 @@ impl World {
         for id in &gone {
             server.visible.remove(*id);
         }
-        server.acked = None;
+        (server.acked, server.confirmed) = (None, None);
+        server.owed.clear();
         database.files.drop_relay();
         database.files.relay_stale = true;
         database.files.slave_pos = database.files.end(&self.ledger);
@@ -373,24 +415,22 @@ impl World {
     }
 
     /// The writer's visible data are copied, the own server stopped, the old data moved aside.
-    fn clone_data(&mut self, host: usize, writer: NodeId, incarnation: Incarnation) -> Reply {
+    fn clone_data(&mut self, host: usize, writer: DataCopy, incarnation: Incarnation) -> Reply {
         let (peer, theirs, towards) = match self.peer_files(host, writer) {
             Ok(peer) => peer,
             Err(reply) => return reply,
         };
         self.kill_database(host);
-        let shown = |id: &u32| {
-            self.hosts[peer].database.server.as_ref().is_some_and(|s| s.visible.contains(*id))
-        };
-        let len = theirs.binlog.iter().take_while(|id| shown(id)).count();
-        let mut files = Files { binlog: theirs.binlog[..len].to_vec(), ..Files::default() };
-        for id in &files.binlog {
-            files.logged.insert(*id);
-        }
-        files.synced = len;
-        files.slave_pos = files.end(&self.ledger);
+        let files = self.hosts[peer].database.copy_of(theirs, &self.ledger);
         let node = self.hosts[host].node;
+        let full = self.hosts[host].seat.full > self.now;
         let database = &mut self.hosts[host].database;
+        let rest = database.beyond_seen();
+        if full && !rest.is_empty() {
+            return Reply::Failed(String::from("the rest of the tail is not saved: no space"));
+        }
+        rest.into_iter().for_each(|id| database.saved.insert(id));
+        database.seen = None;
         let old = std::mem::replace(&mut database.files, files);
         database.outside = None;
         let gone: Vec<u32> =
@@ -506,11 +546,18 @@ impl World {
         if event == DbEvent::Connect(self.hosts[host].database.tries) {
             return self.connect(host);
         }
+        // Commits wait for room.
+        let full = self.hosts[host].full_data;
+        if full > self.now && matches!(event, DbEvent::Synced(_) | DbEvent::Apply) {
+            let start = self.hosts[host].database.server.as_ref().map_or(0, |s| s.start);
+            return self.at(full, Event::Database { host, start, event });
+        }
         self.with_database(host, |db, ledger, rng, out| match event {
             DbEvent::Synced(id) => db.synced(id, ledger, rng, out),
             DbEvent::Apply => db.apply(ledger, rng, out),
             DbEvent::Bound(at) => db.bound(at, ledger, rng, out),
             DbEvent::StopReceiver(at) => db.stop_receiver(at, out),
+            DbEvent::Foreign(index) => db.foreign_confirms(index, ledger, rng, out),
             DbEvent::Connect(_) => {}
         });
     }
@@ -539,7 +586,7 @@ impl World {
     }
 }
 
-fn to_result(reply: Reply) -> StepResult {
+pub(crate) fn to_result(reply: Reply) -> StepResult {
     match reply {
         Reply::Ok | Reply::Facts(_) => StepResult::Done,
         Reply::Blocked => StepResult::Blocked,

@@ -11,7 +11,7 @@ use crate::net::Net;
 use crate::register::Seat;
 use crate::replication::Connection;
 use crate::rng::Rng;
-use crate::shared::{Device, Setting};
+use crate::shared::{Device, Lie, Setting};
 use crate::stack::{Half, Waiter};
 use crate::truth::Truth;
 use crate::worker::Part;
@@ -40,7 +40,7 @@ pub enum Event {
     Units { host: usize, run: u64 },
     Step { host: usize, run: u64, turn: u64 },
     Inbox { host: usize, run: u64, input: Box<Input> },
-    Address { host: usize, run: u64, id: CommandId, step: AddressStep },
+    Address { host: usize, boot: u64, run: u64, id: CommandId, step: AddressStep },
     Swap { host: usize, run: u64, id: CommandId, attempt: AttemptId, expect: u64, bytes: Vec<u8> },
     Read { host: usize, run: u64, id: CommandId },
     High { host: usize, run: u64, version: u64 },
@@ -155,12 +155,17 @@ pub struct World {
     pub device: Option<Device>,
     /// An operator asked for a deactivation.
     pub stop_asked: bool,
+    /// What an operator said that is not true.
+    pub lie: Option<Lie>,
     /// This host gets no power any more.
     pub gone: Option<usize>,
     queue: BinaryHeap<Reverse<Entry>>,
     queued: u64,
     runs: u64,
 }
+
+/// Beside two leases, until a replica that is no member's is found and told from ours.
+const FOUND: u64 = 200_000_000;
 
 /// The lease of the default profile.
 pub const TIMING: Timing =
@@ -190,6 +195,7 @@ fn first_state(cluster: ClusterId, writer: Incarnation) -> State {
         ]),
         timing: TIMING,
         history: Vec::new(),
+        kept: Default::default(),
     }
 }
 
@@ -295,6 +301,7 @@ impl World {
             uses: 0,
             device: None,
             stop_asked: false,
+            lie: None,
             gone: None,
             queue: BinaryHeap::new(),
             queued: 0,
@@ -336,6 +343,10 @@ impl World {
                 files.logged.insert(*id);
                 files.synced = files.binlog.len();
             }
+        }
+        #[cfg(feature = "planted")]
+        for host in MEMBERS {
+            self.hosts[host].database.planted = self.spec.planted;
         }
         for host in MEMBERS {
             self.hosts[host].database.start();
@@ -475,7 +486,12 @@ impl World {
                     self.input(host, *input);
                 }
             }
-            Event::Address { host, run, id, step } => self.change_address(host, run, id, step),
+            Event::Address { host, boot, run, id, step } => {
+                // What was under way in a kernel ends with it.
+                if self.hosts[host].boots == boot {
+                    self.change_address(host, run, id, step);
+                }
+            }
             Event::Swap { host, run, id, attempt, expect, bytes } => {
                 if self.session(host) == run {
                     self.seat_swap(host, id, attempt, expect, bytes);
@@ -557,6 +573,10 @@ impl World {
             self.start_seat(host, 0, false);
             return self.tell(host, "agent", || String::from("started"));
         }
+        // It writes down its run before it does anything (C6).
+        if self.hosts[host].seat.full > self.now {
+            return self.plan_restart(host);
+        }
         self.start_agent(host);
     }
 
@@ -569,6 +589,7 @@ impl World {
         self.with_database(host, |database, ledger, rng, out| {
             database.sql(at, op, ledger, rng, out);
         });
+        self.lie_in_wait(host);
     }
 
     /// Lets a database act, and carries out what it does to the world.
@@ -659,11 +680,33 @@ impl World {
 
     /// D9: what a node showed while it served counts as acknowledged, for somebody may have read it.
     fn note_shown(&mut self) {
+        let now = self.now;
+        // ADR 0027: what a foreign replica alone confirmed may be lost until it is found, and solo is won.
+        let window = 2 * self.truth.state.lease.ttl.0 + FOUND;
         for host in MEMBERS {
             let h = &self.hosts[host];
-            let serves = h.was_open && h.paused.is_none() && h.thawing <= self.now;
-            if let Some(server) = h.database.server.as_ref().filter(|_| serves) {
+            let mut slots = h.gate.view(&h.clock, h.count, self.now).into_iter();
+            let awake = slots.any(|slot| slot.ticket && slot.held && slot.thawed.is_none());
+            let serves = h.powered && h.paused.is_none() && awake;
+            let Some(server) = self.hosts[host].database.server.as_mut() else { continue };
+            if !serves || server.stalled > now {
+                // Nobody looks, and nobody can be answered: the time to find a foreign replica begins anew.
+                server.foreign = server.foreign.map(|_| now);
+            }
+            if !serves {
+                continue;
+            }
+            server.by_hand = false;
+            let found = server.foreign.is_some_and(|since| now - since > window);
+            if !server.strict || found {
+                server.owed.clear();
+            }
+            if server.owed.is_empty() {
                 self.ledger.acknowledged.add(&server.visible);
+            } else {
+                let mut shown = server.visible.clone();
+                server.owed.iter().for_each(|(_, id)| shown.remove(*id));
+                self.ledger.acknowledged.add(&shown);
             }
         }
     }
@@ -691,7 +734,7 @@ impl World {
         NodeView {
             node: h.node,
             // A kernel that hangs with its clocks going on is within the assumption.
-            thawed: (h.paused.is_some() && h.clock.is_stopped()) || h.thawing > self.now,
+            thawed: h.is_thawed(),
             gate: if h.powered {
                 h.gate.view(&h.clock, h.count, self.now)
             } else {
@@ -700,8 +743,8 @@ impl World {
             rules: h.agent.as_ref().is_some_and(|agent| agent.brain.rules(time)),
             database: DatabaseView {
                 up: server.is_some(),
-                writable: server.is_some_and(|server| !server.read_only),
-                open: server.map_or(0, |server| server.open_commits()),
+                writable: server.is_some_and(|server| !server.read_only && !server.by_hand),
+                open: server.filter(|server| !server.by_hand).map_or(0, |s| s.open_commits()),
                 loose: server.is_some_and(|server| !server.strict),
                 confirmed_by: self.confirming_replica(host).map(|host| self.hosts[host].node),
                 living: h.database.living(),

@@ -1,7 +1,7 @@
 //! The judge on nodes that are simple and wrong: what it must see, it sees.
 
 use regent_core::command::{Action, Command, DatabaseStep, GateStep, RunRecord, Slot};
-use regent_core::id::{CommandId, Epoch};
+use regent_core::id::{CommandId, Epoch, Incarnation};
 use regent_core::node::{Identity, Input};
 use regent_core::spec::Spec;
 use regent_core::time::{Span, Time};
@@ -47,7 +47,8 @@ fn opens_at_once(_: Identity, _: Spec, _: RunRecord, _: Time) -> Box<dyn Brain> 
 
 /// Makes its database writable and loose without asking anybody.
 fn writes_at_once(_: Identity, _: Spec, _: RunRecord, _: Time) -> Box<dyn Brain> {
-    let steps = [DatabaseStep::TakeControl, DatabaseStep::Loose, DatabaseStep::Writable];
+    let keep = DatabaseStep::Keep { incarnation: Incarnation(11), mark: false };
+    let steps = [DatabaseStep::TakeControl, keep, DatabaseStep::Loose, DatabaseStep::Writable];
     let out: Vec<Action> = steps.into_iter().map(Action::Database).collect();
     Box::new(Script { out: out.into_iter(), n: 0 })
 }

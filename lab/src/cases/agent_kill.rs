@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::fault::Watched;
 use crate::run::{now_us, wait_for};
 
 pub(super) const CASE: Case = Case {
     name: "agent-kill",
     about: "kill -9 of the agent on the active node: the VIP does not move, no write is lost",
+    tier: Tier::Default,
     run: Run::Watched(run),
 };
 

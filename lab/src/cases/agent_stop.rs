@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::fault::{Watched, other_of};
 use crate::run::wait_for;
 
 pub(super) const SHORT: Case = Case {
     name: "agent-stop-short",
     about: "SIGSTOP of the active's agent, SIGCONT before its watchdog: the standby takes over",
+    tier: Tier::Default,
     run: Run::Watched(short),
 };
 
 pub(super) const LONG: Case = Case {
     name: "agent-stop-long",
     about: "SIGSTOP of the active's agent until its watchdog restarts it: the standby takes over",
+    tier: Tier::Default,
     run: Run::Watched(long),
 };
 

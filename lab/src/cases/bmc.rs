@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::bmc::{self, Bmc, Mode, PASSWORD, USER};
 use crate::cluster;
 use crate::image::Image;
@@ -16,6 +16,7 @@ use crate::say;
 pub(super) const CASE: Case = Case {
     name: "bmc",
     about: "fence_redfish by hand: off, off again, on, a hung host, and controllers that fail",
+    tier: Tier::Default,
     run: Run::Alone(run),
 };
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::kit::{command, is_running, throughout};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::cluster::NODES;
 use crate::fault::{Watched, other_of};
 use crate::lab::VIP;
@@ -17,6 +17,7 @@ use crate::service::Service;
 pub(super) const CASE: Case = Case {
     name: "cluster-stop",
     about: "cluster stop, agents restarted: nothing runs for 10 s; cluster start: all is back",
+    tier: Tier::Default,
     run: Run::Watched(run),
 };
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::bmc::ask;
 use super::kit::{Answer, command, regent, wait_event};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::bmc::{self, Bmc, Mode, PASSWORD, USER};
 use crate::cluster::{NODES, Settings};
 use crate::fault::{Watched, other_of};
@@ -18,18 +18,21 @@ use crate::say;
 pub(super) const SILENT: Case = Case {
     name: "fence-silent",
     about: "the active hangs: the standby takes over without a fence, and then fences it unasked",
+    tier: Tier::Default,
     run: Run::Configured(silent_settings, silent),
 };
 
 pub(super) const ASKED: Case = Case {
     name: "fence-asked",
     about: "regent fence: the holder does it, confirmed; the standby refuses; fence test asks only",
+    tier: Tier::Default,
     run: Run::Configured(settings, asked),
 };
 
 pub(super) const BAD_DEVICE: Case = Case {
     name: "fence-bad-device",
     about: "controllers that lie, refuse or are gone, a wrong password: nothing is confirmed",
+    tier: Tier::Default,
     run: Run::Configured(settings, bad_device),
 };
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::kit::{throughout, wait_event};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::cluster::{NODES, Settings};
 use crate::fault::{Watched, other_of};
 use crate::run::now_us;
@@ -18,12 +18,14 @@ use crate::service::{Harm, Service, inflict};
 pub(super) const CASE: Case = Case {
     name: "flapping",
     about: "a service dies on both nodes six times per two hold-downs: the VIP moves by hold-down",
+    tier: Tier::Default,
     run: Run::Configured(often, flapping),
 };
 
 pub(super) const GIVEN_UP: Case = Case {
     name: "given-up",
     about: "a service that never starts: restarted with back-off, given up with an alarm, no loop",
+    tier: Tier::Default,
     run: Run::Configured(three_tries, given_up),
 };
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::kit::{command, starts, throughout};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::fault::Watched;
 use crate::run::now_us;
 use crate::say;
@@ -15,12 +15,14 @@ use crate::service::Service;
 pub(super) const ALONE: Case = Case {
     name: "foreign-restart",
     about: "systemctl restart mariadb on the active by somebody else: at most one move, no fight",
+    tier: Tier::Default,
     run: Run::Watched(alone),
 };
 
 pub(super) const MAINTAINED: Case = Case {
     name: "foreign-restart-maintained",
     about: "systemctl restart mariadb inside regent maintenance: no move",
+    tier: Tier::Default,
     run: Run::Watched(maintained),
 };
 

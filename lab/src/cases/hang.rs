@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::fault::{Watched, other_of};
 use crate::run::wait_for;
 
 pub(super) const CASE: Case = Case {
     name: "hang",
     about: "every process of the active host stops and goes on later: one owner, nothing lost",
+    tier: Tier::Default,
     run: Run::Watched(run),
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::client::Attempt;
 use crate::cluster::{self, Cluster, NODES};
 use crate::fault::Watched;
@@ -18,6 +18,7 @@ use crate::say;
 pub(super) const CASE: Case = Case {
     name: "harness",
     about: "an outage, two owners, two writers and a lost row, planted by hand, are all seen",
+    tier: Tier::Default,
     run: Run::Alone(run),
 };
 

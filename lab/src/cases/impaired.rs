@@ -1,6 +1,7 @@
 //! A bad network between the two management nodes, with the witness and the clients near both:
 //! one owner throughout, at most one move in the whole time, nothing lost, and in sync again when
-//! the network is good.
+//! the network is good. And one around the active, towards the standby and the witness: its right
+//! never lapses.
 //!
 //! By hand, `LAB_IMPAIR_SECONDS` says how long, without it a minute, and `LAB_IMPAIR` how bad instead:
 //! `LAB_IMPAIR="--loss 5% --delay 50ms"`.
@@ -9,23 +10,33 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::client::Attempt;
+use crate::cluster::WITNESS;
 use crate::fault::{Watched, other_of};
 use crate::impair::{Counts, Impairment, Settings, Share, State};
 use crate::run::{now_us, wait_for};
-use crate::say;
+use crate::{history, say};
 
 pub(super) const BOTH_WAYS: Case = Case {
     name: "impaired",
     about: "30 % loss, 500 ms delay and 10 % reordering between the nodes: at most one move",
+    tier: Tier::Default,
     run: Run::Watched(both_ways),
 };
 
 pub(super) const ONE_WAY: Case = Case {
     name: "impaired-one-way",
     about: "30 % of what the active says to the standby is lost, nothing the other way",
+    tier: Tier::All,
     run: Run::Watched(one_way),
+};
+
+pub(super) const AROUND_ACTIVE: Case = Case {
+    name: "impaired-around-active",
+    about: "30 % loss on both links of the active, both ways: its right never lapses, no move",
+    tier: Tier::Default,
+    run: Run::Watched(around_active),
 };
 
 const LOSS: Share = Share::percent(30);
@@ -45,6 +56,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const SYNC: Duration = Duration::from_secs(60);
 /// Frames below which a share says nothing.
 const ENOUGH: u64 = 1000;
+/// What the active tells when no renewal was won in time; its gate is closed then.
+const LAPSE: &str = "lease.lost";
 /// Far beyond any answer of a good network, even if both frames overtake.
 const FAR_MS: u64 = 100;
 /// No write in so long is a service that stands still: a follower that keeps commits waiting is dropped after a
@@ -75,6 +88,48 @@ fn one_way(watched: &mut Watched) -> Result<()> {
     Ok(())
 }
 
+/// The links to both other voters lose what they lose at once: a renewal needs one of the two.
+fn around_active(watched: &mut Watched) -> Result<()> {
+    let before = watched.cluster.status().context("no status")?;
+    let active = before.active().context("nobody active")?.to_owned();
+    let from = now_us();
+    let impairments = [other_of(&active), WITNESS]
+        .map(|other| {
+            let between = [active.as_str(), other];
+            Impairment::start(&watched.cluster.lab, between, Some(LOSSY), Some(LOSSY), SEED)
+        })
+        .into_iter()
+        .collect::<Result<Vec<Impairment>>>()?;
+    watch(watched, &impairments, from + length().as_micros() as u64)?;
+    let states = impairments.iter().map(Impairment::heal).collect::<Result<Vec<State>>>()?;
+    let healed = now_us();
+    states.iter().for_each(State::tell);
+    let after = watched.cluster.wait_in_sync(SYNC)?;
+    let lapses: Vec<history::Event> = history::since(watched.cluster.lab.host(&active)?, from)
+        .into_iter()
+        .filter(|event| event.code == LAPSE)
+        .collect();
+    let moves = moves(watched, from).max(after.epoch - before.epoch);
+    let figures = watched.recorder.tape().figures(from, healed, Attempt::Write);
+    let lost = watched.lost_between(from, healed)?;
+    say::line(&format!(
+        "result  both links of {active} impaired for {:.0} s: {} lapses of its right, {moves} \
+         moves; client without a write {} ms at most; {} writes acknowledged, {lost} lost; two \
+         owners {} ms",
+        (healed - from) as f64 / 1e6,
+        lapses.len(),
+        figures.client_gap_ms,
+        figures.acknowledged,
+        figures.dual_ms
+    ));
+    for (_, _, counts) in states.iter().flat_map(|state| &state.lanes) {
+        expect_lost(counts)?;
+    }
+    ensure!(lapses.is_empty(), "the right lapsed: {lapses:?}");
+    ensure!(moves == 0, "{moves} moves");
+    Ok(())
+}
+
 /// What came of a bad network.
 struct Suffered {
     state: State,
@@ -91,7 +146,7 @@ fn suffer(watched: &mut Watched, there: Settings, back: Option<Settings>) -> Res
     if back == Some(BAD) {
         expect_far(watched, between)?;
     }
-    watch(watched, &impairment, from + length().as_micros() as u64)?;
+    watch(watched, std::slice::from_ref(&impairment), from + length().as_micros() as u64)?;
     let state = impairment.heal()?;
     let healed = now_us();
     state.tell();
@@ -133,15 +188,17 @@ fn expect_far(watched: &Watched, [from, to]: [&str; 2]) -> Result<()> {
     Ok(())
 }
 
-/// Until then, with the forwarder alive; tells each change of the cluster on the way.
-fn watch(watched: &Watched, impairment: &Impairment, until: u64) -> Result<()> {
+/// Until then, with the forwarders alive; tells each change of the cluster on the way.
+fn watch(watched: &Watched, impairments: &[Impairment], until: u64) -> Result<()> {
     let mut told = String::new();
     let mut looked = 0;
     let bound = Duration::from_micros(until.saturating_sub(now_us())) + LOOK;
     wait_for("the end of the bad network", bound, || {
         if now_us() - looked > LOOK.as_micros() as u64 {
             looked = now_us();
-            impairment.state()?;
+            for impairment in impairments {
+                impairment.state()?;
+            }
             let brief = watched.cluster.status().map(|status| status.brief()).unwrap_or_default();
             if brief != told {
                 say::line(&format!("status  {brief}"));

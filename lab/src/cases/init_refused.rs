@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::cluster::{Cluster, Product, Settings};
 use crate::image::Image;
 use crate::lab::{VIP, base_dir, fresh_name};
@@ -14,6 +14,7 @@ use crate::{say, sweep};
 pub(super) const CASE: Case = Case {
     name: "init-refused",
     about: "a stranger has the VIP before there is a cluster: init refuses and changes nothing",
+    tier: Tier::Default,
     run: Run::Alone(run),
 };
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::kit::{command, regent, wait_event};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::cluster::{Driver, NODES, Settings};
 use crate::fault::{Watched, other_of};
 use crate::run::{now_us, wait_for};
@@ -15,6 +15,7 @@ use crate::say;
 pub(super) const CASE: Case = Case {
     name: "keepalived",
     about: "keepalived killed, hung, edited, beside a foreign router: the VIP stays, and moves when asked",
+    tier: Tier::Default,
     run: Run::Configured(settings, run),
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::fault::{Watched, other_of};
 use crate::run::{now_us, wait_for};
 use crate::say;
@@ -13,6 +13,7 @@ use crate::say;
 pub(super) const CASE: Case = Case {
     name: "no-quorum",
     about: "the active loses both other voters: silent within its right; a node alone never serves",
+    tier: Tier::Default,
     run: Run::Watched(run),
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::cluster::WITNESS;
 use crate::fault::{Watched, other_of};
 use crate::run::wait_for;
@@ -13,18 +13,21 @@ use crate::run::wait_for;
 pub(super) const BOTH_WAYS: Case = Case {
     name: "partition",
     about: "the active is cut from the other voters, clients hear both: one owner, nothing lost",
+    tier: Tier::Default,
     run: Run::Watched(both_ways),
 };
 
 pub(super) const DEAF: Case = Case {
     name: "partition-deaf",
     about: "the active no longer hears the other voters, they hear it: one owner, nothing lost",
+    tier: Tier::Default,
     run: Run::Watched(deaf),
 };
 
 pub(super) const MUTE: Case = Case {
     name: "partition-mute",
     about: "the other voters no longer hear the active, it hears them: one owner, nothing lost",
+    tier: Tier::Default,
     run: Run::Watched(mute),
 };
 
@@ -47,7 +50,8 @@ fn mute(watched: &mut Watched) -> Result<()> {
 fn divide(watched: &mut Watched, is_deaf: bool, is_mute: bool) -> Result<()> {
     let active = watched.cluster.active()?;
     let other = other_of(&active);
-    for voter in [other, WITNESS] {
+    // The witness first: cut from the other node alone, the active would record solo with it, and be the only copy.
+    for voter in [WITNESS, other] {
         if is_deaf {
             watched.cluster.lab.cut_path(voter, &active)?;
         }

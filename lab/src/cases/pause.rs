@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::kit::{command, is_running, throughout};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::fault::Watched;
 use crate::run::{now_us, wait_for};
 use crate::say;
@@ -15,6 +15,7 @@ use crate::service::{Harm, Service, inflict};
 pub(super) const CASE: Case = Case {
     name: "pause",
     about: "inside a pause a killed service moves and restarts nothing; its end mends",
+    tier: Tier::Default,
     run: Run::Watched(run),
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::kit::{Answer, command, regent};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::cluster::{Cluster, Product, Settings, WITNESS};
 use crate::diagnose;
 use crate::fault::{Watched, other_of};
@@ -18,6 +18,7 @@ use crate::service::{Harm, Service, inflict};
 pub(super) const CASE: Case = Case {
     name: "status-bounded",
     about: "status within 3 s with the database hung, a node off, no quorum, no agent; exit codes",
+    tier: Tier::Default,
     run: Run::Alone(run),
 };
 

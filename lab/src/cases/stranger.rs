@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::kit::{throughout, wait_event};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::cluster::NODES;
 use crate::fault::{Watched, other_of};
 use crate::lab::VIP;
@@ -16,6 +16,7 @@ use crate::say;
 pub(super) const CASE: Case = Case {
     name: "stranger",
     about: "a stranger has the VIP: alarm with its MAC on both nodes, no takeover until it is gone",
+    tier: Tier::Default,
     run: Run::Watched(run),
 };
 

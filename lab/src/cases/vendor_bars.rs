@@ -8,7 +8,7 @@ use comfy_table::presets;
 use comfy_table::{CellAlignment, Table};
 
 use super::kit::{command, regent};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::client::Attempt;
 use crate::cluster::NODES;
 use crate::fault::{Watched, other_of};
@@ -20,6 +20,7 @@ use crate::say;
 pub(super) const CASE: Case = Case {
     name: "vendor-bars",
     about: "demote, power-off, shutdown, network down, both down: ten times the vendor's speed",
+    tier: Tier::Default,
     run: Run::Watched(run),
 };
 

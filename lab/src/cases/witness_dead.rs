@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::fault::Watched;
 use crate::run::now_us;
 
 pub(super) const CASE: Case = Case {
     name: "witness-dead",
     about: "power-off of the witness with both nodes alive: nothing moves",
+    tier: Tier::Default,
     run: Run::Watched(run),
 };
 

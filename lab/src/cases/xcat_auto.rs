@@ -11,7 +11,7 @@ use super::xcat_kit::{
     Clients, NOT_PROVEN_CLEAR, expect_neighbour, expect_passive, expect_row, picture,
     start_of_xcatd, table, tell_outage, wait_passive, with,
 };
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::bmc::Bmc;
 use crate::history;
 use crate::run::{now_us, wait_for};
@@ -23,24 +23,28 @@ use crate::xcat::{self, Db};
 pub(super) const POSTGRESQL: Case = Case {
     name: "xcat-auto-postgresql",
     about: "power-off of the active host: the other fences it and takes over unasked: PostgreSQL",
+    tier: Tier::Default,
     run: Run::Alone(|| with(Choice::automatic(Db::Postgresql), fenced)),
 };
 
 pub(super) const MYSQL: Case = Case {
     name: "xcat-auto-mysql",
     about: "power-off of the active host: the other fences it and takes over unasked: MariaDB",
+    tier: Tier::All,
     run: Run::Alone(|| with(Choice::automatic(Db::Mysql), fenced)),
 };
 
 pub(super) const SQLITE: Case = Case {
     name: "xcat-auto-sqlite",
     about: "power-off of the active host: the other fences it and takes over unasked: SQLite",
+    tier: Tier::All,
     run: Run::Alone(|| with(Choice::automatic(Db::Sqlite), fenced)),
 };
 
 pub(super) const NO_FENCE: Case = Case {
     name: "xcat-no-fence",
     about: "the same without a fence: blocked, row 5; refused; by word; the old one comes back",
+    tier: Tier::All,
     run: Run::Alone(|| with(Choice::unfenced(Db::Postgresql), unfenced)),
 };
 
@@ -78,7 +82,53 @@ fn fenced(shared: &mut Shared) -> Result<()> {
     tell_outage(db, "switchover back", clients.prober.outage_ms(from, now_us()), own);
     wait_active(shared, "mn1")?;
     wait_passive(shared, "mn2")?;
+    expect_kept(shared, &clients, &before)?;
+    hang(shared, &bmc, &clients)?;
     expect_kept(shared, &clients, &before)
+}
+
+/// A host that hangs, its data still shared, is off before the other begins.
+fn hang(shared: &Shared, bmc: &Bmc, clients: &Clients) -> Result<()> {
+    let db = shared.choice.db;
+    shared.lab.host("mn1")?.hang()?;
+    let from = now_us();
+    say::line("fault   mn1, active, hangs");
+    let answered = clients.prober.wait_answered(from + 1_000_000, ANSWERED)?;
+    let own = start_of_xcatd(shared, "mn2")?;
+    tell_outage(db, "takeover after a hang", clients.prober.outage_ms(from, answered), own);
+    wait_active(shared, "mn2")?;
+    expect_off_before(shared, bmc, from)
+}
+
+/// The controller of mn1 took its power away, and only then mn2 started the first unit of the stack.
+pub(super) fn expect_off_before(shared: &Shared, bmc: &Bmc, from: u64) -> Result<()> {
+    let resets = bmc.resets("mn1")?;
+    let mut offs = resets.iter().filter(|(at, kind)| *at >= from && kind == "ForceOff");
+    let off = offs.next().map(|(at, _)| *at);
+    let off = off.with_context(|| format!("mn1 was asked for {resets:?}"))?;
+    ensure!(!bmc.is_on("mn1")?, "mn1 was not switched off, and mn2 uses the data");
+    let begun = first_start(shared, "mn2")?;
+    say::line(&format!(
+        "result  mn1's power off {} ms after the fault, mn2's first unit {} ms after it",
+        (off - from) / 1000,
+        begun.saturating_sub(from) / 1000
+    ));
+    ensure!(off < begun, "mn2 began before mn1 was off");
+    Ok(())
+}
+
+/// When the first unit of the stack was started on a node, by its systemd.
+fn first_start(shared: &Shared, node: &str) -> Result<u64> {
+    let unit = shared.choice.db.unit().unwrap_or("xcatd.service");
+    let shown = shared.lab.host(node)?.run(&[
+        "systemctl",
+        "show",
+        "-p",
+        "InactiveExitTimestampMonotonic",
+        "--value",
+        unit,
+    ])?;
+    shown.trim().parse().context("a time")
 }
 
 fn unfenced(shared: &mut Shared) -> Result<()> {

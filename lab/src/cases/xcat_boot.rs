@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::kit::throughout;
 use super::xcat_kit::{expect_active, expect_passive, wait_passive, with};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::cluster::NODES;
 use crate::lab::VIP;
 use crate::run::wait_for;
@@ -18,12 +18,14 @@ use crate::xcat::Db;
 pub(super) const DRIFT: Case = Case {
     name: "xcat-boot",
     about: "units enabled again, both hosts rebooted in any order: nothing starts, drift is told",
+    tier: Tier::Default,
     run: Run::Alone(|| with(Choice::light(), drift)),
 };
 
 pub(super) const STUBBORN: Case = Case {
     name: "xcat-stubborn",
     about: "xcatd ignores TERM: deactivate fails, keeps VIP and links, nobody else starts; then done",
+    tier: Tier::Default,
     run: Run::Alone(|| with(stubborn_choice(), stubborn)),
 };
 

@@ -9,7 +9,7 @@ use super::xcat_kit::{
     Clients, expect_active, expect_neighbour, expect_passive, expect_row, expect_within, picture,
     start_of_xcatd, table, tell_outage, with,
 };
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::run::now_us;
 use crate::say;
 use crate::shared::{Choice, Shared};
@@ -18,18 +18,21 @@ use crate::xcat::{self, Db};
 pub(super) const POSTGRESQL: Case = Case {
     name: "xcat-by-hand-postgresql",
     about: "deactivate on one host, activate on the other, switchover back: PostgreSQL",
+    tier: Tier::Default,
     run: Run::Alone(|| with(Choice::by_hand(Db::Postgresql), run)),
 };
 
 pub(super) const MYSQL: Case = Case {
     name: "xcat-by-hand-mysql",
     about: "deactivate on one host, activate on the other, switchover back: MariaDB",
+    tier: Tier::Default,
     run: Run::Alone(|| with(Choice::by_hand(Db::Mysql), run)),
 };
 
 pub(super) const SQLITE: Case = Case {
     name: "xcat-by-hand-sqlite",
     about: "deactivate on one host, activate on the other, switchover back: SQLite",
+    tier: Tier::All,
     run: Run::Alone(|| with(Choice::by_hand(Db::Sqlite), run)),
 };
 

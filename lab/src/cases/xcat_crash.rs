@@ -1,6 +1,5 @@
-//! Failover scenario 2 of the shared-data topology: the active host loses its power or its network. By hand on two
-//! hosts, with the operator's word that the other is off; by the nodes themselves with a witness and a fence. Checks
-//! 14, 20, 26, 28, 31 to 36.
+//! Failover scenario 2 of the shared-data topology by hand: the active host loses its power, and an operator says so.
+//! With MariaDB and SQLite; `xcat-pair` shows it with PostgreSQL. Checks 14, 20, 26, 28, 31 to 36.
 
 use std::time::Duration;
 
@@ -11,50 +10,27 @@ use super::xcat_kit::{
     Clients, expect_active, expect_passive, expect_row, expect_within, picture, start_of_xcatd,
     table, tell_outage, wait_passive, with,
 };
-use super::{Case, Run};
-use crate::bmc::Bmc;
+use super::{Case, Run, Tier};
 use crate::run::{now_us, wait_for};
 use crate::say;
 use crate::shared::{Choice, Shared};
 use crate::xcat::{self, Db};
 
-pub(super) const BY_HAND_POSTGRESQL: Case = Case {
-    name: "xcat-crash-by-hand-postgresql",
-    about: "power-off of the active host, the operator says so, the other takes over: PostgreSQL",
-    run: Run::Alone(|| with(Choice::by_hand(Db::Postgresql), by_hand)),
-};
-
 pub(super) const BY_HAND_MYSQL: Case = Case {
     name: "xcat-crash-by-hand-mysql",
     about: "power-off of the active host, the operator says so, the other takes over: MariaDB",
+    tier: Tier::All,
     run: Run::Alone(|| with(Choice::by_hand(Db::Mysql), by_hand)),
 };
 
 pub(super) const BY_HAND_SQLITE: Case = Case {
     name: "xcat-crash-by-hand-sqlite",
     about: "power-off of the active host, the operator says so, the other takes over: SQLite",
+    tier: Tier::All,
     run: Run::Alone(|| with(Choice::by_hand(Db::Sqlite), by_hand)),
 };
 
-pub(super) const AUTOMATIC_POSTGRESQL: Case = Case {
-    name: "xcat-crash-automatic-postgresql",
-    about: "power-off of the active host, the other fences and takes over unasked: PostgreSQL",
-    run: Run::Alone(|| with(Choice::automatic(Db::Postgresql), automatic)),
-};
-
-pub(super) const AUTOMATIC_MYSQL: Case = Case {
-    name: "xcat-crash-automatic-mysql",
-    about: "power-off of the active host, the other fences and takes over unasked: MariaDB",
-    run: Run::Alone(|| with(Choice::automatic(Db::Mysql), automatic)),
-};
-
-pub(super) const AUTOMATIC_SQLITE: Case = Case {
-    name: "xcat-crash-automatic-sqlite",
-    about: "power-off of the active host, the other fences and takes over unasked: SQLite",
-    run: Run::Alone(|| with(Choice::automatic(Db::Sqlite), automatic)),
-};
-
-/// Of the VIP's service beyond the services' own start, in milliseconds, a fence included.
+/// Of the VIP's service beyond the services' own start, in milliseconds.
 const TAKEOVER_MS: u64 = 8_000;
 const ANSWERED: Duration = Duration::from_secs(90);
 /// A node that came back is told what it is, and is heard.
@@ -137,53 +113,6 @@ pub(super) fn rejoin(shared: &Shared, active: &str, back: &str, by_word: bool) -
         Ok(known.then_some(()))
     })?;
     wait_passive(shared, back)
-}
-
-fn automatic(shared: &mut Shared) -> Result<()> {
-    let db = shared.choice.db;
-    let bmc = Bmc::start(&shared.lab)?;
-    shared.regent("mn1", "activate")?.expect(0)?;
-    let clients = Clients::start(shared)?;
-    xcat::write_row(shared.client()?, "kept", "yes")?;
-    let before = xcat::dump(shared.client()?)?;
-
-    let from = now_us();
-    shared.lab.host_mut("mn1")?.power_off()?;
-    say::line("fault   mn1, active, lost its power");
-    let answered = clients.prober.wait_answered(from + 1_000_000, ANSWERED)?;
-    let own = start_of_xcatd(shared, "mn2")?;
-    let outage = clients.prober.outage_ms(from, answered);
-    tell_outage(db, "takeover after power-off, unasked", outage, own);
-    wait_active(shared, "mn2")?;
-    expect_row(shared, "kept")?;
-    clients.expect_served(shared)?;
-    ensure!(xcat::dump(shared.client()?)? == before, "the tables changed");
-    expect_within(TAKEOVER_MS, outage, own)?;
-    ensure!(!bmc.is_on("mn1")?, "mn1 is on");
-
-    shared.lab.host_mut("mn1")?.boot()?;
-    say::line("fault   mn1 has its power back");
-    rejoin(shared, "mn2", "mn1", false)?;
-    shared.regent("mn2", "switchover --to mn1")?.expect(0)?;
-    expect_active(shared, "mn1")?;
-    expect_row(shared, "kept")?;
-    hang(shared, &bmc, &clients)
-}
-
-/// A host that hangs is fenced before the other begins.
-fn hang(shared: &mut Shared, bmc: &Bmc, clients: &Clients) -> Result<()> {
-    let db = shared.choice.db;
-    let from = now_us();
-    shared.lab.host("mn1")?.hang()?;
-    say::line("fault   mn1, active, hangs");
-    let answered = clients.prober.wait_answered(from + 1_000_000, ANSWERED)?;
-    wait_active(shared, "mn2")?;
-    let own = start_of_xcatd(shared, "mn2")?;
-    tell_outage(db, "takeover after a hang", clients.prober.outage_ms(from, answered), own);
-    let resets = bmc.resets("mn1")?;
-    ensure!(resets.iter().any(|(_, kind)| kind == "ForceOff"), "mn1 was asked for {resets:?}");
-    ensure!(!bmc.is_on("mn1")?, "mn1 was not switched off, and mn2 uses the data");
-    expect_row(shared, "kept")
 }
 
 /// Until every step is up, by the node's own word.

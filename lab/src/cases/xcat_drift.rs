@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::xcat_auto::{expect_never_started, serve, wait_standby};
 use super::xcat_kit::{expect_active, expect_passive, wait_passive, with};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::run::{now_us, wait_for};
 use crate::say;
 use crate::shared::{Choice, DATA, Shared, UNITS};
@@ -16,6 +16,7 @@ use crate::xcat::Db;
 pub(super) const CASE: Case = Case {
     name: "xcat-drift",
     about: "units enabled and started by hand, a link replaced: told, mended, nothing starts",
+    tier: Tier::Default,
     run: Run::Alone(|| with(Choice::by_hand(Db::Postgresql), drift)),
 };
 

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 use super::kit::throughout;
 use super::xcat_kit::{Clients, expect_active, expect_passive, expect_row, table, with};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::run::now_us;
 use crate::say;
 use crate::shared::{Choice, DATA, Shared};
@@ -18,6 +18,7 @@ use crate::xcat::{self, Db};
 pub(super) const CASE: Case = Case {
     name: "xcat-glusterfs",
     about: "the data on GlusterFS by FUSE: SQLite's locks between hosts, a move and a power-off",
+    tier: Tier::Default,
     run: Run::Alone(|| with(choice(), run)),
 };
 

@@ -12,7 +12,7 @@ use super::xcat_kit::{
     NOT_PROVEN_CLEAR, expect_active, picture, start_of_xcatd, table, tell_outage, wait_passive,
     with,
 };
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::run::{now_us, wait_for};
 use crate::say;
 use crate::shared::{Choice, Shared};
@@ -21,6 +21,7 @@ use crate::xcat::Db;
 pub(super) const CASE: Case = Case {
     name: "xcat-pair",
     about: "two hosts by hand: the standby dies; the active dies: by word, rejoin, switchover",
+    tier: Tier::Default,
     run: Run::Alone(|| with(Choice::by_hand(Db::Postgresql), run)),
 };
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::xcat_kit::{expect_active, expect_passive, with};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::cluster::NODES;
 use crate::lab::VIP;
 use crate::run::now_us;
@@ -16,16 +16,21 @@ use crate::shared::{Choice, DATA, Shared};
 
 pub(super) const CASE: Case = Case {
     name: "xcat-race",
-    about: "both hosts are activated at the same instant, 20 times (REGENT_LAB_RACES): one wins",
-    run: Run::Alone(|| with(Choice::light(), run)),
+    about: "both hosts are activated at the same instant, 20 times: one wins",
+    tier: Tier::Part { of: WHOLE.name },
+    run: Run::Alone(|| with(Choice::light(), |shared| run(shared, 20))),
 };
 
-const ROUNDS: u32 = 20;
+pub(super) const WHOLE: Case = Case {
+    name: "xcat-race-200",
+    about: "both hosts are activated at the same instant, 200 times: one wins",
+    tier: Tier::All,
+    run: Run::Alone(|| with(Choice::light(), |shared| run(shared, 200))),
+};
+
 const BOUND: Duration = Duration::from_secs(60);
 
-fn run(shared: &mut Shared) -> Result<()> {
-    let rounds = std::env::var("REGENT_LAB_RACES").ok().and_then(|text| text.parse().ok());
-    let rounds = rounds.unwrap_or(ROUNDS);
+fn run(shared: &mut Shared, rounds: u32) -> Result<()> {
     let mut won = [0_u32; 2];
     let mut codes = std::collections::BTreeMap::<i32, u32>::new();
     let from = now_us();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::xcat_kit::{ADDRESS_IN_USE, CHECKS, expect_active, expect_passive, picture, with};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::lab::VIP;
 use crate::run::{sh, wait_for};
 use crate::say;
@@ -17,12 +17,14 @@ use crate::xcat::Db;
 pub(super) const ADDRESS: Case = Case {
     name: "xcat-refused-address",
     about: "activate: the VIP is in use, with and without ICMP; no name for it: nothing changes",
+    tier: Tier::Default,
     run: Run::Alone(|| with(Choice::by_hand(Db::Sqlite), address)),
 };
 
 pub(super) const DATABASE: Case = Case {
     name: "xcat-refused-database",
     about: "activate: each database asked for where each other one is: nothing changes",
+    tier: Tier::All,
     run: Run::Alone(|| {
         for db in Db::ALL {
             with(Choice::by_hand(db), database)?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::kit::throughout;
 use super::xcat_kit::{expect_active, expect_passive, wait_passive};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::cluster::NODES;
 use crate::host::Host;
 use crate::lab::{VIP, fresh_name};
@@ -19,6 +19,7 @@ use crate::{diagnose, say};
 pub(super) const CASE: Case = Case {
     name: "xcat-second-host",
     about: "a management node in use gets a standby: its address becomes the VIP, its tables stay",
+    tier: Tier::Default,
     run: Run::Alone(run),
 };
 

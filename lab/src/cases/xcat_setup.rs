@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::xcat_kit::{Clients, expect_active, expect_passive, picture};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::lab::{VIP, fresh_name};
 use crate::shared::{Answer, Choice, Shared};
 use crate::xcat::{self, DOMAIN, Db};
@@ -13,6 +13,7 @@ use crate::{diagnose, say};
 pub(super) const CASE: Case = Case {
     name: "xcat-setup",
     about: "regent setup shared-data on two fresh hosts at the same time, the installer as a step; and again",
+    tier: Tier::Default,
     run: Run::Alone(run),
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::host::Host;
 use crate::lab::{Lab, VIP, fresh_name};
 use crate::run::{now_us, wait_for};
@@ -16,6 +16,7 @@ use crate::xcat::{self, CLIENT, DOMAIN, Db, Newcomer};
 pub(super) const CASE: Case = Case {
     name: "xcat-stand-in",
     about: "xCAT's stand-in on one host, without Regent: three databases, names, leases, consoles",
+    tier: Tier::Default,
     run: Run::Alone(run),
 };
 

@@ -10,28 +10,32 @@ use anyhow::{Result, ensure};
 use super::kit::throughout;
 use super::xcat_crash::rejoin;
 use super::xcat_kit::{expect_active, expect_passive, wait_passive, with};
-use super::{Case, Run};
+use super::{Case, Run, Tier};
 use crate::run::wait_for;
 use crate::say;
 use crate::shared::{Choice, Shared};
 
 pub(super) const CASE: Case = Case {
     name: "xcat-steps",
-    about: "power-off in a step of activate and of deactivate, some of them (REGENT_LAB_STEPS=all)",
-    run: Run::Alone(|| with(Choice::light(), run)),
+    about: "power-off in a step of activate and of deactivate: every third step",
+    tier: Tier::Part { of: WHOLE.name },
+    run: Run::Alone(|| with(Choice::light(), |shared| run(shared, 3))),
 };
 
-/// Every so many steps, unless all are asked for.
-const STRIDE: usize = 3;
+pub(super) const WHOLE: Case = Case {
+    name: "xcat-steps-every",
+    about: "power-off in every single step of activate and of deactivate",
+    tier: Tier::All,
+    run: Run::Alone(|| with(Choice::light(), |shared| run(shared, 1))),
+};
+
 /// No stack of these cases has more.
 const STEPS_MAX: usize = 60;
 const BOUND: Duration = Duration::from_secs(60);
 const READY: Duration = Duration::from_secs(30);
 const SILENT: Duration = Duration::from_secs(4);
 
-fn run(shared: &mut Shared) -> Result<()> {
-    let all = std::env::var("REGENT_LAB_STEPS").is_ok_and(|text| text == "all");
-    let stride = if all { 1 } else { STRIDE };
+fn run(shared: &mut Shared, stride: usize) -> Result<()> {
     for verb in ["activate", "deactivate"] {
         let mut tried = 0;
         for step in (0..STEPS_MAX).step_by(stride) {

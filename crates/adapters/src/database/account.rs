@@ -2,9 +2,12 @@
 //! table, the replication account and the probes'. Everything is looked for first, because a statement of
 //! definition in a tail makes that tail impossible to undo in place.
 
+use crate::database::control::Fault;
 use crate::database::keep;
+use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, SqlError};
 use ring::digest::{SHA256, digest};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -21,8 +24,8 @@ const PROBE_CONNECTIONS: u32 = 20;
 const BOUND: Duration = Duration::from_secs(60);
 const QUICK: Duration = Duration::from_secs(2);
 
-/// Makes what is missing; nothing while the server is read-only (D9: our account writes only while D2 allows it).
-/// Replication comes before probes: no probe is worth a follower.
+/// Makes what is missing for markers and probes; nothing while the server is read-only (D9: our account writes only
+/// while D2 allows it). It is replicated, so it may wait for the replica.
 pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), String> {
     let text = |fault: SqlError| fault.to_string();
     if !is_table(client, "marker").await.map_err(text)? {
@@ -30,17 +33,65 @@ pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), St
         make_table(client).await.map_err(text)?;
     }
     let password = secret(state_dir).map_err(|fault| fault.to_string())?;
-    // The password comes last: who can sign in also has the privilege.
-    if !is_there(client, &password).await.map_err(text)? {
-        expect_writable(client).await?;
-        let make = format!(
-            "CREATE USER IF NOT EXISTS {USER}@'%' IDENTIFIED VIA mysql_native_password USING 'invalid'; \
-             GRANT REPLICATION SLAVE ON *.* TO {USER}@'%'; \
-             ALTER USER {USER}@'%' IDENTIFIED BY '{password}'"
-        );
-        client.query(&make, BOUND).await.map_err(text)?;
-    }
     make_for_probes(client, &derived(&password)).await
+}
+
+/// The replication account from each member's address and from nowhere else (D4), on the control connection (D11): what
+/// an older agent began is over before a newer one reads anything. Not in the log: so it waits for nobody, and each
+/// writer makes its own.
+pub(crate) async fn make_for_replication(
+    client: &mut Client,
+    settings: &WorkerSettings,
+) -> Result<(), Fault> {
+    let password = secret(&settings.state_dir).map_err(|fault| Fault::failed(fault.to_string()))?;
+    let there = accounts(client, &password).await?;
+    let wanted = addresses(settings);
+    let missing = wanted.iter().filter(|address| !there.contains(&((*address).clone(), true)));
+    let surplus = there.iter().filter(|(address, _)| !wanted.contains(address));
+    let mut statements = Vec::new();
+    for address in missing {
+        // The password comes last: who can sign in also has the privilege.
+        statements.push(format!(
+            "CREATE USER IF NOT EXISTS {USER}@'{address}' \
+             IDENTIFIED VIA mysql_native_password USING 'invalid'; \
+             GRANT REPLICATION SLAVE ON *.* TO {USER}@'{address}'; \
+             ALTER USER {USER}@'{address}' IDENTIFIED BY '{password}'"
+        ));
+    }
+    // Whoever is attached stays so.
+    statements.extend(surplus.map(|(host, _)| format!("DROP USER IF EXISTS {USER}@'{host}'")));
+    if statements.is_empty() {
+        return Ok(());
+    }
+    if !is_writable(client).await? {
+        return Err(Fault::failed("the database is read-only"));
+    }
+    client.query("SET SESSION sql_log_bin=0", QUICK).await?;
+    let mut made = Ok(());
+    for statement in statements {
+        made = made.and(client.query(&statement, QUICK).await.map(drop));
+    }
+    client.query("SET SESSION sql_log_bin=1", QUICK).await?;
+    Ok(made?)
+}
+
+/// Where members' databases follow from.
+fn addresses(settings: &WorkerSettings) -> BTreeSet<String> {
+    settings.nodes.iter().map(|node| node.address.to_string()).collect()
+}
+
+/// From where the replication account may come, and whether with this password.
+async fn accounts(
+    client: &mut Client,
+    password: &str,
+) -> Result<BTreeSet<(String, bool)>, SqlError> {
+    let look = format!(
+        "SELECT Host, COALESCE(JSON_VALUE(Priv,'$.authentication_string')=PASSWORD('{password}'),0) \
+         AS ours FROM mysql.global_priv WHERE User='{USER}'"
+    );
+    let rows = client.one(&look, QUICK).await?;
+    let each = rows.columns(["Host", "ours"]);
+    Ok(each.map(|[host, ours]| (host.to_owned(), ours == "1")).collect())
 }
 
 async fn make_for_probes(client: &mut Client, password: &str) -> Result<(), String> {
@@ -69,11 +120,12 @@ async fn make_for_probes(client: &mut Client, password: &str) -> Result<(), Stri
     Ok(())
 }
 
+/// Asked of the table itself: information_schema makes a temporary one on the disk.
 async fn is_table(client: &mut Client, name: &str) -> Result<bool, SqlError> {
-    let look = format!(
-        "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema='regent' AND table_name='{name}'"
-    );
-    Ok(client.one(&look, QUICK).await?.scalar() == Some("1"))
+    match client.one(&format!("SELECT 1 FROM regent.{name} LIMIT 0"), QUICK).await {
+        Err(fault) if fault.is_not_made() => Ok(false),
+        answer => answer.map(|_| true),
+    }
 }
 
 /// The marker's table (D4).
@@ -84,9 +136,14 @@ pub(crate) async fn make_table(client: &mut Client) -> Result<(), SqlError> {
     client.query(make, BOUND).await.map(|_| ())
 }
 
-/// Does the account exist, with this password?
-pub(crate) async fn is_there(client: &mut Client, password: &str) -> Result<bool, SqlError> {
-    signs_in(client, USER, password).await
+/// Can each member follow, with this password?
+pub(crate) async fn is_there(
+    client: &mut Client,
+    settings: &WorkerSettings,
+    password: &str,
+) -> Result<bool, SqlError> {
+    let there = accounts(client, password).await?;
+    Ok(addresses(settings).into_iter().all(|address| there.contains(&(address, true))))
 }
 
 async fn signs_in(client: &mut Client, user: &str, password: &str) -> Result<bool, SqlError> {

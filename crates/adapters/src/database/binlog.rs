@@ -92,6 +92,57 @@ pub(crate) fn read(path: &Path, head_only: bool) -> io::Result<LogFile> {
     Ok(file)
 }
 
+/// How far a scan came: always between two transactions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Scanned {
+    /// The byte after the last of them.
+    pub(crate) at: u64,
+    /// The last of them, or the last before the file.
+    pub(crate) gtid: Option<Gtid>,
+}
+
+/// Goes on from a place between two transactions (or from the begin of the file) towards `upto`, which is one too; at
+/// most so far that a look at a full log takes no time to speak of. None if the log there makes no sense.
+pub(crate) fn scan(
+    path: &Path,
+    begin: Option<(u64, Option<Gtid>)>,
+    upto: u64,
+) -> io::Result<Option<Scanned>> {
+    /// Heads of events; some ten milliseconds.
+    const EVENTS_MAX: usize = 50_000;
+    let mut scan = Scan::open(path)?;
+    let mut last = None;
+    if let Some((at, gtid)) = begin {
+        last = gtid;
+        scan.go_to(at)?;
+    }
+    let mut found = None;
+    let mut count = 0;
+    while scan.at < upto {
+        let at = scan.at;
+        let Some(event) = scan.next()? else { return Ok(found) };
+        count += 1;
+        match event.kind {
+            ENCRYPTION => return Err(unreadable(path, "it is encrypted")),
+            GTID_LIST => {
+                let before = gtid_list(&event.body).ok_or_else(|| unreadable(path, "bad list"))?;
+                last = self::last(&before, 0);
+            }
+            GTID => {
+                found = Some(Scanned { at, gtid: last });
+                if count > EVENTS_MAX {
+                    return Ok(found);
+                }
+                let (name, _) = gtid(&event).ok_or_else(|| unreadable(path, "bad name"))?;
+                last = Some(name);
+            }
+            _ => {}
+        }
+    }
+    let there = Scanned { at: scan.at, gtid: last };
+    Ok(if scan.at == upto { Some(there) } else { found })
+}
+
 /// Rows, the map of their table, and the comment that says why. Compressed rows cannot be undone.
 fn is_row_event(kind: u8) -> bool {
     matches!(kind, TABLE_MAP | ANNOTATE | 23..=25 | 30..=32)
@@ -158,6 +209,14 @@ impl Scan {
             return Err(unreadable(path, "it is no binary log"));
         }
         Ok(Scan { file, length, at: 4, standalone: false })
+    }
+
+    /// To the begin of an event.
+    fn go_to(&mut self, at: u64) -> io::Result<()> {
+        use std::io::{Seek, SeekFrom};
+        self.file.seek(SeekFrom::Start(at))?;
+        self.at = at;
+        Ok(())
     }
 
     /// The next event that is there as a whole.

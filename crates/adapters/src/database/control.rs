@@ -113,8 +113,8 @@ async fn kill(client: &mut Client, thread: u64) -> Result<(), Fault> {
 }
 
 async fn await_gone(client: &mut Client, thread: u64, deadline: Instant) -> Result<(), Fault> {
-    let look = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id={thread}");
-    while client.one(&look, SIMPLE).await?.scalar() != Some("0") {
+    let thread = thread.to_string();
+    while client.one("SHOW PROCESSLIST", SIMPLE).await?.column().any(|id| id == thread) {
         if Instant::now() >= deadline {
             return Err(Fault::NoAnswer);
         }

@@ -1,46 +1,67 @@
 //! All facts of the database in one question and one answer, and what they mean for core.
 //!
-//! One text of four statements (five with a marker to look for) travels at once: about a millisecond. Whoever
-//! reads it holds the control connection (D11); the reading itself changes nothing.
+//! One text of three statements (four with a marker to look for) travels at once and takes under a
+//! millisecond, of which the one about the status takes two thirds: the server adds up its connections
+//! for it. Whoever reads it holds the control connection (D11); the reading itself changes nothing.
 
+use crate::database::account;
+use crate::database::end::Place;
 use crate::database::gtid;
 use crate::database::keep::{Counts, Keep, Kept};
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, Rows, SqlError};
 use regent_core::id::AttemptId;
 use regent_core::observe::{DatabaseFacts, Position, Thread};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// No such table, no such database.
-const NOT_MADE: [u16; 2] = [1146, 1049];
-
 const MODES: &str = "SELECT @@global.read_only AS read_only, @@global.server_id AS server_id, \
+    @@global.rpl_semi_sync_master_enabled AS enabled, \
     @@global.rpl_semi_sync_master_timeout AS patience, \
     @@global.rpl_semi_sync_master_wait_no_slave AS no_slave, \
     @@global.rpl_semi_sync_master_wait_point AS point, \
-    @@global.gtid_slave_pos AS applied, @@global.gtid_binlog_pos AS end";
-/// By `LIKE`: with `WHERE` the server works out every status first, and one of them waits for a CREATE USER
-/// that waits
+    @@global.gtid_slave_pos AS applied, @@global.gtid_binlog_pos AS end, \
+    @@global.log_bin_index AS log_index";
+/// `Rpl_semi_sync_*`, `Com_start_slave`, `Com_stop_all_slaves` and the like, and some thirty counters more, at once.
+/// By `LIKE`: with `WHERE` the server works out every status first, and one of them waits for a CREATE USER that waits
 /// for the replica.
-const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_%'; \
-    SHOW GLOBAL STATUS LIKE 'Com_st%_slave%'";
+const STATUS: &str = "SHOW GLOBAL STATUS LIKE '____s%_s%'";
+/// Up to where everything in the log is committed.
+const PLACE: &str = "SHOW GLOBAL STATUS LIKE 'Binlog_snapshot_%'";
+
+/// Who is attached to this server's log. Asked only when more than one confirms, and not from `information_schema`: its
+/// table of processes has long texts, lies on disk for each question, and the server has crashed while it dropped one.
+const PROCESSES: &str = "SHOW PROCESSLIST";
+/// What a thread that streams to a replica does there.
+const STREAMS: &str = "Binlog Dump";
 
 /// What one question brought.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     pub(crate) read_only: bool,
     pub(crate) server_id: u32,
+    /// The master side is switched on; its status may be off even so (section 1 of the facts).
+    pub(crate) enabled: bool,
     /// Status ON.
     pub(crate) semi_sync: bool,
     /// The three settings that make ON worth something are right (D1).
     pub(crate) settings_right: bool,
+    /// The third of them: commits wait before the engine shows them.
+    pub(crate) right_point: bool,
     pub(crate) waiting: u32,
     confirming: u32,
+    /// User, and address with port, of each replica that is attached; looked at only while more than one confirms.
+    attached: Vec<(String, String)>,
+    /// The receiver confirms.
+    confirms: bool,
     unconfirmed: u64,
     pub(crate) starts: u64,
     pub(crate) stops: u64,
     pub(crate) end: Vec<gtid::Gtid>,
     applied: Vec<gtid::Gtid>,
+    /// Where the log's index is.
+    pub(crate) log_index: Option<PathBuf>,
     /// The source, if one is set.
     pub(crate) source: Option<Source>,
     shows: Option<AttemptId>,
@@ -93,45 +114,75 @@ pub(crate) fn is_alive(thread: &Thread) -> bool {
     }
 }
 
-/// Asks for everything.
+/// Asks for everything but the log's end.
 pub(crate) async fn read(
     client: &mut Client,
     look_for: Option<AttemptId>,
     bound: Duration,
 ) -> Result<Reading, SqlError> {
     let plain = format!("{MODES}; {STATUS}; SHOW SLAVE STATUS");
-    let Some(token) = look_for else { return understand(client.query(&plain, bound).await?, None) };
-    let look = format!("{plain}; SELECT COUNT(*) FROM regent.marker WHERE token='{token}'");
-    match client.query(&look, bound).await {
-        Err(fault) if fault.code().is_some_and(|code| NOT_MADE.contains(&code)) => {
-            understand(client.query(&plain, bound).await?, None)
+    let looked = match look_for {
+        None => Ok(client.query(&plain, bound).await?),
+        Some(token) => {
+            let look = format!("{plain}; SELECT COUNT(*) FROM regent.marker WHERE token='{token}'");
+            client.query(&look, bound).await
         }
+    };
+    let mut reading = match looked {
+        Err(fault) if fault.is_not_made() => understand(client.query(&plain, bound).await?, None),
         answer => understand(answer?, look_for),
+    }?;
+    if reading.confirming > 1 {
+        let processes = client.one(PROCESSES, bound).await?;
+        reading.attached = processes
+            .columns(["Command", "User", "Host"])
+            .filter(|[command, ..]| *command == STREAMS)
+            .map(|[_, user, host]| (user.into(), host.into()))
+            .collect();
     }
+    Ok(reading)
+}
+
+/// Up to where everything in the log is committed, as the server names it.
+pub(crate) async fn place(client: &mut Client, bound: Duration) -> Result<Option<Place>, SqlError> {
+    committed(&client.one(PLACE, bound).await?)
 }
 
 fn understand(answers: Vec<Rows>, look_for: Option<AttemptId>) -> Result<Reading, SqlError> {
     let empty = Rows::default();
     let set = |i: usize| answers.get(i).unwrap_or(&empty);
-    let (modes, status, counts) = (set(0), set(1), set(2));
+    let (modes, status) = (set(0), set(1));
     let place = |text: Option<&str>| gtid::list(text.unwrap_or_default()).map_err(strange);
     Ok(Reading {
         read_only: number::<u8>(modes.first("read_only"), "read_only")? != 0,
         server_id: number(modes.first("server_id"), "server_id")?,
+        enabled: number::<u8>(modes.first("enabled"), "enabled")? != 0,
         semi_sync: status.value("Rpl_semi_sync_master_status") == Some("ON"),
         settings_right: modes.first("patience") == Some("18446744073709551615")
             && modes.first("no_slave") == Some("1")
             && modes.first("point") == Some("AFTER_SYNC"),
+        right_point: modes.first("point") == Some("AFTER_SYNC"),
         waiting: number(status.value("Rpl_semi_sync_master_wait_sessions"), "wait_sessions")?,
         confirming: number(status.value("Rpl_semi_sync_master_clients"), "clients")?,
+        attached: Vec::new(),
+        confirms: status.value("Rpl_semi_sync_slave_status") == Some("ON"),
         unconfirmed: number(status.value("Rpl_semi_sync_master_no_tx"), "no_tx")?,
-        starts: sum(counts, ["Com_start_slave", "Com_start_all_slaves"])?,
-        stops: sum(counts, ["Com_stop_slave", "Com_stop_all_slaves"])?,
+        starts: sum(status, ["Com_start_slave", "Com_start_all_slaves"])?,
+        stops: sum(status, ["Com_stop_slave", "Com_stop_all_slaves"])?,
         end: place(modes.first("end"))?,
         applied: place(modes.first("applied"))?,
-        source: source(set(3))?,
-        shows: look_for.filter(|_| set(4).scalar().is_some_and(|count| count != "0")),
+        log_index: modes.first("log_index").map(PathBuf::from),
+        source: source(set(2))?,
+        shows: look_for.filter(|_| set(3).scalar().is_some_and(|count| count != "0")),
     })
+}
+
+fn committed(rows: &Rows) -> Result<Option<Place>, SqlError> {
+    let Some(file) = rows.value("Binlog_snapshot_file").filter(|file| !file.is_empty()) else {
+        return Ok(None);
+    };
+    let at = number(rows.value("Binlog_snapshot_position"), "Binlog_snapshot_position")?;
+    Ok(Some(Place { file: file.to_string(), at }))
 }
 
 fn source(rows: &Rows) -> Result<Option<Source>, SqlError> {
@@ -211,6 +262,8 @@ pub(crate) fn facts(
         strict: reading.is_strict(),
         waiting: reading.waiting,
         confirming: reading.confirming,
+        others: others(&reading.attached, settings),
+        confirms: reading.confirms,
         receiver: thread(|s| &s.receiver),
         applier: thread(|s| &s.applier),
         source: source.and_then(|source| settings.node_at(&source.host, source.port)),
@@ -223,6 +276,21 @@ pub(crate) fn facts(
         mark,
         broken: is_broken(keep, start, explained && !both_stopped),
     }
+}
+
+/// Who is attached and is no member's database: another account, or ours from an address that is no member's. A name
+/// instead of an address says nothing: it is what the server's resolver made of it.
+fn others(attached: &[(String, String)], settings: &WorkerSettings) -> Vec<String> {
+    let ours = |user: &str, address: &str| {
+        let foreign = |ip: IpAddr| settings.nodes.iter().all(|node| node.address != ip);
+        user == account::USER && !address.parse().is_ok_and(foreign)
+    };
+    attached
+        .iter()
+        .map(|(user, host)| (user, host.rsplit_once(':').map_or(host.as_str(), |(ip, _)| ip)))
+        .filter(|(user, address)| !ours(user, address))
+        .map(|(user, address)| format!("{user}@{address}"))
+        .collect()
 }
 
 /// D4: under a mark, another start of the server, a count beyond this agent's own steps, or both threads stopped (the

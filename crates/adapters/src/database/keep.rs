@@ -5,11 +5,17 @@
 //! it replaces, then inside, then outside alone: a crash between two of them is no disagreement, a restored data
 //! directory is one. A third file, `database.counts`, follows the server's own counts of started and stopped
 //! replication threads (D4); it need not survive the host, because a new start of the server ends that count.
+//!
+//! Each start of the server is counted in both files when control is first taken of it, so a copy of an earlier start
+//! disagrees; a copy of the same start is told by the end of its log ([`crate::database::end`]).
 
+use crate::database::end::LogEnd;
 use regent_core::id::Incarnation;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// What is kept.
@@ -29,6 +35,12 @@ pub(crate) struct Keep {
     pub(crate) start: u64,
     /// A rewind or a copy was begun and not ended: only a fresh copy helps (D8).
     pub(crate) unfinished: bool,
+    /// Starts of the server on these data of which control was taken.
+    #[serde(default)]
+    pub(crate) starts: u64,
+    /// The last of them.
+    #[serde(default)]
+    pub(crate) counted: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,12 +78,51 @@ impl Kept {
 pub(crate) struct KeepFiles {
     inside: PathBuf,
     outside: PathBuf,
+    /// The end of the log.
+    pub(crate) end: LogEnd,
 }
 
 impl KeepFiles {
     /// Of this data directory and this place outside it.
     pub(crate) fn new(datadir: &Path, state_dir: &Path) -> KeepFiles {
-        KeepFiles { inside: datadir.join("regent.keep"), outside: state_dir.join("database.keep") }
+        KeepFiles {
+            inside: datadir.join("regent.keep"),
+            outside: state_dir.join("database.keep"),
+            end: LogEnd::new(state_dir),
+        }
+    }
+
+    /// What the data here are: the files agree, and the log goes on from its kept end. An unfinished rewind or copy has
+    /// no end to go on from.
+    pub(crate) fn of_data(&self, index: Option<&Path>) -> io::Result<Kept> {
+        match self.read() {
+            Kept::Agreed(keep)
+                if !keep.unfinished && !self.end.goes_on(keep.incarnation, index)? =>
+            {
+                Ok(Kept::Disagree { mark: keep.mark })
+            }
+            kept @ (Kept::Agreed(_) | Kept::Missing | Kept::Disagree { .. }) => Ok(kept),
+        }
+    }
+
+    /// Counts a start of the server: once, in both files. A write that was cut short earlier is brought to its end, so
+    /// that what it replaced is not taken for the data's own later.
+    pub(crate) fn count(&self, keep: Keep, start: u64) -> io::Result<Keep> {
+        if keep.counted != start {
+            return self.write(Keep { starts: keep.starts + 1, counted: start, ..keep });
+        }
+        if read_json::<Outside>(&self.outside).is_some_and(|o| o.was.is_some() && o.keep == keep) {
+            let alone = Outside { keep: keep.clone(), was: None };
+            write_synced(&self.outside, &to_json(&alone)?, 0o600)?;
+        }
+        Ok(keep)
+    }
+
+    /// Does one of the two files carry this name?
+    pub(crate) fn has_name(&self, incarnation: Incarnation) -> bool {
+        let inside = read_json::<Keep>(&self.inside);
+        let outside = read_json::<Outside>(&self.outside).map(|outside| outside.keep);
+        inside.into_iter().chain(outside).any(|keep| keep.incarnation == incarnation)
     }
 
     /// Reads both and compares.
@@ -133,6 +184,11 @@ pub(crate) enum Touch {
 }
 
 impl Counts {
+    /// As a stay begins: with what the server has counted by then, and nothing followed yet.
+    pub(crate) fn begun(incarnation: Incarnation, start: u64, starts: u64, stops: u64) -> Counts {
+        Counts { incarnation, start, starts, stops, pending: None, followed: false, ended: false }
+    }
+
     /// Are these the server's counts, one pending statement allowed for?
     pub(crate) fn explain(&self, start: u64, starts: u64, stops: u64) -> bool {
         let (more_starts, more_stops) = match self.pending {
@@ -159,11 +215,11 @@ pub(crate) fn write_counts(state_dir: &Path, counts: &Counts) -> io::Result<()> 
     std::fs::rename(part, path)
 }
 
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
+pub(crate) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-fn to_json<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+pub(crate) fn to_json<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(io::Error::other)
 }
 
@@ -195,10 +251,13 @@ pub(crate) fn draw_server_id() -> io::Result<u32> {
     }
 }
 
-/// Random bytes of the kernel.
+/// Random bytes of the kernel, at most 256: so many come whole, and only once its generator is seeded (getrandom(2)).
 pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let length = retry_on_intr(|| getrandom(&mut bytes, GetRandomFlags::empty()))?;
+    if length < N {
+        return Err(Errno::IO.into());
+    }
     Ok(bytes)
 }
 
@@ -222,6 +281,8 @@ mod tests {
             server_id: 77,
             start: 5,
             unfinished: false,
+            starts: 0,
+            counted: 0,
         }
     }
 

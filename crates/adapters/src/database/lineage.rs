@@ -5,6 +5,7 @@
 //! common one means that all before it are common. Everything unclear is foreign: a fresh copy is always right.
 
 use crate::database::binlog::{self, Group, Log};
+use crate::database::end::Seen;
 use crate::database::gtid::Gtid;
 use crate::database::keep;
 use crate::database::peer::{BATCH, Peer, PeerAnswer, PeerRequest, aside};
@@ -46,6 +47,16 @@ pub(crate) struct Common {
 
 impl Relation {
     pub(crate) const FOREIGN: Relation = Relation { common: None, tail: Vec::new() };
+
+    /// What a log has beyond what had been read of it.
+    pub(crate) fn beyond(seen: &Seen, index: &Path) -> io::Result<Relation> {
+        let (first, tail) = seen.beyond(index)?;
+        let (Some(first), Some(gtid)) = (first, seen.gtid()) else {
+            return Ok(Relation { common: None, tail });
+        };
+        let files = binlog::files(index)?.split_off(first);
+        Ok(Relation { common: Some(Common { gtid, state: Vec::new(), files }), tail })
+    }
 
     /// What core is told.
     pub(crate) fn lineage(&self) -> Lineage {

@@ -11,7 +11,7 @@ use crate::database::settings::WorkerSettings;
 use crate::database::sql::Client;
 use regent_core::id::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How many names one question carries; more are asked in further ones.
@@ -101,8 +101,8 @@ async fn lookup(
     incarnation: Incarnation,
     gtids: Vec<Gtid>,
 ) -> Result<PeerAnswer, String> {
-    expect_incarnation(settings, incarnation)?;
     let index = log_index(settings).await?;
+    expect_incarnation(settings, incarnation, &index)?;
     let found = move || {
         let mut log = Log::open(&index)?;
         for (i, gtid) in gtids.iter().enumerate() {
@@ -121,8 +121,8 @@ async fn state_at(
     file: String,
     offset: u64,
 ) -> Result<PeerAnswer, String> {
-    expect_incarnation(settings, incarnation)?;
     let index = log_index(settings).await?;
+    expect_incarnation(settings, incarnation, &index)?;
     let name = file.clone();
     let state = aside(move || Log::open(&index)?.state_at(&name, offset)).await?;
     state
@@ -131,23 +131,25 @@ async fn state_at(
 }
 
 async fn follow_info(settings: &WorkerSettings) -> Result<PeerAnswer, String> {
-    let keep = present(settings)?;
+    let keep = present(settings, &log_index(settings).await?)?;
     let mut client =
         Client::connect(&settings.socket, BOUND).await.map_err(|fault| fault.to_string())?;
     let port = client.one("SELECT @@port", BOUND).await.map_err(|fault| fault.to_string())?;
     let port = port.scalar().and_then(|p| p.parse().ok()).ok_or("the server has no port")?;
     let password = account::secret(&settings.state_dir).map_err(|fault| fault.to_string())?;
-    if !account::is_there(&mut client, &password).await.map_err(|fault| fault.to_string())? {
+    let there = account::is_there(&mut client, settings, &password).await;
+    if !there.map_err(|fault| fault.to_string())? {
         // The writer lost its own note of the password, or has just opened.
-        account::make(&mut client, &settings.state_dir).await?;
+        return Err("the replication account is not made yet".into());
     }
     let user = account::USER.to_string();
     Ok(PeerAnswer::Follow(FollowInfo { port, user, password, incarnation: keep }))
 }
 
 /// The incarnation of the data here.
-pub(crate) fn present(settings: &WorkerSettings) -> Result<Incarnation, String> {
-    match KeepFiles::new(&settings.datadir, &settings.state_dir).read() {
+fn present(settings: &WorkerSettings, index: &Path) -> Result<Incarnation, String> {
+    let kept = KeepFiles::new(&settings.datadir, &settings.state_dir).of_data(Some(index));
+    match kept.map_err(|fault| fault.to_string())? {
         Kept::Agreed(keep) => Ok(keep.incarnation),
         Kept::Missing => Err("the data here have no name".into()),
         Kept::Disagree { .. } => Err("the data here were exchanged".into()),
@@ -155,8 +157,12 @@ pub(crate) fn present(settings: &WorkerSettings) -> Result<Incarnation, String> 
 }
 
 /// D8: only the recorded writer in its recorded incarnation answers for its log.
-fn expect_incarnation(settings: &WorkerSettings, incarnation: Incarnation) -> Result<(), String> {
-    let here = present(settings)?;
+fn expect_incarnation(
+    settings: &WorkerSettings,
+    incarnation: Incarnation,
+    index: &Path,
+) -> Result<(), String> {
+    let here = present(settings, index)?;
     if here == incarnation {
         return Ok(());
     }

@@ -54,6 +54,11 @@ impl SqlError {
             SqlError::Absent(_) | SqlError::Lost(_) | SqlError::Late(_) => None,
         }
     }
+
+    /// The server has no such table, or no such database.
+    pub(crate) fn is_not_made(&self) -> bool {
+        matches!(self.code(), Some(1146 | 1049))
+    }
 }
 
 /// One result set; empty for statements that return none.
@@ -83,6 +88,22 @@ impl Rows {
             row.first().and_then(Option::as_deref).is_some_and(|n| n.eq_ignore_ascii_case(name))
         })?;
         row.get(1)?.as_deref()
+    }
+
+    /// These columns of all rows that have them.
+    pub(crate) fn columns<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> impl Iterator<Item = [&str; N]> {
+        let place = |name: &str| self.names.iter().position(|n| n.eq_ignore_ascii_case(name));
+        let places = names.map(place);
+        self.rows.iter().filter_map(move |row| {
+            let mut found = [""; N];
+            for (value, place) in found.iter_mut().zip(places) {
+                *value = row.get(place?)?.as_deref()?;
+            }
+            Some(found)
+        })
     }
 
     /// The first column of all rows.

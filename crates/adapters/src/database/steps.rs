@@ -1,30 +1,45 @@
 //! The steps of the database, each as core names it (protocol section 4). One at a time, over the control connection.
 
+mod back;
+
 use crate::database::account;
 use crate::database::control::{Control, Fault, SIMPLE};
 use crate::database::cutoff;
+use crate::database::end::Seen;
 use crate::database::facts::{self, Reading};
-use crate::database::keep::{self, Counts, Keep, KeepFiles, Touch};
-use crate::database::line::UnitVerb;
-use crate::database::lineage::{self, Parties, Relation};
-use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside, log_index};
-use crate::database::rejoin;
+use crate::database::keep::{self, Counts, Keep, KeepFiles, Kept, Touch};
+use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside};
 use crate::database::sql::{Client, SqlError};
 use crate::database::worker::{Link, is_there, unpack};
-use regent_core::command::{DatabaseStep, SavedTail, StepResult};
-use regent_core::id::{AttemptId, Incarnation, NodeId};
+use regent_core::command::{DatabaseStep, StepResult};
+use regent_core::id::{AttemptId, Incarnation};
 use regent_core::observe::DatabaseFacts;
+use regent_core::state::DataCopy;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Read-only is withdrawn after this (facts section 5); the answer to that comes soon after.
 const READ_ONLY_MAX: &str = "0.5";
 const READ_ONLY_ANSWER: Duration = Duration::from_millis(1500);
+const ON: &str = "SET GLOBAL rpl_semi_sync_master_enabled=ON";
+const OFF: &str = "SET GLOBAL rpl_semi_sync_master_enabled=OFF";
+/// No finite timeout, with or without a replica (D1).
+const RIGHT_WAITS: &str = "SET GLOBAL rpl_semi_sync_master_timeout=18446744073709551615; \
+    SET GLOBAL rpl_semi_sync_master_wait_no_slave=ON";
+/// Before the engine shows it (D1).
+const RIGHT_POINT: &str = "SET GLOBAL rpl_semi_sync_master_wait_point=AFTER_SYNC";
+/// Commits are kept out this long at most, in seconds; then it is tried another time.
+const LOCK_MAX: &str = "0.3";
+/// Then clients have it to themselves again.
+const LOCK_PAUSE: Duration = Duration::from_secs(3);
+/// The kept end of the log is at rest moved no more often; what was committed since is not yet told by it.
+const END_PAUSE: Duration = Duration::from_secs(1);
+/// What was read so short a time ago, with no statement since, is not read again: the answer's own way takes longer.
+const FRESH: Duration = Duration::from_millis(5);
 /// A receiver's stop towards a silent source takes up to two seconds without the cut-off.
 const STOP_MAX: Duration = Duration::from_secs(3);
 const START_MAX: Duration = Duration::from_secs(5);
@@ -40,10 +55,20 @@ pub(crate) struct Steps {
     link: Rc<Link>,
     keep: KeepFiles,
     control: Option<Control>,
+    /// What was read last, if nothing was sent since.
+    fresh: Option<(Reading, Instant)>,
+    /// When commits could not be kept out.
+    kept_out: Option<Instant>,
+    /// Where the server's log index is, as last read.
+    log_index: Option<PathBuf>,
+    /// When the kept end of the log was last moved.
+    end_moved: Option<Instant>,
+    /// The start of the server for which an end was kept.
+    ends_of: Option<u64>,
+    /// How far the log had come when its tail was saved.
+    seen: Option<Seen>,
     /// Makes what the writer needs; waited for before read-only.
     making: Option<JoinHandle<()>>,
-    /// The writer and incarnation of the last `Compare`.
-    compared: Option<(NodeId, Incarnation)>,
     /// What to do when the outcome is out.
     after: Option<After>,
 }
@@ -68,7 +93,19 @@ enum Whom {
 impl Steps {
     pub(crate) fn new(link: Rc<Link>) -> Steps {
         let keep = KeepFiles::new(&link.settings.datadir, &link.settings.state_dir);
-        Steps { link, keep, control: None, making: None, compared: None, after: None }
+        Steps {
+            link,
+            keep,
+            control: None,
+            fresh: None,
+            kept_out: None,
+            log_index: None,
+            end_moved: None,
+            ends_of: None,
+            seen: None,
+            making: None,
+            after: None,
+        }
     }
 
     /// Does one step; the facts are read after it.
@@ -77,6 +114,8 @@ impl Steps {
         step: DatabaseStep,
         patience: Duration,
     ) -> (StepResult, Option<DatabaseFacts>) {
+        self.fresh = None;
+        let only_looks = matches!(step, DatabaseStep::Observe { .. });
         let look_for = match &step {
             DatabaseStep::Observe { look_for } => *look_for,
             DatabaseStep::TakeControl
@@ -105,10 +144,7 @@ impl Steps {
             | StepResult::Blocked
             | StepResult::Failed(_)
             | StepResult::Lineage(_)
-            | StepResult::Saved(_) => match self.read(look_for).await {
-                Ok(reading) => Ok(self.facts(&reading)),
-                Err(fault) => Err(Some(fault)),
-            },
+            | StepResult::Saved(_) => self.look(look_for, only_looks).await.map_err(Some),
         };
         match facts {
             Ok(facts) => return (result, facts),
@@ -126,8 +162,28 @@ impl Steps {
         (result, None)
     }
 
+    /// The facts, as they are after a step.
+    async fn look(
+        &mut self,
+        look_for: Option<AttemptId>,
+        only_looks: bool,
+    ) -> Result<Option<DatabaseFacts>, Fault> {
+        let fresh = self.fresh.take().filter(|(_, at)| look_for.is_none() && at.elapsed() < FRESH);
+        let reading = match fresh {
+            Some((reading, _)) => reading,
+            None => self.read(look_for).await?,
+        };
+        if only_looks {
+            self.move_end().await?;
+        }
+        self.facts(&reading)
+    }
+
     /// What the last step left for later.
     pub(crate) async fn afterwards(&mut self) {
+        if self.link.accounts_wanted.take() {
+            self.make_accounts().await;
+        }
         match self.after.take() {
             None => {}
             Some(After::Spare) => self.link.prepare_marker().await,
@@ -139,6 +195,20 @@ impl Steps {
         }
     }
 
+    /// Tried again after a later step, for as long as a follower asks.
+    async fn make_accounts(&mut self) {
+        let Some(control) = &mut self.control else { return };
+        let made = account::make_for_replication(&mut control.client, &self.link.settings).await;
+        match made {
+            Ok(()) => {}
+            Err(Fault::Failed(fault)) => {
+                self.link.tell(format!("the replication account is not made yet: {fault}"));
+            }
+            // The next taking of control ends what may still act.
+            Err(Fault::Down | Fault::NoAnswer) => self.control = None,
+        }
+    }
+
     async fn carry_out(
         &mut self,
         step: DatabaseStep,
@@ -147,7 +217,7 @@ impl Steps {
         let done = |()| StepResult::Done;
         match step {
             DatabaseStep::TakeControl => self.take_control(patience).await.map(done),
-            DatabaseStep::Observe { .. } => self.expect_control().map(done),
+            DatabaseStep::Observe { .. } => self.start().map(|_| StepResult::Done),
             DatabaseStep::Start | DatabaseStep::Kill | DatabaseStep::Stop => {
                 Err(Fault::failed("the agent starts, stops and kills the unit itself"))
             }
@@ -164,9 +234,8 @@ impl Steps {
             DatabaseStep::StopReceiver => self.stop_receiver().await.map(done),
             DatabaseStep::StartReceiver => self.start_receiver().await.map(done),
             DatabaseStep::EndFollowing => self.end_following().await.map(done),
-            DatabaseStep::Compare { writer, incarnation } => {
-                self.compared = Some((writer, incarnation));
-                Ok(StepResult::Lineage(self.relation(writer, incarnation).await?.lineage()))
+            DatabaseStep::Compare { writer } => {
+                Ok(StepResult::Lineage(self.relation(writer).await?.lineage()))
             }
             DatabaseStep::SaveTail { writer } => {
                 self.save_tail(writer).await.map(StepResult::Saved)
@@ -179,35 +248,74 @@ impl Steps {
         }
     }
 
-    fn expect_control(&self) -> Result<(), Fault> {
-        self.control.as_ref().map(|_| ()).ok_or(Fault::Down)
+    /// Which start of the server is held.
+    fn start(&self) -> Result<u64, Fault> {
+        self.control.as_ref().map(|control| control.start).ok_or(Fault::Down)
     }
 
+    /// For a statement: what was read before it is not what is.
     fn control(&mut self) -> Result<&mut Control, Fault> {
+        self.fresh = None;
         self.control.as_mut().ok_or(Fault::Down)
     }
 
     async fn read(&mut self, look_for: Option<AttemptId>) -> Result<Reading, Fault> {
-        Ok(facts::read(&mut self.control()?.client, look_for, SIMPLE).await?)
+        let reading = facts::read(&mut self.control()?.client, look_for, SIMPLE).await?;
+        self.log_index.clone_from(&reading.log_index);
+        self.fresh = look_for.is_none().then(|| (reading.clone(), Instant::now()));
+        Ok(reading)
     }
 
-    fn facts(&self, reading: &Reading) -> Option<DatabaseFacts> {
-        let start = self.control.as_ref()?.start;
+    fn facts(&self, reading: &Reading) -> Result<Option<DatabaseFacts>, Fault> {
+        let Some(control) = &self.control else { return Ok(None) };
         let settings = &self.link.settings;
         let counts = keep::read_counts(&settings.state_dir);
-        Some(facts::facts(reading, start, &self.keep.read(), counts.as_ref(), settings))
+        let kept = self.kept()?;
+        Ok(Some(facts::facts(reading, control.start, &kept, counts.as_ref(), settings)))
     }
 
-    /// D11: an older thread is killed and seen gone before anything is read; then the server id of the kept
-    /// incarnation
-    /// is set again, because a restart forgets it.
+    /// What the data are: both files, and the log from its kept end on.
+    fn kept(&self) -> Result<Kept, Fault> {
+        self.keep
+            .of_data(self.log_index.as_deref())
+            .map_err(|fault| Fault::failed(format!("the log cannot be read: {fault}")))
+    }
+
+    /// The kept end follows the log now and then, with a look: a step that clients wait for has no time for it.
+    async fn move_end(&mut self) -> Result<(), Fault> {
+        if self.end_moved.is_some_and(|at| at.elapsed() < END_PAUSE) {
+            return Ok(());
+        }
+        let Ok(Kept::Agreed(keep)) = self.kept() else { return Ok(()) };
+        let Some(index) = self.log_index.clone().filter(|_| !keep.unfinished) else {
+            return Ok(());
+        };
+        let place = facts::place(&mut self.control()?.client, SIMPLE).await?;
+        let Some(place) = place else { return Ok(()) };
+        self.end_moved = Some(Instant::now());
+        // After a start it is synced: from there on it is never older than this start.
+        let first = self.ends_of != Some(keep.counted);
+        match self.keep.end.advance(keep.incarnation, &index, &place, first) {
+            Ok(()) => self.ends_of = Some(keep.counted),
+            Err(fault) => self.link.tell(format!("the end of the log is not kept: {fault}")),
+        }
+        Ok(())
+    }
+
+    /// D11: an older thread is killed and seen gone before anything is read; then this start of the server is counted,
+    /// and the server id of the kept incarnation is set again, because a restart forgets it.
     async fn take_control(&mut self, patience: Duration) -> Result<(), Fault> {
         self.control = None;
         let control = Control::take(&self.link.settings, patience).await?;
         let start = control.start;
         self.control = Some(control);
+        self.end_moved = None;
         let reading = self.read(None).await?;
-        if let Some(keep) = self.keep.read().agreed() {
+        if let Some(keep) = self.kept()?.agreed() {
+            let files = self.keep.clone();
+            let keep = aside(move || files.count(keep, start)).await.map_err(|fault| {
+                Fault::failed(format!("the start of the server is not counted: {fault}"))
+            })?;
             self.set_server_id(&keep, &reading).await?;
             self.settle(&keep, start, &reading)?;
         }
@@ -249,9 +357,14 @@ impl Steps {
     /// changes nothing, so that it forgives nothing.
     async fn keep(&mut self, incarnation: Incarnation, mark: bool) -> Result<(), Fault> {
         let reading = self.read(None).await?;
-        let start = self.control()?.start;
-        let old = self.keep.read();
-        let known = old.clone().agreed().filter(|keep| keep.incarnation == incarnation);
+        let start = self.start()?;
+        let old = self.kept()?;
+        if matches!(old, Kept::Disagree { .. }) && self.keep.has_name(incarnation) {
+            return Err(Fault::failed("the data that had this name are not these"));
+        }
+        let old = old.agreed();
+        let was = old.as_ref().map(|keep| keep.incarnation);
+        let known = old.clone().filter(|keep| keep.incarnation == incarnation);
         let is_new = known.is_none();
         let turns_follower = mark && known.as_ref().is_some_and(|keep| !keep.mark);
         let keep = match known {
@@ -264,22 +377,34 @@ impl Steps {
                 mark,
                 server_id: draw()?,
                 start,
-                unfinished: old.agreed().is_some_and(|keep| keep.unfinished),
+                unfinished: old.is_some_and(|keep| keep.unfinished),
+                starts: 0,
+                counted: start,
             },
         };
         if is_new || turns_follower {
-            self.write_counts(&Counts {
-                incarnation,
-                start,
-                starts: reading.starts,
-                stops: reading.stops,
-                pending: None,
-                followed: false,
-                ended: false,
-            })?;
+            self.write_counts(&Counts::begun(incarnation, start, reading.starts, reading.stops))?;
+        }
+        if is_new && !keep.unfinished {
+            self.begin_end(incarnation, was).await?;
         }
         let keep = self.write_keep(keep).await?;
         self.set_server_id(&keep, &reading).await
+    }
+
+    /// Before the log has a name, or one again: how far it has come.
+    async fn begin_end(
+        &mut self,
+        incarnation: Incarnation,
+        was: Option<Incarnation>,
+    ) -> Result<(), Fault> {
+        let Some(index) = self.log_index.clone() else { return Ok(()) };
+        let place = facts::place(&mut self.control()?.client, SIMPLE).await?;
+        let Some(place) = place else { return Ok(()) };
+        let end = self.keep.end.clone();
+        aside(move || end.begin(incarnation, was, &index, &place))
+            .await
+            .map_err(|fault| Fault::failed(format!("the end of the log is not kept: {fault}")))
     }
 
     async fn write_keep(&self, keep: Keep) -> Result<Keep, Fault> {
@@ -289,39 +414,53 @@ impl Steps {
             .map_err(|fault| Fault::failed(format!("cannot keep the incarnation: {fault}")))
     }
 
-    /// D1, D3: the master side on, with status and the three settings read back. A finite timeout is never
-    /// left in force.
+    /// D1, D3: the master side on, with status and the three settings read back. All of them are set while it is on:
+    /// off would let every commit go that waits, and pass every one that comes. Only a status that is off under a side
+    /// that is on (a timeout ran out: nobody waits any more) is armed again by off and on.
     async fn strict(&mut self) -> Result<(), Fault> {
         let reading = self.read(None).await?;
         if reading.is_strict() {
             return Ok(());
         }
-        if !reading.settings_right || reading.semi_sync {
-            if reading.waiting > 0 {
-                return Err(Fault::failed("the settings are wrong and commits wait under them"));
-            }
-            let set = "SET GLOBAL rpl_semi_sync_master_enabled=OFF; \
-                SET GLOBAL rpl_semi_sync_master_timeout=18446744073709551615; \
-                SET GLOBAL rpl_semi_sync_master_wait_no_slave=ON; \
-                SET GLOBAL rpl_semi_sync_master_wait_point=AFTER_SYNC";
-            self.control()?.client.query(set, SIMPLE).await?;
+        // They bind the next wait; one that has begun keeps what it began with.
+        self.control()?.client.query(RIGHT_WAITS, SIMPLE).await?;
+        if !reading.enabled {
+            let set = format!("{RIGHT_POINT}; {ON}");
+            self.control()?.client.query(&set, SIMPLE).await?;
+        } else if !reading.right_point {
+            self.without_commits(RIGHT_POINT).await?;
         }
-        self.control()?.run("SET GLOBAL rpl_semi_sync_master_enabled=ON").await?;
-        if self.read(None).await?.is_strict() {
-            return Ok(());
+        let mut reading = self.read(None).await?;
+        if reading.enabled && !reading.semi_sync {
+            self.without_commits(&format!("{OFF}; {ON}")).await?;
+            reading = self.read(None).await?;
         }
-        // ON with status OFF: a timeout ran out under it. Off and on re-arms.
-        self.control()?.run("SET GLOBAL rpl_semi_sync_master_enabled=OFF").await?;
-        self.control()?.run("SET GLOBAL rpl_semi_sync_master_enabled=ON").await?;
-        if self.read(None).await?.is_strict() {
-            return Ok(());
+        if reading.is_strict() { Ok(()) } else { Err(Fault::failed("it does not turn strict")) }
+    }
+
+    /// Sets something while no commit is open: one that is between its two wait points would wait at neither. The lock
+    /// waits for those under way and keeps new ones out. One that waits for a replica in vain holds the lock up; then
+    /// nothing is done, and not tried again at once, because clients stand still meanwhile.
+    async fn without_commits(&mut self, set: &str) -> Result<(), Fault> {
+        if self.kept_out.is_some_and(|at| at.elapsed() < LOCK_PAUSE) {
+            return Err(Fault::failed("commits could not be kept out just now"));
         }
-        Err(Fault::failed("it does not turn strict"))
+        self.kept_out = Some(Instant::now());
+        let lock =
+            format!("SET STATEMENT max_statement_time={LOCK_MAX} FOR FLUSH TABLES WITH READ LOCK");
+        self.control()?.client.one(&lock, READ_ONLY_ANSWER).await?;
+        self.kept_out = None;
+        let done = self.control()?.client.query(&format!("{set}; UNLOCK TABLES"), SIMPLE).await;
+        if let Err(SqlError::Server { .. }) = &done {
+            // The text ended at its first error. On and the lock are owed.
+            self.control()?.client.query(&format!("{ON}; UNLOCK TABLES"), SIMPLE).await?;
+        }
+        Ok(done.map(|_| ())?)
     }
 
     /// D3: loose is this one switch.
     async fn loose(&mut self) -> Result<(), Fault> {
-        self.control()?.run("SET GLOBAL rpl_semi_sync_master_enabled=OFF").await?;
+        self.control()?.run(OFF).await?;
         if self.read(None).await?.semi_sync {
             return Err(Fault::failed("it does not turn loose"));
         }
@@ -353,20 +492,21 @@ impl Steps {
     /// D2: under the server id of this incarnation (section 1). The account and the marker's table are made
     /// afterwards.
     async fn writable(&mut self) -> Result<(), Fault> {
-        let keep = self.keep.read().agreed();
+        let keep = self.kept()?.agreed();
         let keep = keep.ok_or_else(|| Fault::failed("the data here have no name"))?;
         let reading = self.read(None).await?;
         self.set_server_id(&keep, &reading).await?;
         self.control()?.run("SET GLOBAL read_only=0").await?;
         self.after = Some(After::Forget);
         let link = Rc::clone(&self.link);
+        link.accounts_wanted.set(true);
         self.making = Some(spawn_local(async move {
             let made = match Client::connect(&link.settings.socket, SIMPLE).await {
                 Ok(mut client) => account::make(&mut client, &link.settings.state_dir).await,
                 Err(fault) => Err(fault.to_string()),
             };
             if let Err(fault) = made {
-                link.tell(format!("the replication account is not made yet: {fault}"));
+                link.tell(format!("what markers and probes need is not made yet: {fault}"));
             }
         }));
         Ok(())
@@ -375,7 +515,7 @@ impl Steps {
     /// The source of a follower that has ended: its relay logs are applied, and nothing starts it again.
     async fn forget_source(&mut self) -> Result<(), Fault> {
         let reading = self.read(None).await?;
-        let follower = self.keep.read().agreed().is_none_or(|keep| keep.mark);
+        let follower = self.kept()?.agreed().is_none_or(|keep| keep.mark);
         if follower || reading.source.is_none() || reading.receives() || reading.applies() {
             return Ok(());
         }
@@ -395,8 +535,8 @@ impl Steps {
     /// D4, D7: a statement on the replication threads, noted before and after, so that the server's own counts tell
     /// whether somebody else touched them.
     async fn touch(&mut self, touch: Touch, text: &str, bound: Duration) -> Result<(), Fault> {
-        let start = self.control()?.start;
-        let noted = self.keep.read().agreed().and_then(|keep| self.counts(keep.incarnation));
+        let start = self.start()?;
+        let noted = self.kept()?.agreed().and_then(|keep| self.counts(keep.incarnation));
         let mut counts = noted.filter(|counts| counts.start == start && counts.pending.is_none());
         if let Some(counts) = counts.as_mut() {
             counts.pending = Some(touch);
@@ -459,7 +599,7 @@ impl Steps {
     /// D6: only when drained; both threads stopped, strict again and read back (D1).
     async fn end_following(&mut self) -> Result<(), Fault> {
         let reading = self.read(None).await?;
-        let facts = self.facts(&reading).ok_or(Fault::Down)?;
+        let facts = self.facts(&reading)?.ok_or(Fault::Down)?;
         if !facts.drained {
             return Err(Fault::failed("not everything received is applied"));
         }
@@ -468,88 +608,12 @@ impl Steps {
         }
         if reading.applies() {
             self.touch(Touch::Stop, "STOP SLAVE", STOP_MAX).await?;
-            let noted = self.keep.read().agreed().and_then(|keep| self.counts(keep.incarnation));
+            let noted = self.kept()?.agreed().and_then(|keep| self.counts(keep.incarnation));
             if let Some(counts) = noted {
                 self.write_counts(&Counts { ended: true, ..counts })?;
             }
         }
         self.strict().await
-    }
-
-    /// D8: by exact look-up in the recorded writer's log. Data whose rewind or copy was not finished are foreign.
-    async fn relation(
-        &mut self,
-        writer: NodeId,
-        incarnation: Incarnation,
-    ) -> Result<Relation, Fault> {
-        let reading = self.read(None).await?;
-        if self.keep.read().agreed().is_some_and(|keep| keep.unfinished) {
-            return Ok(Relation::FOREIGN);
-        }
-        let index = log_index(&self.link.settings).await.map_err(Fault::Failed)?;
-        let link = Rc::clone(&self.link);
-        lineage::compare(index, &reading.end, &*link, writer, incarnation)
-            .await
-            .map_err(Fault::Failed)
-    }
-
-    /// The incarnation of the last comparison with this writer, or what it says of itself.
-    async fn incarnation_of(&self, writer: NodeId) -> Result<Incarnation, Fault> {
-        match self.compared {
-            Some((node, incarnation)) if node == writer => Ok(incarnation),
-            Some(_) | None => Ok(self.follow_info(writer).await?.incarnation),
-        }
-    }
-
-    fn parties(&self, writer: NodeId, writer_incarnation: Incarnation) -> Parties {
-        let incarnation = self.keep.read().agreed().map(|keep| keep.incarnation);
-        Parties { node: self.link.settings.node, incarnation, writer, writer_incarnation }
-    }
-
-    /// S6: copied, counted, reported, on the disk.
-    async fn save_tail(&mut self, writer: NodeId) -> Result<SavedTail, Fault> {
-        let incarnation = self.incarnation_of(writer).await?;
-        let relation = self.relation(writer, incarnation).await?;
-        let index = log_index(&self.link.settings).await.map_err(Fault::Failed)?;
-        let all = crate::database::binlog::files(&index)
-            .map_err(|fault| Fault::failed(fault.to_string()))?;
-        let tails = self.link.settings.state_dir.join("tails");
-        lineage::save(&relation, all, &tails, self.parties(writer, incarnation))
-            .await
-            .map_err(|fault| Fault::failed(format!("the tail is not saved: {fault}")))
-    }
-
-    /// D8: undoes the tail in place; only rows, only what is saved, only with nobody at work. Anything that
-    /// goes wrong
-    /// after the first undo leaves the data marked as unfinished: then only a fresh copy helps.
-    async fn rewind(&mut self, writer: NodeId) -> Result<(), Fault> {
-        let incarnation = self.incarnation_of(writer).await?;
-        let relation = self.relation(writer, incarnation).await?;
-        let Some(common) = &relation.common else {
-            return Err(Fault::failed("there is no common point: only a fresh copy helps"));
-        };
-        if relation.tail.is_empty() {
-            return Ok(());
-        }
-        if relation.tail.iter().any(|group| !group.rows_only) {
-            return Err(Fault::failed("the tail has more than rows: only a fresh copy helps"));
-        }
-        let keep = self.keep.read().agreed().filter(|keep| keep.mark);
-        let keep = keep.ok_or_else(|| Fault::failed("the data do not carry a follower's mark"))?;
-        let gtids: Vec<_> = relation.tail.iter().map(|group| group.gtid).collect();
-        let tails = self.link.settings.state_dir.join("tails");
-        let parties = self.parties(writer, incarnation);
-        let saved = lineage::find_saved(&tails, Some(common.gtid), &gtids, parties);
-        let saved = saved.ok_or_else(|| Fault::failed("the tail is not saved"))?;
-        self.stop_both().await?;
-        self.send_clients_away(Whom::All).await?;
-        let keep = self.write_keep(Keep { unfinished: true, ..keep }).await?;
-        rejoin::undo(common, &saved, &self.link.settings).await.map_err(Fault::Failed)?;
-        let reset = rejoin::reset_to(&common.state, common.gtid);
-        self.control()?.client.query(&reset, RESET_MAX).await?;
-        self.write_keep(Keep { unfinished: false, ..keep }).await?;
-        self.link.tell(format!("{} transactions undone, back at {}", gtids.len(), common.gtid));
-        Ok(())
     }
 
     /// For data that begin anew: what was received and not applied is of no use to them.
@@ -590,125 +654,11 @@ impl Steps {
         Ok(())
     }
 
-    /// D8: a fresh copy of the recorded writer's data. It is put together beside the old data, which serve nobody
-    /// meanwhile and are moved aside whole at the end (S6).
-    async fn reclone(&mut self, writer: NodeId, incarnation: Incarnation) -> Result<(), Fault> {
-        let info = self.follow_info(writer).await?;
-        let link = Rc::clone(&self.link);
-        link.tell(format!("taking a copy of node {}", writer.0));
-        self.copy(writer).await.map_err(Fault::Failed)?;
-        let staging = rejoin::staging(&link.settings);
-        let (file, offset) = rejoin::place_of_copy(&staging).map_err(Fault::Failed)?;
-        let request = PeerRequest::StateAt { incarnation: info.incarnation, file, offset };
-        let state = match link.ask(writer, request).await.map_err(Fault::Failed)? {
-            PeerAnswer::State { state } => state,
-            PeerAnswer::Refused { reason } => return Err(Fault::Failed(reason)),
-            other @ (PeerAnswer::Found { .. } | PeerAnswer::Follow(_)) => {
-                return Err(Fault::failed(format!("not an answer to a place: {other:?}")));
-            }
-        };
-        let place = crate::database::binlog::last(&state, 0)
-            .ok_or_else(|| Fault::failed("the copy stands before the first transaction"))?;
-        let mut keep = Keep {
-            format: 1,
-            writes: 0,
-            incarnation,
-            mark: true,
-            server_id: draw()?,
-            start: 0,
-            unfinished: true,
-        };
-        keep = self.replace_data(keep).await?;
-        self.take_control(START_PATIENCE).await?;
-        let reading = self.read(None).await?;
-        self.set_server_id(&keep, &reading).await?;
-        let reset = rejoin::reset_to(&state, place);
-        self.control()?.client.query(&reset, RESET_MAX).await?;
-        let start = self.control()?.start;
-        let reading = self.read(None).await?;
-        self.write_counts(&Counts {
-            incarnation,
-            start,
-            starts: reading.starts,
-            stops: reading.stops,
-            pending: None,
-            followed: false,
-            ended: false,
-        })?;
-        self.write_keep(Keep { start, unfinished: false, ..keep }).await?;
-        link.tell(format!("the copy of node {} is in place, at {place}", writer.0));
-        self.drop_surplus();
-        Ok(())
-    }
-
-    /// The stream, unpacked and prepared beside the data directory, owned like it.
-    async fn copy(&self, writer: NodeId) -> Result<(), String> {
-        let link = Rc::clone(&self.link);
-        let settings = &link.settings;
-        let staging = rejoin::make_staging(settings).map_err(|fault| fault.to_string())?;
-        let socket: PathBuf = settings.run_dir.join("clone.sock");
-        if socket.exists() {
-            std::fs::remove_file(&socket).map_err(|fault| fault.to_string())?;
-        }
-        let listener = UnixListener::bind(&socket).map_err(|fault| fault.to_string())?;
-        let telling = Rc::clone(&link);
-        let progress = move |bytes: u64| telling.tell(format!("{} MiB copied", bytes >> 20));
-        let (unpacked, whole) = tokio::join!(
-            rejoin::unpack(listener, &staging, progress),
-            link.backup(writer, socket.clone())
-        );
-        // Either may be late; a socket that is left is removed the next time.
-        let _ = std::fs::remove_file(&socket);
-        whole?;
-        unpacked?;
-        link.tell("preparing the copy".into());
-        rejoin::prepare(&staging).await?;
-        let datadir = settings.datadir.clone();
-        aside(move || rejoin::adopt(&staging, &datadir)).await
-    }
-
-    /// Stops the server, exchanges the directories, starts it at rest. The copy carries its name before it is
-    /// in place.
-    async fn replace_data(&mut self, keep: Keep) -> Result<Keep, Fault> {
-        let link = Rc::clone(&self.link);
-        let old = self.keep.read().agreed();
-        let old = old.map_or_else(|| "unnamed".to_string(), |keep| keep.incarnation.to_string());
-        let quiet = match self.read(None).await {
-            Ok(reading) => reading.read_only && reading.waiting == 0,
-            Err(_) => false,
-        };
-        self.control = None;
-        // An orderly stop would tell waiting clients that their commit is done (D9).
-        let verb = if quiet { UnitVerb::Stop } else { UnitVerb::Kill };
-        link.unit(verb).await.map_err(Fault::Failed)?;
-        let settings = link.settings.clone();
-        let staged = KeepFiles::new(&rejoin::staging(&settings), &settings.state_dir);
-        let exchanged = aside(move || {
-            let keep = staged.write(keep)?;
-            let kept = rejoin::exchange(&settings, &old)?;
-            Ok((keep, kept))
-        });
-        let (keep, kept) = exchanged.await.map_err(Fault::Failed)?;
-        link.tell(format!("the old data are kept at {}", kept.display()));
-        link.unit(UnitVerb::Start).await.map_err(Fault::Failed)?;
-        Ok(keep)
-    }
-
-    /// Old data directories beyond the newest two, each named before it goes.
-    fn drop_surplus(&self) {
-        let surplus = rejoin::surplus(&self.link.settings).unwrap_or_default();
-        for path in surplus {
-            self.link.tell(format!("removing replaced data at {}", path.display()));
-            if let Err(fault) = std::fs::remove_dir_all(&path) {
-                self.link.tell(format!("{} is not removed: {fault}", path.display()));
-            }
-        }
-    }
-
-    async fn follow_info(&self, writer: NodeId) -> Result<FollowInfo, Fault> {
+    /// How to follow the recorded writer, in its recorded incarnation and in no other (D8).
+    async fn follow_info(&self, writer: DataCopy) -> Result<FollowInfo, Fault> {
         let asking = async {
             loop {
-                match self.link.ask(writer, PeerRequest::FollowInfo).await {
+                match self.link.ask(writer.node, PeerRequest::FollowInfo).await {
                     Ok(PeerAnswer::Follow(info)) if account::is_plain(&info.password) => {
                         return Ok(info);
                     }
@@ -720,6 +670,10 @@ impl Steps {
             }
         };
         match timeout(INFO_MAX, asking).await {
+            Ok(Ok(info)) if info.incarnation != writer.incarnation => Err(Fault::failed(format!(
+                "node {} has other data than the register records: nobody follows it [D8]",
+                writer.node.0
+            ))),
             Ok(info) => info.map_err(Fault::Failed),
             Err(_) => Err(Fault::failed("the writer does not say how to follow it")),
         }
@@ -729,11 +683,11 @@ impl Steps {
     /// at the end
     /// of our own log (with an older one a diverged copy attaches and confirms), attached by GTID, both
     /// threads started.
-    async fn follow(&mut self, writer: NodeId) -> Result<(), Fault> {
+    async fn follow(&mut self, writer: DataCopy) -> Result<(), Fault> {
         let info = self.follow_info(writer).await?;
-        let place = self.link.settings.place_of(writer).map(|node| node.address);
+        let place = self.link.settings.place_of(writer.node).map(|node| node.address);
         let host = place.ok_or_else(|| Fault::failed("the writer has no address here"))?;
-        let keep = self.keep.read().agreed().filter(|keep| keep.mark && !keep.unfinished);
+        let keep = self.kept()?.agreed().filter(|keep| keep.mark && !keep.unfinished);
         let keep = keep.ok_or_else(|| Fault::failed("the data do not carry a follower's mark"))?;
         let counts = self.counts(keep.incarnation);
         let counts = counts.ok_or_else(|| Fault::failed("the data are no named follower's"))?;

@@ -85,7 +85,8 @@ where
     let (out, lines) = mpsc::channel(QUEUE);
     spawn_local(write_lines(lines, output));
     let (asks, next, spare) = (RefCell::default(), Cell::new(0), Cell::new(None));
-    let link = Rc::new(Link { settings, out, asks, next, spare });
+    let accounts_wanted = Cell::new(false);
+    let link = Rc::new(Link { settings, out, asks, next, spare, accounts_wanted });
     let (queue, steps) = mpsc::channel(QUEUE);
     spawn_local(do_steps(Rc::clone(&link), steps));
     let markers = Rc::new(Cell::new(0));
@@ -114,7 +115,11 @@ async fn dispatch(link: &Rc<Link>, queue: &Queue, markers: &Rc<Cell<usize>>, lin
         ToWorker::Serve { id, serve } => {
             let link = Rc::clone(link);
             spawn_local(async move {
+                let follows = matches!(serve, PeerRequest::FollowInfo);
                 let served = peer::serve(&link.settings, serve).await;
+                if follows && matches!(served, PeerAnswer::Refused { .. }) {
+                    link.accounts_wanted.set(true);
+                }
                 link.send(FromWorker::Served { id, served }).await;
             });
         }
@@ -193,13 +198,12 @@ async fn mark(link: &Link, token: AttemptId) -> Result<Option<DatabaseFacts>, Fa
 /// How many rows are there by this: 0 if clients may not write.
 async fn insert(client: &mut Client, token: AttemptId) -> Result<u64, SqlError> {
     const DUPLICATE: u16 = 1062;
-    const NOT_MADE: [u16; 2] = [1146, 1049];
     let insert = format!(
         "INSERT INTO regent.marker (token) SELECT '{token}' FROM DUAL WHERE @@global.read_only=0"
     );
     match client.one(&insert, MARKER_MAX).await {
         Err(fault) if fault.code() == Some(DUPLICATE) => Ok(1),
-        Err(fault) if fault.code().is_some_and(|code| NOT_MADE.contains(&code)) => {
+        Err(fault) if fault.is_not_made() => {
             if !account::is_writable(client).await? {
                 return Ok(0);
             }
@@ -214,7 +218,8 @@ async fn insert(client: &mut Client, token: AttemptId) -> Result<u64, SqlError> 
 async fn read_aside(client: &mut Client, settings: &WorkerSettings) -> Option<DatabaseFacts> {
     let reading = facts::read(client, None, SIMPLE).await.ok()?;
     let start = start_of(client, settings).await.ok()?;
-    let kept = KeepFiles::new(&settings.datadir, &settings.state_dir).read();
+    let files = KeepFiles::new(&settings.datadir, &settings.state_dir);
+    let kept = files.of_data(reading.log_index.as_deref()).ok()?;
     let counts = keep::read_counts(&settings.state_dir);
     Some(facts::facts(&reading, start, &kept, counts.as_ref(), settings))
 }
@@ -237,6 +242,8 @@ pub(crate) struct Link {
     next: Cell<u64>,
     /// Ready for the next marker.
     spare: Cell<Option<Client>>,
+    /// The replication account is to be looked at.
+    pub(crate) accounts_wanted: Cell<bool>,
 }
 
 impl Link {

@@ -1,7 +1,7 @@
 //! Fences against agents and hooks that the tests write: every way in which one can end.
 
 use super::*;
-use crate::testing::skipped;
+use crate::testing::{is_gone, skipped, until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -182,11 +182,11 @@ fn an_off_is_not_confirmed_by_an_exit_code_alone() {
 fn an_agent_that_hangs_is_killed_with_its_children_and_leaves_it_unknown() {
     let site = Site::new();
     let started = Instant::now();
-    let fence = site.agent("(sleep 5; touch late) & sleep 60", STATUS);
+    let fence = site.agent("sleep 600 & echo $! > child; wait", STATUS);
     expect_unknown(off(&fence), "gave no answer within 3.0 s and was killed; its status says on");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    std::thread::sleep(Duration::from_secs(3));
-    assert!(!site.0.join("late").exists());
+    let child = fs::read_to_string(site.0.join("child")).unwrap();
+    until("the end of its child", Duration::from_secs(10), || is_gone(&child));
 }
 
 #[test]

@@ -211,7 +211,9 @@ mod tests {
         assert_eq!(run(&script, 1000), unwell("killed after 1000 ms: here"));
         let pid = std::fs::read_to_string(&mark).unwrap().trim().to_owned();
         std::fs::remove_file(mark).unwrap();
-        crate::testing::until("the group gone", Duration::from_secs(10), || is_gone(&pid));
+        crate::testing::until("the group gone", Duration::from_secs(10), || {
+            crate::testing::is_gone(&pid)
+        });
     }
 
     #[test]
@@ -221,12 +223,8 @@ mod tests {
         assert_eq!(run(&script, 30_000), Seen::Well);
         let pid = std::fs::read_to_string(&mark).unwrap().trim().to_owned();
         std::fs::remove_file(mark).unwrap();
-        crate::testing::until("the rest gone", Duration::from_secs(10), || is_gone(&pid));
-    }
-
-    /// Gone, or dead and waiting for its new parent.
-    fn is_gone(pid: &str) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-        status.is_err() || status.is_ok_and(|status| status.contains(") Z "))
+        crate::testing::until("the rest gone", Duration::from_secs(10), || {
+            crate::testing::is_gone(&pid)
+        });
     }
 }

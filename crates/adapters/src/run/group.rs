@@ -3,17 +3,21 @@
 //! only the beginning is kept. One thread looks after all of it, so nothing is left behind when this returns.
 
 use super::RunError;
+use crate::netlink::readable;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// What is kept of each of stdout and stderr; a fence agent's description of itself has 10 to 20 KiB.
 const KEPT: usize = 256 << 10;
+
+/// How long the kernel may take to end what was killed.
+const KILLED: Duration = Duration::from_secs(2);
 
 /// A program to be run to its end.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +54,10 @@ impl Program {
         let ended = self.attend(&mut child, deadline);
         // Also what the program left behind in its group: nothing of it outlives this call.
         kill_process_group(Pid::from_child(&child), Signal::KILL).ok();
-        let status = child.wait().map_err(failed)?;
+        let status = match reap(child).map_err(failed)? {
+            Some(status) => status,
+            None => return Err(RunError::TooLong { command: self.path.clone(), bound }),
+        };
         match ended.map_err(failed)? {
             None => Err(RunError::TooLong { command: self.path.clone(), bound }),
             Some((out, said)) => Ok(Ended {
@@ -107,6 +114,17 @@ impl Program {
 }
 
 type Kept = (Vec<u8>, Vec<u8>);
+
+/// Its status, once it has ended after SIGKILL. One that the kernel holds in a system call, as with a file system whose
+/// server is gone, ends when the kernel lets it go: a thread of its own waits for that, and here it is none.
+fn reap(mut child: Child) -> std::io::Result<Option<ExitStatus>> {
+    let end = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+    if readable(end.as_fd(), Instant::now() + KILLED)? {
+        return child.wait().map(Some);
+    }
+    std::thread::Builder::new().name("reap".into()).spawn(move || child.wait())?;
+    Ok(None)
+}
 
 struct Input<'a> {
     to: Option<ChildStdin>,

@@ -1,7 +1,8 @@
-//! Units of a live systemd, each test with units of its own under /run. Skipped, loudly, where systemd does not run.
+//! Units of a live systemd, each test with units of its own under /run. Where systemd does not run, the lab runs them
+//! in a host.
 
 use super::*;
-use crate::testing::{skipped, until};
+use crate::testing::{needs_host, skipped, until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -19,7 +20,7 @@ impl TestUnit {
     fn new(service: &str) -> Option<TestUnit> {
         if !Path::new("/run/systemd/system").is_dir() || !rustix::process::geteuid().is_root() {
             let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            skipped(&format!("{test}: needs root on a host that systemd runs"));
+            needs_host(&test);
             return None;
         }
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -197,7 +198,7 @@ fn a_start_that_fails_or_hangs_is_told_so() {
 fn may_disturb(test: &str) -> bool {
     let may = std::env::var_os("REGENT_TEST_HOST_IS_MINE").is_some();
     if !may {
-        skipped(&format!("{test}: set REGENT_TEST_HOST_IS_MINE=1 on a host of its own"));
+        needs_host(test);
     }
     may
 }

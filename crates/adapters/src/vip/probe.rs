@@ -1,11 +1,12 @@
-//! Is a silent peer's host alive? Asked of the segment (its own address, by ARP) and of its agent's port, at
-//! the same time.
+//! Is a silent peer's host alive? Asked of the segment (its own address, by ARP), of its agent's port, and by an echo,
+//! at the same time.
 
 use super::VipError;
 use super::address::own_address;
 use super::frame::{Mac, question4, question6};
 use super::link::{self, Packets};
-use regent_core::command::PortAnswer;
+use crate::probe::gateway::echo;
+use regent_core::command::{LifeSigns, PortAnswer};
 use socket2::{Domain, SockAddr, Type};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -14,27 +15,43 @@ use std::time::{Duration, Instant};
 /// Three questions, so that one lost frame does not speak for a dead host.
 const QUESTIONS: u32 = 3;
 const BETWEEN: Duration = Duration::from_millis(20);
-/// Counted from the start, for both.
+/// Counted from the start, for all three.
 const ANSWER_WITHIN: Duration = Duration::from_millis(70);
+/// So many different link addresses at one address are enough to be told.
+const LINKS_MAX: usize = 4;
 
-/// What is known of a peer's host.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Peer {
-    /// It answered for its own address on the segment.
-    pub arp: bool,
-    /// What its agent's port did.
-    pub port: PortAnswer,
-}
-
-/// Asks both, for at most 80 ms. What cannot be asked is not answered.
-pub fn probe_peer(interface: &str, peer: IpAddr, port: u16) -> Peer {
+/// Asks all three, for at most 80 ms.
+pub fn probe_peer(interface: &str, peer: IpAddr, port: u16) -> LifeSigns {
     let deadline = Instant::now() + ANSWER_WITHIN;
     std::thread::scope(|scope| {
-        let arp = scope.spawn(|| who_has(interface, peer, deadline).is_some());
+        let links = scope.spawn(|| claimants(interface, peer, deadline));
+        let echo = scope.spawn(|| echo(peer, deadline));
         let port = knock(SocketAddr::new(peer, port), deadline);
         // A panic in there has no answer to give.
-        Peer { arp: arp.join().unwrap_or(false), port }
+        let links = links.join().ok().flatten();
+        let echo = matches!(echo.join(), Ok(Ok(true)));
+        LifeSigns { asked: links.is_some(), links: links.unwrap_or_default(), port, echo }
     })
+}
+
+/// Every hardware address that answers for this address until the deadline, but for our own; none at all if the segment
+/// could not be asked.
+fn claimants(interface: &str, whom: IpAddr, deadline: Instant) -> Option<Vec<[u8; 6]>> {
+    let mac = link::mac(interface).ok()?;
+    let packets = Packets::claims(interface, whom).ok()?;
+    let frame = question(interface, whom, mac).ok()?;
+    let mut links = Vec::new();
+    for n in 1..=QUESTIONS {
+        packets.send(&frame).ok()?;
+        let next = if n == QUESTIONS { deadline } else { deadline.min(Instant::now() + BETWEEN) };
+        while let Some(Mac(from)) = packets.next_claim(whom, next) {
+            if from != mac.0 && !links.contains(&from) && links.len() < LINKS_MAX {
+                links.push(from);
+            }
+        }
+    }
+    // Without a carrier a frame is taken and goes nowhere.
+    link::carrier(interface).is_ok_and(|carrier| carrier).then_some(links)
 }
 
 /// The hardware address that answers for this address until the deadline.

@@ -1,10 +1,10 @@
 //! The address, its sockets and its announcements, on hosts of a segment.
 
-use super::probe::{Peer, probe_peer};
+use super::probe::probe_peer;
 use super::stranger::{Stranger, is_answered};
 use super::*;
 use crate::testing::{INTERFACE, Knock, Segment, knock, pings, segment, serve, until};
-use regent_core::command::PortAnswer;
+use regent_core::command::{LifeSigns, PortAnswer};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -411,7 +411,7 @@ fn an_interface_tells_its_mac_and_carrier() {
 /// 80 ms, and what a loaded machine adds.
 const BOUNDED: Duration = Duration::from_millis(300);
 
-fn probe(segment: &Segment, peer: &str, port: u16) -> (Peer, Duration) {
+fn probe(segment: &Segment, peer: &str, port: u16) -> (LifeSigns, Duration) {
     segment.on(HERE, || {
         let started = Instant::now();
         let answer = probe_peer(INTERFACE, peer.parse().unwrap(), port);
@@ -423,23 +423,25 @@ fn probe(segment: &Segment, peer: &str, port: u16) -> (Peer, Duration) {
 fn a_peer_is_alive_has_no_agent_or_is_silent() {
     let Some(segment) = segment(&[HERE, PEER]) else { return };
     segment.on(PEER, || serve(4817));
+    let links = vec![segment.on(PEER, || link::mac(INTERFACE).unwrap().0)];
+    let alive = |port| LifeSigns { links: links.clone(), port, echo: true, ..LifeSigns::SILENT };
     for (peer, nobody) in [("10.99.0.2", "10.99.0.77"), ("fd99::2", "fd99::77")] {
         let (answer, took) = probe(&segment, peer, 4817);
-        assert_eq!(answer, Peer { arp: true, port: PortAnswer::Open }, "{took:?}");
+        assert_eq!(answer, alive(PortAnswer::Open), "{took:?}");
         let (answer, took) = probe(&segment, peer, 4818);
-        assert_eq!(answer, Peer { arp: true, port: PortAnswer::Reset }, "{took:?}");
+        assert_eq!(answer, alive(PortAnswer::Reset), "{took:?}");
         let (answer, took) = probe(&segment, nobody, 4817);
-        assert_eq!(answer, Peer { arp: false, port: PortAnswer::Silent });
+        assert_eq!(answer, LifeSigns::SILENT);
         assert!(took < BOUNDED, "{took:?}");
     }
     // A host that lives, but whose port says nothing.
     segment.sh(PEER, "nft add table inet t; nft add chain inet t c '{ type filter hook input priority 0; }'; nft add rule inet t c tcp dport 4817 drop");
     let (answer, took) = probe(&segment, "10.99.0.2", 4817);
-    assert_eq!(answer, Peer { arp: true, port: PortAnswer::Silent });
+    assert_eq!(answer, alive(PortAnswer::Silent));
     assert!(took < BOUNDED, "{took:?}");
-    // Cut off: what cannot be sent is not answered.
+    // Cut off: what cannot be sent is not answered, and is not asked.
     segment.sh(HERE, "ip link set eth0 down");
     let (answer, took) = probe(&segment, "10.99.0.2", 4817);
-    assert_eq!(answer, Peer { arp: false, port: PortAnswer::Silent });
+    assert_eq!(answer, LifeSigns { asked: false, ..LifeSigns::SILENT });
     assert!(took < BOUNDED, "{took:?}");
 }

@@ -17,6 +17,7 @@ use regent_adapters::database::{DatabaseNode, WorkerSettings, backup, worker};
 use regent_core::command::{DatabaseStep, Outcome, StepResult};
 use regent_core::id::{AttemptId, BootId, Incarnation, NodeId, RunId};
 use regent_core::observe::DatabaseFacts;
+use regent_core::state::DataCopy;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -81,6 +82,8 @@ impl Server {
             .args(["--user=mysql", "--bind-address=127.0.0.1"])
             .args(["--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M"])
             .arg(format!("--datadir={}", at("data")))
+            // A server that starts deletes the temporary tables of all that share the folder.
+            .arg(format!("--tmpdir={}", at("tmp")))
             .arg(format!("--socket={}", at("socket")))
             .arg(format!("--pid-file={}", at("pid")))
             .arg(format!("--port={}", self.port))
@@ -202,6 +205,7 @@ fn install(folder: &Path) {
     }
     drop(lock);
     copy(&template, &folder.join("data"));
+    std::fs::create_dir_all(folder.join("tmp")).expect("a folder");
     let status = Command::new("chown").args(["-R", "mysql:mysql"]).arg(folder).status();
     assert!(status.expect("chown").success());
 }
@@ -234,6 +238,12 @@ impl Node {
     /// The node's number.
     pub fn id(&self) -> NodeId {
         self.0.settings.node
+    }
+
+    /// Its data in their present stay, as the register would record them.
+    pub fn copy(&self) -> DataCopy {
+        let incarnation = self.facts().incarnation.expect("its data have a name");
+        DataCopy { node: self.id(), incarnation }
     }
 
     /// Where its things are.
@@ -310,6 +320,14 @@ impl Node {
         facts.unwrap_or_else(|| panic!("no facts after {step:?}"))
     }
 
+    /// Does a step that ends in an answer of its own.
+    pub fn expect_any(&self, step: DatabaseStep) -> StepResult {
+        let (result, _) = self.step(step.clone());
+        let good = matches!(result, StepResult::Lineage(_) | StepResult::Saved(_));
+        assert!(good, "{step:?}: {result:?}");
+        result
+    }
+
     /// The facts now.
     pub fn facts(&self) -> DatabaseFacts {
         self.expect(DatabaseStep::Observe { look_for: None })
@@ -334,17 +352,22 @@ impl Node {
         self.expect(DatabaseStep::Keep { incarnation: Incarnation(incarnation), mark: false });
         self.expect(DatabaseStep::Loose);
         self.expect(DatabaseStep::Writable);
-        let account = "SELECT COUNT(*) FROM mysql.global_priv WHERE user='regent_repl' \
+        self.await_making();
+    }
+
+    /// Waits until a writer has made what it needs: the tables and the accounts, the probes' last.
+    pub fn await_making(&self) {
+        let account = "SELECT COUNT(DISTINCT user) FROM mysql.global_priv WHERE user IN ('regent_repl', 'regent_probe') \
             AND JSON_VALUE(Priv,'$.authentication_string') LIKE '*%'";
-        wait_until("the account made", || self.sql(account) == "1");
+        wait_until("the accounts made", || self.sql(account) == "2");
     }
 
     /// A copy of the writer under a new name, following it.
     pub fn join(&self, writer: &Node, incarnation: u64) {
         self.expect(DatabaseStep::TakeControl);
         let incarnation = Incarnation(incarnation);
-        self.expect(DatabaseStep::Reclone { writer: writer.id(), incarnation });
-        self.expect(DatabaseStep::Follow { writer: writer.id() });
+        self.expect(DatabaseStep::Reclone { writer: writer.copy(), incarnation });
+        self.expect(DatabaseStep::Follow { writer: writer.copy() });
     }
 
     /// Runs statements as root over the socket, and waits; the answer without headings.
@@ -395,6 +418,48 @@ impl Node {
     /// SIGKILL of the server.
     pub fn kill(&self) {
         self.0.server.lock().expect("ours").end("-KILL");
+    }
+
+    /// An orderly stop of the server.
+    pub fn stop(&self) {
+        self.0.server.lock().expect("ours").end("-TERM");
+    }
+
+    /// Looks until the end of the log, as it is now, is kept outside the data.
+    pub fn await_end(&self) {
+        let status = self.sql("SHOW MASTER STATUS");
+        let mut words = status.split_whitespace();
+        let file = words.next().expect("a file");
+        let at: u64 = words.next().and_then(|at| at.parse().ok()).expect("a position");
+        let kept = self.settings().state_dir.join("database.end");
+        wait_until("the end of the log kept", || {
+            self.facts();
+            let bytes = std::fs::read(&kept).unwrap_or_default();
+            let end: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            end["file"] == file && end["at"] == at
+        });
+    }
+
+    /// Copies the data directory aside as it is on the disk at this moment, whether the server runs or not.
+    pub fn set_aside(&self, name: &str) {
+        let server = self.0.server.lock().expect("ours");
+        let runs = server.process.is_some();
+        if runs {
+            server.signal("-STOP");
+        }
+        copy(&self.0.settings.datadir, &server.folder.join(name));
+        if runs {
+            server.signal("-CONT");
+        }
+    }
+
+    /// Ends the server, puts this copy in the place of its data, and starts it.
+    pub fn put_back(&self, name: &str) {
+        let mut server = self.0.server.lock().expect("ours");
+        server.end("-KILL");
+        std::fs::remove_dir_all(&self.0.settings.datadir).expect("removed");
+        copy(&server.folder.join(name), &self.0.settings.datadir);
+        server.start();
     }
 
     /// A plain start.
@@ -511,7 +576,7 @@ pub fn token(n: u64) -> AttemptId {
 }
 
 /// Waits until it is so.
-pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "never {what}");

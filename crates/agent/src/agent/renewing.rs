@@ -1,17 +1,19 @@
 //! Two hosts without a third, and one of them is gone or is back: another register, by an operator's word.
 
+use super::operating::{LATE, kind};
 use super::speaking::Speaking;
+use super::stacking::GUARDS;
 use crate::peer::{self, Answer, Hex, Question};
 use crate::random;
 use crate::renew::Turn;
 use crate::serve::{Progress, refuse};
 use crate::status;
-use crate::transport::DialError;
 use regent_api::call::{RefusalKind, Reply};
 use regent_api::history::Severity;
-use regent_core::id::{AttemptId, ClusterId, Epoch, NodeId};
-use regent_core::state::{Data, Intent, Lease, Move, Phase, State};
-use regent_store::cell::{Answer as StoreAnswer, NodeId as StoreNode, Value};
+use regent_core::command::{Answer as CoreAnswer, Request, Word};
+use regent_core::id::ClusterId;
+use regent_core::pair;
+use regent_store::cell::{self, Answer as StoreAnswer, NodeId as StoreNode, Value};
 use regent_store::embedded::{Event, Request as StoreRequest};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,9 +31,6 @@ const LEAVES: Duration = Duration::from_secs(20);
 /// Between two questions to it.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The number of the attempt that founds a register; core counts from 1, and no run comes that far.
-const FOUNDING: u64 = 1 << 41;
-
 /// Why not: of which kind, what, and the remedy.
 type Why = (RefusalKind, String, String);
 
@@ -39,29 +38,10 @@ impl Speaking {
     /// The operator's word that the other one of two voters is off, where no majority answers: a new register with this
     /// voter alone takes the place of the old one when the next life begins, and that life follows the answer. Nothing
     /// is active in it yet.
-    pub(super) async fn renew_alone(&self, off: NodeId) -> Result<String, (RefusalKind, String)> {
+    pub(super) async fn renew_alone(&self, word: Word) -> Result<String, (RefusalKind, String)> {
         let value = self.pair_register().map_err(|(kind, why, _)| (kind, why))?;
-        let name = self.settings.name(off);
+        let (name, claim) = (self.settings.name(word.node()), word.claim());
         let guard = |why: String| Err((RefusalKind::Guard, why));
-        if off == self.me {
-            return guard(format!("{name} is this node, and it is on"));
-        }
-        if self
-            .heard
-            .age(off)
-            .is_some_and(|age| age.as_nanos() as u64 <= self.settings.pace.suspicion.0)
-        {
-            return guard(format!(
-                "{name} is not off: its agent answers; run regent deactivate there"
-            ));
-        }
-        // One that answers and refuses is there as well.
-        match self.transport.open_across(off).await {
-            Err(DialError::Unreachable(_)) => {}
-            Ok(_) | Err(DialError::Identity(_) | DialError::Refused(_)) => {
-                return guard(format!("{name} is not off: its agent answers on its own address"));
-            }
-        }
         if self.has_majority().await {
             return guard("a majority of voters answers: regent activate asks it".into());
         }
@@ -69,6 +49,8 @@ impl Speaking {
             let why = "a part of the stack is up here: regent deactivate first; regent stack show shows it";
             return guard(why.into());
         }
+        // Last of all: what is written next rests on it alone.
+        let seen = self.believe(word).await?;
         let state = status::decode(Some(&value)).map(|(_, state)| state).ok_or((
             RefusalKind::Internal,
             "the record of this node is not understood".to_string(),
@@ -77,41 +59,40 @@ impl Speaking {
             (RefusalKind::Internal, format!("failed to write the new register down: {e}"))
         };
         let (old, cluster) = (state.cluster, ClusterId(random::draw().map_err(failed)?));
-        let new = self.alone(state, cluster, off);
-        let turn = Turn::Alone {
-            old,
+        let ground = pair::Word {
             cluster,
-            voter: Hex(random::draw_half().map_err(failed)?),
-            state: String::from_utf8_lossy(&new.encode()).into_owned(),
+            by: self.attempt,
+            claimed: self.steps.claim().filter(|claim| !claim.clear).map(|claim| claim.cluster),
+            why: format!("an operator says that {name} {claim}: a new register"),
         };
+        let voter = Hex(random::draw_half().map_err(failed)?);
+        let turn = Turn::Alone { old, cluster, voter, word: Some(ground), state: None };
         turn.write(&self.place).map_err(failed)?;
         self.configured.due.store(true, Ordering::Relaxed);
         let text = format!(
-            "an operator says that {name} is off: a new register, {cluster}, with this voter alone replaces {old}"
+            "an operator says that {name} {claim}: a new register, {cluster}, with this voter alone replaces {old}"
         );
-        self.events.write(Severity::Warning, new.lease.epoch.0, "register.renewed", &text);
+        let (severity, code) = match word {
+            Word::IsOff(_) => (Severity::Warning, "data.word"),
+            Word::CannotWrite(_) => (Severity::Alarm, "data.word-cannot-write"),
+        };
+        let said = format!("an operator says that {name} {claim}; {seen}");
+        let epoch = state.lease.epoch.0;
+        self.events.write(severity, epoch, code, &said);
+        self.events.write(Severity::Warning, epoch, "register.renewed", &text);
         Ok(text)
     }
 
-    /// The first State of a register that replaces another: nobody's right runs, and nothing starts before it is asked.
-    fn alone(&self, old: State, cluster: ClusterId, off: NodeId) -> State {
-        let by = AttemptId { n: FOUNDING, ..self.attempt };
-        // One more than the next: a grant of the other node may stand in this voter's record, its end unknown here.
-        let epoch = Epoch(old.lease.epoch.0 + 2);
-        let claimed = self.steps.claim().filter(|claim| !claim.clear).map(|claim| claim.cluster);
-        let mut new = State {
-            cluster,
-            // Whose claim is void: that of the register before, or of one before that which was never cleared.
-            replaces: claimed.or(Some(old.cluster)),
-            lease: Lease { epoch, holder: self.me, phase: Phase::Free, by, ..old.lease },
-            data: Data::Clear,
-            intent: Intent { stopped: Some(by), ..Intent::default() },
-            ..old.clone()
-        };
-        let why =
-            format!("an operator says that {} is off: a new register", self.settings.name(off));
-        new.remember(Move { epoch, from: old.lease.holder, to: self.me, why });
-        new
+    /// Core looks at the host anew, and says what was seen, or why the word is not to be believed.
+    async fn believe(&self, word: Word) -> Result<String, (RefusalKind, String)> {
+        match self.ask_core(Request::MayBelieve { word }, GUARDS).await {
+            Some(CoreAnswer::Done(seen)) => Ok(seen),
+            Some(CoreAnswer::Text(lines)) => Ok(lines.join("; ")),
+            Some(
+                CoreAnswer::Refused { reason, obstacle } | CoreAnswer::Failed { reason, obstacle },
+            ) => Err((kind(obstacle).unwrap_or(RefusalKind::Guard), reason)),
+            None => Err((RefusalKind::TimedOut, LATE.into())),
+        }
     }
 
     /// The other one of two is back, with the register that this one's replaced or with none: both vote again.
@@ -279,12 +260,12 @@ impl Speaking {
         let name = self.settings.name(node);
         let mut told = String::new();
         loop {
-            // R2: once the newcomer has voted, its first record may never be given again.
-            let latest = self.bridge.latest().borrow().as_ref().map(|value| value.version);
+            let voted = self.newest().is_some_and(|known| cell::has_voted(&known, &record));
             let question = Question::Seat { record: record.clone() };
-            let ended = match latest {
-                Some(latest) if latest > record.value.version => Ok(true),
-                Some(_) | None => match peer::ask_across(&self.transport, node, &question).await {
+            let ended = if voted {
+                Ok(true)
+            } else {
+                match peer::ask_across(&self.transport, node, &question).await {
                     Ok(Answer::Installed) => Ok(true),
                     Ok(Answer::Belongs { cluster: theirs, voter: id }) => {
                         if (theirs, id) == (cluster, voter) {
@@ -295,7 +276,7 @@ impl Speaking {
                     }
                     Ok(Answer::Refused(why)) | Err(why) => Err(why),
                     Ok(other) => Err(format!("it answers another question: {other:?}")),
-                },
+                }
             };
             match ended {
                 Ok(_) => {

@@ -98,7 +98,12 @@ impl Speaking {
             Ask::Start => self.run_all(true, &progress).await,
             Ask::Fence { node } => self.fence(&node).await,
             Ask::FenceTest { node } => self.fence_test(node).await,
-            Ask::Activate { off, dry_run } => self.activate(off, dry_run, &progress).await,
+            Ask::Activate { off, cannot_write, dry_run } => {
+                match self.word(off.as_deref(), cannot_write.as_deref()) {
+                    Ok(word) => self.activate(word, dry_run, &progress).await,
+                    Err(refusal) => refusal,
+                }
+            }
             Ask::Deactivate { dry_run } => self.deactivate(dry_run, &progress).await,
             Ask::StackShow => self.stack_show().await,
             Ask::StackRepair => self.stack_repair(&progress).await,

@@ -12,7 +12,7 @@ use regent_api::call::{RefusalKind, Reply};
 use regent_api::stack::{
     Moved, MovedStep, Plan, PlanStep, Seconds, StackShown, StepDone, StepEnd, StepNews, Verb,
 };
-use regent_core::command::{Answer, Obstacle, Request};
+use regent_core::command::{Answer, Obstacle, Request, Word};
 use regent_core::node::NodeStatus;
 use regent_core::stack::{StackResult, StackStep, StepState};
 use regent_core::state::Data;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Core answers what it refuses within this long, or is dead: it looks at the stack first, and waits for a majority.
-const GUARDS: Duration = Duration::from_secs(90);
+pub(super) const GUARDS: Duration = Duration::from_secs(90);
 
 /// Core tells whoever asked after 15 minutes that it goes on; and then some.
 pub(super) const ALL: Duration = Duration::from_secs(930);
@@ -42,17 +42,31 @@ struct Asked<'a> {
 }
 
 impl Speaking {
+    /// What an operator says of the other node.
+    pub(super) fn word(
+        &self,
+        off: Option<&str>,
+        cannot_write: Option<&str>,
+    ) -> Result<Option<Word>, Reply> {
+        let id = |name: &str| self.node(name).map(|member| member.id);
+        match (off, cannot_write) {
+            (None, None) => Ok(None),
+            (Some(name), None) => Ok(Some(Word::IsOff(id(name)?))),
+            (None, Some(name)) => Ok(Some(Word::CannotWrite(id(name)?))),
+            (Some(_), Some(_)) => {
+                let remedy = "say one of them";
+                Err(refuse(RefusalKind::Usage, "a host is off, or cannot write", remedy))
+            }
+        }
+    }
+
     /// Brings everything up on this node.
     pub(super) async fn activate(
         &self,
-        off: Option<String>,
+        word: Option<Word>,
         dry_run: bool,
         progress: &Progress,
     ) -> Reply {
-        let off = match off.as_deref().map(|name| self.node(name)).transpose() {
-            Ok(member) => member.map(|m| m.id),
-            Err(refusal) => return refusal,
-        };
         if let Some(refusal) = self.lacks_stack() {
             return refusal;
         }
@@ -68,13 +82,13 @@ impl Speaking {
             return asked.done(format!("{} is active already; nothing was changed", plan.node));
         }
         let mut alone = None;
-        match self.ask_core(Request::MayActivate { off }, GUARDS).await {
+        match self.ask_core(Request::MayActivate { word }, GUARDS).await {
             Some(Answer::Done(_) | Answer::Text(_)) => {}
             // Of two voters one is off, as the operator says: there is nobody left to ask.
             Some(Answer::Refused { obstacle: Obstacle::NoQuorum, .. })
-                if self.is_pair() && off.is_some() =>
+                if self.is_pair() && word.is_some() =>
             {
-                alone = off;
+                alone = word;
             }
             other => return asked.ended(other),
         }
@@ -82,7 +96,7 @@ impl Speaking {
             match self.host.vip_answered().await {
                 Ok(None) => {}
                 Ok(Some(who)) => {
-                    let answer = self.ask_core(Request::MayActivate { off }, GUARDS).await;
+                    let answer = self.ask_core(Request::MayActivate { word }, GUARDS).await;
                     if let Some(Answer::Refused { .. }) = answer
                         && alone.is_none()
                     {
@@ -101,13 +115,13 @@ impl Speaking {
         if dry_run {
             return asked.dry(&plan);
         }
-        if let Some(off) = alone {
-            return match self.renew_alone(off).await {
+        if let Some(word) = alone {
+            return match self.renew_alone(word).await {
                 Ok(text) => Reply::Again(text),
                 Err((kind, why)) => asked.refused(kind, &why),
             };
         }
-        asked.carry_out(Request::Activate { off }, ALL, progress).await
+        asked.carry_out(Request::Activate { word }, ALL, progress).await
     }
 
     /// Takes everything down on this node, and only here: a node that uses nothing is left as it is.

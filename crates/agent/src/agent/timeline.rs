@@ -9,9 +9,13 @@ use regent_api::call::{RefusalKind, Reply};
 use regent_api::history::{Entry, History, Missing};
 use regent_core::id::NodeId;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// How long a member's answer is waited for: it reads two files.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// How long the own files may take, and how long another reader is waited for: a member answers within [`PATIENCE`].
+const READ: Duration = Duration::from_millis(600);
 
 /// The most that is told at once: it must fit a frame.
 const LAST_MAX: usize = 5_000;
@@ -44,7 +48,7 @@ pub(super) async fn history(from: Sources<'_>, last: usize, cluster: bool) -> Re
             let answer = tokio::spawn(async move {
                 let question = Question::Events { last };
                 let asked = peer::ask(&transport, id, &question);
-                tokio::time::timeout(PATIENCE, asked).await
+                timeout(PATIENCE, asked).await
             });
             (member.name.clone(), answer)
         })
@@ -86,9 +90,15 @@ pub(super) async fn told(events: Events, last: usize) -> Answer {
     }
 }
 
-/// Reads files, so beside the tasks.
+/// Reads files, so beside the tasks; one reader at a time, so that a disk that hangs takes one thread and not all.
 async fn own(events: Events, last: usize) -> Result<Vec<Entry>, String> {
-    let read = tokio::task::spawn_blocking(move || events.last(last)).await;
+    let hangs = |_| "failed to read the event log: its disk does not answer".to_string();
+    let turn = timeout(READ, events.reader()).await.map_err(hangs)?;
+    let read = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        events.last(last)
+    });
+    let read = timeout(READ, read).await.map_err(hangs)?;
     read.map_err(|error| format!("failed to read the event log: {error}"))
 }
 

@@ -638,6 +638,13 @@ static WATCHDOG: Table = Table {
     keys: &[
         key("device", Text, Required, Life, "The device, such as \"/dev/watchdog\"."),
         key("timeout", Duration, Value("10s"), Life, "How long it waits for a sign of life."),
+        key(
+            "proof-in-a-guest-that-is-never-frozen",
+            Truth,
+            Value("false"),
+            Life,
+            "You vouch for it that no management node is a guest that is ever paused, migrated or put back to a snapshot. Only then the watchdog of a guest is a proof to others; its clock stands still with the guest.",
+        ),
     ],
 };
 

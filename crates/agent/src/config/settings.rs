@@ -173,6 +173,8 @@ pub struct Watchdog {
     pub device: PathBuf,
     /// How long it waits for a sign of life before it resets the host.
     pub timeout: Span,
+    /// Somebody vouches for it that no host of this cluster is a guest that is ever frozen.
+    pub guest_is_never_frozen: bool,
 }
 
 /// What swaps and the drain may take. They bound nothing themselves: the sums assume them.

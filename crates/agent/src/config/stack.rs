@@ -179,8 +179,12 @@ impl Settings {
         let watchdog = self.watchdog.as_ref().map(|dog| {
             format!(
                 "by its watchdog, twice {} s and {end} s to settle after its right, if the device has no way \
-                 out (nowayout)",
-                dog.timeout.as_millis() / 1000
+                 out (nowayout){}",
+                dog.timeout.as_millis() / 1000,
+                match dog.guest_is_never_frozen {
+                    true => "; you vouch for it that no guest among the hosts is ever frozen",
+                    false => " and the host is no guest",
+                }
             )
         });
         Some(match (self.is_fenced(), watchdog) {

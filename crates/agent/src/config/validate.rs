@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 
 /// keepalived puts an address on after four advertisements, and the driver waits no longer than 150 ms for it.
 const ADVERT: (Span, Span) = (Span::millis(10), Span::millis(30));
+/// The word of those who run the hosts that the watchdog of a guest proves something.
+const GUEST_IS_NEVER_FROZEN: &str = "proof-in-a-guest-that-is-never-frozen";
+
 /// Beyond this the watchdogs of common boards do not count.
 const WATCHDOG: (Span, Span) = (Span::millis(2_000), Span::millis(300_000));
 /// Shorter than a switch needs to confirm, and longer than anybody waits.
@@ -43,7 +46,7 @@ pub(super) fn validate(file: &Node, problems: &mut Vec<Problem>) -> Option<Setti
     shared::check_order(file, &services, problems);
     let probes = probes::probes(file, &services, problems);
     let policy = policy(file, problems);
-    let watchdog = file.table("watchdog").and_then(|w| watchdog(w, problems));
+    let watchdog = file.table("watchdog").and_then(|w| watchdog(file, w, problems));
     let timing = timing(file, problems);
     if let (Some(Topology::SharedData(stack)), Some(members)) = (&topology, &members) {
         shared::check_members(file, stack, members, problems);
@@ -596,11 +599,21 @@ fn policy(file: &Node, problems: &mut Vec<Problem>) -> Policy {
     policy
 }
 
-fn watchdog(table: &Node, problems: &mut Vec<Problem>) -> Option<Watchdog> {
+/// Section 6, clear (c): a proof is only a watchdog that is fed while the right runs, and not otherwise. In a pair an
+/// active whose agent begins anew while its peer is dead has no right for as long as the peer is: it would be reset
+/// although all is well.
+fn watchdog(file: &Node, table: &Node, problems: &mut Vec<Problem>) -> Option<Watchdog> {
+    if shared::is_pair(file) {
+        let what = "[watchdog] in a pair: an active whose agent begins anew while the other host is off would be reset by it";
+        let remedy = "leave [watchdog] out; RuntimeWatchdogSec= of systemd resets a host that hangs; or add a witness \
+                      (witness = true in a third [node.NAME])";
+        problems.push(Problem::new(table.from.span(), what, remedy));
+    }
     required(table, "device", "\"/dev/watchdog\"", problems);
     let device = absolute(table, "device", problems);
     let timeout = within(table, "timeout", WATCHDOG, problems);
-    Some(Watchdog { device: device?, timeout })
+    let guest_is_never_frozen = table.truth(GUEST_IS_NEVER_FROZEN).unwrap_or(false);
+    Some(Watchdog { device: device?, timeout, guest_is_never_frozen })
 }
 
 fn timing(file: &Node, problems: &mut Vec<Problem>) -> Option<(Proposed, &'static str)> {

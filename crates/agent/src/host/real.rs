@@ -494,10 +494,7 @@ impl Host for RealHost {
         let interface = self.me.interface.clone();
         self.begun().runtime.spawn_blocking(move || {
             let outcome = match peer {
-                Some(peer) => {
-                    let found = probe::probe_peer(&interface, peer.ip(), peer.port());
-                    Outcome::Peer { arp: found.arp, port: found.port }
-                }
+                Some(peer) => Outcome::Peer(probe::probe_peer(&interface, peer.ip(), peer.port())),
                 None => Outcome::Failed(format!("{node} is not in the configuration")),
             };
             inputs.put(Input::Outcome { id, outcome });

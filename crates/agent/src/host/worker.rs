@@ -419,7 +419,7 @@ mod tests {
     fn told(events: &Receiver<Event>) -> Vec<UnitState> {
         let state = |event| match event {
             Event::Input(Input::DatabaseUnit(state)) => Some(state),
-            Event::Input(_) | Event::Look(_) | Event::Stop { .. } => None,
+            Event::Input(_) | Event::Look(_) | Event::Armed(_) | Event::Stop { .. } => None,
         };
         events.try_iter().filter_map(state).collect()
     }

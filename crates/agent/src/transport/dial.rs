@@ -1,7 +1,7 @@
 //! The side that dials.
 
 use super::hello::{FORMAT, Hello, Purpose, Welcome};
-use super::lane::{Lane, Lanes};
+use super::lane::{Lane, Lanes, Numbered};
 use super::{Here, Stream, frame};
 use crate::config::settings::Member;
 use regent_core::id::ClusterId;
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
+
+/// For bytes that wait for a disk at the other end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -27,15 +30,21 @@ pub enum DialError {
     Refused(String),
 }
 
-/// Keeps one lane to one peer dialled for as long as the process lives.
-pub(crate) async fn keep(here: &Here, lanes: &Lanes, member: &Member, lane: Lane) {
+/// Keeps one connection of a lane to one peer dialled for as long as the process lives. The lane's first is dialled
+/// whatever happens; the others only while there is one to a peer that takes copies, so that a host that is away or
+/// refuses costs one try at a time.
+pub(crate) async fn keep(here: &Here, lanes: &Lanes, member: &Member, lane: Lane, first: bool) {
     let mut told = String::new();
     loop {
+        if !first && !lanes.takes_copies(member.id, lane) {
+            sleep(here.pace.again).await;
+            continue;
+        }
         let began = Instant::now();
-        match open(here, member, lane.purpose()).await {
-            Ok(stream) => {
+        match greeted(here, member, lane.purpose()).await {
+            Ok((stream, numbered)) => {
                 told.clear();
-                lanes.carry(member.id, lane, stream).await;
+                lanes.carry(member.id, lane, stream, numbered).await;
             }
             Err(DialError::Unreachable(_)) => {}
             Err(error @ (DialError::Identity(_) | DialError::Refused(_))) => {
@@ -57,6 +66,15 @@ pub(crate) async fn open(
     member: &Member,
     purpose: Purpose,
 ) -> Result<Stream, DialError> {
+    greeted(here, member, purpose).await.map(|(stream, _)| stream)
+}
+
+/// The same, with the series of the peer's numbers.
+async fn greeted(
+    here: &Here,
+    member: &Member,
+    purpose: Purpose,
+) -> Result<(Stream, Numbered), DialError> {
     let cluster_id = *here.cluster_id.lock().expect("nothing panics while it holds this");
     open_as(here, member, purpose, cluster_id).await
 }
@@ -67,13 +85,13 @@ pub(crate) async fn open_as(
     member: &Member,
     purpose: Purpose,
     cluster_id: Option<ClusterId>,
-) -> Result<Stream, DialError> {
+) -> Result<(Stream, Numbered), DialError> {
     let own = here.members.iter().find(|m| m.id == here.me).map(|m| m.address);
     let stream = timeout(here.pace.connect, connect(own, member.address))
         .await
         .map_err(|_| DialError::Unreachable(io::ErrorKind::TimedOut.into()))?
         .map_err(DialError::Unreachable)?;
-    tune(&stream, patience(purpose, here.pace.unacknowledged)).map_err(DialError::Unreachable)?;
+    tune(&stream, purpose, here.pace.unacknowledged).map_err(DialError::Unreachable)?;
     timeout(here.pace.greet, greet(here, member, purpose, cluster_id, stream))
         .await
         .map_err(|_| DialError::Unreachable(io::ErrorKind::TimedOut.into()))?
@@ -85,7 +103,7 @@ async fn greet(
     purpose: Purpose,
     cluster_id: Option<ClusterId>,
     stream: TcpStream,
-) -> Result<Stream, DialError> {
+) -> Result<(Stream, Numbered), DialError> {
     let name = ServerName::try_from(member.name.clone())
         .map_err(|e| DialError::Refused(format!("{} is no name: {e}", member.name)))?;
     let connector = TlsConnector::from(here.identity.client.clone());
@@ -99,11 +117,13 @@ async fn greet(
         id: Some(here.me.0),
         run: format!("{:016x}", here.run),
         purpose,
+        series: purpose.is_lane().then_some(here.series),
     };
     // Under TLS 1.3 it is only now that the other side has judged our certificate.
     frame::write_json(&mut stream, &hello).await.map_err(lost_or_unknown)?;
     match frame::read_json(&mut stream).await.map_err(lost_or_unknown)? {
-        Welcome::Taken => Ok(stream),
+        Welcome::Taken => Ok((stream, None)),
+        Welcome::Numbered { series } => Ok((stream, Some(series))),
         Welcome::Refused(reason) => Err(DialError::Refused(reason)),
     }
 }
@@ -126,21 +146,25 @@ async fn connect(own: Option<SocketAddr>, to: SocketAddr) -> io::Result<TcpStrea
     socket.connect(to).await
 }
 
-/// A copy of a database may wait for a slow disk; messages may not wait.
-pub(super) fn patience(purpose: Purpose, lane: Duration) -> Duration {
-    match purpose {
-        Purpose::Register | Purpose::Report => lane,
-        Purpose::Request | Purpose::Bulk | Purpose::Operator => Duration::from_secs(10),
-    }
-}
-
-pub(super) fn tune(stream: &TcpStream, unacknowledged: Duration) -> io::Result<()> {
+/// What this socket has to do. A copy of a database may wait for a slow disk; messages may not wait.
+pub(super) fn tune(
+    stream: &TcpStream,
+    purpose: Purpose,
+    unacknowledged: Duration,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let ms = u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX);
+    let patience = if purpose.is_lane() { unacknowledged } else { PATIENCE };
+    let ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
     rustix::net::sockopt::set_tcp_user_timeout(stream, ms)?;
     // Without bytes under way only these find a peer that vanished.
     rustix::net::sockopt::set_socket_keepalive(stream, true)?;
     rustix::net::sockopt::set_tcp_keepidle(stream, Duration::from_secs(2))?;
     rustix::net::sockopt::set_tcp_keepintvl(stream, Duration::from_secs(1))?;
+    if purpose.is_lane() {
+        // Six repetitions without TCP's doubling of the time between them: 200 ms where the round trip is short.
+        rustix::net::sockopt::set_tcp_thin_linear_timeouts(stream, true)?;
+        // Nothing waits in the kernel behind a segment that was lost: it waits here, where newer messages replace it.
+        socket2::SockRef::from(stream).set_tcp_notsent_lowat(1)?;
+    }
     Ok(())
 }

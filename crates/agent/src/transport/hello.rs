@@ -22,6 +22,16 @@ pub enum Purpose {
     Operator,
 }
 
+impl Purpose {
+    /// Is it for messages that go out in copies, and not for an exchange of its own?
+    pub fn is_lane(self) -> bool {
+        match self {
+            Purpose::Register | Purpose::Report => true,
+            Purpose::Request | Purpose::Bulk | Purpose::Operator => false,
+        }
+    }
+}
+
 /// The first frame of every connection.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hello {
@@ -39,6 +49,10 @@ pub struct Hello {
     pub run: String,
     /// For what.
     pub purpose: Purpose,
+    /// On a lane: the dialler tells copies of a message by numbers, and this names its own series of them. A release
+    /// that does not know numbers says nothing, and does not hear this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<u64>,
 }
 
 /// The second frame, the other way.
@@ -47,6 +61,27 @@ pub struct Hello {
 pub enum Welcome {
     /// Taken.
     Taken,
+    /// Taken, and both sides put a number before each message: the answer to a greeting with a series.
+    Numbered {
+        /// Names the answering side's own series.
+        series: u64,
+    },
     /// Not, and why.
     Refused(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the release before numbers wrote it.
+    const OLDER: &str = r#"{"format":1,"cluster":"lab","cluster_id":null,"node":"mn2","id":2,"run":"7","purpose":"register"}"#;
+
+    #[test]
+    fn a_greeting_without_a_series_is_read_and_written_as_the_older_release_does() {
+        let hello: Hello = serde_json::from_str(OLDER).unwrap();
+        assert_eq!(hello.series, None);
+        assert_eq!(serde_json::to_string(&hello).unwrap(), OLDER);
+        assert_eq!(serde_json::to_string(&Welcome::Taken).unwrap(), r#""taken""#);
+    }
 }

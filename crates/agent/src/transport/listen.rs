@@ -1,6 +1,6 @@
 //! The side that is dialled.
 
-use super::dial::{patience, tune};
+use super::dial::tune;
 use super::hello::{FORMAT, Hello, Purpose, Welcome};
 use super::lane::{Lane, Lanes};
 use super::{Here, Stream, frame};
@@ -51,9 +51,11 @@ pub(crate) async fn run(here: Arc<Here>, lanes: Arc<Lanes>, incoming: mpsc::Send
             let Ok(Some((hello, from, stream))) = greeted else { return };
             match (hello.purpose, from) {
                 (Purpose::Register, Some(from)) => {
-                    lanes.carry(from, Lane::Register, stream).await;
+                    lanes.carry(from, Lane::Register, stream, hello.series).await;
                 }
-                (Purpose::Report, Some(from)) => lanes.carry(from, Lane::Report, stream).await,
+                (Purpose::Report, Some(from)) => {
+                    lanes.carry(from, Lane::Report, stream, hello.series).await;
+                }
                 (purpose, from) => {
                     incoming.send(Incoming { from, purpose, stream }).await.ok();
                 }
@@ -85,8 +87,12 @@ async fn greet(here: &Here, stream: TcpStream) -> Option<(Hello, Option<NodeId>,
     let hello: Hello = frame::read_json(&mut stream).await.ok()?;
     match admit(here, &hello, &stream) {
         Ok(from) => {
-            tune(stream.get_ref().0, patience(hello.purpose, here.pace.unacknowledged)).ok()?;
-            frame::write_json(&mut stream, &Welcome::Taken).await.ok()?;
+            tune(stream.get_ref().0, hello.purpose, here.pace.unacknowledged).ok()?;
+            let welcome = match hello.series {
+                Some(_) => Welcome::Numbered { series: here.series },
+                None => Welcome::Taken,
+            };
+            frame::write_json(&mut stream, &welcome).await.ok()?;
             Some((hello, from, stream))
         }
         Err(reason) => {

@@ -1,11 +1,12 @@
 //! Links between the members: mutual TLS 1.3, length-prefixed frames, a connection for each purpose.
 //!
 //! ```text
-//!   lanes (both ends dial, the newest connection carries):   register   report
-//!   on demand (who asks dials):                              request    bulk     operator
+//!   lanes (both ends dial, every connection carries):   register   report
+//!   on demand (who asks dials):                         request    bulk     operator
 //! ```
 //! A lane loses what it cannot carry at once: the register and the reports allow that of every link, and an
-//! old report is worth nothing. Each purpose has connections of its own, so that a copy of a database under
+//! old report is worth nothing. Its messages go over every connection, and the first copy counts (ADR 0021). Each
+//! purpose has connections of its own, so that a copy of a database under
 //! way delays no renewal. The first frame says who dials and for what; the answer to it takes or refuses.
 
 mod dial;
@@ -16,12 +17,13 @@ mod listen;
 
 pub use dial::DialError;
 pub use hello::{Hello, Purpose};
-pub use lane::Lane;
+pub use lane::{Counts, Lane};
 pub use listen::Incoming;
 
 use crate::config::settings::Member;
 use crate::tls::Identity;
-use lane::Lanes;
+use lane::{DIALLED, Lanes};
+use regent_adapters::clock;
 use regent_core::id::{ClusterId, NodeId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -39,6 +41,8 @@ pub(crate) struct Here {
     pub(crate) cluster_id: Mutex<Option<ClusterId>>,
     pub(crate) me: NodeId,
     pub(crate) run: u64,
+    /// Names this start of the links, whose lanes count from one.
+    pub(crate) series: u64,
     pub(crate) members: Vec<Member>,
     pub(crate) pace: Pace,
     /// Members that greeted by another register, and when.
@@ -54,12 +58,12 @@ pub struct Pace {
     /// For a connection: above a round trip, far below the kernel's first repetition of a SYN (1 s), which
     /// would let a returning host wait.
     pub connect: Duration,
-    /// For TLS and the greeting.
+    /// For TLS and the greeting: a dozen packets, of which some may have to be repeated.
     pub greet: Duration,
     /// Between two tries while a peer is refused.
     pub again: Duration,
-    /// A connection whose bytes are not acknowledged for so long is given up: else TCP's own back-off
-    /// goes on for seconds after a cut has healed.
+    /// A connection whose bytes are not acknowledged for so long is given up: as long as TCP repeats them each
+    /// 200 ms; its back-off after that would go on for seconds after a cut has healed. Meanwhile others carry.
     pub unacknowledged: Duration,
 }
 
@@ -67,9 +71,9 @@ impl Default for Pace {
     fn default() -> Pace {
         Pace {
             connect: Duration::from_millis(200),
-            greet: Duration::from_millis(500),
+            greet: Duration::from_millis(1500),
             again: Duration::from_millis(50),
-            unacknowledged: Duration::from_millis(400),
+            unacknowledged: Duration::from_millis(1500),
         }
     }
 }
@@ -113,16 +117,20 @@ impl Transport {
         let Setup { identity, cluster, cluster_id, me, run, members, pace } = setup;
         let cluster_id = Mutex::new(cluster_id);
         let others = Mutex::default();
-        let here = Arc::new(Here { identity, cluster, cluster_id, me, run, members, pace, others });
+        let series = run ^ clock::now().raw;
+        let here = Here { identity, cluster, cluster_id, me, run, series, members, pace, others };
+        let here = Arc::new(here);
         let lanes = Arc::new(Lanes::new(inbox));
         let transport = Transport { here: Arc::clone(&here), lanes: Arc::clone(&lanes) };
         // A member asks one thing at a time; an operator a few.
         let (incoming, queue) = mpsc::channel(16);
         links.spawn(listen::run(Arc::clone(&here), Arc::clone(&lanes), incoming));
         for member in here.members.iter().filter(|m| m.id != here.me) {
-            for lane in Lane::ALL {
+            for (lane, at) in
+                Lane::ALL.into_iter().flat_map(|l| (0..DIALLED).map(move |at| (l, at)))
+            {
                 let (here, lanes, member) = (Arc::clone(&here), Arc::clone(&lanes), member.clone());
-                links.spawn(async move { dial::keep(&here, &lanes, &member, lane).await });
+                links.spawn(async move { dial::keep(&here, &lanes, &member, lane, at == 0).await });
             }
         }
         (transport, queue)
@@ -145,6 +153,11 @@ impl Transport {
         self.lanes.is_linked(to, lane)
     }
 
+    /// What became of this lane's messages so far.
+    pub fn counts(&self, to: NodeId, lane: Lane) -> Counts {
+        self.lanes.counts(to, lane)
+    }
+
     /// Opens a connection for a request or a bulk transfer.
     pub async fn open(&self, to: NodeId, purpose: Purpose) -> Result<Stream, DialError> {
         let member = self
@@ -161,7 +174,7 @@ impl Transport {
         let member = self.here.members.iter().find(|m| m.id == to);
         let member = member
             .ok_or_else(|| DialError::Refused(format!("{to} is not in the configuration")))?;
-        dial::open_as(&self.here, member, Purpose::Request, None).await
+        dial::open_as(&self.here, member, Purpose::Request, None).await.map(|(stream, _)| stream)
     }
 
     /// The register by which this member greeted a moment ago, if it is another one than this node's.

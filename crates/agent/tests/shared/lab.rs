@@ -12,7 +12,7 @@ use regent_api::call::{Ask, Call, FenceTested, RefusalKind, Reply};
 use regent_api::frame;
 use regent_api::status::Status;
 use regent_core::command::{AddressStep, DatabaseStep, Fenced, GateStep, Outcome};
-use regent_core::command::{PortAnswer, ServiceStep, StepResult};
+use regent_core::command::{LifeSigns, PortAnswer, ServiceStep, StepResult};
 use regent_core::health::ProbeId;
 use regent_core::id::{ClusterId, CommandId, Epoch, Incarnation, NodeId};
 use regent_core::node::Input;
@@ -45,6 +45,9 @@ pub(crate) struct Toys {
     claim: Arc<Mutex<Option<Claim>>>,
     /// The first step does not go down.
     sticky: Mutex<bool>,
+    /// What this host sees of another one's whose agent does not take connections.
+    shows: Mutex<LifeSigns>,
+    ports: BTreeMap<NodeId, u16>,
 }
 
 impl Toys {
@@ -175,9 +178,19 @@ impl Host for ToyHost {
         BTreeMap::new()
     }
 
-    fn probe(&self, id: CommandId, _: NodeId) {
-        let outcome = Outcome::Peer { arp: false, port: PortAnswer::Silent };
-        self.say(Input::Outcome { id, outcome });
+    /// All members are on one host here: a refused connection says nothing about a member's.
+    fn probe(&self, id: CommandId, node: NodeId) {
+        let shown = self.toys.shows.lock().unwrap().clone();
+        let port = *self.toys.ports.get(&node).unwrap();
+        let port = match std::net::TcpStream::connect(("127.0.0.1", port)) {
+            Ok(_) => PortAnswer::Open,
+            Err(_) => PortAnswer::Silent,
+        };
+        let life = match port {
+            PortAnswer::Open => LifeSigns { port, ..shown },
+            PortAnswer::Reset | PortAnswer::Silent => shown,
+        };
+        self.say(Input::Outcome { id, outcome: Outcome::Peer(life) });
     }
 
     fn vip_used(&self) -> Later<Result<Option<String>, String>> {
@@ -235,13 +248,16 @@ impl Lab {
         let steps = settings.spec().stack.unwrap().steps.len();
         ca::init(&root.join("ca")).unwrap();
         let claim = Arc::default();
+        let ports = settings.members.iter().map(|m| (m.id, m.address.port()));
+        let ports: BTreeMap<NodeId, u16> = ports.collect();
         let mut toys = BTreeMap::new();
         for member in &settings.members {
             let out = Place::under(&root.join(&member.name)).tls;
             ca::issue(&member.name, &root.join("ca"), &out).unwrap();
             let (steps, permit) = (Mutex::new(vec![false; steps]), Mutex::default());
             let (claim, sticky) = (Arc::clone(&claim), Mutex::default());
-            let its = Toys { node: member.id, steps, permit, claim, sticky };
+            let (node, shows, ports) = (member.id, Mutex::new(LifeSigns::SILENT), ports.clone());
+            let its = Toys { node, steps, permit, claim, sticky, shows, ports };
             toys.insert(member.name.clone(), Arc::new(its));
         }
         Lab { root, text, toys }
@@ -269,6 +285,11 @@ impl Lab {
         steps.iter_mut().enumerate().for_each(|(at, up)| *up = *up && noted.contains(&at));
         drop(steps);
         *toys.permit.lock().unwrap() = false;
+    }
+
+    /// What this host sees from here on of another one's whose agent does not take connections.
+    pub(crate) fn show(&self, name: &str, life: LifeSigns) {
+        *self.toys[name].shows.lock().unwrap() = life;
     }
 
     /// One step that does not go down stays up.

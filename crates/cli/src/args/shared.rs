@@ -1,6 +1,6 @@
 //! The words about shared data, and the names and options of xCAT's own commands.
 
-use super::{CONFIG, EXIT_CODES, File, SOCKET, TLS, Task, Way};
+use super::{CONFIG, Confirm, EXIT_CODES, File, Question, SOCKET, TLS, Task, Way};
 use clap::{Args, Parser, Subcommand};
 use regent_api::call::Ask;
 use std::path::PathBuf;
@@ -35,17 +35,34 @@ pub struct SetUp {
 
 #[derive(Args)]
 pub(super) struct Activation {
-    /// You switched this node off, or cut it off: without a fence nothing else proves that it writes no more
+    /// You switched this node off: its host is looked at, and if anything of it answers this is refused
     #[arg(long = "confirm-peer-is-off", value_name = "NODE")]
     off: Option<String>,
+    /// This node's host answers, and its storage is surely gone: its name is to be typed
+    #[arg(long = "confirm-peer-cannot-write", value_name = "NODE", conflicts_with = "off")]
+    cannot_write: Option<String>,
     /// Ask every guard and the segment, show what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 impl Activation {
+    /// What must be typed before it is asked.
+    pub(super) fn confirm(&self) -> Confirm {
+        match self.cannot_write.clone().filter(|_| !self.dry_run) {
+            None => Confirm::No,
+            Some(name) => {
+                let text = format!(
+                    "nobody checks that {name} cannot write: if it still reaches the shared data, two hosts write to them"
+                );
+                Confirm::Typed { text, name }
+            }
+        }
+    }
+
     pub(super) fn ask(self) -> Ask {
-        Ask::Activate { off: self.off, dry_run: self.dry_run }
+        let Activation { off, cannot_write, dry_run } = self;
+        Ask::Activate { off, cannot_write, dry_run }
     }
 }
 
@@ -76,11 +93,12 @@ pub(super) struct XcatOptions {
 }
 
 impl XcatOptions {
-    fn task(self, ask: Ask) -> Task {
+    fn task(self, ask: Ask, confirm: Confirm) -> Task {
         let XcatOptions { nic, vip, mask, path, json, config, socket } = self;
         let way = Way { json, node: None, tls: TLS.into(), config, socket };
         let given = Given { nic, vip, mask, path };
-        Task::Xcat { question: Box::new(way.question(ask)), given }
+        let question = Question { confirm, ..way.question(ask) };
+        Task::Xcat { question: Box::new(question), given }
     }
 }
 
@@ -96,7 +114,8 @@ pub(super) struct ActivateLine {
 
 impl ActivateLine {
     pub(super) fn task(self) -> Task {
-        self.options.task(self.activation.ask())
+        let confirm = self.activation.confirm();
+        self.options.task(self.activation.ask(), confirm)
     }
 }
 
@@ -113,7 +132,7 @@ pub(super) struct DeactivateLine {
 
 impl DeactivateLine {
     pub(super) fn task(self) -> Task {
-        self.options.task(Ask::Deactivate { dry_run: self.dry_run })
+        self.options.task(Ask::Deactivate { dry_run: self.dry_run }, Confirm::No)
     }
 }
 
@@ -167,11 +186,18 @@ mod tests {
 
     #[test]
     fn what_is_asked_of_a_stack() {
-        let activate =
-            |off: Option<&str>, dry_run| Ask::Activate { off: off.map(Into::into), dry_run };
+        let activate = |off: Option<&str>, dry_run| Ask::Activate {
+            off: off.map(Into::into),
+            cannot_write: None,
+            dry_run,
+        };
         assert_eq!(ask("regent activate"), activate(None, false));
         assert_eq!(ask("regent activate --dry-run --json"), activate(None, true));
         assert_eq!(ask("regent activate --confirm-peer-is-off mn1"), activate(Some("mn1"), false));
+        let cannot = "regent activate --confirm-peer-cannot-write mn1";
+        let (off, cannot_write) = (None, Some("mn1".to_string()));
+        assert_eq!(ask(cannot), Ask::Activate { off, cannot_write, dry_run: false });
+        assert_eq!(task(&format!("{cannot} --confirm-peer-is-off mn1")), Err(Exit::Usage));
         assert_eq!(ask("regent deactivate --dry-run"), Ask::Deactivate { dry_run: true });
         assert_eq!(ask("regent stack show --node mn2"), Ask::StackShow);
         assert_eq!(ask("regent stack repair"), Ask::StackRepair);
@@ -191,6 +217,21 @@ mod tests {
     }
 
     #[test]
+    fn who_says_that_a_host_cannot_write_types_its_name() {
+        let xcat = "activate-xcatmn -i eth0 -v 10.0.0.100 -p /HA-data";
+        for line in ["regent activate", xcat] {
+            let confirm = |more: &str| match task(&format!("{line} {more}")) {
+                Ok(Task::Ask(question) | Task::Xcat { question, .. }) => question.confirm,
+                other => panic!("{line}: {other:?}"),
+            };
+            let typed = confirm("--confirm-peer-cannot-write mn1");
+            assert!(matches!(typed, Confirm::Typed { name, .. } if name == "mn1"));
+            assert_eq!(confirm("--confirm-peer-cannot-write mn1 --dry-run"), Confirm::No);
+            assert_eq!(confirm("--confirm-peer-is-off mn1"), Confirm::No);
+        }
+    }
+
+    #[test]
     fn by_its_xcat_names_the_binary_takes_xcat_options() {
         let xcat = |line| match task(line) {
             Ok(Task::Xcat { question, given }) => (question.ask, given),
@@ -198,7 +239,8 @@ mod tests {
         };
         let (asked, given) =
             xcat("/usr/bin/activate-xcatmn -i eth0:0 -v 10.0.0.100 -m 255.255.255.0 -p /HA-data");
-        assert_eq!(asked, Ask::Activate { off: None, dry_run: false });
+        let plain = Ask::Activate { off: None, cannot_write: None, dry_run: false };
+        assert_eq!(asked, plain);
         assert_eq!((given.nic.as_str(), given.vip.as_str()), ("eth0:0", "10.0.0.100"));
         assert_eq!(given.mask.as_deref(), Some("255.255.255.0"));
         assert_eq!(given.path, PathBuf::from("/HA-data"));

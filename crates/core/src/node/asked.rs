@@ -2,9 +2,9 @@
 //! every turn, against the newest view and a survey that is younger than the request, until it has its answer.
 
 use super::intents::Change;
+use super::word::{Looks, Verdict};
 use super::{Flight, Node};
-use crate::command::{Answer, Obstacle};
-use crate::event::Severity;
+use crate::command::{Answer, Obstacle, Word};
 use crate::id::{NodeId, RequestId};
 use crate::role::Role;
 use crate::stack::StackStep;
@@ -28,9 +28,11 @@ const PROOF_MAX: Span = Span::millis(60_000);
 pub(super) struct Asked {
     request: RequestId,
     what: Ask,
-    /// A word that is not given yet: what would it change?
-    off: Option<NodeId>,
-    since: Time,
+    /// The operator's word that came with it.
+    pub word: Option<Word>,
+    /// What was seen of the host that it is about.
+    pub looks: Looks,
+    pub since: Time,
     /// Its guards have allowed it.
     admitted: bool,
     /// What it asks for stands in the register, or is this node's own matter and is under way.
@@ -42,8 +44,17 @@ enum Ask {
     Activate,
     /// Would an activation be admitted? Changes nothing.
     MayActivate,
+    /// May the word be believed? Changes nothing.
+    MayBelieve,
     Deactivate,
     Repair,
+}
+
+impl Asked {
+    /// Does a word on this node come with it?
+    pub fn is_about(&self, node: NodeId) -> bool {
+        self.word.is_some_and(|word| word.node() == node)
+    }
 }
 
 /// Where a request is after a turn.
@@ -63,33 +74,34 @@ fn failed(obstacle: Obstacle, reason: impl Into<String>) -> Turn {
 }
 
 impl Node {
-    pub(super) fn ask_activation(&mut self, request: RequestId, off: Option<NodeId>, now: Time) {
-        if let Some(why) = self.no_stack() {
+    pub(super) fn ask_activation(&mut self, request: RequestId, word: Option<Word>, now: Time) {
+        if let Some(why) = self.no_stack().or_else(|| self.wrong_at_once(word, now)) {
             return self.answer(request, why);
-        }
-        if let Some(node) = off {
-            if let Some(reason) = self.word_is_wrong(node, now) {
-                let obstacle = Obstacle::ActiveElsewhere;
-                return self.answer(request, Answer::Refused { reason, obstacle });
-            }
-            let text = format!("an operator says that {} is off", self.name(node));
-            self.tell("data.word", Severity::Warning, text);
-            self.stack.off = Some((node, now));
         }
         self.stack.local_stop = false;
         self.supersede(Ask::Deactivate, "an activation was asked for meanwhile");
-        self.enter(request, Ask::Activate, None, now);
+        self.enter(request, Ask::Activate, word, now);
     }
 
-    pub(super) fn ask_whether(&mut self, request: RequestId, off: Option<NodeId>, now: Time) {
-        let wrong = off.and_then(|node| self.word_is_wrong(node, now));
-        let wrong = wrong.map(|reason| {
-            let obstacle = Obstacle::ActiveElsewhere;
-            Answer::Refused { reason, obstacle }
-        });
-        match self.no_stack().or(wrong) {
+    pub(super) fn ask_whether(&mut self, request: RequestId, word: Option<Word>, now: Time) {
+        match self.no_stack().or_else(|| self.wrong_at_once(word, now)) {
             Some(why) => self.answer(request, why),
-            None => self.enter(request, Ask::MayActivate, off, now),
+            None => self.enter(request, Ask::MayActivate, word, now),
+        }
+    }
+
+    pub(super) fn ask_belief(&mut self, request: RequestId, word: Word, now: Time) {
+        match self.no_stack().or_else(|| self.wrong_at_once(Some(word), now)) {
+            Some(why) => self.answer(request, why),
+            None => self.enter(request, Ask::MayBelieve, Some(word), now),
+        }
+    }
+
+    /// A word that no look is needed for to see that it is wrong.
+    fn wrong_at_once(&self, word: Option<Word>, now: Time) -> Option<Answer> {
+        match self.judge(word?, &Looks::default(), now, now) {
+            Verdict::Refused(obstacle, reason) => Some(Answer::Refused { reason, obstacle }),
+            Verdict::Looking | Verdict::Believed(_) => None,
         }
     }
 
@@ -123,9 +135,9 @@ impl Node {
         }
     }
 
-    fn enter(&mut self, request: RequestId, what: Ask, off: Option<NodeId>, now: Time) {
-        let (admitted, written) = (false, false);
-        self.asked.push(Asked { request, what, off, since: now, admitted, written });
+    fn enter(&mut self, request: RequestId, what: Ask, word: Option<Word>, now: Time) {
+        let (looks, admitted, written) = (Looks::default(), false, false);
+        self.asked.push(Asked { request, what, word, looks, since: now, admitted, written });
         self.ask_stack(StackStep::Survey, now);
     }
 
@@ -133,19 +145,6 @@ impl Node {
         let reason = "this cluster has no stack on shared data: its nodes have a copy each; see regent switchover and regent cluster stop";
         let refusal = Answer::Refused { reason: reason.into(), obstacle: Obstacle::Other };
         self.stack_spec().is_none().then_some(refusal)
-    }
-
-    fn word_is_wrong(&self, node: NodeId, now: Time) -> Option<String> {
-        let name = self.name(node);
-        if node == self.me() {
-            return Some(format!("{name} is this node, and it is on"));
-        }
-        if !self.spec.nodes.iter().any(|(known, _)| *known == node) {
-            return Some(format!("{name} is no management node of this cluster"));
-        }
-        self.is_heard(node, now).then(|| {
-            format!("{name} is not off: its agent answers; run regent deactivate there instead")
-        })
     }
 
     /// Somebody waits for this node to become active.
@@ -206,7 +205,9 @@ impl Node {
             | Change::Stopped(false)
             | Change::Switchover(_)
             | Change::Maintenance(..)
-            | Change::Pause(_) => return,
+            | Change::Pause(_)
+            | Change::Speaks(_)
+            | Change::Format(_) => return,
         };
         for asked in self.asked.iter_mut().filter(|a| a.what == what && a.admitted) {
             asked.written = true;
@@ -224,6 +225,7 @@ impl Node {
             let turn = match asked.what {
                 Ask::Activate => self.turn_activation(&asked, now),
                 Ask::MayActivate => self.turn_question(&asked, now),
+                Ask::MayBelieve => self.turn_belief(&asked, now),
                 Ask::Deactivate => self.turn_deactivation(&asked, now),
                 Ask::Repair => self.turn_repair(&asked, now),
             };
@@ -269,6 +271,9 @@ impl Node {
         if let Some(turn) = self.ended_activation(age, now) {
             return turn;
         }
+        if let Some(why) = self.voided(asked) {
+            return failed(Obstacle::NotProvenClear, why);
+        }
         if !self.has_register(now) && !self.holds() {
             return failed(Obstacle::NoQuorum, "no majority of voters answers any more");
         }
@@ -295,6 +300,15 @@ impl Node {
                 Turn::End(Answer::Done("every guard would let it begin".into()))
             }
             turn @ (Turn::Wait | Turn::End(_)) => turn,
+        }
+    }
+
+    fn turn_belief(&mut self, asked: &Asked, now: Time) -> Turn {
+        match asked.word.map(|word| self.judge(word, &asked.looks, asked.since, now)) {
+            Some(Verdict::Looking) => Turn::Wait,
+            Some(Verdict::Refused(obstacle, why)) => refused(obstacle, why),
+            Some(Verdict::Believed(seen)) => Turn::End(Answer::Done(seen)),
+            None => refused(Obstacle::Other, "no word was given"),
         }
     }
 
@@ -334,6 +348,13 @@ impl Node {
             }
             return Turn::Wait;
         }
+        let believed = match asked.word.map(|w| (w, self.judge(w, &asked.looks, asked.since, now)))
+        {
+            None => None,
+            Some((_, Verdict::Looking)) => return Turn::Wait,
+            Some((_, Verdict::Refused(obstacle, why))) => return refused(obstacle, why),
+            Some((word, Verdict::Believed(seen))) => Some((word, seen)),
+        };
         if !self.has_register(now) {
             return match age >= REGISTER_MAX {
                 true => refused(Obstacle::NoQuorum, self.no_majority()),
@@ -368,6 +389,9 @@ impl Node {
                 "a part of the stack is up here and nobody's grant covers it: regent deactivate first",
             );
         }
+        if let Some((word, seen)) = believed.filter(|_| asked.what == Ask::Activate) {
+            self.believe(word, &seen, asked.since, now);
+        }
         self.admit_by_record(asked, now)
     }
 
@@ -397,8 +421,8 @@ impl Node {
             if self.is_heard(node, now) {
                 return refused(Obstacle::ActiveElsewhere, self.who_is_active());
             }
-            let proof = self.off_by_word(now) == Some(node)
-                || asked.off == Some(node)
+            let proof = self.word_of(node, now).is_some()
+                || asked.is_about(node)
                 || self.stack_spec().is_some_and(|spec| spec.fenced && !by_hand);
             if !proof {
                 return refused(
@@ -409,10 +433,10 @@ impl Node {
                 );
             }
         }
-        if self.is_own_matter(asked.off, now) {
+        if self.is_own_matter(asked.word, now) {
             return Turn::Written;
         }
-        if let Some((_, why)) = self.blocked_shared(now).filter(|_| asked.off.is_none()) {
+        if let Some((_, why)) = self.blocked_shared(now).filter(|_| asked.word.is_none()) {
             // Taken over already, and the fence or the watchdog has not proven anything yet.
             return refused(Obstacle::NotProvenClear, why);
         }
@@ -427,14 +451,19 @@ impl Node {
     }
 
     /// This node holds, nothing is stopped and nobody else is named: no swap is needed to begin. `word`: of a question,
-    /// the node that the operator would say is off.
-    fn is_own_matter(&self, word: Option<NodeId>, now: Time) -> bool {
+    /// the operator's, which was not acted on.
+    fn is_own_matter(&self, word: Option<Word>, now: Time) -> bool {
         let Some(view) = &self.view else { return false };
         let state = &view.state;
-        let other = matches!(state.data, Data::InUse { node, .. } if node != self.me());
+        let user = match state.data {
+            Data::InUse { node, .. } => Some(node).filter(|node| *node != self.me()),
+            Data::Clear => None,
+        };
+        let other = user.is_some();
         let named = state.intent.switchover;
         let named = named.is_some_and(|s| s.epoch == state.lease.epoch && s.to != self.me());
-        let succeeds = word.or(self.off_by_word(now)).is_some() && other;
+        let said = |node: NodeId| word.is_some_and(|word| word.node() == node);
+        let succeeds = user.is_some_and(|node| said(node) || self.word_of(node, now).is_some());
         let mine = self.holds() || (state.lease.holder != self.me() && succeeds);
         mine && !self.is_stopped() && !named && (!other || succeeds)
     }

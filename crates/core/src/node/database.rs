@@ -1,6 +1,6 @@
 //! The local database: one step in flight, the facts read after it, and what is done when it is down or hangs.
 
-use super::tries::Tries;
+use super::tries::{Tries, pause_after};
 use super::{Flight, Node};
 use crate::command::{Action, DatabaseStep, Lineage, Outcome, StepResult};
 use crate::event::Severity;
@@ -9,9 +9,15 @@ use crate::id::{AttemptId, CommandId, Incarnation};
 use crate::observe::{DatabaseFacts, Thread, UnitState};
 use crate::time::{Span, Time};
 use alloc::format;
+use core::mem::{Discriminant, discriminant};
 
 /// While something waits for the next fact.
 pub(super) const HURRY: Span = Span::millis(5);
+/// After a step that failed, before it is asked for again; doubled each time.
+const STEP_PAUSE_FIRST: Span = Span::millis(10);
+const STEP_PAUSE_MOST: Span = Span::millis(1_000);
+/// The pause between two looks grows with the time waited: this part of it.
+const HURRY_SHARE: u64 = 50;
 /// First pause between two starts that failed; doubled each time.
 const RESTART_FIRST: Span = Span::millis(200);
 const RESTART_MOST: Span = Span::millis(10_000);
@@ -36,6 +42,8 @@ pub(super) struct Database {
     pub observed: Option<Time>,
     asked_control: Option<Time>,
     urgent: Option<Time>,
+    /// Since when the next facts have been wanted soon, without a break.
+    hurried: Option<Time>,
     /// The token of the newest marker that is under way.
     pub marker: Option<AttemptId>,
     /// The incarnation last read; outlives the facts, because data outlive the server.
@@ -53,11 +61,28 @@ pub(super) struct Database {
     /// This run ended it: then this run starts it, whatever an operator asked to be left alone.
     killed: bool,
     unconfirmed: Option<(u64, u64)>,
+    /// The kind of step that failed last, and has not been done since.
+    failing: Option<Failing>,
     /// A probe of it passed since its unit came up, and since when that is.
     pub passed: bool,
     pub up_since: Option<Time>,
     /// Restarts because its clients' probes failed.
     ailing: Ailing,
+}
+
+/// A step that fails: when it last did, and how often in a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Failing {
+    kind: Discriminant<DatabaseStep>,
+    last: Time,
+    times: u32,
+}
+
+impl Failing {
+    /// The same step is asked for again after this.
+    fn pause(&self) -> Span {
+        pause_after(self.times, STEP_PAUSE_FIRST, STEP_PAUSE_MOST)
+    }
 }
 
 /// Restarting a database that runs and does not serve its clients: bounded, with back-off.
@@ -77,6 +102,7 @@ impl Database {
             observed: None,
             asked_control: None,
             urgent: None,
+            hurried: None,
             marker: None,
             incarnation: None,
             found_writable: None,
@@ -88,6 +114,7 @@ impl Database {
             heard: false,
             killed: false,
             unconfirmed: None,
+            failing: None,
             passed: false,
             up_since: None,
             ailing: Ailing::default(),
@@ -102,6 +129,14 @@ impl Database {
     /// The next facts are wanted soon.
     pub fn hurry(&mut self, now: Time) {
         self.urgent = Some(now);
+        self.hurried.get_or_insert(now);
+    }
+
+    /// Between two looks while something waits for the next fact: a small part of what it has waited already, so that
+    /// whoever waits for hours is not asked two hundred times a second.
+    pub fn hurry_pause(&self, rest: Span, now: Time) -> Span {
+        let waited = self.hurried.map_or(Span::ZERO, |since| now.elapsed_most(since));
+        Span((waited.0 / HURRY_SHARE).clamp(HURRY.0, rest.0.max(HURRY.0)))
     }
 
     pub fn is_urgent(&self) -> bool {
@@ -147,6 +182,11 @@ impl Node {
     pub(super) fn step(&mut self, step: DatabaseStep, now: Time) {
         let kill = step == DatabaseStep::Kill;
         if self.database.busy.is_some() && !kill {
+            return;
+        }
+        let same = |f: &Failing| f.kind == discriminant(&step);
+        let early = |f: Failing| now.elapsed_most(f.last) < f.pause();
+        if !kill && self.database.failing.filter(same).is_some_and(early) {
             return;
         }
         if step == DatabaseStep::ReadOnly {
@@ -211,7 +251,11 @@ impl Node {
             (DatabaseStep::ReadOnly, StepResult::Blocked) => self.read_only_blocked(),
             (_, StepResult::Failed(why)) => {
                 let text = format!("{step:?} failed: {why}");
-                self.tell("database.step", Severity::Warning, text);
+                let kind = discriminant(&step);
+                let times = self.database.failing.filter(|f| f.kind == kind).map_or(0, |f| f.times);
+                self.database.failing =
+                    Some(Failing { kind, last: now, times: times.saturating_add(1) });
+                self.tell_edge("database.step", Severity::Warning, text);
                 self.follow_failed(&step, now);
             }
             // What was told meanwhile is newer: it died again, and what was read of it is of the dead one.
@@ -233,6 +277,10 @@ impl Node {
             }
         }
         if result == StepResult::Done {
+            if self.database.failing.is_some_and(|f| f.kind == discriminant(&step)) {
+                self.database.failing = None;
+                self.end_edge("database.step");
+            }
             self.follow_done(&step);
         }
         if step == DatabaseStep::Start && result != StepResult::Done {
@@ -393,6 +441,10 @@ impl Node {
         {
             return;
         }
+        // D10: what a start recovers may be unconfirmed, and nobody may see it: the gate is closed before, confirmed.
+        if self.gate.is_held() {
+            return self.close();
+        }
         self.database.tried_start = Some(now);
         self.database.heard = false;
         self.step(DatabaseStep::Start, now);
@@ -403,9 +455,12 @@ impl Node {
         if !self.database.is_free() {
             return;
         }
-        let pause = if self.database.is_urgent() || self.is_watched(now) {
+        let pause = if self.is_watched(now) {
             HURRY
+        } else if self.database.is_urgent() {
+            self.database.hurry_pause(self.spec.pace.observe, now)
         } else {
+            self.database.hurried = None;
             self.spec.pace.observe
         };
         if self.database.observed.is_none_or(|at| now.elapsed_most(at) >= pause) {
@@ -453,6 +508,6 @@ impl Node {
     }
 
     pub(super) fn take_lineage(&mut self, lineage: Lineage) {
-        self.following.lineage = Some(lineage);
+        self.following.compared(lineage);
     }
 }

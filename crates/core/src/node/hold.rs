@@ -1,6 +1,7 @@
 //! What a holder does: make its database ready, renew, open, go on alone when its follower is gone, take it back
 //! in (protocol section 4).
 
+use super::failing::Local;
 use super::propose::Kind;
 use super::{Flight, Following, Node};
 use crate::command::{Action, AddressStep, DatabaseStep, GateStep, Outcome, Slot};
@@ -148,6 +149,11 @@ impl Node {
         self.tenure.is_some_and(|tenure| tenure.rules(now))
     }
 
+    /// C1: when the proposal was dated that its right is counted from.
+    pub fn right_since(&self) -> Option<Time> {
+        Some(self.tenure?.right?.proposed)
+    }
+
     /// The local copy as the register would name it.
     pub(super) fn my_copy(&self, facts: &DatabaseFacts) -> Option<DataCopy> {
         facts.incarnation.map(|incarnation| DataCopy { node: self.identity.node, incarnation })
@@ -168,7 +174,13 @@ impl Node {
         if follows && !matches!(facts.receiver, Thread::Stopped | Thread::Failed(_)) {
             return self.step(DatabaseStep::StopReceiver, now);
         }
-        if follows && !facts.drained {
+        // The mark is taken off only when all is applied: what a death then leaves of a source, without threads, has
+        // nothing to drain.
+        let applies = matches!(facts.applier, Thread::Running | Thread::Connecting);
+        let drains = facts.mark || applies;
+        #[cfg(feature = "planted")]
+        let drains = drains || self.planted(crate::planted::Planted::DrainsUnmarked);
+        if follows && !facts.drained && drains {
             return self.database.hurry(now);
         }
         if facts.mark {
@@ -200,7 +212,8 @@ impl Node {
 
     fn prepare_writable(&mut self, facts: &DatabaseFacts, copy: DataCopy, now: Time) {
         if !self.is_licensed(facts) && !self.keeps(facts) {
-            return;
+            // D2: somebody made it writable by hand; as an heir it would wait for ever to be drained.
+            return self.quiesce_database(now);
         }
         let loose = self.wants_loose(copy);
         // D3: a new run loosens nothing before it has won a swap.
@@ -249,11 +262,27 @@ impl Node {
     }
 
     pub(super) fn refresh_address(&mut self, now: Time) {
-        let due = self.address.asked.is_none_or(|at| now.elapsed_most(at) >= ADDRESS_REFRESH);
-        if due && !self.in_flight(|f| matches!(f, Flight::AddressAdd)) {
+        let fresh = |at: Time| now.elapsed_most(at) < ADDRESS_REFRESH;
+        let due = !self.address.asked.is_some_and(fresh) || !self.address.taken.is_some_and(fresh);
+        if due
+            && self.may_ask(Local::AddressAdd, now)
+            && !self.in_flight(|f| matches!(f, Flight::AddressAdd))
+        {
             self.address.asked = Some(now);
             let step = AddressStep::Add { lifetime: ADDRESS_LIFETIME };
             self.ask(Action::Address(step), Some(Flight::AddressAdd));
+        }
+    }
+
+    /// The kernel took the address, or refused it: unrefreshed it goes off by itself at the end of its lifetime.
+    pub(super) fn take_added(&mut self, outcome: Outcome, now: Time) {
+        if self.note_step(Local::AddressAdd, outcome, now) {
+            // Asked off meanwhile: that step comes after this one.
+            self.address.on = self.address.asked.is_some();
+            self.address.taken = self.address.asked;
+        } else {
+            let taken = self.address.taken;
+            self.address.on &= taken.is_some_and(|at| now.elapsed_most(at) < ADDRESS_LIFETIME);
         }
     }
 
@@ -290,11 +319,14 @@ impl Node {
         // A database that answers nothing hangs itself: its follower is not to blame.
         let answers = self.database.observed.is_some_and(|at| now.elapsed_most(at) < SEEN_MAX);
         let slow = answers && self.slow.is_some_and(|at| now.elapsed_most(at) >= LAG_MAX);
+        let another = self.another_confirms(with.node);
         if slow && self.with_gone.is_none() {
             self.tell_slow(with.node, now);
         }
         let why = if silent {
             "is silent"
+        } else if another {
+            "is not the only one that confirms"
         } else if other {
             "has other data than it had: it was started anew"
         } else if slow {
@@ -302,10 +334,10 @@ impl Node {
         } else {
             "does not follow"
         };
-        if other || slow || silent || !following {
+        if other || slow || silent || another || !following {
             self.alone_why = Some(format!("{} {why}", self.name(with.node)));
         }
-        if other || slow || silent {
+        if other || slow || silent || another {
             let past = Time {
                 boot: now.boot.saturating_sub(suspicion.0),
                 raw: now.raw.saturating_sub(suspicion.0),
@@ -316,6 +348,28 @@ impl Node {
         } else if self.with_gone.is_none() {
             self.with_gone = Some(now);
         }
+    }
+
+    /// D4: somebody beside this follower may confirm; told while it stays so.
+    fn another_confirms(&mut self, follower: NodeId) -> bool {
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::AnotherConfirms) {
+            return false;
+        }
+        let database = self.peers.get(&follower).and_then(|peer| peer.report.as_ref());
+        let database = database.and_then(|report| report.database.as_ref());
+        let Some(facts) = &self.database.facts else { return false };
+        if !sync::another_confirms(facts, database) {
+            self.end_edge("sync.another");
+            return false;
+        }
+        let text = format!(
+            "{} confirms commits beside {}, which may lack what that one confirmed: going on alone; remove it, or set rpl_semi_sync_slave_enabled=0 there and start its receiver anew [D4]",
+            facts.others.join(" and "),
+            self.name(follower)
+        );
+        self.tell_edge("sync.another", Severity::Alarm, text);
+        true
     }
 
     /// It receives, and confirms nothing: dropped, and taken back later each time.
@@ -361,6 +415,9 @@ impl Node {
         if !self.is_same_follower(&joining, now) {
             return self.give_up_join("it stopped following", now);
         }
+        if self.another_confirms(joining.peer) {
+            return self.give_up_join("another replica confirms as well", now);
+        }
         let shown = self.shows(joining.peer, joining.token);
         let late = |max: Span| now.elapsed_most(joining.since) >= max;
         match joining.stage {
@@ -391,6 +448,11 @@ impl Node {
             Some((*node, database.incarnation?, database.start))
         });
         let Some((peer, incarnation, start)) = candidate else { return };
+        if self.another_confirms(peer) {
+            let name = self.name(peer);
+            self.alone_why = Some(format!("{name} is not the only one that confirms"));
+            return;
+        }
         let token = self.mark_log();
         self.joining = Some(Joining {
             peer,
@@ -462,7 +524,7 @@ impl Node {
                 self.slow = None;
             }
         } else if self.joining.as_ref().is_some_and(|joining| joining.token == token) {
-            self.joining = None;
+            self.give_up_join("its marker could not be written", now);
         }
     }
 
@@ -507,13 +569,14 @@ impl Node {
             Some(_) => self.wanted_use(now),
             None => self.wanted_record(now),
         };
-        if let Some(kind) = record.filter(|_| since >= RETRY || self.won_last()) {
+        let paced = (since >= RETRY || self.won_last()) && self.may_ask(Local::Arm, now);
+        if let Some(kind) = record.filter(|_| paced) {
             return self.begin(kind, now);
         }
         if self.propose_wish(now) {
             return;
         }
-        if since >= pause && self.may_renew(now) {
+        if since >= pause && self.may_renew(now) && self.may_ask(Local::Arm, now) {
             self.begin(Kind::Renew, now);
         }
     }
@@ -529,7 +592,10 @@ impl Node {
         // over: as an heir's it would have to be waited out in full by the next run.
         let waits = self.tenure.is_some_and(|tenure| !tenure.wait_is_over(now));
         let ended = self.view.as_ref().is_some_and(|view| self.is_of_ended_boot(&view.state.lease));
-        (self.eligibility() == Some(true) || self.inherited) && !(ended && waits)
+        // What cannot be closed ends with its ticket, and only if that is not prolonged: then another node may succeed.
+        (self.eligibility() == Some(true) || self.inherited)
+            && !(ended && waits)
+            && !self.cannot_close(now)
     }
 
     /// Solo or join, if its guard allows it now.
@@ -550,7 +616,7 @@ impl Node {
         let start = facts.start;
         if let Some(joining) = self.joining.as_ref().filter(|j| j.stage == Stage::Ready) {
             let with = joining.copy;
-            let ready = facts.strict && self.is_same_follower(joining, now);
+            let ready = facts.strict && facts.confirming > 0 && self.is_same_follower(joining, now);
             return ready.then_some(Kind::Join { copy, start, with });
         }
         let serves = self.is_licensed(facts) || self.keeps(facts);
@@ -577,7 +643,7 @@ impl Node {
             Some(_) => self.may_answer(now),
             None => self.is_writable() || kept_open,
         };
-        if !ready || !self.address.on_or_asked() {
+        if !ready || !self.address.on {
             return;
         }
         // Before activation a stranger's answer is refused (row 8); one that serves goes on, and defends.
@@ -587,7 +653,7 @@ impl Node {
         if self.in_flight(|f| matches!(f, Flight::Enable { .. })) {
             return;
         }
-        if let Some(slot) = self.gate.enableable() {
+        if let Some(slot) = self.gate.enableable().filter(|_| self.may_ask(Local::Enable, now)) {
             self.ask(Action::Gate(GateStep::Enable { slot }), Some(Flight::Enable { slot }));
         }
     }
@@ -606,7 +672,7 @@ impl Node {
     }
 
     pub(super) fn take_enabled(&mut self, slot: Slot, outcome: Outcome, now: Time) {
-        if outcome != Outcome::Done {
+        if !self.note_step(Local::Enable, outcome, now) {
             return;
         }
         let first = !self.gate.is_held();

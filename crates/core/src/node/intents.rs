@@ -35,6 +35,10 @@ pub(super) enum Change {
     Activate(Switchover),
     /// Shared data: this node's use is over.
     Vacate,
+    /// The newest format that this node speaks (R7).
+    Speaks(u16),
+    /// Which fields may be used from here on (R7).
+    Format(u16),
 }
 
 /// What an operator asked for, until it is answered.
@@ -147,8 +151,9 @@ impl Node {
             Request::Start => Change::Stopped(false),
             Request::Fence { node } => return self.fence_asked(request, node, now),
             Request::Timing(timing) => return self.retime(request, timing, now),
-            Request::Activate { off } => return self.ask_activation(request, off, now),
-            Request::MayActivate { off } => return self.ask_whether(request, off, now),
+            Request::Activate { word } => return self.ask_activation(request, word, now),
+            Request::MayActivate { word } => return self.ask_whether(request, word, now),
+            Request::MayBelieve { word } => return self.ask_belief(request, word, now),
             Request::Deactivate => return self.ask_deactivation(request, now),
             Request::Repair => return self.ask_repair(request, now),
             Request::Switchover { .. } | Request::Explain => return,
@@ -172,7 +177,9 @@ impl Node {
             | Change::Pause(Some(_))
             | Change::Switchover(_)
             | Change::Activate(_)
-            | Change::Vacate => false,
+            | Change::Vacate
+            | Change::Speaks(_)
+            | Change::Format(_) => false,
         };
         self.wishes.push(Wish { request, change, since: now, written: there });
     }
@@ -189,7 +196,7 @@ impl Node {
             wish.written = true;
         }
         if let Some(text) = self.change_text(change) {
-            self.tell("intent.changed", Severity::Info, text);
+            self.tell(event_of(change), Severity::Info, text);
         }
     }
 
@@ -199,6 +206,12 @@ impl Node {
             Change::Switchover(_) => return None,
             Change::Activate(to) => format!("{} is to be active", self.name(to.to)),
             Change::Vacate => "this node's use of the shared data is over [vacate]".to_string(),
+            Change::Speaks(format) => {
+                format!("this node speaks the register's formats up to {format} [R7]")
+            }
+            Change::Format(format) => format!(
+                "the register has format {format}, which every node speaks: an older release proposes nothing from here on [R7]"
+            ),
             Change::Maintenance(node, Some(length)) => {
                 format!("{} is in maintenance for {} s", self.name(node), seconds(length))
             }
@@ -228,7 +241,9 @@ impl Node {
                     | Change::Maintenance(..)
                     | Change::Pause(_)
                     | Change::Activate(_)
-                    | Change::Vacate => true,
+                    | Change::Vacate
+                    | Change::Speaks(_)
+                    | Change::Format(_) => true,
                 };
             let most = match wish.change {
                 Change::Stopped(_) if wish.written => STOP_MAX,
@@ -237,7 +252,9 @@ impl Node {
                 | Change::Maintenance(..)
                 | Change::Pause(_)
                 | Change::Activate(_)
-                | Change::Vacate => WISH_MAX,
+                | Change::Vacate
+                | Change::Speaks(_)
+                | Change::Format(_) => WISH_MAX,
             };
             if done {
                 let text = self.change_text(wish.change).unwrap_or_default();
@@ -280,6 +297,10 @@ impl Node {
                     state.data = Data::Clear;
                 }
             }
+            Change::Speaks(format) => {
+                state.members.entry(id.node).and_modify(|member| member.speaks = format);
+            }
+            Change::Format(format) => state.format = format,
         }
     }
 
@@ -291,6 +312,11 @@ impl Node {
         }
         let change = change.or_else(|| self.wanted_intent().map(Change::Switchover));
         let change = change.or_else(|| self.wanted_wish());
+        let format = self.wanted_format(now).filter(|_| change.is_none() && self.attempt.is_none());
+        if format.is_some() {
+            self.format_asked = Some(now);
+        }
+        let change = change.or(format);
         let Some(change) = change.filter(|_| self.attempt.is_none()) else { return false };
         self.begin(Kind::Intend { change }, now);
         true
@@ -330,9 +356,11 @@ impl Node {
             }
         }
         if self.gate.may_pass() {
-            self.ask(Action::Address(AddressStep::DestroySockets), None);
-            self.ask(Action::Gate(GateStep::Refuse), None);
-            self.close();
+            if !self.closing {
+                self.ask(Action::Address(AddressStep::DestroySockets), None);
+                self.ask(Action::Gate(GateStep::Refuse), None);
+                self.close();
+            }
             return;
         }
         let free = self.database.is_free() || self.database.facts.is_none();
@@ -458,6 +486,20 @@ impl Node {
         };
         self.retiming = None;
         self.answer(retiming.request, answer);
+    }
+}
+
+/// Under which name the win of a change is told.
+fn event_of(change: Change) -> &'static str {
+    match change {
+        Change::Speaks(_) => "register.speaks",
+        Change::Format(_) => "register.format-raised",
+        Change::Switchover(_)
+        | Change::Maintenance(..)
+        | Change::Pause(_)
+        | Change::Stopped(_)
+        | Change::Activate(_)
+        | Change::Vacate => "intent.changed",
     }
 }
 

@@ -15,28 +15,37 @@
 //! | `peers` | reports, and whether a silent peer's host lives |
 //! | `services` | the other services, every probe: restore with back-off |
 //! | `tries` | bounded tries with pauses that double |
+//! | `failing` | steps of gate and address that the kernel refuses |
+//! | `told` | what is told at its edges only |
+//! | `unresolved` | swaps without an answer, bounded (R5) |
 //! | `intents` | maintenance, pause, stop and start, timing (C5) |
 //! | `shared` | who may use shared data: occupy, vacate, clear (section 6) |
 //! | `stack` | the local stack on them, one step at a time |
 //! | `asked` | activate, deactivate, repair, as operators ask for them |
+//! | `word` | the operator's word on a silent node, and what speaks against it (section 6) |
 //! | `fencing` | the holder fences, and nobody else (section 6) |
 //! | `status` | why it is where it is |
 
 mod asked;
 mod database;
+mod failing;
 mod fencing;
 mod hold;
 mod intents;
 mod moves;
 mod peers;
 mod propose;
+mod release;
 mod services;
 mod shared;
 mod stack;
 mod stand;
 mod status;
+mod told;
 mod tries;
+mod unresolved;
 mod view;
+mod word;
 
 pub use status::{NodeStatus, PeerStatus, ProbeStatus};
 
@@ -62,6 +71,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use asked::Asked;
 use database::Database;
+use failing::{Local, Refused};
 use fencing::Fencing;
 use hold::Joining;
 use intents::{Retiming, Wishes};
@@ -71,6 +81,7 @@ use propose::Attempt;
 use services::{Probe, Service};
 use stack::Stack;
 use stand::{Following, Succession};
+use unresolved::Unresolved;
 use view::View;
 
 /// Who this node is, in this run.
@@ -90,6 +101,8 @@ pub struct Identity {
     pub link: Option<[u8; 6]>,
     /// The digest of its configuration.
     pub configuration: u64,
+    /// The newest format that its release speaks (R7): [`crate::state::FORMAT`].
+    pub speaks: u16,
 }
 
 /// What can happen to a node.
@@ -141,6 +154,13 @@ pub enum Input {
     Watchdog(Span),
     /// The claim on the shared data is newer than this node's own, or another cluster's: in words (section 6).
     ForeignClaim(String),
+    /// A member greeted, by its certificate, and by another register than this one (section 6).
+    ForeignRegister {
+        /// Who.
+        node: NodeId,
+        /// Its cluster id.
+        cluster: ClusterId,
+    },
     /// Somebody else answers for the VIP (G2).
     Stranger {
         /// The foreign link address.
@@ -191,10 +211,12 @@ enum Mute {
 /// The VIP on this host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Address {
-    /// It was added, and not asked off since.
+    /// It was added, and neither asked off since, nor refused for as long as the kernel keeps it unrefreshed.
     on: bool,
     /// When it was last asked on.
     asked: Option<Time>,
+    /// When the kernel last took it.
+    taken: Option<Time>,
     /// A removal is still owed (after a close).
     removing: bool,
 }
@@ -226,7 +248,7 @@ pub struct Node {
     n: u64,
     attempt: Option<Attempt>,
     /// Attempts given up without an answer: each may win until the version moves past the one it expected (R5).
-    unresolved: Vec<Attempt>,
+    unresolved: Unresolved,
     proposed_at: Option<Time>,
     /// The highest version that a succeed, solo or join of this node expected (D7).
     taken_from: Version,
@@ -241,6 +263,9 @@ pub struct Node {
     gate: Gate,
     closing: bool,
     address: Address,
+    refused: BTreeMap<Local, Refused>,
+    /// What was told at its beginning, by code, and has not ended.
+    standing: BTreeMap<&'static str, String>,
 
     database: Database,
     licence: Option<Licence>,
@@ -269,6 +294,8 @@ pub struct Node {
     following: Following,
 
     wishes: Wishes,
+    /// When the formats that are spoken were last to be written.
+    format_asked: Option<Time>,
     retiming: Option<Retiming>,
     fencing: Fencing,
     /// Since when this node has been stopping by an operator's word.
@@ -318,7 +345,7 @@ impl Node {
             mute: None,
             n: 0,
             attempt: None,
-            unresolved: Vec::new(),
+            unresolved: Unresolved::default(),
             proposed_at: None,
             tenure: None,
             tenure_since: None,
@@ -326,6 +353,8 @@ impl Node {
             told_foreign: false,
             closing: false,
             address: Address::default(),
+            refused: BTreeMap::new(),
+            standing: BTreeMap::new(),
             database: Database::new(),
             licence: None,
             inherited: false,
@@ -345,6 +374,7 @@ impl Node {
             succession: None,
             following: Following::default(),
             wishes: Wishes::new(),
+            format_asked: None,
             retiming: None,
             fencing: Fencing::default(),
             stopping: None,
@@ -381,6 +411,9 @@ impl Node {
             }
             Input::Watchdog(length) => self.stack.watchdog = Some(length),
             Input::ForeignClaim(what) => self.take_foreign_claim(what),
+            Input::ForeignRegister { node, cluster } => {
+                self.take_foreign_register(node, cluster, now);
+            }
             Input::Stranger { mac } => self.take_stranger(mac, now),
             Input::Operator { request, what } => self.take_request(request, what, now),
         }
@@ -414,7 +447,7 @@ impl Node {
         } else {
             self.stand(now);
         }
-        self.finish_close();
+        self.finish_close(now);
         self.restore_services(now);
         self.fence_silent(now);
         self.suspect(now);
@@ -480,22 +513,18 @@ impl Node {
         let Some(flight) = self.flights.remove(&id) else { return };
         match flight {
             Flight::Clock { n } => self.take_clock(n, outcome),
-            Flight::Arm { n, slot, ticket } => self.take_armed(n, slot, ticket, outcome),
+            Flight::Arm { n, slot, ticket } => self.take_armed(n, slot, ticket, outcome, now),
             Flight::Enable { slot } => self.take_enabled(slot, outcome, now),
-            Flight::Close => self.take_closed(outcome),
+            Flight::Close => self.take_closed(outcome, now),
             Flight::Propose { n } => self.take_swap(n, outcome, now),
             Flight::Database(step) => self.take_database(step, id, outcome, now),
             Flight::Marker { token } => self.take_marker(token, outcome, now),
             Flight::Probe(node) => self.take_probe(node, outcome),
-            Flight::AddressAdd => {
-                self.address.on = outcome == Outcome::Done;
-                if !self.address.on {
-                    self.address.asked = None;
-                }
-            }
+            Flight::AddressAdd => self.take_added(outcome, now),
             Flight::AddressRemove => {
                 // A removal that failed is owed still.
                 self.address.removing |= outcome != Outcome::Done;
+                self.note_step(Local::AddressRemove, outcome, now);
             }
             Flight::DestroySockets => self.note_move(|m| m.sockets = true),
             Flight::Refuse => self.note_move(|m| m.refused = true),
@@ -557,23 +586,54 @@ impl Node {
         }
     }
 
-    fn take_closed(&mut self, outcome: Outcome) {
-        self.closing = false;
-        if outcome == Outcome::Done {
+    /// A close that was refused stays owed, and with it everything that a closed gate is waited for; the address goes
+    /// off at once, as the second net.
+    fn take_closed(&mut self, outcome: Outcome, now: Time) {
+        self.address.removing = true;
+        if self.note_step(Local::Close, outcome, now) {
+            self.closing = false;
             self.gate.closed();
-            self.address.removing = true;
         }
     }
 
-    /// After a confirmed close: address off, then the sockets that were bound to it.
-    fn finish_close(&mut self) {
+    /// Was the step done? If not, that is dated and told.
+    fn note_step(&mut self, step: Local, outcome: Outcome, now: Time) -> bool {
+        match outcome {
+            Outcome::Done => {
+                self.note_accepted(step, now);
+                true
+            }
+            Outcome::Failed(why) => {
+                self.note_refused(step, why, now);
+                false
+            }
+            other @ (Outcome::Clock(_)
+            | Outcome::Swap(_)
+            | Outcome::Database { .. }
+            | Outcome::Fence(_)
+            | Outcome::Stack { .. }
+            | Outcome::Peer { .. }) => {
+                self.note_refused(step, alloc::format!("answered {other:?}"), now);
+                false
+            }
+        }
+    }
+
+    /// What a close still owes: itself if it was refused; once confirmed the address off, then the sockets that were
+    /// bound to it.
+    fn finish_close(&mut self, now: Time) {
+        if self.closing
+            && self.may_ask(Local::Close, now)
+            && !self.in_flight(|f| matches!(f, Flight::Close))
+        {
+            self.ask(Action::Gate(GateStep::Close), Some(Flight::Close));
+        }
         if self.address.removing
+            && self.may_ask(Local::AddressRemove, now)
             && !self.in_flight(|f| matches!(f, Flight::AddressRemove))
             && !self.wants_address()
         {
-            self.address.on = false;
-            self.address.asked = None;
-            self.address.removing = false;
+            self.address = Address::default();
             self.ask(Action::Address(AddressStep::Remove), Some(Flight::AddressRemove));
             self.ask(Action::Address(AddressStep::DestroySockets), None);
         }

@@ -403,6 +403,7 @@ impl Node {
             | Request::Stop
             | Request::Activate { .. }
             | Request::MayActivate { .. }
+            | Request::MayBelieve { .. }
             | Request::Deactivate
             | Request::Repair
             | Request::Start

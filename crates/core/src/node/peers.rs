@@ -6,7 +6,6 @@ use crate::event::Severity;
 use crate::id::NodeId;
 use crate::observe::{DatabaseReport, Report};
 use crate::role::Role;
-use crate::state::FORMAT;
 use crate::time::{Span, Time};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -57,13 +56,7 @@ impl Peer {
 
 impl Node {
     pub(super) fn take_report(&mut self, report: Report, now: Time) {
-        let said = self.stack.off.is_some_and(|(node, _)| node == report.node);
-        #[cfg(feature = "planted")]
-        let said = said && !self.planted(crate::planted::Planted::WordKept);
-        if said {
-            // It is on, whatever was said.
-            self.stack.off = None;
-        }
+        self.doubt_by_report(report.node);
         let Some(peer) = self.peers.get_mut(&report.node) else { return };
         let older = peer
             .report
@@ -114,10 +107,16 @@ impl Node {
     pub(super) fn take_probe(&mut self, node: NodeId, outcome: Outcome) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let Some(asked) = peer.probe_asked else { return };
-        if let Outcome::Peer { arp, port } = outcome {
-            let alive = arp || port != PortAnswer::Silent;
+        if let Outcome::Peer(life) = outcome {
+            let alive = !life.links.is_empty() || life.port != PortAnswer::Silent;
             peer.probe = Some((asked, alive));
+            self.take_look(node, &life, asked);
         }
+    }
+
+    /// When the newest answered look at this host was asked for.
+    pub(super) fn looked_at(&self, node: NodeId) -> Option<Time> {
+        self.peers.get(&node)?.probe.map(|(asked, _)| asked)
     }
 
     /// Silent: no report on any path for `suspicion`, and a probe that began after the last report found neither an
@@ -178,8 +177,14 @@ impl Node {
     pub(super) fn is_serving(&self, now: Time) -> bool {
         self.gate.is_held()
             && !self.closing
+            && self.has_address()
             && self.is_writable()
             && self.tenure.is_some_and(|tenure| tenure.rules(now))
+    }
+
+    /// The VIP is on this host, where it is to be at all.
+    fn has_address(&self) -> bool {
+        self.address.on || (self.spec.stack.is_some() && !self.uses_address())
     }
 
     /// Why this node could not serve now, if so.
@@ -197,6 +202,9 @@ impl Node {
         }
         if let Some(mac) = self.stranger(now).filter(|_| !self.was_serving) {
             return Some(format!("a stranger answers for the VIP: {}", mac_text(mac)));
+        }
+        if let Some(why) = self.refusal(now) {
+            return Some(why);
         }
         if self.spec.stack.is_some() {
             return self.unable_shared();
@@ -244,7 +252,7 @@ impl Node {
             node: self.identity.node,
             run: self.identity.run,
             n: self.report_n,
-            speaks: FORMAT,
+            speaks: self.identity.speaks,
             version: self.view.as_ref().map(|view| view.version).unwrap_or_default(),
             epoch: self.epoch(),
             role: self.role(now),
@@ -260,6 +268,7 @@ impl Node {
                 source: facts.source,
                 applied: facts.applied.clone(),
                 shows: facts.shows,
+                confirms: facts.confirms,
             }),
             stack: self.stack_report(),
             services: self.service_reports(now),

@@ -6,13 +6,15 @@
 //!                                        └─► unresolved  (no answer: may win until the version moves)
 //! ```
 
+use super::failing::Local;
 use super::intents::Change;
+use super::unresolved::Form;
 use super::{Action, Flight, Mute, Node};
-use crate::command::{GateStep, Outcome, Slot, SwapOutcome};
+use crate::command::{GateStep, Outcome, Proposal, Slot, SwapOutcome};
 use crate::event::Severity;
 use crate::id::{AttemptId, Epoch, NodeId, Version};
 use crate::lease::{Right, Tenure, Wait};
-use crate::state::{Data, DataCopy, Lease, Move as Entry, Phase, State, Sync};
+use crate::state::{Data, DataCopy, Lease, Move as Entry, Phase, State, Sync, Timing};
 use crate::sync::Licence;
 use crate::time::{Span, Time};
 use alloc::format;
@@ -59,15 +61,34 @@ pub(super) struct Attempt {
     /// Read before the gate was armed for it (C1).
     pub proposed: Option<Time>,
     pub sent: bool,
-    state: State,
+    by: Proposal,
+    /// The record that it writes.
+    lease: Lease,
+    /// The timing that it writes.
+    timing: Timing,
+    /// It records the shared data as used by this node.
+    uses: bool,
     /// C3: what the new holder must wait, from the record that this swap replaces.
     wait: Option<Wait>,
+    /// The encoded State, until it is sent.
+    bytes: Vec<u8>,
 }
 
 impl Attempt {
-    /// It may still win: it was sent, and its end is not known.
-    fn may_win(&self) -> bool {
-        self.sent
+    /// What it is to the register; `holds` says whose the record is that it replaces.
+    fn proposal(kind: &Kind, holds: bool) -> Proposal {
+        let holder = if holds { Proposal::Holder } else { Proposal::Other };
+        match kind {
+            Kind::Renew if holds => Proposal::Renewal,
+            Kind::Renew
+            | Kind::Succeed { .. }
+            | Kind::Release { .. }
+            | Kind::Solo { .. }
+            | Kind::Join { .. }
+            | Kind::Occupy
+            | Kind::Clear { .. }
+            | Kind::Intend { .. } => holder,
+        }
     }
 }
 
@@ -80,6 +101,7 @@ impl Node {
         let Some(view) = &self.view else { return };
         let expect = view.version;
         let mut state = view.state.clone();
+        let by = Attempt::proposal(&kind, state.lease.holder == self.identity.node);
         let seen = view.seen;
         self.n += 1;
         // R6: a new id each time, also for a retry.
@@ -112,7 +134,19 @@ impl Node {
             | Kind::Clear { .. } => true,
             Kind::Release { .. } | Kind::Intend { .. } => false,
         };
-        self.attempt = Some(Attempt { kind, id, expect, proposed: None, sent: false, state, wait });
+        self.attempt = Some(Attempt {
+            kind,
+            id,
+            expect,
+            proposed: None,
+            sent: false,
+            by,
+            lease: state.lease,
+            timing: state.timing,
+            uses: matches!(state.data, Data::InUse { node, .. } if node == self.identity.node),
+            wait,
+            bytes: state.encode(),
+        });
         if ticketed {
             self.proposed_at = Some(now);
             self.ask(Action::ReadClock, Some(Flight::Clock { n: id.n }));
@@ -227,7 +261,7 @@ impl Node {
             return;
         };
         attempt.proposed = Some(read);
-        let (timing, ttl) = (attempt.state.timing, attempt.state.lease.ttl);
+        let (timing, ttl) = (attempt.timing, attempt.lease.ttl);
         let ticket = self.ticket_length(&timing, ttl);
         if self.gate.keeps(read) && !self.closing && self.retiming.is_none() {
             return self.send_attempt();
@@ -239,29 +273,21 @@ impl Node {
     }
 
     /// The kernel took the ticket: only now the proposal may leave.
-    pub(super) fn take_armed(&mut self, n: u64, slot: Slot, ticket: Span, outcome: Outcome) {
-        let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.id.n == n) else {
-            return;
-        };
-        let Some(at) = attempt.proposed else { return };
-        match outcome {
-            Outcome::Done => {
-                self.gate.armed(slot, ticket, n, at);
-                self.send_attempt();
-            }
-            other @ (Outcome::Failed(_)
-            | Outcome::Clock(_)
-            | Outcome::Swap(_)
-            | Outcome::Database { .. }
-            | Outcome::Fence(_)
-            | Outcome::Stack { .. }
-            | Outcome::Peer { .. }) => {
-                self.attempt = None;
-                let text = format!(
-                    "the kernel refused to arm the gate ({other:?}): nothing was proposed; check `nft list ruleset` and the agent's privileges"
-                );
-                self.tell("gate.arm", Severity::Alarm, text);
-            }
+    pub(super) fn take_armed(
+        &mut self,
+        n: u64,
+        slot: Slot,
+        ticket: Span,
+        outcome: Outcome,
+        now: Time,
+    ) {
+        let armed = self.note_step(Local::Arm, outcome, now);
+        let Some(attempt) = self.attempt.take_if(|attempt| attempt.id.n == n) else { return };
+        // A refusal ends the attempt before it was sent: nothing was proposed.
+        if let Some(at) = attempt.proposed.filter(|_| armed) {
+            self.attempt = Some(attempt);
+            self.gate.armed(slot, ticket, n, at);
+            self.send_attempt();
         }
     }
 
@@ -271,7 +297,8 @@ impl Node {
         let action = Action::Propose {
             attempt: attempt.id,
             expect: attempt.expect,
-            bytes: attempt.state.encode(),
+            by: attempt.by,
+            bytes: core::mem::take(&mut attempt.bytes),
         };
         let n = attempt.id.n;
         self.ask(action, Some(Flight::Propose { n }));
@@ -284,19 +311,19 @@ impl Node {
         match outcome {
             Outcome::Swap(SwapOutcome::Won { version, bytes }) => {
                 let id = attempt.as_ref().map(|attempt| attempt.id);
-                self.unresolved.extend(attempt);
+                self.unresolved.add(attempt);
                 let recent: Vec<AttemptId> = id.into_iter().collect();
                 self.take_view(version, &bytes, &recent, now);
                 // The same version may have been pushed here before the answer came.
                 self.resolve_attempts(&recent);
             }
             Outcome::Swap(SwapOutcome::Lost { version, bytes }) => {
-                self.unresolved.extend(attempt);
+                self.unresolved.add(attempt);
                 self.take_view(version, &bytes, &[], now);
                 self.resolve_attempts(&[]);
             }
             Outcome::Swap(SwapOutcome::Unknown) | Outcome::Failed(_) => {
-                self.unresolved.extend(attempt);
+                self.unresolved.add(attempt);
                 self.resolve_attempts(&[]);
             }
             Outcome::Swap(SwapOutcome::WentBack) => self.fall_mute(Mute::WentBack),
@@ -305,7 +332,7 @@ impl Node {
             | Outcome::Database { .. }
             | Outcome::Fence(_)
             | Outcome::Stack { .. }
-            | Outcome::Peer { .. } => self.unresolved.extend(attempt),
+            | Outcome::Peer { .. } => self.unresolved.add(attempt),
         }
     }
 
@@ -313,27 +340,29 @@ impl Node {
     /// it can win no more once the version has moved past the one it expected without it.
     pub(super) fn resolve_attempts(&mut self, recent: &[AttemptId]) {
         let Some(view) = &self.view else { return };
-        let (version, state) = (view.version, view.state.clone());
-        let shown = |id: AttemptId| {
-            state.lease.by == id
-                || recent.contains(&id)
-                || state.members.values().any(|member| member.by == Some(id))
-        };
-        let (settled, open): (Vec<Attempt>, Vec<Attempt>) = core::mem::take(&mut self.unresolved)
-            .into_iter()
-            .filter(Attempt::may_win)
-            .partition(|attempt| attempt.expect < version);
-        self.unresolved = open;
-        for attempt in settled {
-            if shown(attempt.id) {
-                self.know_won(&attempt);
+        let version = view.version;
+        let (by, members) = (view.state.lease.by, &view.state.members);
+        let shown: Vec<AttemptId> = members
+            .values()
+            .filter_map(|member| member.by)
+            .chain(recent.iter().copied())
+            .chain([by])
+            .filter(|id| id.run == self.identity.run)
+            .collect();
+        let settled = self.unresolved.settle(version);
+        for attempt in &settled.newest {
+            if shown.contains(&attempt.id) {
+                self.know_won(attempt);
             } else {
-                self.know_lost(&attempt);
+                self.know_lost(&attempt.kind);
             }
         }
+        if settled.older_succession {
+            self.lose_succession();
+        }
         // The one still in the register's hands: a win that was pushed here counts at once.
-        if let Some(attempt) = self.attempt.take_if(|a| a.sent && a.expect < version && shown(a.id))
-        {
+        let won = |a: &mut Attempt| a.sent && a.expect < version && shown.contains(&a.id);
+        if let Some(attempt) = self.attempt.take_if(won) {
             self.know_won(&attempt);
         }
     }
@@ -348,7 +377,7 @@ impl Node {
         if self.planted(crate::planted::Planted::SlotForEarlierWin) {
             self.gate.won_for_any();
         }
-        let epoch = attempt.state.lease.epoch;
+        let epoch = attempt.lease.epoch;
         match &attempt.kind {
             Kind::Renew => self.extend_right(attempt, epoch),
             Kind::Occupy => {
@@ -360,7 +389,7 @@ impl Node {
                 self.extend_right(attempt, epoch);
                 let text = format!("the shared data are proven clear: {how} [clear]");
                 self.tell("data.cleared", Severity::Warning, text);
-                self.stack.off = None;
+                self.stack.word = None;
             }
             Kind::Solo { copy, start } | Kind::Join { copy, start, .. } => {
                 self.extend_right(attempt, epoch);
@@ -415,13 +444,11 @@ impl Node {
     fn extend_right(&mut self, attempt: &Attempt, epoch: Epoch) {
         let Some(proposed) = attempt.proposed else { return };
         let superseded = !self.holds() || self.epoch() != epoch;
-        let length = self.ticket_length(&attempt.state.timing, attempt.state.lease.ttl);
+        let length = self.ticket_length(&attempt.timing, attempt.lease.ttl);
         let Some(tenure) = self.tenure.as_mut().filter(|t| t.epoch == epoch && !superseded) else {
             return;
         };
-        let uses =
-            matches!(attempt.state.data, Data::InUse { node, .. } if node == self.identity.node);
-        if uses {
+        if attempt.uses {
             self.stack.licence = Some(epoch);
         }
         if tenure.right.is_none_or(|right| right.proposed.raw <= proposed.raw) {
@@ -430,8 +457,8 @@ impl Node {
         }
     }
 
-    fn know_lost(&mut self, attempt: &Attempt) {
-        match &attempt.kind {
+    fn know_lost(&mut self, kind: &Kind) {
+        match kind {
             Kind::Succeed { .. } => self.lose_succession(),
             Kind::Renew
             | Kind::Release { .. }
@@ -443,41 +470,72 @@ impl Node {
         }
     }
 
+    /// A swap of this form may still win (R5).
+    fn may_still_win(&self, form: Form) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| form.fits(&attempt.kind))
+            || self.unresolved.has(form)
+    }
+
     /// D5: a join of this run may still win.
     pub(super) fn is_join_unanswered(&self) -> bool {
-        let joins = |a: &Attempt| matches!(a.kind, Kind::Join { .. });
-        self.attempt.iter().chain(&self.unresolved).any(joins)
+        self.may_still_win(Form::Join)
     }
 
     /// A release of this run may still win (section 5: it leaves me closed until a newer version is seen).
     pub(super) fn is_release_unanswered(&self) -> bool {
-        let releases = |a: &Attempt| matches!(a.kind, Kind::Release { .. });
-        self.attempt.iter().chain(&self.unresolved).any(releases)
+        self.may_still_win(Form::Release)
     }
 
     /// A vacate or a release of this run may still win: nothing may be started meanwhile (section 6).
     pub(super) fn is_vacate_unanswered(&self) -> bool {
-        let vacates = |a: &Attempt| {
-            matches!(a.kind, Kind::Release { .. } | Kind::Intend { change: Change::Vacate })
-        };
-        self.attempt.iter().chain(&self.unresolved).any(vacates)
+        self.may_still_win(Form::Release) || self.may_still_win(Form::Vacate)
     }
 
     /// An activation that this run proposed may still win.
     pub(super) fn is_activation_unanswered(&self) -> bool {
-        let activates =
-            |a: &Attempt| matches!(a.kind, Kind::Intend { change: Change::Activate(_) });
-        self.attempt.iter().chain(&self.unresolved).any(activates)
+        self.may_still_win(Form::Activate)
     }
 
     /// A succession of this run may still win (D7).
     pub(super) fn is_succession_unanswered(&self) -> bool {
-        let succeeds = |a: &Attempt| matches!(a.kind, Kind::Succeed { .. });
-        self.attempt.iter().chain(&self.unresolved).any(succeeds)
+        self.may_still_win(Form::Succeed)
+    }
+
+    /// How many swaps without an answer are remembered one by one: bounded, however long nobody answers.
+    pub fn swaps_unanswered(&self) -> usize {
+        self.unresolved.len()
     }
 }
 
 fn renew(lease: &mut Lease, id: AttemptId, phase: Phase) {
     lease.phase = phase;
     lease.by = id;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Incarnation;
+
+    #[test]
+    fn only_a_renewal_of_the_holder_leaves_before_what_it_expects_is_stored() {
+        let (other, copy) = (NodeId(2), DataCopy { node: NodeId(1), incarnation: Incarnation(7) });
+        let text = String::new;
+        let others = [
+            Kind::Solo { copy, start: 1 },
+            Kind::Join { copy, start: 1, with: copy },
+            Kind::Release { to: other, why: text() },
+            Kind::Succeed { why: text() },
+            Kind::Occupy,
+            Kind::Clear { how: text() },
+            Kind::Intend { change: Change::Vacate },
+            Kind::Intend { change: Change::Switchover(None) },
+        ];
+        assert_eq!(Attempt::proposal(&Kind::Renew, true), Proposal::Renewal);
+        assert_eq!(Attempt::proposal(&Kind::Renew, false), Proposal::Other);
+        for kind in others {
+            assert_eq!(Attempt::proposal(&kind, true), Proposal::Holder, "{kind:?}");
+            assert_eq!(Attempt::proposal(&kind, false), Proposal::Other, "{kind:?}");
+        }
+    }
 }

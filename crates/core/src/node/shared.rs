@@ -29,8 +29,6 @@ use alloc::string::{String, ToString};
 const VACATE_MAX: Span = Span::millis(20_000);
 /// Between two tries to fence the user.
 const FENCE_PAUSE: Span = Span::millis(10_000);
-/// The operator's word counts for so long.
-const WORD_MAX: Span = Span::millis(120_000);
 /// A service that fails is restored in place so often before the stack moves.
 const RESTORES: u32 = 2;
 
@@ -383,8 +381,8 @@ impl Node {
         if self.stack.fenced == Some((node, epoch)) {
             return Some(format!("{name} was fenced, confirmed"));
         }
-        if self.off_by_word(now) == Some(node) && !self.is_heard(node, now) {
-            return Some(format!("an operator says that {name} is off"));
+        if let Some(word) = self.word_of(node, now) {
+            return Some(format!("an operator says that {name} {}", word.claim()));
         }
         #[cfg(feature = "planted")]
         if self.planted(crate::planted::Planted::LeaseEndAsProof) && tenure.wait_is_over(now) {
@@ -403,12 +401,6 @@ impl Node {
         let seen = tenure.wait.map(|wait| wait.seen).or(self.tenure_since)?;
         (now.elapsed_least(seen) >= length)
             .then(|| format!("the watchdog of {name} has reset it by now"))
-    }
-
-    /// The node that an operator says is off.
-    pub(super) fn off_by_word(&self, now: Time) -> Option<NodeId> {
-        let (node, at) = self.stack.off?;
-        (now.elapsed_most(at) < WORD_MAX).then_some(node)
     }
 
     /// This node answers.
@@ -496,8 +488,8 @@ impl Node {
         let age = self.record_age(now);
         let wait = view.state.timing.wait(lease.ttl);
         let asked = self.is_activation_asked();
-        if self.off_by_word(now) == Some(lease.holder) && !self.is_heard(lease.holder, now) {
-            return Some(format!("an operator says that {holder} is off"));
+        if let Some(word) = self.word_of(lease.holder, now) {
+            return Some(format!("an operator says that {holder} {}", word.claim()));
         }
         if asked && age >= wait && matches!(view.state.data, Data::Clear) {
             return Some(format!("an operator asked, and {holder} does not rule"));
@@ -568,8 +560,10 @@ impl Node {
             return;
         }
         let lasting = self.stack_spec().is_some_and(|spec| spec.pair);
-        let ends =
-            self.stack.local_stop || self.mute.is_some() || (!lasting && self.is_isolated(now));
+        let ends = self.stack.local_stop
+            || self.stack.foreign.is_some()
+            || self.mute.is_some()
+            || (!lasting && self.is_isolated(now));
         let granted = self.stack.survey.as_ref().is_some_and(|survey| survey.permit);
         // A right ends with its boot, and so does the permit: what is left of another boot is put down.
         let left = !granted && !self.is_clear();

@@ -4,11 +4,12 @@
 //! What is due is found by comparing the survey with the direction, so a killed agent, a lost answer or a step that
 //! failed needs no special path: the next run looks, and goes on.
 
+use super::word::Given;
 use super::{Flight, Node};
 use crate::command::{Action, Outcome};
 use crate::event::Severity;
 use crate::health::Weight;
-use crate::id::{Epoch, NodeId};
+use crate::id::{ClusterId, Epoch, NodeId};
 use crate::observe::ServiceId;
 use crate::stack::{StackReport, StackResult, StackSpec, StackStep, StepId, StepState, Survey};
 use crate::time::{Span, Time};
@@ -24,6 +25,10 @@ const LOOK_AGAIN: Span = Span::millis(500);
 /// After a step that could not be taken down, and at most: doubled each time.
 const DOWN_PAUSE: Span = Span::millis(1_000);
 const DOWN_PAUSE_MOST: Span = Span::millis(30_000);
+/// A peer that greets by another register is there until it has not greeted for this long.
+const GREETED_STAYS: Span = Span::millis(10_000);
+/// A run that has not read its register for so long has none that it could read.
+const GREETED_NEWBORN: Span = Span::millis(3_000);
 /// How often the end of a use is written on shared data that do not take it.
 const UNCLAIM_TRIES: u32 = 2;
 
@@ -64,8 +69,10 @@ pub(super) struct Stack {
     pub ruled: Option<Time>,
     /// Asked down by an operator although the register cannot be told.
     pub local_stop: bool,
-    /// The operator's word that this node is off, and until when it counts.
-    pub off: Option<(NodeId, Time)>,
+    /// The operator's word on another node that was believed.
+    pub word: Option<Given>,
+    /// When a peer last greeted by a register that this one did not replace.
+    pub other_register: Option<Time>,
     /// A fence of this epoch confirmed that this node is off.
     pub fenced: Option<(NodeId, Epoch)>,
     /// When the cluster was seen to be started again.
@@ -312,7 +319,7 @@ impl Node {
         self.report_now = true;
         if step == StackStep::Survey {
             self.notice_drift();
-            self.forget_foreign();
+            self.forget_foreign(now);
         }
         let ms = now.elapsed_most(since).as_millis();
         match result {
@@ -410,15 +417,39 @@ impl Node {
         self.report_now = true;
     }
 
+    /// A member greeted by another register: it may have been told that this node is off, and whoever votes there uses
+    /// the same data (section 6). The register that this one replaced is no other one.
+    pub(super) fn take_foreign_register(&mut self, node: NodeId, cluster: ClusterId, now: Time) {
+        let uses_data = self.spec.nodes.iter().any(|(known, _)| *known == node);
+        let own = cluster == self.identity.cluster;
+        let known = match &self.view {
+            Some(view) => view.state.replaces == Some(cluster),
+            // What this register replaced is not known yet; it greets again.
+            None => now.elapsed_most(self.born) < GREETED_NEWBORN,
+        };
+        if self.stack_spec().is_none() || !uses_data || own || known {
+            return;
+        }
+        self.stack.other_register = Some(now);
+        let what = format!("{} greets by another register, {cluster}", self.name(node));
+        self.take_foreign_claim(what);
+    }
+
+    /// It greets many times in that long.
+    fn is_other_register_near(&self, now: Time) -> bool {
+        self.stack.other_register.is_some_and(|at| now.elapsed_most(at) < GREETED_STAYS)
+    }
+
     /// The foreign claim is gone, or ended: with everything down here there is nothing to stop for any more.
-    fn forget_foreign(&mut self) {
+    fn forget_foreign(&mut self, now: Time) {
         let Some(survey) = &self.stack.survey else { return };
         let (epoch, cluster) = (self.epoch(), self.identity.cluster);
         let harmless = survey
             .claim
             .is_none_or(|claim| claim.clear || (claim.cluster == cluster && claim.epoch <= epoch));
         let readable = survey.problems.is_empty();
-        if self.stack.foreign.is_some() && harmless && readable && self.is_clear() {
+        let greeted = self.is_other_register_near(now);
+        if self.stack.foreign.is_some() && harmless && readable && !greeted && self.is_clear() {
             self.stack.foreign = None;
             // By hand nothing begins again unasked.
             self.stack.wanted = false;

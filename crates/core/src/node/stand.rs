@@ -8,7 +8,7 @@ use crate::event::Severity;
 use crate::id::Incarnation;
 use crate::observe::{DatabaseFacts, Thread};
 use crate::role::Role;
-use crate::state::Phase;
+use crate::state::{DataCopy, Phase};
 use crate::sync;
 use crate::time::{Span, Time};
 use alloc::format;
@@ -40,6 +40,14 @@ pub(super) struct Following {
     tried: Option<Time>,
     lost: u32,
     not_before: Option<(Time, Span)>,
+}
+
+impl Following {
+    /// What was saved, or named anew, was so for another comparison: somebody may have written here since.
+    pub(super) fn compared(&mut self, lineage: Lineage) {
+        (self.saved, self.renewed) = (false, false);
+        self.lineage = Some(lineage);
+    }
 }
 
 impl Node {
@@ -187,13 +195,16 @@ impl Node {
         if !recorded {
             return;
         }
-        if facts.mark && facts.broken {
+        // Data of which nothing is known get no name: what they have under old names may be other rows.
+        if facts.mark && facts.broken && facts.incarnation.is_some() {
             // Relay logs may be gone: what was received is no longer promised (protocol section 1, D4).
             self.following.lineage = None;
             let incarnation = self.draw_incarnation();
             return self.step(DatabaseStep::Keep { incarnation, mark: true }, now);
         }
-        let attached = facts.source == Some(writer.node) && facts.mark;
+        // Data of which nothing is known any more (a log that somebody reset) go on receiving, and are nobody's copy.
+        let attached =
+            facts.source == Some(writer.node) && facts.mark && facts.incarnation.is_some();
         let alive = |t: &Thread| matches!(t, Thread::Running | Thread::Connecting);
         if attached && alive(&facts.receiver) && alive(&facts.applier) {
             self.following.lineage = None;
@@ -219,15 +230,14 @@ impl Node {
         let failed = matches!(facts.receiver, Thread::Failed(_))
             || matches!(facts.applier, Thread::Failed(_));
         if failed && self.following.lineage == Some(Lineage::Part) {
-            self.follow_failed(&DatabaseStep::Follow { writer: writer.node }, now);
+            self.follow_failed(&DatabaseStep::Follow { writer }, now);
             return;
         }
         self.approach(writer, &facts, now);
     }
 
     /// Compare, save, undo, follow: one step at a time.
-    fn approach(&mut self, writer: crate::state::DataCopy, facts: &DatabaseFacts, now: Time) {
-        let node = writer.node;
+    fn approach(&mut self, writer: DataCopy, facts: &DatabaseFacts, now: Time) {
         let lineage = match facts.incarnation {
             // Data of which nothing is known are nobody's copy.
             None => Some(Lineage::Foreign),
@@ -235,13 +245,12 @@ impl Node {
             Some(_) => self.following.lineage,
         };
         let Some(lineage) = lineage else {
-            let incarnation = writer.incarnation;
-            return self.step(DatabaseStep::Compare { writer: node, incarnation }, now);
+            return self.step(DatabaseStep::Compare { writer }, now);
         };
         match lineage {
             Lineage::Part if facts.mark => {
                 self.following.tried = Some(now);
-                self.step(DatabaseStep::Follow { writer: node }, now);
+                self.step(DatabaseStep::Follow { writer }, now);
             }
             Lineage::Part => {
                 let incarnation = facts.incarnation.unwrap_or_default();
@@ -249,11 +258,11 @@ impl Node {
             }
             // S6: first of all the tail is saved and counted.
             Lineage::Tail { .. } | Lineage::Foreign if !self.following.saved => {
-                self.step(DatabaseStep::SaveTail { writer: node }, now);
+                self.step(DatabaseStep::SaveTail { writer }, now);
             }
             Lineage::Tail { rewindable: true, .. } if !self.following.cannot_rewind => {
                 if self.following.renewed {
-                    self.step(DatabaseStep::Rewind { writer: node }, now);
+                    self.step(DatabaseStep::Rewind { writer }, now);
                 } else {
                     // D8: before the first undo a new incarnation and a mark, synced.
                     let incarnation = self.draw_incarnation();
@@ -262,7 +271,7 @@ impl Node {
             }
             Lineage::Tail { .. } | Lineage::Foreign => {
                 let incarnation = self.draw_incarnation();
-                self.step(DatabaseStep::Reclone { writer: node, incarnation }, now);
+                self.step(DatabaseStep::Reclone { writer, incarnation }, now);
             }
         }
     }

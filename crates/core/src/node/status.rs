@@ -137,6 +137,7 @@ impl Node {
                 self.name(node)
             ));
         }
+        self.explain_refused(lines, now);
         for (report, spec) in self.service_reports(now).iter().zip(&self.spec.services) {
             if report.health == Health::Failing {
                 let given_up = if report.given_up { "; given up" } else { "" };

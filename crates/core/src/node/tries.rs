@@ -3,6 +3,11 @@
 use crate::spec::Policy;
 use crate::time::{Span, Time};
 
+/// The pause after so many in a row: the first one, doubled each time, up to the longest.
+pub(super) fn pause_after(times: u32, first: Span, most: Span) -> Span {
+    Span((first.0 << times.saturating_sub(1).min(10)).min(most.0))
+}
+
 /// What was tried in a row, and whether it was given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Tries {
@@ -14,8 +19,7 @@ pub(super) struct Tries {
 impl Tries {
     /// Nothing may be tried now: it was given up, or the pause after the last try is not over.
     pub fn waits(&self, policy: &Policy, now: Time) -> bool {
-        let doubled = policy.pause_first.0 << self.count.saturating_sub(1).min(10);
-        let pause = Span(doubled.min(policy.pause_most.0));
+        let pause = pause_after(self.count, policy.pause_first, policy.pause_most);
         let early = self.count > 0 && self.last.is_some_and(|at| now.elapsed_most(at) < pause);
         self.given_up || early
     }

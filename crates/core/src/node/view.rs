@@ -43,18 +43,20 @@ impl Node {
                 return;
             }
         }
-        let state = match State::decode(bytes) {
+        let state = match State::decode_as(bytes, self.identity.speaks) {
             Ok(state) => state,
-            Err(StateError::Format { found }) => return self.fall_mute(Mute::Format(found)),
+            Err(StateError::Format { found, .. }) => return self.fall_mute(Mute::Format(found)),
             Err(StateError::Broken(why)) => {
-                return self.tell("register.broken", Severity::Alarm, why);
+                return self.tell_edge("register.broken", Severity::Alarm, why);
             }
         };
         if state.cluster != self.identity.cluster {
             let text =
                 format!("a register of another cluster ({}) answered; ignored", state.cluster);
-            return self.tell("register.foreign", Severity::Alarm, text);
+            return self.tell_edge("register.foreign", Severity::Alarm, text);
         }
+        self.end_edge("register.broken");
+        self.end_edge("register.foreign");
         if self.is_identity_twice(&state) {
             return self.fall_mute(Mute::Twice);
         }
@@ -77,27 +79,6 @@ impl Node {
         self.view = Some(View { version, state, seen, heard: now, bounded });
         self.resolve_attempts(recent);
         self.enter_tenure(now);
-    }
-
-    /// The word that a node is off is void once the register shows anything that this node wrote since.
-    fn doubt_word(&mut self, old: Option<&View>, new: &State) {
-        let Some((node, _)) = self.stack.off else { return };
-        #[cfg(feature = "planted")]
-        if self.planted(crate::planted::Planted::WordKept) {
-            return;
-        }
-        let wrote = |state: &State| {
-            let lease = Some(state.lease.by).filter(|by| by.node == node);
-            (lease, state.members.get(&node).and_then(|member| member.by))
-        };
-        let (lease, member) = wrote(new);
-        let same = old.is_some_and(|old| {
-            let (was, other) = wrote(&old.state);
-            member == other && (lease.is_none() || lease == was)
-        });
-        if !same {
-            self.stack.off = None;
-        }
     }
 
     /// C6: an own node's record by a run that is neither mine nor in the list of this node's runs.

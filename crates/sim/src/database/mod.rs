@@ -7,6 +7,7 @@
 //! ```
 //! [`Files`] outlive the server, [`Server`] is one start of it. Nothing here knows what the nodes want.
 
+pub mod bench;
 mod replication;
 mod server;
 mod sql;
@@ -84,8 +85,10 @@ pub struct Kept {
     pub server: u64,
     /// These are a follower's data.
     pub mark: bool,
-    /// How often the server was started on these data.
+    /// How often it was written anew: with each start of the server of which control was taken, and each change.
     pub starts: u64,
+    /// The last start that was counted.
+    pub counted: u64,
     /// The start of the server, and how often both threads had been stopped, when the stay began; none if that is
     /// not known.
     pub since: Option<(u64, u64)>,
@@ -100,6 +103,17 @@ pub struct Outside {
     pub incarnation: Incarnation,
     /// The same.
     pub starts: u64,
+    /// How far the log had come when it was last looked at.
+    pub end: LogEnd,
+}
+
+/// A place in the log up to which everything is committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LogEnd {
+    /// The place of the last committed transaction, and which; none while the log is empty.
+    pub at: Option<(usize, TxId)>,
+    /// Which log.
+    pub begun: u64,
 }
 
 /// The data directory.
@@ -111,6 +125,8 @@ pub struct Files {
     pub logged: WriteSet,
     /// How much of the binary log is on disk.
     pub synced: usize,
+    /// How often somebody began the log anew: the first bytes of its first file tell one from the other.
+    pub begun: u64,
     /// The relay log, in order.
     pub relay: Vec<TxId>,
     /// How much of it would survive the loss of power.
@@ -135,6 +151,14 @@ impl Files {
     /// gtid_binlog_pos.
     pub fn end(&self, ledger: &Ledger) -> Option<Gtid> {
         self.binlog.last().map(|id| ledger.gtid(*id))
+    }
+
+    /// Does this log go on from there?
+    pub fn goes_on(&self, end: LogEnd) -> bool {
+        match end.at {
+            Some((at, id)) => self.binlog.get(at) == Some(&id),
+            None => self.begun == end.begun,
+        }
     }
 
     /// Where in the log this name stands: looked up, never compared (D4).

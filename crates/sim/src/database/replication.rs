@@ -240,15 +240,42 @@ impl Database {
         self.note_both_stopped();
     }
 
-    /// After draining: STOP SLAVE, strict, and the source is forgotten.
+    /// After draining: STOP SLAVE. The source and the relay log stay until it is writable.
     pub(super) fn end_following(&mut self, out: &mut Vec<Effect>) -> Reply {
         if !self.is_drained() {
             return Reply::Failed(String::from("not drained"));
         }
-        self.stop_both(out);
-        self.files.source = None;
-        self.files.drop_relay();
+        if self.is_broken() {
+            return Reply::Failed(String::from("what was received may be gone"));
+        }
+        let Some(server) = &mut self.server else { return Reply::Down };
+        if server.applier == Thread::Running {
+            server.ended = true;
+            self.stop_both(out);
+        }
         Reply::Ok
+    }
+
+    /// RESET SLAVE ALL, if these are no follower's data and neither thread is there.
+    pub(super) fn forget_source(&mut self) {
+        let Some(server) = &self.server else { return };
+        let marked = self.files.kept.is_some_and(|kept| kept.mark);
+        let runs = |thread: &Thread| matches!(thread, Thread::Running | Thread::Connecting);
+        if !marked && !runs(&server.receiver) && !runs(&server.applier) {
+            self.files.source = None;
+            self.files.drop_relay();
+        }
+    }
+
+    /// What a step that follows looks at before anything else: a named follower's data that were never attached in this
+    /// stay, because a second START SLAVE would delete what was received.
+    pub(crate) fn may_follow(&self) -> Reply {
+        let kept = self.files.kept.filter(|_| self.incarnation().is_some() && !self.files.undoing);
+        match kept {
+            Some(kept) if kept.mark && kept.fresh => Reply::Ok,
+            Some(kept) if kept.mark => Reply::Failed(String::from("a new name comes first")),
+            Some(_) | None => Reply::Failed(String::from("not a named follower's data")),
+        }
     }
 
     /// D8: gtid_slave_pos is set to the end of the own log before attaching.
@@ -273,6 +300,7 @@ impl Database {
         server.receiver = Thread::Connecting;
         self.tries += 1;
         out.push(Effect::Seek);
+        server.ended = false;
         let begin = (server.start, server.both_stopped);
         if let Some(kept) = self.files.kept.as_mut().filter(|kept| kept.fresh) {
             kept.fresh = false;

@@ -1,6 +1,6 @@
 //! One start of the server: commits, waits, modes, death.
 
-use super::{Dump, Files, Gtid, Kept, Ledger, OpRef, Outside, Reply, Stream, TxId};
+use super::{Dump, Files, Gtid, Kept, Ledger, LogEnd, OpRef, Outside, Reply, Stream, TxId};
 use crate::rng::Rng;
 use regent_core::id::{AttemptId, Incarnation};
 use regent_core::invariant::WriteSet;
@@ -18,6 +18,8 @@ pub struct Database {
     pub outside: Option<Outside>,
     /// Tails that were saved and counted.
     pub saved: WriteSet,
+    /// How far the log had come when its tail was saved.
+    pub seen: Option<(usize, TxId)>,
     /// The server, while it runs.
     pub server: Option<Server>,
     /// Starts of the server of this host, ever.
@@ -26,6 +28,9 @@ pub struct Database {
     pub tries: u64,
     /// How fast it is.
     pub pace: Pace,
+    /// A mistake of the worker's.
+    #[cfg(feature = "planted")]
+    pub planted: Option<regent_core::planted::Planted>,
 }
 
 /// How fast a database is, least and most, in nanoseconds.
@@ -54,6 +59,8 @@ pub struct Server {
     pub read_only: bool,
     /// Rpl_semi_sync_master_status.
     pub strict: bool,
+    /// Somebody set a finite timeout behind Regent's back: status ON is worth nothing then (D1).
+    pub finite: bool,
     /// @@server_id.
     pub server_id: u64,
     /// Rows that are shown.
@@ -66,6 +73,16 @@ pub struct Server {
     pub behind: Vec<Commit>,
     /// The highest place in the log that a replica confirmed since strict was turned on.
     pub acked: Option<usize>,
+    /// The same, by a member's database.
+    pub confirmed: Option<usize>,
+    /// A replica that is no member's is attached and confirms, since then.
+    pub foreign: Option<u64>,
+    /// Places that only such a one confirmed: answered with OK, and by no right (ADR 0027).
+    pub owed: Vec<(usize, TxId)>,
+    /// How often its facts were asked for.
+    pub looks: u64,
+    /// Somebody turned read-only off by hand: what is answered here is nobody's promise.
+    pub by_hand: bool,
     /// Commits that ended their wait otherwise.
     pub unconfirmed: u64,
     /// The connection that holds the lock; older ones are gone.
@@ -82,6 +99,8 @@ pub struct Server {
     pub applying: bool,
     /// Both threads were found stopped so often.
     pub both_stopped: u64,
+    /// Following ended in this start: what is left of the source is a name without threads.
+    pub ended: bool,
     /// Threads that stream to replicas.
     pub dumps: Vec<Dump>,
 }
@@ -132,6 +151,8 @@ pub enum DbEvent {
     Bound(OpRef),
     /// STOP SLAVE IO_THREAD comes to its end.
     StopReceiver(OpRef),
+    /// A replica that is no member's confirms this place of the log.
+    Foreign(usize),
 }
 
 /// What the server does to the world.
@@ -160,12 +181,6 @@ impl Database {
     /// The unit is started: at rest strict and read-only, both threads stopped (D1).
     pub fn start(&mut self) -> u64 {
         self.starts += 1;
-        if let Some(kept) = &mut self.files.kept {
-            kept.starts += 1;
-        }
-        if let Some(outside) = &mut self.outside {
-            outside.starts += 1;
-        }
         self.files.relay_stale = true;
         self.files.synced = self.files.binlog.len();
         self.server = Some(Server {
@@ -173,12 +188,18 @@ impl Database {
             stalled: 0,
             read_only: true,
             strict: true,
+            finite: false,
             server_id: self.files.kept.map_or(1, |kept| kept.server),
             visible: self.files.logged.clone(),
             open: Vec::new(),
             closing: None,
             behind: Vec::new(),
             acked: None,
+            confirmed: None,
+            foreign: None,
+            owed: Vec::new(),
+            looks: 0,
+            by_hand: false,
             unconfirmed: 0,
             control: (0, 0),
             stopping: None,
@@ -187,6 +208,7 @@ impl Database {
             applier: Thread::Stopped,
             applying: false,
             both_stopped: 0,
+            ended: false,
             dumps: Vec::new(),
         });
         self.starts
@@ -228,8 +250,74 @@ impl Database {
     /// The incarnation kept with the data, if both copies agree.
     pub fn incarnation(&self) -> Option<Incarnation> {
         let (kept, outside) = (self.files.kept?, self.outside?);
+        #[cfg(feature = "planted")]
+        if self.planted == Some(regent_core::planted::Planted::StartsNotCounted) {
+            return (kept.incarnation == outside.incarnation).then_some(kept.incarnation);
+        }
         let agree = kept.incarnation == outside.incarnation && kept.starts == outside.starts;
-        agree.then_some(kept.incarnation)
+        let goes_on = self.files.undoing || self.files.goes_on(outside.end);
+        (agree && goes_on).then_some(kept.incarnation)
+    }
+
+    /// A start of the server is counted inside and outside, once, when control is taken of it.
+    pub(super) fn count_start(&mut self) {
+        if self.incarnation().is_none() {
+            return;
+        }
+        let Some((start, stopped)) = self.server.as_ref().map(|s| (s.start, s.both_stopped)) else {
+            return;
+        };
+        if let Some(kept) = &mut self.files.kept {
+            // A copy's stay begins with its first start.
+            kept.since = kept.since.or(Some((start, stopped)));
+        }
+        if let (Some(kept), Some(outside)) = (&mut self.files.kept, &mut self.outside)
+            && kept.counted != start
+        {
+            (kept.starts, kept.counted) = (kept.starts + 1, start);
+            outside.starts += 1;
+        }
+    }
+
+    /// The kept end of the log follows what is committed, while the log goes on from it.
+    pub(super) fn note_end(&mut self) {
+        if self.incarnation().is_some() && !self.files.undoing {
+            self.begin_end();
+        }
+    }
+
+    /// The end of the log as it is now is kept: with a new name, and when our own hand began the log anew.
+    pub fn begin_end(&mut self) {
+        let end = self.committed();
+        if let Some(outside) = &mut self.outside {
+            outside.end = end;
+        }
+    }
+
+    fn committed(&self) -> LogEnd {
+        let open = self.server.iter().flat_map(|server| &server.open).map(|open| open.index).min();
+        let len = open.unwrap_or(self.files.binlog.len()).min(self.files.synced);
+        let at = len.checked_sub(1).map(|last| (last, self.files.binlog[last]));
+        LogEnd { at, begun: self.files.begun }
+    }
+
+    /// Somebody enters RESET MASTER: the log is empty, its names begin anew, and whoever waits is let go.
+    pub fn reset_master(&mut self, ledger: &mut Ledger, rng: &mut Rng, out: &mut Vec<Effect>) {
+        let Some(strict) = self.server.as_ref().map(|server| server.strict) else { return };
+        self.go_loose(ledger, rng, out);
+        self.files.binlog.clear();
+        self.files.begun += 1;
+        self.files.logged = WriteSet::default();
+        self.files.synced = 0;
+        let Some(server) = &mut self.server else { return };
+        // It waits for what is under way; what its dump threads had is not there any more.
+        server.open.clear();
+        // What a foreign replica alone confirmed is so still, and no member can confirm it any more.
+        server.owed.iter_mut().for_each(|(index, _)| *index = usize::MAX);
+        (server.acked, server.confirmed) = (None, None);
+        server.strict = strict;
+        server.unconfirmed = 0;
+        out.extend(server.dumps.drain(..).map(|dump| Effect::Hangup(dump.connection)));
     }
 
     /// Under a mark: may relay logs be gone since the stay began?
@@ -244,6 +332,20 @@ impl Database {
         self.incarnation().filter(|_| !self.is_broken() && !self.files.undoing)
     }
 
+    /// Asked for by the worker: a name that other data had is refused to these.
+    pub fn ask_to_keep(&mut self, incarnation: Incarnation, mark: bool) -> Reply {
+        if self.server.is_none() {
+            return Reply::Down;
+        }
+        let had = self.files.kept.map(|kept| kept.incarnation) == Some(incarnation)
+            || self.outside.map(|outside| outside.incarnation) == Some(incarnation);
+        if self.files.kept.is_some() && self.incarnation().is_none() && had {
+            return Reply::Failed(String::from("the data that had this name are not these"));
+        }
+        self.keep(incarnation, mark);
+        Reply::Ok
+    }
+
     /// Incarnation and mark are written inside and outside, synced.
     pub fn keep(&mut self, incarnation: Incarnation, mark: bool) {
         let same = |kept: &Kept| (kept.incarnation, kept.mark) == (incarnation, mark);
@@ -252,21 +354,47 @@ impl Database {
         }
         let is_new = self.incarnation() != Some(incarnation);
         let begin = self.server.as_ref().map(|server| (server.start, server.both_stopped));
-        let starts = self.files.kept.map_or(0, |kept| kept.starts);
+        let starts = self.files.kept.map_or(0, |kept| kept.starts) + 1;
+        let counted = self.server.as_ref().map_or(0, |server| server.start);
+        let known = self.outside.map(|outside| outside.end).filter(|_| !is_new);
+        let end = known.unwrap_or_else(|| self.committed());
         let old = self.files.kept.filter(|_| !is_new);
         let kept = Kept {
             incarnation,
             server: incarnation.0,
             mark,
             starts,
+            counted,
             since: old.map_or(begin, |old| if mark && !old.mark { begin } else { old.since }),
             fresh: old.is_none_or(|old| old.fresh || !old.mark),
         };
         self.files.kept = Some(kept);
-        self.outside = Some(Outside { incarnation, starts });
+        self.outside = Some(Outside { incarnation, starts, end });
         if let Some(server) = &mut self.server {
             server.server_id = kept.server;
+            let turns_follower = mark && old.is_some_and(|old| !old.mark);
+            server.ended = server.ended && !is_new && !turns_follower;
         }
+    }
+
+    /// What the log has beyond what was saved of it; all of it if it is another one by now.
+    pub fn beyond_seen(&self) -> Vec<TxId> {
+        let known = self.seen.filter(|(at, id)| self.files.binlog.get(*at) == Some(id));
+        self.files.binlog[known.map_or(0, |(at, _)| at + 1)..].to_vec()
+    }
+
+    /// A copy of what this server shows of these data of its own, as a new data directory.
+    pub fn copy_of(&self, theirs: Files, ledger: &Ledger) -> Files {
+        let shown = |id: &&TxId| self.server.as_ref().is_some_and(|s| s.visible.contains(**id));
+        let binlog: Vec<TxId> = theirs.binlog.iter().take_while(shown).copied().collect();
+        // The tables have more than a log that somebody reset.
+        let mut logged = theirs.logged;
+        for id in &theirs.binlog[binlog.len()..] {
+            logged.remove(*id);
+        }
+        let mut files = Files { synced: binlog.len(), binlog, logged, ..Files::default() };
+        files.slave_pos = files.end(ledger);
+        files
     }
 
     /// A client's write arrives.
@@ -336,6 +464,9 @@ impl Database {
         self.files.synced = index + 1;
         self.stream(out);
         let Some(server) = &mut self.server else { return };
+        if server.foreign.is_some() {
+            out.push(Effect::Later(rng.range(100_000, 1_000_000), DbEvent::Foreign(index)));
+        }
         let acked = server.acked;
         let strict = server.strict;
         for open in server.open.iter_mut().filter(|o| o.index <= index && !o.waiting) {
@@ -353,6 +484,34 @@ impl Database {
         out: &mut Vec<Effect>,
     ) {
         let Some(server) = self.server.as_mut().filter(|server| server.strict) else { return };
+        server.confirmed = server.confirmed.max(Some(index));
+        for (_, id) in server.owed.extract_if(.., |(place, _)| *place <= index) {
+            ledger.acknowledged.insert(id);
+        }
+        self.count_confirmation(index, ledger, rng, out);
+    }
+
+    /// A replica that is no member's confirmed: MariaDB waits for one, whichever it is.
+    pub fn foreign_confirms(
+        &mut self,
+        index: usize,
+        ledger: &mut Ledger,
+        rng: &mut Rng,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.server.as_ref().is_some_and(|s| s.strict && s.foreign.is_some()) {
+            self.count_confirmation(index, ledger, rng, out);
+        }
+    }
+
+    fn count_confirmation(
+        &mut self,
+        index: usize,
+        ledger: &mut Ledger,
+        rng: &mut Rng,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(server) = &mut self.server else { return };
         server.acked = server.acked.max(Some(index));
         for open in server.open.iter_mut().filter(|open| open.index <= index) {
             open.waiting = false;
@@ -380,15 +539,16 @@ impl Database {
         let done: Vec<Open> = done;
         for commit in &done {
             server.visible.insert(commit.id);
+            if commit.who != Who::Applier && !server.by_hand {
+                if server.strict && server.confirmed.is_none_or(|place| place < commit.index) {
+                    server.owed.push((commit.index, commit.id));
+                } else {
+                    ledger.acknowledged.insert(commit.id);
+                }
+            }
             match commit.who {
-                Who::Client(write) => {
-                    ledger.acknowledged.insert(commit.id);
-                    out.push(Effect::Client(write, true));
-                }
-                Who::Marker(at) => {
-                    ledger.acknowledged.insert(commit.id);
-                    out.push(Effect::Reply { at, reply: Reply::Ok });
-                }
+                Who::Client(write) => out.push(Effect::Client(write, true)),
+                Who::Marker(at) => out.push(Effect::Reply { at, reply: Reply::Ok }),
                 Who::Applier => {
                     self.files.note_applied(commit.id, ledger);
                     server.applying = false;
@@ -415,6 +575,7 @@ impl Database {
         }
         let Some(at) = server.closing.take() else { return };
         server.read_only = true;
+        server.by_hand = false;
         out.push(Effect::Reply { at, reply: Reply::Ok });
         for commit in std::mem::take(&mut server.behind) {
             out.push(match commit {

@@ -6,6 +6,9 @@ use regent_core::command::{Lineage, SavedTail};
 use regent_core::id::{AttemptId, NodeId};
 use regent_core::observe::{DatabaseFacts, Position, Thread};
 
+/// At rest the facts are asked for ten times a second; the kept end follows about once in that time.
+const LOOKS: u64 = 8;
+
 /// Whom to answer: a statement outlives its sender (D11), so the answer may find nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpRef {
@@ -40,7 +43,7 @@ pub enum Op {
     Loose,
     /// read_only=1 with a bound.
     ReadOnly,
-    /// read_only=0.
+    /// read_only=0; then the source of a follower that has ended is forgotten.
     Writable,
     /// INSERT of a token, on a connection of its own.
     Marker(AttemptId),
@@ -48,7 +51,7 @@ pub enum Op {
     StopReceiver,
     /// START SLAVE IO_THREAD.
     StartReceiver,
-    /// STOP SLAVE after draining; the source is forgotten.
+    /// STOP SLAVE after draining.
     EndFollowing,
     /// STOP SLAVE.
     StopBoth,
@@ -87,6 +90,7 @@ impl Database {
         rng: &mut Rng,
         out: &mut Vec<Effect>,
     ) {
+        let named = self.incarnation().is_some();
         let Some(server) = &mut self.server else {
             return out.push(Effect::Reply { at, reply: Reply::Down });
         };
@@ -99,14 +103,26 @@ impl Database {
         let reply = match op {
             Op::TakeControl => {
                 self.take_control(at.control(), ledger, rng, out);
+                self.count_start();
                 Reply::Ok
             }
             Op::Marker(_) => Reply::Down,
             _ if at.control() != server.control => Reply::Down,
-            Op::Facts { look_for } => Reply::Facts(Box::new(self.facts(look_for, ledger))),
+            Op::Facts { look_for } => {
+                // The kept end follows with the first look at a start, and now and then.
+                let Some(server) = &mut self.server else { return };
+                server.looks += 1;
+                if server.looks % LOOKS == 1 {
+                    self.note_end();
+                }
+                Reply::Facts(Box::new(self.facts(look_for, ledger)))
+            }
             Op::Strict => {
-                server.strict = true;
-                server.acked = None;
+                if !server.strict {
+                    server.strict = true;
+                    (server.acked, server.confirmed) = (None, None);
+                }
+                server.finite = false;
                 Reply::Ok
             }
             Op::Loose => {
@@ -114,8 +130,11 @@ impl Database {
                 Reply::Ok
             }
             Op::ReadOnly => return self.ask_read_only(at, out),
+            Op::Writable if !named => Reply::Failed(String::from("the data here have no name")),
             Op::Writable => {
                 server.read_only = false;
+                server.by_hand = false;
+                self.forget_source();
                 Reply::Ok
             }
             Op::StopReceiver => return self.stop_receiver_soon(at, rng, out),
@@ -145,12 +164,14 @@ impl Database {
         DatabaseFacts {
             start: server.start,
             read_only: server.read_only,
-            strict: server.strict,
+            strict: server.strict && !server.finite,
             waiting: server.open.iter().filter(waits).count() as u32,
-            confirming: server.dumps.len() as u32,
+            confirming: server.dumps.len() as u32 + u32::from(server.foreign.is_some()),
+            others: server.foreign.map(|_| String::from("dba@10.9.9.9")).into_iter().collect(),
+            confirms: server.receiver == Thread::Running,
             receiver: server.receiver.clone(),
             applier: server.applier.clone(),
-            source: files.source,
+            source: self.source(),
             drained: self.is_drained(),
             end: position(files.end(ledger)),
             applied: position(files.slave_pos),
@@ -158,17 +179,33 @@ impl Database {
             unconfirmed: server.unconfirmed,
             incarnation: self.incarnation(),
             mark: files.kept.is_some_and(|kept| kept.mark),
-            broken: self.is_broken(),
+            broken: self.incarnation().is_some() && self.is_broken(),
         }
     }
 
-    /// Both signs of D6; also when it follows nobody.
+    /// Whom it follows. The mark is taken off only when all is applied: what is left of a source then is a name without
+    /// threads.
+    fn source(&self) -> Option<NodeId> {
+        let server = self.server.as_ref()?;
+        let runs = |thread: &Thread| matches!(thread, Thread::Running | Thread::Connecting);
+        let still = !runs(&server.receiver) && !runs(&server.applier);
+        let left_over = still && self.files.kept.is_some_and(|kept| !kept.mark);
+        #[cfg(feature = "planted")]
+        let left_over =
+            left_over && self.planted != Some(regent_core::planted::Planted::DrainsUnmarked);
+        self.files.source.filter(|_| !left_over && !server.ended)
+    }
+
+    /// Both signs of D6; also when it follows nobody and has ended or carries no mark (under one something may
+    /// have been received).
     pub fn is_drained(&self) -> bool {
         let Some(server) = &self.server else { return false };
         let stopped = matches!(server.receiver, Thread::Stopped | Thread::Failed(_));
         let idle = server.applier == Thread::Running && !server.applying;
         let all = self.files.relay_applied == self.files.relay.len() && !self.files.relay_stale;
-        stopped && (self.files.source.is_none() || (idle && all))
+        let marked = self.files.kept.is_some_and(|kept| kept.mark);
+        let nothing = self.source().is_none() && (server.ended || !marked);
+        stopped && (nothing || (idle && all))
     }
 
     /// D11: the threads of older runs are killed and seen gone; what they had asked and not got is withdrawn.

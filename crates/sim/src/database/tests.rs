@@ -1,154 +1,9 @@
 //! The model against the measurements it stands for ("MariaDB 10.11, as measured"; the section in each test).
 
+use super::bench::{Bench, FOLLOWER, WRITER};
 use super::*;
-use crate::rng::Rng;
 use regent_core::id::{BootId, RunId};
-use regent_core::observe::{DatabaseFacts, Thread};
-
-/// Two servers and what they say to each other, delivered by hand.
-struct Bench {
-    both: [Database; 2],
-    ledger: Ledger,
-    rng: Rng,
-    answers: Vec<(u64, bool)>,
-    replies: Vec<(u64, Reply)>,
-    /// Confirmations are lost.
-    deaf: bool,
-    later: Vec<(usize, DbEvent)>,
-    ops: u64,
-    connections: u64,
-}
-
-const WRITER: usize = 0;
-const FOLLOWER: usize = 1;
-
-impl Bench {
-    /// A writer that is writable, strict or not, and a follower that is attached.
-    fn new(strict: bool) -> Bench {
-        let mut bench = Bench {
-            both: [Database::default(), Database::default()],
-            ledger: Ledger::default(),
-            rng: Rng::new(5),
-            answers: Vec::new(),
-            replies: Vec::new(),
-            deaf: false,
-            later: Vec::new(),
-            ops: 0,
-            connections: 0,
-        };
-        for (host, incarnation) in [(WRITER, 10), (FOLLOWER, 20)] {
-            bench.both[host].start();
-            bench.both[host].keep(Incarnation(incarnation), host == FOLLOWER);
-            bench.sql(host, Op::TakeControl);
-        }
-        for op in [Op::Loose, Op::Writable] {
-            bench.sql(WRITER, op);
-        }
-        if strict {
-            bench.sql(WRITER, Op::Strict);
-        }
-        bench.follow();
-        bench
-    }
-
-    fn follow(&mut self) {
-        for op in [Op::StopBoth, Op::Loose, Op::Attach(NodeId(1)), Op::StartBoth] {
-            self.sql(FOLLOWER, op);
-        }
-        self.settle();
-    }
-
-    fn sql(&mut self, host: usize, op: Op) -> Option<Reply> {
-        self.ops += 1;
-        let n = self.ops;
-        let at = OpRef { session: 1, connection: 1, n };
-        self.act(host, |db, ledger, rng, out| db.sql(at, op, ledger, rng, out));
-        self.replies.iter().find(|(to, _)| *to == n).map(|(_, reply)| reply.clone())
-    }
-
-    fn facts(&mut self, host: usize) -> DatabaseFacts {
-        match self.sql(host, Op::Facts { look_for: None }) {
-            Some(Reply::Facts(facts)) => *facts,
-            other => panic!("no facts but {other:?}"),
-        }
-    }
-
-    fn write(&mut self, write: u64) {
-        self.act(WRITER, |db, ledger, rng, out| db.write(write, ledger, rng, out));
-    }
-
-    fn answer(&self, write: u64) -> Option<bool> {
-        self.answers.iter().find(|(id, _)| *id == write).map(|(_, good)| *good)
-    }
-
-    /// Lets everything happen that is due, but bounds.
-    fn settle(&mut self) {
-        while let Some(place) =
-            self.later.iter().position(|(_, event)| !matches!(event, DbEvent::Bound(_)))
-        {
-            let (host, event) = self.later.remove(place);
-            self.act(host, |db, ledger, rng, out| match event {
-                DbEvent::Synced(id) => db.synced(id, ledger, rng, out),
-                DbEvent::Apply => db.apply(ledger, rng, out),
-                DbEvent::StopReceiver(at) => db.stop_receiver(at, out),
-                DbEvent::Connect(_) | DbEvent::Bound(_) => {}
-            });
-        }
-    }
-
-    fn bound(&mut self) {
-        let place = self.later.iter().position(|(_, event)| matches!(event, DbEvent::Bound(_)));
-        let Some((host, DbEvent::Bound(at))) = place.map(|place| self.later.remove(place)) else {
-            return;
-        };
-        self.act(host, |db, ledger, rng, out| db.bound(at, ledger, rng, out));
-    }
-
-    fn act(
-        &mut self,
-        host: usize,
-        act: impl FnOnce(&mut Database, &mut Ledger, &mut Rng, &mut Vec<Effect>),
-    ) {
-        let mut out = Vec::new();
-        act(&mut self.both[host], &mut self.ledger, &mut self.rng, &mut out);
-        for effect in out {
-            match effect {
-                Effect::Reply { at, reply } => self.replies.push((at.n, reply)),
-                Effect::Client(write, good) => self.answers.push((write, good)),
-                Effect::Send(connection, stream) => {
-                    let lost = self.deaf && matches!(stream, Stream::Confirm { .. });
-                    if !lost {
-                        self.hear(1 - host, connection, stream);
-                    }
-                }
-                Effect::Seek => {
-                    self.connections += 1;
-                    let connection = self.connections;
-                    let position = self.both[host].attach(connection, &self.ledger);
-                    let attach = Stream::Attach { from: NodeId(2), position };
-                    self.hear(1 - host, connection, attach);
-                }
-                Effect::Later(_, event) => self.later.push((host, event)),
-                Effect::Hangup(connection) => self.hear(1 - host, connection, Stream::End),
-            }
-        }
-    }
-
-    fn hear(&mut self, host: usize, connection: u64, stream: Stream) {
-        self.act(host, |db, ledger, rng, out| db.hear(connection, stream, ledger, rng, out));
-    }
-
-    fn cut(&mut self) {
-        let connection = self.connections;
-        self.hear(WRITER, connection, Stream::End);
-        self.hear(FOLLOWER, connection, Stream::End);
-    }
-
-    fn kill(&mut self, host: usize) {
-        self.later.retain(|(at, _)| *at != host);
-        self.act(host, |db, ledger, rng, out| db.kill(ledger, rng, out));
-    }
-}
+use regent_core::observe::Thread;
 
 fn token(n: u64) -> AttemptId {
     AttemptId { node: NodeId(1), boot: BootId(1), run: RunId(1), n }
@@ -376,9 +231,42 @@ fn data_put_back_to_an_older_copy_have_no_incarnation() {
     bench.settle();
     bench.kill(WRITER);
     bench.both[WRITER].start();
+    bench.sql(WRITER, Op::TakeControl);
     bench.kill(WRITER);
     assert_eq!(bench.both[WRITER].incarnation(), Some(Incarnation(10)));
     bench.both[WRITER].files = copy;
     bench.both[WRITER].start();
     assert_eq!(bench.both[WRITER].incarnation(), None);
+}
+
+#[test]
+fn data_put_back_within_one_start_and_a_log_put_back_or_reset_have_no_incarnation() {
+    for deed in 0..3 {
+        let mut bench = Bench::new(false);
+        bench.write(1);
+        bench.settle();
+        let copy = bench.both[WRITER].files.clone();
+        bench.write(2);
+        bench.settle();
+        assert_eq!(bench.facts(WRITER).incarnation, Some(Incarnation(10)));
+        bench.rest(WRITER);
+        match deed {
+            0 => bench.both[WRITER].files = copy,
+            1 => {
+                bench.both[WRITER].files.truncate(copy.binlog.len());
+            }
+            _ => bench.act(WRITER, |db, ledger, rng, out| db.reset_master(ledger, rng, out)),
+        }
+        assert_eq!(bench.facts(WRITER).incarnation, None, "deed {deed}");
+        // The same names again do not bring it back.
+        for write in 3..9 {
+            bench.write(write);
+            bench.settle();
+        }
+        assert_eq!(bench.facts(WRITER).incarnation, None, "deed {deed}");
+        bench.kill(WRITER);
+        bench.both[WRITER].start();
+        bench.sql(WRITER, Op::TakeControl);
+        assert_eq!(bench.facts(WRITER).incarnation, None, "deed {deed}");
+    }
 }

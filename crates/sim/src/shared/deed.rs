@@ -1,7 +1,7 @@
 //! What goes wrong in the shared-data world, and what people do there.
 
 use super::{Device, Setting};
-use crate::fault::{Fault, cut_off, draw_fault, draw_wish};
+use crate::fault::{Fault, cut_off, draw_fault, draw_kind, draw_wish};
 use crate::health::Wish;
 use crate::host::{MEMBERS, NAMES};
 use crate::net::CLIENTS;
@@ -35,6 +35,12 @@ pub enum Deed {
     Activate(usize, bool),
     /// An operator activates a node with a word that may be a lie.
     ActivateOff(usize, usize),
+    /// An operator takes the other host for off because its agent is silent, and says so: it answers everything else.
+    Lie(usize),
+    /// The agent of a node is stopped for so long, and its stack lives on.
+    StopAgent(usize, u64),
+    /// The other member greets this one by another register.
+    StrangeGreeting(usize),
     /// An operator asks a node to deactivate.
     Deactivate(usize),
     /// What fences do from now on; none: it is drawn.
@@ -46,7 +52,16 @@ pub enum Deed {
 }
 
 /// How many kinds of faults this world has.
-pub const KINDS: u64 = 36;
+pub const KINDS: u64 = 37;
+
+/// Kinds of faults of this world that have a name.
+pub const NAMED: [(&str, u64); 5] = [
+    ("cannot-stop", 20),
+    ("word", 30),
+    ("hit-coming-up", 33),
+    ("fence-late", 34),
+    ("agent-dies-cut-off", 36),
+];
 
 fn length(rng: &mut Rng) -> u64 {
     match rng.below(4) {
@@ -58,15 +73,20 @@ fn length(rng: &mut Rng) -> u64 {
 }
 
 /// What will go wrong in a run of the shared-data world, and when all of it is over.
-pub fn draw_plan(rng: &mut Rng, setting: Setting, start: u64) -> (Vec<(u64, Fault)>, u64) {
+pub fn draw_plan(
+    with: &[u64],
+    rng: &mut Rng,
+    setting: Setting,
+    start: u64,
+) -> (Vec<(u64, Fault)>, u64) {
     let count = if rng.chance(200_000) { rng.range(10, 40) } else { rng.range(1, 10) };
     let spread = rng.pick(&[150 * MS, 800 * MS, 2_000 * MS, 5_000 * MS]);
-    let favourite = rng.below(KINDS);
+    let favourite = draw_kind(KINDS, with, rng);
     let mut faults = Vec::new();
     let mut at = start;
     for _ in 0..count {
         at += rng.below(spread);
-        let kind = if rng.chance(300_000) { favourite } else { rng.below(KINDS) };
+        let kind = if rng.chance(300_000) { favourite } else { draw_kind(KINDS, with, rng) };
         draw_shared(kind, setting, None, at, rng, &mut faults);
     }
     faults.sort_by_key(|(at, _)| *at);
@@ -94,7 +114,7 @@ pub fn draw_shared(
             draw_fault(common[kind as usize], whom, at, rng, out);
         }
         // A guest that can be frozen has no watchdog that proves anything (section 6 c).
-        13 if setting.watchdog.is_none() => out.push((at, Fault::Pause(member, long))),
+        13 if setting.proving_watchdog().is_none() => out.push((at, Fault::Pause(member, long))),
         13 | 14 => out.push((at, Fault::Shared(Deed::Hang(member, long)))),
         15 => {
             out.push((at, Fault::Shared(Deed::Hang(member, 2 * long))));
@@ -148,7 +168,14 @@ pub fn draw_shared(
             out.push((at, Fault::PowerOff(member)));
             out.push((at + rng.range(200 * MS, 900 * MS), Fault::Boot(member)));
         }
-        30 => out.push((at, Fault::KillAgent(member))),
+        30 if rng.coin() => out.push((at, Fault::KillAgent(member))),
+        30 => {
+            // The agent is dead, the stack lives, and an operator takes the host for off.
+            let stopped = rng.range(2_000 * MS, 8_000 * MS);
+            out.push((at, Fault::Shared(Deed::StopAgent(member, stopped))));
+            let word = at + rng.range(300 * MS, 1_500 * MS);
+            out.push((word, Fault::Shared(Deed::Lie(other))));
+        }
         31 => out.push((at, Fault::Switchover(Some(member)))),
         32 => {
             draw_wish(member, at, long, rng, out);
@@ -175,6 +202,7 @@ pub fn draw_shared(
             out.push((hit, Fault::Shared(Deed::Hang(member, 12_000 * MS))));
             out.push((hit, Fault::Shared(Deed::Fences(None))));
         }
+        35 => draw_fault(rng.pick(&[28, 28, 31, 35]), whom, at, rng, out),
         _ => {
             // The agent dies over and over while its host is cut off: each death feeds the watchdog once.
             cut_off(member, at, 2 * long, true, out);
@@ -223,6 +251,9 @@ impl World {
             Deed::Repair(host) => self.request(host, Request::Repair),
             Deed::Activate(host, word) => self.ask_activate(host, word),
             Deed::ActivateOff(host, off) => self.ask_activate_off(host, off),
+            Deed::Lie(host) => self.lie(host),
+            Deed::StopAgent(host, length) => self.stop_agent(host, length),
+            Deed::StrangeGreeting(host) => self.greet_strangely(host),
             Deed::Deactivate(host) => {
                 self.stop_asked = true;
                 self.request(host, Request::Deactivate);
@@ -269,6 +300,13 @@ impl World {
                     host,
                     format!("an operator activates {host_name}, with the word that {off} is off"),
                 )
+            }
+            Deed::Lie(host) => {
+                (host, "an operator takes the other host for off, and activates".into())
+            }
+            Deed::StopAgent(host, l) => (host, format!("the agent is stopped for {} ms", l / MS)),
+            Deed::StrangeGreeting(host) => {
+                (host, "the other member greets by another register".into())
             }
             Deed::Deactivate(host) => (host, "an operator asks to deactivate".into()),
             Deed::Fences(device) => (CLIENTS, format!("fences from now on: {device:?}")),

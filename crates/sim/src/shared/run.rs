@@ -6,7 +6,7 @@ use crate::clock::Rates;
 use crate::host::{HOSTS, MEMBERS};
 use crate::log::Log;
 use crate::rng::Rng;
-use crate::run::{Outcome, until_well};
+use crate::run::{Outcome, hung_until, lift_wishes, until_well};
 use crate::world::{Event, World};
 use regent_core::command::Request;
 use regent_core::invariant::{self, Violation};
@@ -23,7 +23,7 @@ const ONE_GONE: u64 = 30 * SECOND;
 const CALM: u64 = 2 * SECOND;
 
 /// Runs one seed: the first activation, faults, healing.
-pub fn run_shared(seed: u64, maker: Maker, base: &Spec, log: Log) -> Outcome {
+pub fn run_shared(seed: u64, maker: Maker, base: &Spec, with: &[u64], log: Log) -> Outcome {
     let mut rng = Rng::new(seed);
     let setting = Setting::draw(&mut rng);
     let mut world = World::new_shared(rng, maker, base, setting, log);
@@ -31,12 +31,12 @@ pub fn run_shared(seed: u64, maker: Maker, base: &Spec, log: Log) -> Outcome {
     prepare(&mut world);
     let first = world.rng.pick(&MEMBERS);
     world.run_until(SECOND / 2);
-    world.request(first, Request::Activate { off: None });
+    world.request(first, Request::Activate { word: None });
     until_well(&mut world, WARM_UP, "the first activation did not come to its end");
     let mut healed_in = 0;
     if world.violation.is_none() {
         let start = world.now;
-        let (faults, end) = draw_plan(&mut world.rng, setting, start);
+        let (faults, end) = draw_plan(with, &mut world.rng, setting, start);
         if world.rng.chance(300_000) {
             world.chaos.stall_ppm = world.rng.pick(&[200, 1_000, 3_000]);
         }
@@ -53,8 +53,9 @@ pub fn run_shared(seed: u64, maker: Maker, base: &Spec, log: Log) -> Outcome {
         let healing = world.now;
         until_well(&mut world, HEALING, "faults are over");
         healed_in = world.now - healing;
-        let calm = world.now.max(frozen.unwrap_or(0)) + CALM;
+        let calm = world.now.max(frozen.unwrap_or(0)).max(hung_until(&world)) + CALM;
         world.run_until(calm);
+        until_well(&mut world, HEALING, "what hung is over");
         if seed.is_multiple_of(3) && !world.chaos.voter_lost {
             lose_one(&mut world);
         }
@@ -90,6 +91,7 @@ fn prepare(world: &mut World) {
 /// One node is gone for good. What used the data there can be proven over by a fence, by the watchdog, or by the word
 /// of an operator; a standby's death leaves the active node serving.
 fn lose_one(world: &mut World) {
+    lift_wishes(world);
     let serves = MEMBERS.iter().any(|host| world.serves_shared(*host));
     if world.violation.is_some() || world.picture(invariant::v11).is_err() || !serves {
         return;
@@ -105,7 +107,7 @@ fn lose_one(world: &mut World) {
     world.tell(gone, "fault", || String::from("power off, for good"));
     world.gone = Some(gone);
     world.power_off(gone);
-    let proof = setting.fenced || setting.watchdog.is_some();
+    let proof = setting.fenced || setting.proving_watchdog().is_some();
     let end = world.now + ONE_GONE;
     let mut asked = 0;
     while world.violation.is_none() && (world.now < end || !world.serves_shared(left)) {

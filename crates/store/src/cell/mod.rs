@@ -15,6 +15,7 @@
 mod ballot;
 mod message;
 mod mistake;
+mod pair;
 mod proposer;
 mod value;
 mod voter;
@@ -23,6 +24,7 @@ pub use ballot::{Attempt, Ballot, ClusterId, NodeId, VoterId};
 pub use message::{Body, Message};
 #[cfg(feature = "planted")]
 pub use mistake::Mistake;
+pub use pair::{NotOfAPair, alone, has_voted, seat_beside};
 pub use proposer::{Answer, Proposer, Refusal, Setup, Swap, Timing};
 pub use value::{BYTES_MAX, Record, SEATS_MAX, Seat, Value, initial_records};
 pub use voter::{Reaction, Standing, Voter};

@@ -12,7 +12,7 @@ const CHILD: &str = "REGENT_STACK_CHILD";
 /// For the process that has a host name of its own.
 const INSIDE: &str = "REGENT_STACK_INSIDE";
 /// Tries each point instead of some.
-const ALL: &str = "REGENT_STACK_ALL";
+const ALL: &str = "REGENT_TEST_ALL";
 const VIP_NAME: &str = "mgmt";
 const OWN_NAME: &str = "host1";
 /// More points than any direction has.

@@ -1,6 +1,7 @@
-//! Units of a live systemd, each test with units of its own. Skipped, loudly, where systemd does not run.
+//! Units of a live systemd, each test with units of its own. Where systemd does not run, the lab runs them in a host.
 
 use super::*;
+use crate::testing::needs_host;
 use std::net::TcpListener;
 
 struct TestUnit {
@@ -11,7 +12,7 @@ impl TestUnit {
     fn new(service: &str) -> Option<TestUnit> {
         if !Path::new("/run/systemd/system").is_dir() || !rustix::process::geteuid().is_root() {
             let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            skipped(&format!("{test}: needs root on a host that systemd runs"));
+            needs_host(&test);
             return None;
         }
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -115,15 +116,14 @@ fn a_unit_runs_by_permit_only_and_no_boot_starts_it() {
 
 #[test]
 fn one_that_refuses_to_stop_fails_by_name_or_is_killed() {
-    let stubborn =
-        "ExecStart=/bin/sh -c 'trap \"\" TERM; while :; do sleep 1; done'\nTimeoutStopSec=60";
+    // It is up when its trap is set.
+    let stubborn = "Type=notify\nNotifyAccess=all\nExecStart=/bin/sh -c 'trap \"\" TERM; \
+                    systemd-notify --ready; while :; do sleep 1; done'\nTimeoutStopSec=60";
     let Some(unit) = TestUnit::new(stubborn) else { return };
     let ground = Ground::new();
     let mut host = unit.host(&ground, |_| {});
     host.does(StackStep::Claim { epoch: Epoch(1), over: None });
     host.does(UP);
-    // The shell sets its trap.
-    std::thread::sleep(Duration::from_millis(300));
     let StackResult::Failed(why) = host.try_do(DOWN) else { panic!("it went") };
     assert!(why.contains("does not end") && why.contains("pid"), "{why}");
     let mut host = unit.host(&ground, |unit| unit.kill = true);
@@ -194,11 +194,8 @@ fn a_unit_that_is_not_there_is_down_and_cannot_come_up() {
 /// Stops and disables what runs on this host, so it is only tried where that is said to be fine.
 #[test]
 fn the_daemons_of_debian_come_up_and_go_down() {
-    if std::env::var_os("REGENT_TEST_DAEMONS").is_none() {
-        return skipped(
-            "the_daemons_of_debian_come_up_and_go_down: set REGENT_TEST_DAEMONS on a host whose \
-             PostgreSQL, named, dhcpd, conserver and tftpd may be stopped and disabled",
-        );
+    if std::env::var_os("REGENT_TEST_HOST_IS_MINE").is_none() {
+        return needs_host("the_daemons_of_debian_come_up_and_go_down");
     }
     let ground = Ground::new();
     let unit = |name: &str, also: &[&str], ports: &[(bool, u16)], program: &str| Unit {

@@ -1,0 +1,139 @@
+//! Steps of gate and address that the kernel refuses: dated, tried again after a pause that doubles, told once.
+//!
+//! Each of them is asked for again for as long as it is missing (ADR 0003); without a pause a refusal that comes back
+//! at once would keep the lease thread busy with nothing else.
+
+use super::Node;
+use super::tries::pause_after;
+use crate::event::Severity;
+use crate::time::{Span, Time};
+use alloc::format;
+use alloc::string::String;
+
+/// After the first refusal; doubled each time. A renewal is due every 150 ms: a few tries fit into one ticket.
+const PAUSE_FIRST: Span = Span::millis(20);
+const PAUSE_MOST: Span = Span::millis(1_000);
+/// A node on which a step has been refused for so long cannot serve.
+const UNABLE_AFTER: Span = Span::millis(300);
+
+/// A step that may be refused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Local {
+    /// Arm a slot.
+    Arm,
+    /// Enable a slot.
+    Enable,
+    /// Close both slots.
+    Close,
+    /// Put the VIP on, or refresh it.
+    AddressAdd,
+    /// Take it off.
+    AddressRemove,
+}
+
+/// A step that was refused, and not done since.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Refused {
+    since: Time,
+    last: Time,
+    times: u32,
+    why: String,
+}
+
+impl Refused {
+    fn pause(&self) -> Span {
+        pause_after(self.times, PAUSE_FIRST, PAUSE_MOST)
+    }
+
+    /// For too long to serve with.
+    fn is_lasting(&self, now: Time) -> bool {
+        now.elapsed_most(self.since) >= UNABLE_AFTER
+    }
+}
+
+impl Local {
+    /// What it is for, what to look at, and the event's code.
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        const FILTER: &str = "check `nft list ruleset` and the agent's privileges";
+        const LINK: &str = "check the interface with `ip address`";
+        match self {
+            Local::Arm => ("gate.arm", "arm the gate: nothing was proposed", FILTER),
+            Local::Enable => ("gate.enable", "open the gate", FILTER),
+            Local::Close => (
+                "gate.close",
+                "close the gate: the address is taken off, and the ticket ends by itself",
+                FILTER,
+            ),
+            Local::AddressAdd => ("address.add", "put the VIP on", LINK),
+            Local::AddressRemove => ("address.remove", "take the VIP off", LINK),
+        }
+    }
+}
+
+impl Node {
+    /// The step was refused; the first time it is told.
+    pub(super) fn note_refused(&mut self, step: Local, why: String, now: Time) {
+        let (code, what, remedy) = step.words();
+        match self.refused.get_mut(&step) {
+            Some(refused) => {
+                refused.times = refused.times.saturating_add(1);
+                refused.last = now;
+                refused.why = why;
+            }
+            None => {
+                let text = format!("the kernel refused to {what} ({why}); tried again; {remedy}");
+                self.tell(code, Severity::Alarm, text);
+                self.refused.insert(step, Refused { since: now, last: now, times: 1, why });
+            }
+        }
+    }
+
+    /// The step is done.
+    pub(super) fn note_accepted(&mut self, step: Local, now: Time) {
+        if let Some(refused) = self.refused.remove(&step) {
+            let (code, ..) = step.words();
+            let ms = now.elapsed_most(refused.since).as_millis();
+            let text = format!(
+                "accepted again, after {} refusals in {ms} ms; the last one: {}",
+                refused.times, refused.why
+            );
+            self.tell(code, Severity::Info, text);
+        }
+    }
+
+    /// May the step be asked for: it was not refused, or the pause after that is over.
+    pub(super) fn may_ask(&self, step: Local, now: Time) -> bool {
+        self.refused.get(&step).is_none_or(|r| now.elapsed_most(r.last) >= r.pause())
+    }
+
+    /// Why this host cannot answer for the VIP, if a step has been refused for too long.
+    pub(super) fn refusal(&self, now: Time) -> Option<String> {
+        let serves = |step: &Local| match step {
+            Local::Arm | Local::Enable | Local::Close | Local::AddressAdd => true,
+            // What stays on is mute behind the closed gate.
+            Local::AddressRemove => false,
+        };
+        let (step, refused) =
+            self.refused.iter().find(|(step, refused)| serves(step) && refused.is_lasting(now))?;
+        let (_, what, _) = step.words();
+        Some(format!("the kernel refuses to {what} ({})", refused.why))
+    }
+
+    /// The gate is to be closed, and the kernel has refused that for too long.
+    pub(super) fn cannot_close(&self, now: Time) -> bool {
+        let refused = self.refused.get(&Local::Close).filter(|_| self.closing);
+        refused.is_some_and(|refused| refused.is_lasting(now))
+    }
+
+    /// Every refusal that stands, a line each, for `status`.
+    pub(super) fn explain_refused(&self, lines: &mut alloc::vec::Vec<String>, now: Time) {
+        for (step, refused) in &self.refused {
+            let (_, what, remedy) = step.words();
+            let ms = now.elapsed_most(refused.since).as_millis();
+            lines.push(format!(
+                "the kernel has refused {} times in {ms} ms to {what} ({}): {remedy}",
+                refused.times, refused.why
+            ));
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! One node whose host, register or database refuses: what it does about it, how often, and what it tells.
+
+mod bench;
+
+use bench::{ME, PEER, at_rest, first_state, follows, identity, report, spec};
+use regent_core::command::{
+    Action, AddressStep, Command, DatabaseStep, GateStep, LifeSigns, Lineage, Outcome, RunRecord,
+    SavedTail, StepResult, SwapOutcome,
+};
+use regent_core::event::{Event, Severity};
+use regent_core::id::{AttemptId, Epoch, Incarnation, RunId, Version};
+use regent_core::node::{Input, Node};
+use regent_core::observe::{DatabaseFacts, DatabaseReport, Report, Thread, UnitState};
+use regent_core::state::{DataCopy, Phase, State};
+use regent_core::time::{Span, Time};
+
+/// A test looks at no more commands than these.
+const ASKED_MOST: usize = 20_000;
+
+/// What the world answers instead of obeying.
+type Refuses = fn(&Action) -> Option<Outcome>;
+
+struct World {
+    node: Node,
+    now: Time,
+    version: u64,
+    state: State,
+    facts: Option<DatabaseFacts>,
+    /// What the peer tells; nothing if it is silent.
+    peer: Option<DatabaseReport>,
+    reports: u64,
+    marker: Option<AttemptId>,
+    refuses: Refuses,
+    /// The first [`ASKED_MOST`] of them.
+    asked: Vec<Action>,
+    proposals: u64,
+    told: Vec<Event>,
+    sent: Option<Report>,
+}
+
+fn obeys(_: &Action) -> Option<Outcome> {
+    None
+}
+
+impl World {
+    fn new(state: State, facts: DatabaseFacts) -> World {
+        World::found(state, Some(facts), [None; 2])
+    }
+
+    /// A run that finds this database, and this left of the tickets of an earlier one.
+    fn found(state: State, facts: Option<DatabaseFacts>, gate: [Option<Span>; 2]) -> World {
+        let now = Time { boot: 1_000_000_000, raw: 1_000_000_000 };
+        let record = RunRecord { runs: vec![RunId(1)], high: Version(0), lock_held: true, gate };
+        World {
+            node: Node::new(identity(), spec(), record, now),
+            now,
+            version: 1,
+            state,
+            facts,
+            peer: None,
+            reports: 0,
+            marker: None,
+            refuses: obeys,
+            asked: Vec::new(),
+            proposals: 0,
+            told: Vec::new(),
+            sent: None,
+        }
+    }
+
+    /// In sync, writable and open, as holder.
+    fn serving() -> World {
+        let mut world = World::new(first_state(), at_rest());
+        world.peer = Some(follows(Incarnation(22)));
+        world.run(3_000);
+        assert!(world.is_open() && world.state.sync.with.is_some(), "{}", world.why());
+        world.asked.clear();
+        world.told.clear();
+        world
+    }
+
+    fn why(&self) -> String {
+        self.node.explain(self.now).join("\n")
+    }
+
+    fn is_open(&self) -> bool {
+        self.sent.as_ref().is_some_and(|report| report.serving)
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.node.handle(input, self.now);
+        while let Some(Command { id, action, .. }) = self.node.poll_command() {
+            if self.asked.len() < ASKED_MOST {
+                self.asked.push(action.clone());
+            }
+            self.proposals += u64::from(matches!(action, Action::Propose { .. }));
+            if let Some(outcome) = (self.refuses)(&action).or_else(|| self.carry_out(action)) {
+                self.node.handle(Input::Outcome { id, outcome }, self.now);
+            }
+        }
+    }
+
+    /// For so long, in steps of 10 ms, with the peer's reports and the node's own deadlines.
+    fn run(&mut self, ms: u64) {
+        for _ in 0..ms / 10 {
+            if let Some(mut database) = self.peer.clone() {
+                self.reports += 1;
+                database.shows = self.marker.filter(|_| database.source == Some(ME));
+                let known = report(self.reports, Version(self.version), &self.state);
+                self.feed(Input::Report(Report { database: Some(database), ..known }));
+            }
+            self.now = self.now.after(Span::millis(10));
+            self.feed(Input::Tick);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) -> Option<Outcome> {
+        match action {
+            Action::Tell(event) => self.told.push(event),
+            Action::Send(report) => self.sent = Some(*report),
+            Action::Answer { .. } => {}
+            Action::ReadClock => return Some(Outcome::Clock(self.now)),
+            Action::Gate(_)
+            | Action::Address(AddressStep::Add { .. } | AddressStep::Remove)
+            | Action::Stack(_)
+            | Action::Service { .. }
+            | Action::Fence { .. } => return Some(Outcome::Done),
+            Action::Address(AddressStep::DestroySockets | AddressStep::Announce) => {
+                return Some(Outcome::Done);
+            }
+            Action::ProbePeer { .. } => {
+                return Some(Outcome::Peer(LifeSigns::SILENT));
+            }
+            Action::Read => {
+                let (version, bytes) = (Version(self.version), self.state.encode());
+                let recent = vec![self.state.lease.by];
+                self.node.handle(Input::View { version, bytes, recent }, self.now);
+                return Some(Outcome::Done);
+            }
+            Action::Propose { expect, bytes, .. } => return Some(self.swap(expect, &bytes)),
+            Action::Database(step) => return Some(self.database(&step)),
+        }
+        None
+    }
+
+    fn swap(&mut self, expect: Version, proposed: &[u8]) -> Outcome {
+        let wins = expect == Version(self.version);
+        if wins {
+            self.version += 1;
+            self.state = State::decode(proposed).expect("what is proposed can be read");
+        }
+        let (version, bytes) = (Version(self.version), self.state.encode());
+        Outcome::Swap(if wins {
+            SwapOutcome::Won { version, bytes }
+        } else {
+            SwapOutcome::Lost { version, bytes }
+        })
+    }
+
+    fn database(&mut self, step: &DatabaseStep) -> Outcome {
+        let Some(facts) = &mut self.facts else {
+            return Outcome::Database { result: StepResult::Down, facts: None };
+        };
+        match step {
+            DatabaseStep::Strict => facts.strict = true,
+            DatabaseStep::Loose => facts.strict = false,
+            DatabaseStep::Writable => facts.read_only = false,
+            DatabaseStep::ReadOnly => facts.read_only = true,
+            DatabaseStep::Keep { incarnation, mark } => {
+                (facts.incarnation, facts.mark) = (Some(*incarnation), *mark);
+                facts.broken = false;
+            }
+            DatabaseStep::StopReceiver => facts.receiver = Thread::Stopped,
+            DatabaseStep::StartReceiver => facts.receiver = Thread::Running,
+            DatabaseStep::EndFollowing => facts.source = None,
+            DatabaseStep::Marker { token } => self.marker = Some(*token),
+            DatabaseStep::TakeControl
+            | DatabaseStep::Observe { .. }
+            | DatabaseStep::Start
+            | DatabaseStep::Kill
+            | DatabaseStep::Stop
+            | DatabaseStep::Compare { .. }
+            | DatabaseStep::SaveTail { .. }
+            | DatabaseStep::Rewind { .. }
+            | DatabaseStep::Reclone { .. }
+            | DatabaseStep::Follow { .. } => {}
+        }
+        Outcome::Database { result: StepResult::Done, facts: Some(facts.clone()) }
+    }
+
+    fn count(&self, wanted: impl Fn(&Action) -> bool) -> usize {
+        self.asked.iter().filter(|action| wanted(action)).count()
+    }
+
+    fn told(&self, code: &str) -> Vec<Severity> {
+        self.told.iter().filter(|event| event.code == code).map(|event| event.severity).collect()
+    }
+
+    fn unable(&self) -> Option<&str> {
+        self.sent.as_ref().and_then(|report| report.unable.as_deref())
+    }
+}
+
+fn denied() -> Outcome {
+    Outcome::Failed("Operation not permitted".into())
+}
+
+fn is(action: &Action, wanted: fn(&DatabaseStep) -> bool) -> bool {
+    matches!(action, Action::Database(step) if wanted(step))
+}
+
+/// A database step that fails at once.
+fn fails(action: &Action, wanted: fn(&DatabaseStep) -> bool) -> Option<Outcome> {
+    let result = StepResult::Failed("error 1290: made on purpose".into());
+    is(action, wanted).then_some(Outcome::Database { result, facts: None })
+}
+
+#[test]
+fn an_address_that_the_kernel_refuses_opens_no_gate_and_is_asked_for_with_a_pause() {
+    let mut world = World::new(first_state(), at_rest());
+    world.refuses =
+        |action| matches!(action, Action::Address(AddressStep::Add { .. })).then(denied);
+    world.run(5_000);
+    let adds = world.count(|a| matches!(a, Action::Address(AddressStep::Add { .. })));
+    assert!((5..=12).contains(&adds), "asked {adds} times in 5 s");
+    assert_eq!(world.count(|a| matches!(a, Action::Gate(GateStep::Enable { .. }))), 0);
+    assert_eq!(world.told("address.add"), [Severity::Alarm]);
+    let why = world.unable().expect("it cannot serve");
+    assert!(why.contains("put the VIP on") && why.contains("not permitted"), "{why}");
+    assert!(world.why().contains("ip address"), "{}", world.why());
+
+    world.refuses = obeys;
+    world.run(2_000);
+    assert!(world.is_open(), "{}", world.why());
+    assert_eq!(world.told("address.add"), [Severity::Alarm, Severity::Info]);
+}
+
+#[test]
+fn an_address_that_cannot_be_refreshed_is_no_service_once_its_lifetime_is_over() {
+    let mut world = World::serving();
+    world.refuses =
+        |action| matches!(action, Action::Address(AddressStep::Add { .. })).then(denied);
+    world.run(2_000);
+    assert!(world.is_open(), "the kernel keeps it for its lifetime: {}", world.why());
+    world.run(3_500);
+    assert!(!world.is_open() && world.unable().is_some(), "{}", world.why());
+}
+
+#[test]
+fn a_gate_that_does_not_open_is_asked_for_with_a_pause_and_told_once() {
+    let mut world = World::new(first_state(), at_rest());
+    world.refuses = |action| matches!(action, Action::Gate(GateStep::Enable { .. })).then(denied);
+    world.run(5_000);
+    let asked = world.count(|a| matches!(a, Action::Gate(GateStep::Enable { .. })));
+    assert!((5..=12).contains(&asked), "asked {asked} times in 5 s");
+    assert_eq!(world.told("gate.enable"), [Severity::Alarm]);
+    assert!(world.unable().is_some_and(|why| why.contains("open the gate")));
+}
+
+#[test]
+fn a_gate_that_cannot_be_armed_proposes_nothing_and_is_told_once() {
+    let mut world = World::new(first_state(), at_rest());
+    world.refuses = |action| matches!(action, Action::Gate(GateStep::Arm { .. })).then(denied);
+    world.run(5_000);
+    let asked = world.count(|a| matches!(a, Action::Gate(GateStep::Arm { .. })));
+    assert!((5..=12).contains(&asked), "asked {asked} times in 5 s");
+    assert_eq!(world.count(|a| matches!(a, Action::Propose { .. })), 0);
+    assert_eq!(world.told("gate.arm"), [Severity::Alarm]);
+    assert!(world.unable().is_some_and(|why| why.contains("arm the gate")));
+}
+
+#[test]
+fn a_close_that_is_refused_takes_the_address_off_and_is_asked_for_until_it_is_done() {
+    let mut world = World::serving();
+    world.refuses = |action| matches!(action, Action::Gate(GateStep::Close)).then(denied);
+    // The peer took the lease: this node is superseded.
+    world.state.lease.epoch = Epoch(world.state.lease.epoch.0 + 1);
+    world.state.lease.holder = PEER;
+    world.state.lease.phase = Phase::Heir;
+    world.state.lease.by = AttemptId { node: PEER, n: 1, ..AttemptId::default() };
+    world.version += 1;
+    let (version, bytes) = (Version(world.version), world.state.encode());
+    world.feed(Input::View { version, bytes, recent: Vec::new() });
+    assert_eq!(world.count(|a| matches!(a, Action::Address(AddressStep::Remove))), 1);
+    world.run(5_000);
+    let asked = world.count(|a| matches!(a, Action::Gate(GateStep::Close)));
+    assert!((5..=12).contains(&asked), "asked {asked} times in 5 s");
+    assert_eq!(world.told("gate.close"), [Severity::Alarm]);
+    world.refuses = obeys;
+    world.run(2_000);
+    assert_eq!(world.told("gate.close"), [Severity::Alarm, Severity::Info]);
+}
+
+#[test]
+fn a_register_that_answers_nonsense_is_told_once() {
+    let mut world = World::new(first_state(), at_rest());
+    world.refuses = |action| matches!(action, Action::Read).then(denied);
+    for version in 10..60 {
+        let bytes = b"no state".to_vec();
+        world.feed(Input::View { version: Version(version), bytes, recent: Vec::new() });
+    }
+    assert_eq!(world.told("register.broken"), [Severity::Alarm]);
+}
+
+#[test]
+fn swaps_without_an_answer_stay_few_through_ten_days_alone() {
+    // A standby in sync, cut off from everybody.
+    let mut state = first_state();
+    let copy = |node, incarnation| DataCopy { node, incarnation: Incarnation(incarnation) };
+    state.lease.holder = PEER;
+    state.lease.phase = Phase::Ruling;
+    state.sync.writer = copy(PEER, 22);
+    state.sync.with = Some(copy(ME, 11));
+    let follower = DatabaseFacts {
+        source: Some(PEER),
+        mark: true,
+        receiver: Thread::Running,
+        applier: Thread::Running,
+        ..at_rest()
+    };
+    let mut world = World::new(state, follower);
+    world.run(100);
+    world.refuses = |action| {
+        let asked = matches!(action, Action::Propose { .. });
+        let unknown = asked.then_some(Outcome::Swap(SwapOutcome::Unknown));
+        unknown.or_else(|| matches!(action, Action::Read).then(denied))
+    };
+    const TEN_DAYS_S: u64 = 10 * 24 * 3600;
+    const STEP_S: u64 = 10;
+    for _ in 0..TEN_DAYS_S / STEP_S {
+        world.now = world.now.after(Span::millis(STEP_S * 1_000));
+        world.feed(Input::Tick);
+    }
+    assert!(world.proposals > 50_000, "it went on trying: {}", world.proposals);
+    assert!(world.node.swaps_unanswered() <= 16, "{}", world.node.swaps_unanswered());
+    // The register is back, and one of the older ones had won: no permission follows from it, and it serves in time.
+    world.refuses = obeys;
+    let forgotten = world.asked.iter().find_map(|action| {
+        let Action::Propose { bytes, .. } = action else { return None };
+        Some(State::decode(bytes).expect("what is proposed can be read"))
+    });
+    world.state = forgotten.expect("it proposed");
+    world.version += 1;
+    world.told.clear();
+    world.run(200);
+    assert!(!world.is_open(), "the wait is counted from when the record was seen");
+    world.run(3_000);
+    assert!(world.is_open(), "{}", world.why());
+}
+
+/// A comparison finds this, a tail is saved, and a copy is not to be had.
+fn compared(action: &Action, lineage: Lineage) -> Option<Outcome> {
+    let saved = SavedTail { count: Some(1), path: "tails".into() };
+    let answers = [
+        (
+            is(action, |step| matches!(step, DatabaseStep::Compare { .. })),
+            StepResult::Lineage(lineage),
+        ),
+        (
+            is(action, |step| matches!(step, DatabaseStep::SaveTail { .. })),
+            StepResult::Saved(saved),
+        ),
+        (
+            is(action, |step| matches!(step, DatabaseStep::Reclone { .. })),
+            StepResult::Failed("the writer cannot be asked".into()),
+        ),
+    ];
+    let result = answers.into_iter().find_map(|(is_asked, result)| is_asked.then_some(result))?;
+    Some(Outcome::Database { result, facts: None })
+}
+
+/// Somebody writes on a standby between two comparisons, while the copy that follows on the first one does not come.
+#[test]
+fn a_tail_that_was_compared_anew_is_saved_anew_before_it_is_undone() {
+    let mut state = first_state();
+    state.lease.holder = PEER;
+    state.lease.phase = Phase::Ruling;
+    state.sync.writer = DataCopy { node: PEER, incarnation: Incarnation(22) };
+    let mut world = World::new(state, DatabaseFacts { mark: true, ..at_rest() });
+    world.peer =
+        Some(DatabaseReport { read_only: false, source: None, ..follows(Incarnation(22)) });
+    world.refuses = |action| compared(action, Lineage::Tail { count: 1, rewindable: false });
+    world.run(2_000);
+    assert_eq!(world.count(|a| is(a, |step| matches!(step, DatabaseStep::SaveTail { .. }))), 1);
+    assert!(world.count(|a| is(a, |step| matches!(step, DatabaseStep::Reclone { .. }))) > 0);
+    // Its server starts anew, and has one row more.
+    world.asked.clear();
+    world.facts.as_mut().expect("it runs").broken = true;
+    world.refuses = |action| compared(action, Lineage::Tail { count: 2, rewindable: true });
+    world.run(3_000);
+    let place = |wanted: fn(&DatabaseStep) -> bool| world.asked.iter().position(|a| is(a, wanted));
+    let saved = place(|step| matches!(step, DatabaseStep::SaveTail { .. }));
+    let undone = place(|step| matches!(step, DatabaseStep::Rewind { .. }));
+    assert!(saved.is_some() && saved < undone, "saved {saved:?}, undone {undone:?}");
+}
+
+#[test]
+fn an_heir_whose_database_died_after_the_mark_was_taken_off_needs_no_drain() {
+    // As the heir left it: all applied, the mark gone, the source not forgotten yet; then its database died.
+    let mut state = first_state();
+    state.lease.holder = ME;
+    state.sync.with = Some(DataCopy { node: PEER, incarnation: Incarnation(22) });
+    let left = DatabaseFacts { source: Some(PEER), drained: false, start: 2, ..at_rest() };
+    let mut world = World::new(state, left);
+    world.run(2_000);
+    assert_eq!(world.count(|a| *a == Action::Database(DatabaseStep::EndFollowing)), 1);
+    assert!(world.is_open(), "{}", world.why());
+}
+
+#[test]
+fn who_waits_long_for_a_drain_looks_less_often() {
+    let mut state = first_state();
+    state.lease.holder = ME;
+    state.sync.with = Some(DataCopy { node: PEER, incarnation: Incarnation(22) });
+    let slow = DatabaseFacts {
+        source: Some(PEER),
+        mark: true,
+        applier: Thread::Running,
+        drained: false,
+        ..at_rest()
+    };
+    let mut world = World::new(state, slow);
+    world.run(10_000);
+    world.asked.clear();
+    world.run(1_000);
+    let looks = world.count(|a| matches!(a, Action::Database(DatabaseStep::Observe { .. })));
+    assert!((5..=20).contains(&looks), "{looks} looks a second after ten seconds");
+}
+
+#[test]
+fn a_step_that_fails_is_tried_again_with_a_pause_and_told_once() {
+    let mut world = World::new(first_state(), at_rest());
+    world.refuses = |action| fails(action, |step| matches!(step, DatabaseStep::Writable));
+    world.run(5_000);
+    let tries = world.count(|a| *a == Action::Database(DatabaseStep::Writable));
+    assert!((5..=14).contains(&tries), "{tries} tries in 5 s");
+    assert_eq!(world.told("database.step"), [Severity::Warning]);
+}
+
+#[test]
+fn a_marker_that_cannot_be_written_is_tried_again_with_a_pause() {
+    let mut world = World::new(first_state(), at_rest());
+    world.peer = Some(follows(Incarnation(22)));
+    world.refuses = |action| fails(action, |step| matches!(step, DatabaseStep::Marker { .. }));
+    world.run(5_000);
+    let tries = world.count(|a| matches!(a, Action::Database(DatabaseStep::Marker { .. })));
+    assert!((2..=6).contains(&tries), "{tries} tries in 5 s");
+}
+
+#[test]
+fn a_second_replica_that_confirms_is_an_alarm_and_ends_the_stay_in_sync() {
+    let mut world = World::serving();
+    let facts = world.facts.as_mut().expect("it runs");
+    (facts.confirming, facts.others) = (2, vec!["backup@10.0.0.9".into()]);
+    world.run(500);
+    assert_eq!(world.state.sync.with, None, "{}", world.why());
+    assert_eq!(world.told("sync.another"), [Severity::Alarm]);
+    assert!(world.is_open() && world.why().contains("not the only one that confirms"));
+    world.run(30_000);
+    assert_eq!(world.state.sync.with, None, "it is not joined beside the other one");
+    assert_eq!(world.told("sync.another"), [Severity::Alarm]);
+
+    let facts = world.facts.as_mut().expect("it runs");
+    (facts.confirming, facts.others) = (1, Vec::new());
+    world.run(20_000);
+    assert!(world.state.sync.with.is_some(), "{}", world.why());
+}
+
+#[test]
+fn another_replica_that_does_not_confirm_is_nobodys_business() {
+    let mut world = World::serving();
+    let facts = world.facts.as_mut().expect("it runs");
+    facts.others = vec!["report@10.0.0.9".into()];
+    world.run(2_000);
+    assert!(world.state.sync.with.is_some() && world.told.is_empty(), "{}", world.why());
+    // What the member's own ended connection leaves behind counts for a while.
+    let facts = world.facts.as_mut().expect("it runs");
+    (facts.confirming, facts.others) = (2, Vec::new());
+    world.run(2_000);
+    assert!(world.state.sync.with.is_some() && world.told.is_empty(), "{}", world.why());
+}
+
+#[test]
+fn a_follower_that_confirms_nothing_is_not_taken_in_for_the_one_that_does() {
+    let mut world = World::new(first_state(), at_rest());
+    let facts = world.facts.as_mut().expect("it runs");
+    facts.others = vec!["backup@10.0.0.9".into()];
+    world.peer = Some(DatabaseReport { confirms: false, ..follows(Incarnation(22)) });
+    world.run(5_000);
+    assert!(world.is_open() && world.state.sync.with.is_none(), "{}", world.why());
+}
+
+#[test]
+fn a_database_is_not_started_behind_a_gate_that_an_earlier_run_left_open() {
+    let left = Some(Span::millis(400));
+    let mut world = World::found(first_state(), None, [left, None]);
+    world.refuses = |action| matches!(action, Action::Gate(GateStep::Close)).then(denied);
+    world.feed(Input::DatabaseUnit(UnitState::Down));
+    world.run(100);
+    assert!(world.count(|a| *a == Action::Gate(GateStep::Close)) > 0);
+    assert_eq!(world.count(|a| *a == Action::Database(DatabaseStep::Start)), 0);
+    world.refuses = obeys;
+    world.run(200);
+    assert_eq!(world.count(|a| *a == Action::Database(DatabaseStep::Start)), 1);
+}
