@@ -81,6 +81,33 @@ fn strict_waits_for_the_replica_and_a_marker_proves_its_stream() {
 }
 
 #[test]
+fn read_only_just_after_writable_waits_for_our_own_definitions() {
+    if !ready("read_only_just_after_writable_waits_for_our_own_definitions") {
+        return;
+    }
+    let [a, b] = pair("own-definitions");
+    for node in [&a, &b] {
+        node.expect(DatabaseStep::TakeControl);
+        node.expect(DatabaseStep::Keep { incarnation: Incarnation(11), mark: false });
+    }
+    a.expect(DatabaseStep::Loose);
+    a.expect(DatabaseStep::Writable);
+    let facts = a.expect(DatabaseStep::ReadOnly);
+    assert!(facts.read_only && facts.waiting == 0);
+    let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema='regent'";
+    assert_eq!(a.sql(tables), "2");
+    a.await_making();
+
+    // One that waits for a replica is a commit that waits.
+    b.expect(DatabaseStep::Strict);
+    b.expect(DatabaseStep::Writable);
+    assert_eq!(b.step(DatabaseStep::ReadOnly).0, StepResult::Blocked);
+    b.expect(DatabaseStep::Loose);
+    b.expect(DatabaseStep::ReadOnly);
+    assert_eq!(b.sql(tables), "2");
+}
+
+#[test]
 fn an_observation_takes_one_question() {
     if !ready("an_observation_takes_one_question") {
         return;

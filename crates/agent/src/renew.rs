@@ -60,6 +60,10 @@ pub enum Turn {
     Leave {
         /// Which.
         old: ClusterId,
+        /// The newest version that was known when everything was down here: with a later one it is not left. An older
+        /// release does not say it.
+        #[serde(default)]
+        seen: Option<u64>,
     },
 }
 
@@ -106,19 +110,34 @@ pub fn carry_out(place: &Place) -> io::Result<Option<String>> {
             Turn::end(place)?;
             Ok(told)
         }
-        Some(Turn::Leave { old }) => {
-            let done = is_of(&place.record(), old)?;
-            if done {
-                replace(place, old, None)?;
-            }
+        Some(Turn::Leave { old, seen }) => {
+            let told = leave(place, old, seen)?;
             Turn::end(place)?;
-            Ok(done.then(|| format!("left the register {old}, which was replaced")))
+            Ok(told)
         }
         Some(Turn::Admit { cluster, node, voter, .. }) => {
             let seat = Seat { voter: VoterId(voter.0), node: StoreNode(node.0) };
             admit(place, cluster, seat)
         }
     }
+}
+
+/// This node leaves a register that was replaced, unless something was decided in it meanwhile: the data may be in use
+/// here again, and nobody would stop what runs.
+fn leave(place: &Place, old: ClusterId, seen: Option<u64>) -> io::Result<Option<String>> {
+    if !is_of(&place.record(), old)? {
+        return Ok(None);
+    }
+    let accepted = seated(place, old)?.map(|own| own.value.version);
+    if let (Some(seen), Some(accepted)) = (seen, accepted)
+        && accepted > seen
+    {
+        return Ok(Some(format!(
+            "the register {old} is not left: version {accepted} came after version {seen}, at which everything was down here"
+        )));
+    }
+    replace(place, old, None)?;
+    Ok(Some(format!("left the register {old}, which was replaced")))
 }
 
 /// Is this file a record of this cluster's register?
@@ -158,6 +177,8 @@ fn first_record(
     word: Option<Word>,
     state: Option<String>,
 ) -> Result<Record, String> {
+    // An older release does not say at which version it was told.
+    let seen = word.as_ref().and_then(|word| word.seen).unwrap_or(own.value.version);
     let bytes = match (word, state) {
         (Some(word), _) => {
             let old = State::decode(&own.value.bytes).map_err(|e| e.to_string())?;
@@ -166,7 +187,8 @@ fn first_record(
         (None, Some(state)) => state.into_bytes(),
         (None, None) => return Err("what is written down for it says nothing".into()),
     };
-    cell::alone(own, cluster_of(cluster), VoterId(voter.0), &bytes).map_err(|e| e.to_string())
+    let (cluster, voter) = (cluster_of(cluster), VoterId(voter.0));
+    cell::alone(own, cluster, voter, seen, &bytes).map_err(|e| e.to_string())
 }
 
 /// A new file in place of the old one, which is kept under the name of its register.
@@ -273,7 +295,8 @@ mod tests {
 
     fn word() -> Word {
         let by = AttemptId { node: NodeId(1), boot: BootId(1), run: RunId(2), n: 3 };
-        Word { cluster: ClusterId(8), by, claimed: None, why: "mn2 is off".into() }
+        let (cluster, seen) = (ClusterId(8), Some(9));
+        Word { cluster, by, seen, claimed: None, why: "mn2 is off".into() }
     }
 
     fn store(place: &Place, cluster: u128, seats: &[Seat], version: u64) {
@@ -320,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_came_after_the_word_is_below_the_new_register() {
+    fn a_word_is_void_once_the_other_one_voted_again() {
         let dir = Scratch::new("late");
         let place = place(&dir);
         store(&place, 7, &[seat(1, 1), seat(2, 2)], 9);
@@ -328,11 +351,13 @@ mod tests {
         let word = Some(word());
         let turn = Turn::Alone { old, cluster: ClusterId(8), voter: Hex(5), word, state: None };
         turn.write(&place).unwrap();
-        // This voter lives on until the next life begins, and the word may be false.
-        store(&place, 7, &[seat(1, 1), seat(2, 2)], 19);
-        carry_out(&place).unwrap().unwrap();
-        let first = State::decode(&value(&place).bytes).unwrap();
-        assert_eq!((first.lease.epoch, first.lease.holder), (Epoch(20), NodeId(1)));
+        // This voter lives on until the next life begins, and the other one is switched on again.
+        store(&place, 7, &[seat(1, 1), seat(2, 2)], 10);
+        let before = stored(&place.record());
+        let told = carry_out(&place).unwrap().unwrap();
+        assert!(told.contains("is not replaced: the other one has voted since"), "{told}");
+        assert_eq!(stored(&place.record()), before);
+        assert_eq!(Turn::read(&place).unwrap(), None);
     }
 
     #[test]
@@ -369,11 +394,27 @@ mod tests {
         let dir = Scratch::new("leave");
         let place = place(&dir);
         store(&place, 7, &[seat(1, 1), seat(2, 2)], 9);
-        Turn::Leave { old: ClusterId(6) }.write(&place).unwrap();
+        Turn::Leave { old: ClusterId(6), seen: Some(9) }.write(&place).unwrap();
         assert_eq!(carry_out(&place).unwrap(), None, "another register is not left");
-        Turn::Leave { old: ClusterId(7) }.write(&place).unwrap();
+        Turn::Leave { old: ClusterId(7), seen: Some(9) }.write(&place).unwrap();
         assert!(carry_out(&place).unwrap().is_some());
         assert_eq!(stored(&place.record()).standing, Standing::Vacant);
+    }
+
+    #[test]
+    fn a_register_in_which_something_was_decided_since_is_not_left() {
+        let dir = Scratch::new("stay");
+        let place = place(&dir);
+        store(&place, 7, &[seat(1, 1)], 10);
+        let before = stored(&place.record());
+        Turn::Leave { old: ClusterId(7), seen: Some(9) }.write(&place).unwrap();
+        let told = carry_out(&place).unwrap().unwrap();
+        assert!(told.contains("is not left: version 10 came after version 9"), "{told}");
+        assert_eq!(stored(&place.record()), before);
+        assert_eq!(Turn::read(&place).unwrap(), None);
+        let older = format!(r#"{{"leave":{{"old":"{}"}}}}"#, ClusterId(7));
+        durable::write(&place.turn(), older.as_bytes()).unwrap();
+        assert!(carry_out(&place).unwrap().unwrap().contains("left the register"));
     }
 
     #[test]

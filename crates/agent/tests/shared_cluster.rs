@@ -307,6 +307,9 @@ fn nobody_is_taken_back_who_does_not_answer_or_still_runs_something() {
     let told = "a part of the stack is up there";
     expect_refused(mn2.ask(rejoin()), RefusalKind::Guard, told);
     expect_refused(mn2.ask(Ask::Rejoin { node: "mn2".into() }), RefusalKind::Usage, "this node");
+    // Asked of the one whose register was replaced: the newer register is not left for it.
+    let wrong_way = mn1.ask(Ask::Rejoin { node: "mn2".into() });
+    expect_refused(wrong_way, RefusalKind::Guard, "replaced that of the node that asks");
     mn1.stop();
     mn2.stop();
 }

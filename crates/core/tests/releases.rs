@@ -271,7 +271,7 @@ fn a_register_of_one_keeps_what_was_agreed_and_has_nobodys_right() {
     let old = State::decode(&of_a_later_release(&full())).unwrap();
     let told = AttemptId { node: B, boot: BootId(5), run: RunId(6), n: 77 };
     let why = String::from("an operator says that mn1 is off");
-    let word = Word { cluster: ClusterId(8), by: told, claimed: None, why };
+    let word = Word { cluster: ClusterId(8), by: told, seen: None, claimed: None, why };
     let new = word.found(old.clone());
     assert_eq!((new.cluster, new.replaces), (ClusterId(8), Some(ClusterId(7))));
     assert!(new.lease.epoch > old.lease.epoch, "S5");

@@ -52,6 +52,10 @@ pub trait Brain {
     fn may_feed(&self, _now: Time) -> bool {
         true
     }
+    /// Nothing of the stack is up here, as it was last looked at.
+    fn is_put_down(&self, _now: Time) -> bool {
+        true
+    }
 }
 
 impl Brain for Node {
@@ -85,6 +89,10 @@ impl Brain for Node {
 
     fn may_feed(&self, now: Time) -> bool {
         Node::may_feed(self, now)
+    }
+
+    fn is_put_down(&self, now: Time) -> bool {
+        Node::status(self, now).stack.is_some_and(|stack| stack.clear && stack.doing.is_none())
     }
 }
 
@@ -137,7 +145,7 @@ impl World {
             gate: h.gate.found(&h.clock, now),
         };
         let identity = Identity {
-            cluster: self.cluster,
+            cluster: h.pair.cluster,
             node: h.node,
             boot: h.boot,
             run: id,
@@ -194,7 +202,8 @@ impl World {
             }
             return;
         }
-        if self.hosts[host].agent.take().is_none() {
+        let waited = self.is_waiting(host);
+        if self.hosts[host].agent.take().is_none() && !waited {
             return;
         }
         self.hosts[host].stack.lose_agent();
@@ -371,9 +380,10 @@ impl World {
                 let bytes = release::write(self.hosts[host].speaks, attempt, bytes);
                 self.hosts[host].count.sent += 1;
                 self.sent.insert(attempt, self.hosts[host].count.sent);
-                let changes = self.truth.proposed(attempt, expect, &bytes);
-                if let Some(ttl) = self.truth.ttl_of(attempt) {
-                    self.hosts[host].gate.sent_under(ttl);
+                let counts = self.is_of_register(host);
+                let changes = counts && self.truth.proposed(attempt, expect, &bytes);
+                if let Ok(state) = release::read(&bytes) {
+                    self.hosts[host].gate.sent_under(state.lease.ttl);
                 }
                 if changes {
                     self.strike_while_hot();
@@ -411,6 +421,7 @@ impl World {
             Action::Answer { request, answer } => {
                 self.lie = self.lie.filter(|lie| lie.request != request);
                 self.tell(host, "answer", || format!("{request}: {answer:?}"));
+                self.take_belief(host, request, &answer);
             }
         }
     }

@@ -17,6 +17,11 @@ use regent_core::state::FORMAT;
 use regent_store::cell::Standing;
 
 const MS: u64 = 1_000_000;
+const DAY: u64 = 86_400_000 * MS;
+/// How many runs in a million have a host that is alone for days; each takes as long as some thousand others.
+const DAYS_PPM: u64 = 100;
+/// Between two writes of a client in a quiet time.
+const SELDOM: (u64, u64) = (20_000 * MS, 60_000 * MS);
 
 /// What goes wrong by itself, as long as faults are on.
 #[derive(Clone, Debug, Default)]
@@ -122,6 +127,12 @@ pub enum Fault {
     FullState(usize, u64),
     /// Nothing can be written to the data directory for so long.
     FullData(usize, u64),
+    /// Every write under /var/lib/regent fails for so long, and may have reached the disk.
+    BadState(usize, u64),
+    /// The disk of the data directory errs for so long: its server dies of it, and none starts.
+    BadData(usize, u64),
+    /// Clients write seldom, and nothing goes wrong by chance: what is left of a day when a host is alone for days.
+    Quiet,
     /// Something that only the shared-data world knows.
     Shared(Deed),
 }
@@ -186,6 +197,7 @@ impl Plan {
             let kind = if rng.chance(300_000) { favourite } else { draw_kind(KINDS, with, rng) };
             draw_fault(kind, None, at, rng, &mut faults);
         }
+        draw_days(at, rng, &mut faults);
         faults.sort_by_key(|(at, _)| *at);
         let last = faults.last().map_or(start, |(at, _)| *at);
         Plan { end: last + rng.range(100 * MS, 3_000 * MS), faults }
@@ -352,7 +364,9 @@ pub(crate) fn draw_fault(
             }
         }
         30 => out.push((at, Fault::Meddle(member, Meddling::Finite))),
+        31 if rng.coin() => out.push((at, Fault::BadState(any, long))),
         31 => out.push((at, Fault::FullState(any, long))),
+        32 if rng.coin() => out.push((at, Fault::BadData(member, long))),
         32 => out.push((at, Fault::FullData(member, long))),
         33 => out.push((at, Fault::Meddle(member, Meddling::Writable))),
         34 => out.push((at, Fault::Meddle(member, Meddling::Reset))),
@@ -424,6 +438,16 @@ pub(crate) fn cut_off(host: usize, at: u64, length: u64, both: bool, out: &mut V
             out.push((at + length, Fault::Mend(other, host)));
         }
     }
+}
+
+/// In a few of many runs a host is alone for days, at the end of all that goes wrong: for what grows, lapses or wraps.
+pub(crate) fn draw_days(at: u64, rng: &mut Rng, out: &mut Vec<(u64, Fault)>) {
+    if !rng.chance(DAYS_PPM) {
+        return;
+    }
+    out.push((at, Fault::Quiet));
+    let host = rng.pick(&HOSTS);
+    cut_off(host, at, rng.range(DAY, 3 * DAY), true, out);
 }
 
 impl World {
@@ -518,13 +542,19 @@ impl World {
                 }
             }
             Fault::Meddle(host, meddling) => self.meddle(host, meddling),
-            Fault::FullState(host, length) => {
-                let full = &mut self.hosts[host].seat.full;
-                *full = (*full).max(self.now + length);
+            Fault::FullState(host, length) | Fault::BadState(host, length) => {
+                let seat = &mut self.hosts[host].seat;
+                seat.full = seat.full.max(self.now + length);
+                seat.errs |= matches!(fault, Fault::BadState(..));
             }
             Fault::FullData(host, length) => {
                 let full = &mut self.hosts[host].full_data;
                 *full = (*full).max(self.now + length);
+            }
+            Fault::BadData(host, length) => self.spoil_data(host, length),
+            Fault::Quiet => {
+                (self.chaos.stall_ppm, self.chaos.hot_ppm) = (0, 0);
+                self.clients.period = SELDOM;
             }
             Fault::Ask(wish) => self.ask(wish),
             Fault::Switchover(to) => self.ask_switchover(to),
@@ -598,6 +628,13 @@ impl World {
             Fault::FullData(host, l) => {
                 (*host, format!("the data directory is full for {} ms", l / MS))
             }
+            Fault::BadState(host, l) => {
+                (*host, format!("the disk of /var/lib/regent errs for {} ms", l / MS))
+            }
+            Fault::BadData(host, l) => {
+                (*host, format!("the disk of the data directory errs for {} ms", l / MS))
+            }
+            Fault::Quiet => (CLIENTS, String::from("a quiet time begins")),
             Fault::Shared(_) => return,
             Fault::Switchover(to) => {
                 let to = to.map_or("the other", |to| NAMES[to]);
@@ -697,10 +734,23 @@ impl World {
         }
     }
 
+    /// A server that cannot write ends itself; what it had not synced may be gone.
+    fn spoil_data(&mut self, host: usize, length: u64) {
+        let until = self.now + length;
+        let h = &mut self.hosts[host];
+        h.full_data = h.full_data.max(until);
+        h.bad_data = h.bad_data.max(until);
+        self.kill_database(host);
+        if self.rng.coin() {
+            self.hosts[host].database.lose_unsynced();
+        }
+    }
+
     fn lose_voter(&mut self, host: usize) {
-        if std::mem::replace(&mut self.chaos.voter_lost, true) {
+        if self.chaos.voter_lost || !self.may_lose_voter(host) {
             return;
         }
+        self.chaos.voter_lost = true;
         self.kill_agent(host, "killed, and its voter's disk is empty");
         self.hosts[host].seat.disk = Standing::Vacant;
     }
@@ -810,7 +860,8 @@ impl World {
             // A slow follower may never catch up with what a long isolation left it to do.
             h.database.pace = Pace::default();
             h.seat.full = 0;
-            h.full_data = 0;
+            h.seat.errs = false;
+            (h.full_data, h.bad_data) = (0, 0);
             h.refused = Default::default();
             h.address_hangs = 0;
             h.seat.stalled = h.seat.stalled.min(now);

@@ -6,7 +6,7 @@ use crate::database::Database;
 use crate::gate::{Count, Gate, Refusal};
 use crate::register::Seat;
 use crate::rng::Rng;
-use crate::shared::Dog;
+use crate::shared::{Dog, Voting};
 use crate::stack::Stack;
 use regent_core::id::{BootId, NodeId, RunId};
 use regent_core::observe::UnitState;
@@ -58,6 +58,8 @@ pub struct Host {
     pub blocked: u64,
     /// Its data directory's disk is full until then.
     pub full_data: u64,
+    /// It errs until then: no server starts from it.
+    pub bad_data: u64,
     /// Until when its kernel refuses each step of gate and address.
     pub refused: [u64; Refusal::ALL.len()],
     /// Until then steps of the address hang.
@@ -72,6 +74,8 @@ pub struct Host {
     pub agent: Option<Agent>,
     /// Voter and proposer, and what their disk holds.
     pub seat: Seat,
+    /// Which register it votes in, and what is to become of that, synced.
+    pub pair: Voting,
     /// Every run of the agent (C6), synced.
     pub runs: Vec<RunId>,
     /// The highest version stored (R2), synced.
@@ -107,12 +111,14 @@ impl Host {
             hung: vec![false; services],
             blocked: 0,
             full_data: 0,
+            bad_data: 0,
             refused: [0; Refusal::ALL.len()],
             address_hangs: 0,
             address_busy: 0,
             service_starts: 1,
             speaks: FORMAT,
             agent: None,
+            pair: Voting::of(&seat.disk),
             seat,
             runs: Vec::new(),
             high: 0,

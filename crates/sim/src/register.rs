@@ -7,8 +7,8 @@ use regent_core::command::{Outcome, SwapOutcome};
 use regent_core::id::{AttemptId, CommandId, Version};
 use regent_core::node::Input;
 use regent_store::cell::{
-    Answer, ClusterId, Message, NodeId, Proposer, Setup, Standing, Swap, Timing, Value, Voter,
-    VoterId,
+    Answer, ClusterId, Message, NodeId, Proposer, Record, Setup, Standing, Swap, Timing, Value,
+    Voter, VoterId,
 };
 use std::collections::VecDeque;
 
@@ -24,6 +24,10 @@ pub struct Seat {
     pub stalled: u64,
     /// Nothing can be written to its disk until then.
     pub full: u64,
+    /// And what fails may have reached it.
+    pub errs: bool,
+    /// The voter knows more than its disk: it speaks again when all of it is kept.
+    unsaved: bool,
     /// One sync of its disk takes between these.
     pub sync: (u64, u64),
     queue: VecDeque<(usize, Message)>,
@@ -58,6 +62,8 @@ impl Seat {
             proposer: None,
             stalled: 0,
             full: 0,
+            errs: false,
+            unsaved: false,
             sync: (200_000, 2_000_000),
             queue: VecDeque::new(),
             storing: None,
@@ -75,7 +81,7 @@ impl World {
     /// The process starts: the voter with what its disk holds, the proposer knowing nothing.
     pub fn start_seat(&mut self, host: usize, run: u64, proposes: bool) {
         let seed = self.rng.draw();
-        let cluster = ClusterId(self.cluster.0);
+        let cluster = ClusterId(self.hosts[host].pair.cluster.0);
         let high = self.hosts[host].high;
         let nodes = self.voters().iter().map(|host| NodeId(*host as u16 + 1)).collect();
         let seat = &mut self.hosts[host].seat;
@@ -109,9 +115,9 @@ impl World {
         }
         let seat = &mut self.hosts[host].seat;
         let fresh = Seat::new(seat.disk.clone());
-        let (sync, full) = (seat.sync, seat.full);
+        let (sync, full, errs) = (seat.sync, seat.full, seat.errs);
         let (lives, wakes) = (seat.lives + 1, seat.wakes + 1);
-        *seat = Seat { sync, full, lives, wakes, ..fresh };
+        *seat = Seat { sync, full, errs, lives, wakes, ..fresh };
     }
 
     /// The core asks for a swap.
@@ -202,12 +208,17 @@ impl World {
             let Some((from, message)) = seat.queue.pop_front() else { return };
             let Some(voter) = &mut seat.voter else { return };
             let reaction = voter.handle(&message, fresh);
-            if reaction.changed && seat.full > self.now {
-                // It cannot be kept, so it was not promised: the voter says nothing, and knows what its disk holds.
-                seat.voter = Some(Voter::new(seat.disk.clone()));
+            let changed = reaction.changed || seat.unsaved;
+            if changed && seat.full > self.now {
+                // It cannot be kept, so the voter says nothing until all of it is.
+                seat.unsaved = true;
+                if seat.errs && self.rng.coin() {
+                    self.note_stored(host);
+                }
                 continue;
             }
-            if reaction.changed {
+            if changed {
+                seat.unsaved = false;
                 let (least, most) = seat.sync;
                 seat.storing = Some(Storing { to: from, reply: reaction.reply });
                 let (after, life) = (self.rng.range(least, most), seat.lives);
@@ -247,7 +258,13 @@ impl World {
         if !is_news {
             return;
         }
-        match self.truth.accepted(record.voter, record.accepted, &record.value) {
+        let record = record.clone();
+        self.note_accepted(&record);
+    }
+
+    /// A record is on the disk of its voter.
+    pub(crate) fn note_accepted(&mut self, record: &Record) {
+        match self.truth.accepted(record) {
             Ok(true) => self.note_decided(),
             Ok(false) => {}
             Err(violation) => self.violated(violation),

@@ -255,6 +255,10 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
             one(Fault::FullState(parse_host(host)?, parse_time(t)?))
         }
         ["fill", "data", host, "for", t] => one(Fault::FullData(parse_host(host)?, parse_time(t)?)),
+        ["spoil", "state", host, "for", t] => {
+            one(Fault::BadState(parse_host(host)?, parse_time(t)?))
+        }
+        ["spoil", "data", host, "for", t] => one(Fault::BadData(parse_host(host)?, parse_time(t)?)),
         ["refuse", what, host, "for", t] => {
             let refusal = match what {
                 "arm" => Refusal::Arm,

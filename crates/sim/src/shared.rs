@@ -3,9 +3,12 @@
 
 mod deed;
 mod run;
+mod voters;
 
 pub use deed::{Deed, KINDS, NAMED, draw_plan, draw_shared};
 pub use run::run_shared;
+pub(crate) use voters::voters_of;
+pub use voters::{Belief, Errand, Voting};
 
 use crate::fault::Fault;
 use crate::host::{MEMBERS, NAMES};
@@ -15,7 +18,7 @@ use crate::stack::STEPS;
 use crate::world::{Event, TIMING, World};
 use regent_core::command::{Fenced, Request, Word};
 use regent_core::health::{Counts, ProbeSpec, Subject, Weight};
-use regent_core::id::{CommandId, NodeId, RequestId};
+use regent_core::id::{ClusterId, CommandId, NodeId, RequestId};
 use regent_core::node::Input;
 use regent_core::observe::ServiceId;
 use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
@@ -321,14 +324,20 @@ impl World {
     pub fn ask_activate(&mut self, host: usize, word: bool) {
         let other = MEMBERS[usize::from(host == MEMBERS[0])];
         let true_word = word && !self.hosts[other].powered;
-        let word = true_word.then(|| Word::IsOff(self.hosts[other].node));
-        self.request(host, Request::Activate { word });
+        match true_word {
+            true => self.ask_activate_off(host, other),
+            false => self.request(host, Request::Activate { word: None }),
+        }
     }
 
     /// The same with a word that may be a lie.
     pub fn ask_activate_off(&mut self, host: usize, off: usize) {
-        let word = Some(Word::IsOff(self.hosts[off].node));
-        self.request(host, Request::Activate { word });
+        let word = Word::IsOff(self.hosts[off].node);
+        if !self.is_alone(host) {
+            return self.request(host, Request::Activate { word: Some(word) });
+        }
+        // Of two voters one is off, as the operator says: there is nobody left to ask.
+        self.ask_belief(host, off, word);
     }
 
     /// A false word: an operator takes the other host for off because its agent says nothing. Told only while that host
@@ -360,12 +369,13 @@ impl World {
     /// The other member greets this one, by its certificate and by another register.
     pub fn greet_strangely(&mut self, host: usize) {
         let node = self.hosts[MEMBERS[usize::from(host == MEMBERS[0])]].node;
-        let cluster = regent_core::id::ClusterId(self.cluster.0 ^ 1);
+        let cluster = self.stranger();
         self.input(host, Input::ForeignRegister { node, cluster });
     }
 
     /// Faults are over: an operator mends what drifted, and sees to it that somebody serves.
     pub fn operate(&mut self, host: usize) {
+        self.see_to_both(host);
         if self.hosts[host].stack.drifted {
             self.request(host, Request::Repair);
         }
@@ -392,9 +402,14 @@ impl World {
         self.hosts[host].answers(self.now) && self.stack_is_up(host)
     }
 
+    /// A cluster that is none of ours.
+    pub(crate) fn stranger(&self) -> ClusterId {
+        ClusterId(self.cluster.0 ^ 1)
+    }
+
     /// Somebody writes a claim of another cluster on the shared data.
     pub fn claim_by_a_stranger(&mut self) {
-        let cluster = regent_core::id::ClusterId(self.cluster.0 ^ 1);
+        let cluster = self.stranger();
         let claim = regent_core::stack::Claim {
             cluster,
             epoch: regent_core::id::Epoch(1),
@@ -419,9 +434,7 @@ impl World {
             }
         }
         // A claim of a stranger is taken away by whoever put it there.
-        if self.claim.is_some_and(|claim| claim.cluster != self.cluster) {
-            self.claim = None;
-        }
+        self.claim = self.claim.filter(|claim| claim.cluster != self.stranger());
     }
 }
 

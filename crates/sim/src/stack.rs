@@ -177,7 +177,7 @@ impl World {
                 if storage != Storage::Whole {
                     return self.fail_on_storage(host, run, id);
                 }
-                let cluster = self.cluster;
+                let cluster = self.hosts[host].pair.cluster;
                 let claim = Claim { cluster, epoch, node: self.hosts[host].node, clear: false };
                 if let Some(there) =
                     self.claim.filter(|c| c.is_foreign(&claim) && over != Some(c.cluster))
@@ -253,9 +253,9 @@ impl World {
             StackStep::Up { step } => stack.made[usize::from(step.0)] = true,
             StackStep::Down { step } => stack.made[usize::from(step.0)] = false,
             StackStep::Unclaim { epoch } => {
-                let node = self.hosts[host].node;
+                let own = (self.hosts[host].pair.cluster, epoch, self.hosts[host].node);
                 if let Some(claim) = &mut self.claim
-                    && (claim.cluster, claim.epoch, claim.node) == (self.cluster, epoch, node)
+                    && (claim.cluster, claim.epoch, claim.node) == own
                 {
                     claim.clear = true;
                 }

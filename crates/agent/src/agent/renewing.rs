@@ -5,13 +5,13 @@ use super::speaking::Speaking;
 use super::stacking::GUARDS;
 use crate::peer::{self, Answer, Hex, Question};
 use crate::random;
-use crate::renew::Turn;
+use crate::renew::{self, Turn};
 use crate::serve::{Progress, refuse};
 use crate::status;
 use regent_api::call::{RefusalKind, Reply};
 use regent_api::history::Severity;
 use regent_core::command::{Answer as CoreAnswer, Request, Word};
-use regent_core::id::ClusterId;
+use regent_core::id::{ClusterId, NodeId};
 use regent_core::pair;
 use regent_store::cell::{self, Answer as StoreAnswer, NodeId as StoreNode, Value};
 use regent_store::embedded::{Event, Request as StoreRequest};
@@ -62,6 +62,7 @@ impl Speaking {
         let ground = pair::Word {
             cluster,
             by: self.attempt,
+            seen: Some(value.version),
             claimed: self.steps.claim().filter(|claim| !claim.clear).map(|claim| claim.cluster),
             why: format!("an operator says that {name} {claim}: a new register"),
         };
@@ -172,6 +173,11 @@ impl Speaking {
             }
             tokio::time::sleep(PAUSE).await;
         };
+        if self.is_seating(cluster, node) {
+            return Ok(format!(
+                "{name} is being given its seat; regent status shows when it votes"
+            ));
+        }
         let turn = Turn::Admit { cluster, node, voter: offer, record: None };
         turn.write(&self.place).map_err(|e| {
             (RefusalKind::Internal, format!("failed to write it down: {e}"), again())
@@ -180,6 +186,14 @@ impl Speaking {
         let text = format!("{name} gets its seat beside {} again", self.settings.name(self.me));
         self.events.write(Severity::Warning, 0, "register.seat-given", &text);
         Ok(format!("{text}; nothing that runs is touched, and regent status shows when it votes"))
+    }
+
+    /// The newcomer is named already, and this life gives it the record that is written down. That one must stay: it is
+    /// made once, with the value that names it.
+    fn is_seating(&self, cluster: ClusterId, node: NodeId) -> bool {
+        let turn = Turn::read(&self.place).ok().flatten();
+        matches!(turn, Some(Turn::Admit { cluster: of, node: whom, record: Some(_), .. })
+            if (of, whom) == (cluster, node))
     }
 
     /// This node's register, of a cluster of two.
@@ -237,11 +251,15 @@ impl Speaking {
         if state.cluster == cluster {
             return super::quiet::belonging(&value, self.me);
         }
+        if renew::was_replaced(&self.place, cluster) {
+            let why = "its register replaced that of the node that asks: regent rejoin is for that one, and is asked of it";
+            return Answer::Refused(why.into());
+        }
         if !self.is_put_down().await {
             let why = "a part of the stack is up there: regent deactivate on it first";
             return Answer::Refused(why.into());
         }
-        match (Turn::Leave { old: state.cluster }).write(&self.place) {
+        match (Turn::Leave { old: state.cluster, seen: Some(value.version) }).write(&self.place) {
             Ok(()) => {
                 let text =
                     format!("the register {} was replaced by {cluster}: it is left", state.cluster);

@@ -1,7 +1,8 @@
 //! What goes wrong in the shared-data world, and what people do there.
 
+use super::voters::draw_voters;
 use super::{Device, Setting};
-use crate::fault::{Fault, cut_off, draw_fault, draw_kind, draw_wish};
+use crate::fault::{Fault, cut_off, draw_days, draw_fault, draw_kind, draw_wish};
 use crate::health::Wish;
 use crate::host::{MEMBERS, NAMES};
 use crate::net::CLIENTS;
@@ -41,6 +42,8 @@ pub enum Deed {
     StopAgent(usize, u64),
     /// The other member greets this one by another register.
     StrangeGreeting(usize),
+    /// An operator has a node take the other one back among the voters.
+    TakeBack(usize),
     /// An operator asks a node to deactivate.
     Deactivate(usize),
     /// What fences do from now on; none: it is drawn.
@@ -52,15 +55,18 @@ pub enum Deed {
 }
 
 /// How many kinds of faults this world has.
-pub const KINDS: u64 = 37;
+pub const KINDS: u64 = 38;
+/// Who votes changes, in a pair.
+pub(super) const VOTERS: u64 = KINDS - 1;
 
 /// Kinds of faults of this world that have a name.
-pub const NAMED: [(&str, u64); 5] = [
+pub const NAMED: [(&str, u64); 6] = [
     ("cannot-stop", 20),
     ("word", 30),
     ("hit-coming-up", 33),
     ("fence-late", 34),
     ("agent-dies-cut-off", 36),
+    ("voters", VOTERS),
 ];
 
 fn length(rng: &mut Rng) -> u64 {
@@ -81,7 +87,9 @@ pub fn draw_plan(
 ) -> (Vec<(u64, Fault)>, u64) {
     let count = if rng.chance(200_000) { rng.range(10, 40) } else { rng.range(1, 10) };
     let spread = rng.pick(&[150 * MS, 800 * MS, 2_000 * MS, 5_000 * MS]);
-    let favourite = draw_kind(KINDS, with, rng);
+    // Nowhere else do voters change.
+    let changes = setting.pair && rng.coin();
+    let favourite = if changes { VOTERS } else { draw_kind(KINDS, with, rng) };
     let mut faults = Vec::new();
     let mut at = start;
     for _ in 0..count {
@@ -89,6 +97,7 @@ pub fn draw_plan(
         let kind = if rng.chance(300_000) { favourite } else { draw_kind(KINDS, with, rng) };
         draw_shared(kind, setting, None, at, rng, &mut faults);
     }
+    draw_days(at, rng, &mut faults);
     faults.sort_by_key(|(at, _)| *at);
     let last = faults.last().map_or(start, |(at, _)| *at);
     (faults, last + rng.range(100 * MS, 4_000 * MS))
@@ -203,6 +212,8 @@ pub fn draw_shared(
             out.push((hit, Fault::Shared(Deed::Fences(None))));
         }
         35 => draw_fault(rng.pick(&[28, 28, 31, 35]), whom, at, rng, out),
+        VOTERS if setting.pair => draw_voters(member, at, long, rng, out),
+        VOTERS => draw_shared(rng.below(VOTERS), setting, whom, at, rng, out),
         _ => {
             // The agent dies over and over while its host is cut off: each death feeds the watchdog once.
             cut_off(member, at, 2 * long, true, out);
@@ -254,13 +265,16 @@ impl World {
             Deed::Lie(host) => self.lie(host),
             Deed::StopAgent(host, length) => self.stop_agent(host, length),
             Deed::StrangeGreeting(host) => self.greet_strangely(host),
+            Deed::TakeBack(host) => self.ask_take_back(host),
             Deed::Deactivate(host) => {
                 self.stop_asked = true;
                 self.request(host, Request::Deactivate);
             }
             Deed::Fences(device) => self.device = device,
             Deed::StrangeClaim => self.claim_by_a_stranger(),
-            Deed::NoStrangeClaim => self.claim = self.claim.filter(|c| c.cluster == self.cluster),
+            Deed::NoStrangeClaim => {
+                self.claim = self.claim.filter(|claim| claim.cluster != self.stranger());
+            }
         }
     }
 
@@ -308,6 +322,7 @@ impl World {
             Deed::StrangeGreeting(host) => {
                 (host, "the other member greets by another register".into())
             }
+            Deed::TakeBack(host) => (host, "an operator asks to take the other one back".into()),
             Deed::Deactivate(host) => (host, "an operator asks to deactivate".into()),
             Deed::Fences(device) => (CLIENTS, format!("fences from now on: {device:?}")),
             Deed::StrangeClaim => (CLIENTS, "another cluster claims the shared data".into()),

@@ -1,5 +1,6 @@
 //! One seed of the shared-data world, from its first event to its verdict.
 
+use super::deed::VOTERS;
 use super::{Setting, draw_plan};
 use crate::agent::Maker;
 use crate::clock::Rates;
@@ -25,7 +26,10 @@ const CALM: u64 = 2 * SECOND;
 /// Runs one seed: the first activation, faults, healing.
 pub fn run_shared(seed: u64, maker: Maker, base: &Spec, with: &[u64], log: Log) -> Outcome {
     let mut rng = Rng::new(seed);
-    let setting = Setting::draw(&mut rng);
+    let drawn = Setting::draw(&mut rng);
+    // Voters change only where there are two.
+    let of_two = drawn.pair || with.contains(&VOTERS);
+    let setting = Setting { pair: of_two, by_hand: drawn.by_hand || of_two, ..drawn };
     let mut world = World::new_shared(rng, maker, base, setting, log);
     world.log.tell(0, "-", "setting", || format!("{setting:?}"));
     prepare(&mut world);
@@ -52,6 +56,7 @@ pub fn run_shared(seed: u64, maker: Maker, base: &Spec, with: &[u64], log: Log) 
         world.heal();
         let healing = world.now;
         until_well(&mut world, HEALING, "faults are over");
+        until_joined(&mut world);
         healed_in = world.now - healing;
         let calm = world.now.max(frozen.unwrap_or(0)).max(hung_until(&world)) + CALM;
         world.run_until(calm);
@@ -88,6 +93,19 @@ fn prepare(world: &mut World) {
         world.rng.pick(&[(80_000, 300_000), (150_000, 400_000), (500_000, 3_000_000)]);
 }
 
+/// Both of two voters vote again.
+fn until_joined(world: &mut World) {
+    let end = world.now + HEALING;
+    while world.violation.is_none() && !world.are_joined() {
+        if world.now >= end {
+            let text = String::from("faults are over, and one of two has no seat");
+            return world.violated(Violation { id: "V11", text });
+        }
+        let next = world.now + SECOND / 20;
+        world.run_until(next);
+    }
+}
+
 /// One node is gone for good. What used the data there can be proven over by a fence, by the watchdog, or by the word
 /// of an operator; a standby's death leaves the active node serving.
 fn lose_one(world: &mut World) {
@@ -100,10 +118,6 @@ fn lose_one(world: &mut World) {
     let gone = world.rng.pick(&MEMBERS);
     let left = MEMBERS[usize::from(gone == MEMBERS[0])];
     let was_active = world.serves_shared(gone);
-    // The last node of a pair has no quorum (row 3).
-    if was_active && setting.pair {
-        return;
-    }
     world.tell(gone, "fault", || String::from("power off, for good"));
     world.gone = Some(gone);
     world.power_off(gone);

@@ -10,7 +10,9 @@
 //! a list accepted all that was ever decided. What it accepted last misses nothing, though it may be in doubt.
 //!
 //! - **alone**: the old register decides nothing any more that this record does not hold, since each majority contains
-//!   this voter. So the content of the new one must be made of *this very record*, not of one that was read before.
+//!   this voter. So the content of the new one must be made of *this very record*, not of one that was read before. And
+//!   the word is void once this voter accepted something after it: nobody gets a value accepted without a promise of
+//!   both, so the other one is not off.
 //! - **seat_beside**: the value that names the newcomer stands on all that was decided, and is decided at once, by
 //!   this voter's acceptance and by the newcomer's first record (R2: it never starts empty).
 
@@ -26,17 +28,32 @@ pub enum NotOfAPair {
     /// Its id left the list.
     #[error("this voter is not in the list of its own register")]
     NotListed,
+    /// Version `accepted` came after the word, which was given at version `seen`.
+    #[error(
+        "the other one has voted since: version {accepted} came after the word, which was given at version {seen}"
+    )]
+    VotedSince {
+        /// The newest version that was known when the word was given.
+        seen: u64,
+        /// What this voter accepted last.
+        accepted: u64,
+    },
 }
 
 /// The first record of another register, with this voter alone under a fresh id. `bytes` is made of the content of
-/// `own`.
+/// `own`; `seen` is the newest version that was known *before* it was looked whether the word is to be believed.
 pub fn alone(
     own: &Record,
     cluster: ClusterId,
     fresh: VoterId,
+    seen: u64,
     bytes: &[u8],
 ) -> Result<Record, NotOfAPair> {
     let seat = Seat { voter: fresh, ..own_seat(own)? };
+    let accepted = own.value.version;
+    if accepted > seen {
+        return Err(NotOfAPair::VotedSince { seen, accepted });
+    }
     let first = initial_records(cluster, &[seat], bytes).into_iter().next();
     first.map(|(_, record)| record).ok_or(NotOfAPair::NotListed)
 }
