@@ -1,7 +1,7 @@
 //! A bad network between the two management nodes, with the witness and the clients near both:
 //! one owner throughout, at most one move in the whole time, nothing lost, and in sync again when
 //! the network is good. And one around the active, towards the standby and the witness: its right
-//! never lapses.
+//! hardly ever lapses.
 //!
 //! By hand, `LAB_IMPAIR_SECONDS` says how long, without it a minute, and `LAB_IMPAIR` how bad instead:
 //! `LAB_IMPAIR="--loss 5% --delay 50ms"`.
@@ -35,7 +35,7 @@ pub(super) const ONE_WAY: Case = Case {
 
 pub(super) const AROUND_ACTIVE: Case = Case {
     name: "impaired-around-active",
-    about: "30 % loss on both links of the active, both ways: its right never lapses, no move",
+    about: "30 % loss on both links of the active, both ways: its right hardly ever lapses, no move",
     tier: Tier::Default,
     run: Run::Watched(around_active),
 };
@@ -59,6 +59,9 @@ const SYNC: Duration = Duration::from_secs(60);
 const ENOUGH: u64 = 1000;
 /// What the active tells when no renewal was won in time; its gate is closed then.
 const LAPSE: &str = "lease.lost";
+/// So many in a minute: 28 over one connection (ADR 0021). Chance leaves one or two: a message of two segments that all
+/// connections lose for as long as a right lasts.
+const LAPSES_MAX: usize = 4;
 /// Longer than a right: a machine that stood still so short a time before may have cost it.
 const RIGHT: Duration = Duration::from_secs(1);
 /// Far beyond any answer of a good network, even if both frames overtake.
@@ -134,7 +137,8 @@ fn around_active(watched: &mut Watched) -> Result<()> {
     for (_, _, counts) in states.iter().flat_map(|state| &state.lanes) {
         expect_lost(counts)?;
     }
-    ensure!(lapses.is_empty(), "the right lapsed: {lapses:?}");
+    let most = LAPSES_MAX * length().as_secs().div_ceil(60) as usize;
+    ensure!(lapses.len() <= most, "the right lapsed {} times: {lapses:?}", lapses.len());
     ensure!(moves == 0, "{moves} moves");
     Ok(())
 }
