@@ -18,8 +18,8 @@ use regent_store::cell::Standing;
 
 const MS: u64 = 1_000_000;
 const DAY: u64 = 86_400_000 * MS;
-/// How many runs in a million have a host that is alone for days; each takes as long as some thousand others.
-const DAYS_PPM: u64 = 100;
+/// How many runs in a million have a host that is alone for days; each takes as long as ten thousand others.
+const DAYS_PPM: u64 = 50;
 /// Between two writes of a client in a quiet time.
 const SELDOM: (u64, u64) = (20_000 * MS, 60_000 * MS);
 
@@ -447,7 +447,7 @@ pub(crate) fn draw_days(at: u64, rng: &mut Rng, out: &mut Vec<(u64, Fault)>) {
     }
     out.push((at, Fault::Quiet));
     let host = rng.pick(&HOSTS);
-    cut_off(host, at, rng.range(DAY, 3 * DAY), true, out);
+    cut_off(host, at, rng.range(DAY, 2 * DAY), true, out);
 }
 
 impl World {
@@ -752,6 +752,8 @@ impl World {
         }
         self.chaos.voter_lost = true;
         self.kill_agent(host, "killed, and its voter's disk is empty");
+        // The highest version stored stands in the same file.
+        self.hosts[host].high = 0;
         self.hosts[host].seat.disk = Standing::Vacant;
     }
 
