@@ -122,8 +122,8 @@ pub fn carry_out(place: &Place) -> io::Result<Option<String>> {
     }
 }
 
-/// This node leaves a register that was replaced, unless something was decided in it meanwhile: the data may be in use
-/// here again, and nobody would stop what runs.
+/// This node leaves a register that was replaced, unless its record holds a version that was not known then: the data
+/// may be in use here again, and nobody would stop what runs.
 fn leave(place: &Place, old: ClusterId, seen: Option<u64>) -> io::Result<Option<String>> {
     if !is_of(&place.record(), old)? {
         return Ok(None);
@@ -355,7 +355,7 @@ mod tests {
         store(&place, 7, &[seat(1, 1), seat(2, 2)], 10);
         let before = stored(&place.record());
         let told = carry_out(&place).unwrap().unwrap();
-        assert!(told.contains("is not replaced: the other one has voted since"), "{told}");
+        assert!(told.contains("is not replaced: version 10 was not known"), "{told}");
         assert_eq!(stored(&place.record()), before);
         assert_eq!(Turn::read(&place).unwrap(), None);
     }

@@ -18,8 +18,8 @@ pub struct Word {
     pub cluster: ClusterId,
     /// The node and run that were told.
     pub by: AttemptId,
-    /// The newest version that this node knew when it was told: with a later one in its record the word is void. An
-    /// older release does not say it.
+    /// The newest version that this node knew before it looked at the other host: with a later one in its record the
+    /// word is void. An older release does not say it.
     #[serde(default)]
     pub seen: Option<u64>,
     /// Whose claim stands on the shared data and was never cleared, as it was read.

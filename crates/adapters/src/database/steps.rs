@@ -503,10 +503,12 @@ impl Steps {
         self.after = Some(After::Forget);
         let link = Rc::clone(&self.link);
         link.accounts_wanted.set(true);
-        if self.making.as_ref().is_some_and(|making| !making.is_finished()) {
-            return Ok(());
-        }
+        let before = self.making.take();
         self.making = Some(spawn_local(async move {
+            // One after the other, and each of them: an older one may fail.
+            if let Some(before) = before {
+                before.await.ok();
+            }
             let made = match Client::connect(&link.settings.socket, SIMPLE).await {
                 Ok(mut client) => account::make(&mut client, &link.settings.state_dir).await,
                 Err(fault) => Err(fault.to_string()),

@@ -300,7 +300,11 @@ impl Speaking {
                 Ok(_) => {
                     let text = format!("{name} votes again");
                     self.events.write(Severity::Info, 0, "register.rejoined", &text);
-                    if let Err(error) = Turn::end(&self.place) {
+                    // What was written down meanwhile, as an operator's word, is not this life's to end.
+                    let turn = Turn::read(&self.place).ok().flatten();
+                    if matches!(turn, Some(Turn::Admit { .. }))
+                        && let Err(error) = Turn::end(&self.place)
+                    {
                         let text = format!("failed to remove the note of its seat: {error}");
                         self.events.write(Severity::Warning, 0, "register.turn", &text);
                     }

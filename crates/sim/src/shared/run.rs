@@ -11,6 +11,7 @@ use crate::run::{Outcome, hung_until, lift_wishes, until_well};
 use crate::world::{Event, World};
 use regent_core::command::Request;
 use regent_core::invariant::{self, Violation};
+use regent_core::role::Role;
 use regent_core::spec::Spec;
 
 const SECOND: u64 = 1_000_000_000;
@@ -110,7 +111,12 @@ fn until_joined(world: &mut World) {
 /// of an operator; a standby's death leaves the active node serving.
 fn lose_one(world: &mut World) {
     lift_wishes(world);
-    let serves = MEMBERS.iter().any(|host| world.serves_shared(*host));
+    // One whose failed activation is still to be undone is up, and not for long.
+    let is_active = |host: usize| {
+        let role = world.hosts[host].agent.as_ref().map(|agent| agent.role);
+        world.serves_shared(host) && role == Some(Role::Active)
+    };
+    let serves = MEMBERS.into_iter().any(is_active);
     if world.violation.is_some() || world.picture(invariant::v11).is_err() || !serves {
         return;
     }

@@ -11,8 +11,8 @@
 //!
 //! - **alone**: the old register decides nothing any more that this record does not hold, since each majority contains
 //!   this voter. So the content of the new one must be made of *this very record*, not of one that was read before. And
-//!   the word is void once this voter accepted something after it: nobody gets a value accepted without a promise of
-//!   both, so the other one is not off.
+//!   the word is void if this voter holds a version that was not known when it was given: nobody gets a value accepted
+//!   without a promise of both, so the other one may be on again.
 //! - **seat_beside**: the value that names the newcomer stands on all that was decided, and is decided at once, by
 //!   this voter's acceptance and by the newcomer's first record (R2: it never starts empty).
 
@@ -28,9 +28,10 @@ pub enum NotOfAPair {
     /// Its id left the list.
     #[error("this voter is not in the list of its own register")]
     NotListed,
-    /// Version `accepted` came after the word, which was given at version `seen`.
+    /// Version `accepted` was not known when the word was given, at version `seen`: it came after it, or just before.
     #[error(
-        "the other one has voted since: version {accepted} came after the word, which was given at version {seen}"
+        "version {accepted} was not known when the word was given, at version {seen}: the other one may have voted \
+         since; if it is still off, give the word once more"
     )]
     VotedSince {
         /// The newest version that was known when the word was given.
