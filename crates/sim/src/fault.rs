@@ -5,7 +5,7 @@ use crate::clock::Rates;
 use crate::database::{Files, Pace};
 use crate::gate::{Gate, Refusal};
 use crate::health::Wish;
-use crate::host::{HOSTS, MEMBERS, NAMES, WITNESS};
+use crate::host::{HOSTS, MEMBERS, NAMES, WITNESS, other_of};
 use crate::net::{CLIENTS, PLACES};
 use crate::rng::Rng;
 use crate::shared::{self, Deed, draw_shared};
@@ -303,13 +303,13 @@ pub(crate) fn draw_fault(
                 out.push((at + rng.below(3 * MS), Fault::StallRegister(host, long)));
             }
             if rng.coin() {
-                let other = MEMBERS[usize::from(member == MEMBERS[0])];
+                let other = other_of(member);
                 out.push((at + rng.below(400 * MS), Fault::KillDatabase(other)));
             }
         }
         21 => {
             // One copy is hit, and soon after the other one: the order in which a write is lost.
-            let other = MEMBERS[usize::from(member == MEMBERS[0])];
+            let other = other_of(member);
             let first = if rng.coin() {
                 Fault::KillDatabase(member)
             } else {
@@ -358,7 +358,7 @@ pub(crate) fn draw_fault(
             out.push((at + 2 * long, Fault::ForeignGone(member)));
             // Its own follower is slow, or goes, while the stranger confirms; and then the writer goes.
             if rng.coin() {
-                let other = MEMBERS[usize::from(member == MEMBERS[0])];
+                let other = other_of(member);
                 cut_off(other, at, long, true, out);
                 out.push((at + rng.below(2 * long), Fault::KillDatabase(member)));
             }
@@ -374,7 +374,7 @@ pub(crate) fn draw_fault(
         36 => {
             // One node is upgraded, and now and then it is put back before the other one follows (R7).
             out.push((at, Fault::Release(member, FORMAT + 1)));
-            let other = MEMBERS[usize::from(member == MEMBERS[0])];
+            let other = other_of(member);
             let next = if rng.coin() {
                 Fault::Release(member, FORMAT)
             } else {

@@ -17,6 +17,11 @@ use regent_core::time::Time;
 pub const NAMES: [&str; 4] = ["a", "b", "w", "c"];
 /// The hosts that run resources.
 pub const MEMBERS: [usize; 2] = [0, 1];
+/// The other one of the two that run resources.
+pub fn other_of(member: usize) -> usize {
+    MEMBERS[usize::from(member == MEMBERS[0])]
+}
+
 /// The witness.
 pub const WITNESS: usize = 2;
 /// Every host.

@@ -4,7 +4,7 @@ use crate::agent::Maker;
 use crate::clock::Rates;
 use crate::database::Pace;
 use crate::fault::Plan;
-use crate::host::{HOSTS, MEMBERS};
+use crate::host::{HOSTS, MEMBERS, other_of};
 use crate::log::Log;
 use crate::rng::Rng;
 use crate::shared::run_shared;
@@ -218,7 +218,7 @@ fn lose_one(world: &mut World) {
     world.power_off(gone);
     let end = world.now + ONE_GONE;
     let serves = |world: &World| {
-        let h = &world.hosts[MEMBERS[usize::from(gone == MEMBERS[0])]];
+        let h = &world.hosts[other_of(gone)];
         h.answers(world.now)
             && h.database.server.as_ref().is_some_and(|s| !s.read_only && !s.strict)
     };

@@ -11,7 +11,7 @@ pub(crate) use voters::voters_of;
 pub use voters::{Belief, Errand, Voting};
 
 use crate::fault::Fault;
-use crate::host::{MEMBERS, NAMES};
+use crate::host::{MEMBERS, NAMES, other_of};
 use crate::log::Log;
 use crate::rng::Rng;
 use crate::stack::STEPS;
@@ -322,7 +322,7 @@ impl World {
 
     /// An operator makes a node active. The word that the other one is off is given only if it is true.
     pub fn ask_activate(&mut self, host: usize, word: bool) {
-        let other = MEMBERS[usize::from(host == MEMBERS[0])];
+        let other = other_of(host);
         let true_word = word && !self.hosts[other].powered;
         match true_word {
             true => self.ask_activate_off(host, other),
@@ -343,7 +343,7 @@ impl World {
     /// A false word: an operator takes the other host for off because its agent says nothing. Told only while that host
     /// would answer, and until it is answered nothing makes the host silent: what nobody can see is no mistake of ours.
     pub fn lie(&mut self, teller: usize) {
-        let about = MEMBERS[usize::from(teller == MEMBERS[0])];
+        let about = other_of(teller);
         let well = |host: usize| self.hosts[host].powered && self.hosts[host].paused.is_none();
         if !well(teller) || !well(about) || !self.net.is_whole(teller, about) {
             return;
@@ -368,7 +368,7 @@ impl World {
 
     /// The other member greets this one, by its certificate and by another register.
     pub fn greet_strangely(&mut self, host: usize) {
-        let node = self.hosts[MEMBERS[usize::from(host == MEMBERS[0])]].node;
+        let node = self.hosts[other_of(host)].node;
         let cluster = self.stranger();
         self.input(host, Input::ForeignRegister { node, cluster });
     }

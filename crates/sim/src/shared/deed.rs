@@ -4,7 +4,7 @@ use super::voters::draw_voters;
 use super::{Device, Setting};
 use crate::fault::{Fault, cut_off, draw_days, draw_fault, draw_kind, draw_wish};
 use crate::health::Wish;
-use crate::host::{MEMBERS, NAMES};
+use crate::host::{MEMBERS, NAMES, other_of};
 use crate::net::CLIENTS;
 use crate::rng::Rng;
 use crate::stack::{Amiss, STEPS, Storage, Unit, Waiter};
@@ -114,7 +114,7 @@ pub fn draw_shared(
 ) {
     let kind = kind % KINDS;
     let member = whom.unwrap_or_else(|| rng.pick(&MEMBERS));
-    let other = MEMBERS[usize::from(member == MEMBERS[0])];
+    let other = other_of(member);
     let long = length(rng);
     match kind {
         // What a host, its agent, its links and its clocks suffer in every world.

@@ -4,7 +4,7 @@ use super::deed::VOTERS;
 use super::{Setting, draw_plan};
 use crate::agent::Maker;
 use crate::clock::Rates;
-use crate::host::{HOSTS, MEMBERS};
+use crate::host::{HOSTS, MEMBERS, other_of};
 use crate::log::Log;
 use crate::rng::Rng;
 use crate::run::{Outcome, hung_until, lift_wishes, until_well};
@@ -122,7 +122,7 @@ fn lose_one(world: &mut World) {
     }
     let setting = world.setting();
     let gone = world.rng.pick(&MEMBERS);
-    let left = MEMBERS[usize::from(gone == MEMBERS[0])];
+    let left = other_of(gone);
     let was_active = world.serves_shared(gone);
     world.tell(gone, "fault", || String::from("power off, for good"));
     world.gone = Some(gone);

@@ -9,7 +9,7 @@
 
 use super::{Deed, Setting};
 use crate::fault::Fault;
-use crate::host::{HOSTS, MEMBERS, NAMES};
+use crate::host::{HOSTS, MEMBERS, NAMES, other_of};
 use crate::release;
 use crate::rng::Rng;
 use crate::world::{Event, World};
@@ -74,7 +74,7 @@ pub enum Errand {
     /// This run ends, and the next one carries out what is written down.
     BeginAgain(usize, u64),
     /// The operator's command goes on in the new register.
-    GoOn(usize, usize),
+    GoOn(usize),
     /// This run asks the other host to leave and to offer an id; begun then, and it once agreed.
     TakeBack(usize, u64, u64, bool),
     /// This run gives the newcomer its record.
@@ -97,10 +97,6 @@ impl Voting {
 /// Who votes in a world.
 pub(crate) fn voters_of(shared: Option<Setting>) -> &'static [usize] {
     if shared.is_some_and(|setting| setting.pair) { &MEMBERS } else { &HOSTS }
-}
-
-fn other_of(host: usize) -> usize {
-    MEMBERS[usize::from(host == MEMBERS[0])]
 }
 
 impl World {
@@ -300,7 +296,7 @@ impl World {
         let soon = self.rng.range(10 * MS, 1_500 * MS);
         self.after(soon, Event::Voters(Errand::BeginAgain(host, run)));
         let again = soon + self.rng.range(500 * MS, 4_000 * MS);
-        self.after(again, Event::Voters(Errand::GoOn(host, off)));
+        self.after(again, Event::Voters(Errand::GoOn(host)));
     }
 
     /// The newest version that this run knows: what it learned, or what its voter had accepted when it began.
@@ -355,7 +351,7 @@ impl World {
     pub(crate) fn run_errand(&mut self, errand: Errand) {
         let host = match errand {
             Errand::BeginAgain(host, _)
-            | Errand::GoOn(host, _)
+            | Errand::GoOn(host)
             | Errand::TakeBack(host, ..)
             | Errand::SeatNewcomer(host, _) => host,
             Errand::Greet => return self.greet(),
@@ -363,25 +359,20 @@ impl World {
         if let Some(until) = self.hosts[host].paused {
             return self.at(until + MS, Event::Voters(errand));
         }
+        let session = self.session(host);
         match errand {
-            Errand::BeginAgain(host, run) if self.session(host) == run => {
-                self.kill_agent(host, "begins anew");
-            }
-            Errand::GoOn(host, off) => self.ask_activate_off_if_true(host, off),
-            Errand::TakeBack(host, run, began, agreed) if self.session(host) == run => {
+            Errand::BeginAgain(_, run) if run == session => self.kill_agent(host, "begins anew"),
+            // The same command again, by the same operator, who looks at the host first.
+            Errand::GoOn(_) => self.ask_activate(host, true),
+            Errand::TakeBack(_, run, began, agreed) if run == session => {
                 self.take_back(host, began, agreed);
             }
-            Errand::SeatNewcomer(host, run) if self.session(host) == run => {
-                self.seat_newcomer(host);
-            }
-            Errand::BeginAgain(..) | Errand::TakeBack(..) | Errand::SeatNewcomer(..) => {}
-            Errand::Greet => {}
+            Errand::SeatNewcomer(_, run) if run == session => self.seat_newcomer(host),
+            Errand::BeginAgain(..)
+            | Errand::TakeBack(..)
+            | Errand::SeatNewcomer(..)
+            | Errand::Greet => {}
         }
-    }
-
-    /// The same command again, by the same operator, who looks at the host first.
-    fn ask_activate_off_if_true(&mut self, host: usize, off: usize) {
-        self.ask_activate(host, !self.hosts[off].powered);
     }
 
     fn take_back(&mut self, host: usize, began: u64, agreed: bool) {
