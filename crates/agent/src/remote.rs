@@ -109,6 +109,7 @@ fn greeting(settings: &Settings, name: &str) -> Vec<u8> {
         run: String::new(),
         purpose: Purpose::Operator,
         series: None,
+        packed: false,
     };
     serde_json::to_vec(&hello).expect("a greeting has string keys only")
 }

@@ -369,6 +369,7 @@ fn plaintext_gets_no_answer_but_an_alert() {
         run: "7".into(),
         purpose: Purpose::Register,
         series: None,
+        packed: false,
     };
     let answer = mn1.runtime().block_on(async move {
         let mut stream = loop {
@@ -491,6 +492,72 @@ fn what_waits_for_a_connection_that_stands_still_is_bounded_and_counted() {
     assert!(overtaken() > 1000, "{}", overtaken());
 }
 
+/// A connection to mn1 in the name of mn2, with this greeting, and the answer to that.
+fn dial_by_hand(
+    world: &World,
+    mn1: &Running,
+    hello: &str,
+) -> (tokio_rustls::client::TlsStream<TcpStream>, Vec<u8>) {
+    let identity = world.identity("ca", "mn2");
+    let address = world.address("mn1");
+    mn1.runtime().block_on(async move {
+        let connector = tokio_rustls::TlsConnector::from(identity.client.clone());
+        let stream = loop {
+            if let Ok(stream) = TcpStream::connect(address).await {
+                break stream;
+            }
+        };
+        let mut stream = connector.connect("mn1".try_into().unwrap(), stream).await.unwrap();
+        frame::write(&mut stream, hello.as_bytes()).await.unwrap();
+        let welcome = frame::read(&mut stream).await.unwrap();
+        (stream, welcome)
+    })
+}
+
+/// A member of the release that numbers its messages and packs none: what it dials and what is said on it.
+#[test]
+fn a_member_of_the_release_that_packs_nothing_is_heard_and_spoken_to_as_it_expects() {
+    let world = World::new("plain-dials");
+    let mn1 = world.start("mn1");
+    let hello = older_hello("mn2", 2).replace('}', r#","series":5}"#);
+    let (mut stream, welcome) = dial_by_hand(&world, &mn1, &hello);
+    mn1.runtime()
+        .block_on(frame::write(&mut stream, &[&1_u64.to_be_bytes()[..], b"as ever"].concat()))
+        .unwrap();
+    assert!(welcome.starts_with(br#"{"numbered":{"series":"#) && !contains(&welcome, b"packed"));
+    expect("its message", || mn1.heard().contains(&(MN2, Lane::Register, b"as ever".to_vec())));
+    mn1.transport.send(MN2, Lane::Register, b"the same to you".to_vec());
+    let answer = mn1.runtime().block_on(frame::read(&mut stream)).unwrap();
+    assert_eq!(answer.split_at(8).1, b"the same to you");
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// mn2 of this release understands mn1, and what mn1 says to it are few bytes.
+#[test]
+fn a_long_message_crosses_packed_between_members_of_this_release() {
+    let world = World::new("packed");
+    let (mn1, mn2) = (world.start("mn1"), world.start("mn2"));
+    let long = b"the same again and again ".repeat(4000);
+    mn1.expect_heard(&mn2, MN2, &long);
+    drop(mn2);
+    let hello = older_hello("mn2", 2).replace('}', r#","series":5,"packed":true}"#);
+    let (mut stream, welcome) = dial_by_hand(&world, &mn1, &hello);
+    assert!(contains(&welcome, br#""packed":true"#));
+    let frame = mn1.runtime().block_on(async {
+        loop {
+            mn1.transport.send(MN2, Lane::Register, long.clone());
+            let read = frame::read(&mut stream);
+            if let Ok(read) = tokio::time::timeout(Duration::from_millis(20), read).await {
+                break read.unwrap();
+            }
+        }
+    });
+    assert!(frame.len() < long.len() / 20, "{} bytes", frame.len());
+}
+
 /// A member of the release before numbers, on its side of the wire.
 fn older_hello(name: &str, id: u16) -> String {
     format!(
@@ -502,21 +569,9 @@ fn older_hello(name: &str, id: u16) -> String {
 fn a_member_of_the_release_before_numbers_that_dials_is_heard_and_spoken_to_as_it_expects() {
     let world = World::new("older-dials");
     let mn1 = world.start("mn1");
-    let identity = world.identity("ca", "mn2");
-    let (address, hello) = (world.address("mn1"), older_hello("mn2", 2));
-    let (mut stream, welcome) = mn1.runtime().block_on(async move {
-        let connector = tokio_rustls::TlsConnector::from(identity.client.clone());
-        let stream = loop {
-            if let Ok(stream) = TcpStream::connect(address).await {
-                break stream;
-            }
-        };
-        let mut stream = connector.connect("mn1".try_into().unwrap(), stream).await.unwrap();
-        frame::write(&mut stream, hello.as_bytes()).await.unwrap();
-        let welcome = frame::read(&mut stream).await.unwrap();
-        frame::write(&mut stream, b"as ever").await.unwrap();
-        (stream, welcome)
-    });
+    let hello = older_hello("mn2", 2);
+    let (mut stream, welcome) = dial_by_hand(&world, &mn1, &hello);
+    mn1.runtime().block_on(frame::write(&mut stream, b"as ever")).unwrap();
     assert_eq!(welcome, br#""taken""#);
     expect("its message", || mn1.heard().contains(&(MN2, Lane::Register, b"as ever".to_vec())));
     mn1.transport.send(MN2, Lane::Register, b"the same to you".to_vec());

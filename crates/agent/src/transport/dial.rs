@@ -74,7 +74,7 @@ async fn greeted(
     here: &Here,
     member: &Member,
     purpose: Purpose,
-) -> Result<(Stream, Numbered), DialError> {
+) -> Result<(Stream, Option<Numbered>), DialError> {
     let cluster_id = *here.cluster_id.lock().expect("nothing panics while it holds this");
     open_as(here, member, purpose, cluster_id).await
 }
@@ -85,7 +85,7 @@ pub(crate) async fn open_as(
     member: &Member,
     purpose: Purpose,
     cluster_id: Option<ClusterId>,
-) -> Result<(Stream, Numbered), DialError> {
+) -> Result<(Stream, Option<Numbered>), DialError> {
     let own = here.members.iter().find(|m| m.id == here.me).map(|m| m.address);
     let stream = timeout(here.pace.connect, connect(own, member.address))
         .await
@@ -103,7 +103,7 @@ async fn greet(
     purpose: Purpose,
     cluster_id: Option<ClusterId>,
     stream: TcpStream,
-) -> Result<(Stream, Numbered), DialError> {
+) -> Result<(Stream, Option<Numbered>), DialError> {
     let name = ServerName::try_from(member.name.clone())
         .map_err(|e| DialError::Refused(format!("{} is no name: {e}", member.name)))?;
     let connector = TlsConnector::from(here.identity.client.clone());
@@ -118,12 +118,13 @@ async fn greet(
         run: format!("{:016x}", here.run),
         purpose,
         series: purpose.is_lane().then_some(here.series),
+        packed: purpose.is_lane(),
     };
     // Under TLS 1.3 it is only now that the other side has judged our certificate.
     frame::write_json(&mut stream, &hello).await.map_err(lost_or_unknown)?;
     match frame::read_json(&mut stream).await.map_err(lost_or_unknown)? {
         Welcome::Taken => Ok((stream, None)),
-        Welcome::Numbered { series } => Ok((stream, Some(series))),
+        Welcome::Numbered { series, packed } => Ok((stream, Some(Numbered { series, packed }))),
         Welcome::Refused(reason) => Err(DialError::Refused(reason)),
     }
 }

@@ -53,6 +53,15 @@ pub struct Hello {
     /// that does not know numbers says nothing, and does not hear this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<u64>,
+    /// On a lane, beside a series: the dialler reads messages that are packed, and packs its own if the answer says
+    /// so too. A release that packs nothing says nothing, and does not hear this.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub packed: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(packed: &bool) -> bool {
+    !packed
 }
 
 /// The second frame, the other way.
@@ -65,6 +74,9 @@ pub enum Welcome {
     Numbered {
         /// Names the answering side's own series.
         series: u64,
+        /// Both sides pack their messages from here on: only to a dialler that reads them.
+        #[serde(default, skip_serializing_if = "is_false")]
+        packed: bool,
     },
     /// Not, and why.
     Refused(String),
@@ -76,6 +88,20 @@ mod tests {
 
     /// As the release before numbers wrote it.
     const OLDER: &str = r#"{"format":1,"cluster":"lab","cluster_id":null,"node":"mn2","id":2,"run":"7","purpose":"register"}"#;
+
+    /// As the release wrote it that had numbers and packed nothing.
+    const NUMBERED: &str = r#"{"format":1,"cluster":"lab","cluster_id":null,"node":"mn2","id":2,"run":"7","purpose":"register","series":5}"#;
+
+    #[test]
+    fn a_greeting_of_the_release_that_packs_nothing_is_read_and_answered_as_it_expects() {
+        let hello: Hello = serde_json::from_str(NUMBERED).unwrap();
+        assert_eq!((hello.series, hello.packed), (Some(5), false));
+        assert_eq!(serde_json::to_string(&hello).unwrap(), NUMBERED);
+        let welcome = Welcome::Numbered { series: 6, packed: false };
+        let text = r#"{"numbered":{"series":6}}"#;
+        assert_eq!(serde_json::to_string(&welcome).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Welcome>(text).unwrap(), welcome);
+    }
 
     #[test]
     fn a_greeting_without_a_series_is_read_and_written_as_the_older_release_does() {

@@ -13,8 +13,8 @@
 //! What waits for a connection is bounded by what is still worth sending: an older message makes room for a newer
 //! one, so that a connection that recovers goes on with the newest and not with a backlog.
 
-use super::hello::Purpose;
-use super::{Inbox, Stream, frame};
+use super::hello::{Hello, Purpose};
+use super::{Inbox, Stream, frame, pack};
 use regent_core::id::NodeId;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -91,13 +91,25 @@ struct State {
 
 struct Connection {
     id: u64,
-    numbered: Numbered,
+    numbered: Option<Numbered>,
     waiting: Arc<Waiting>,
 }
 
-/// The series of numbers that the peer's messages on a connection belong to, from its greeting; none if it does not
-/// number them. It numbers if and only if it reads numbers.
-pub(crate) type Numbered = Option<u64>;
+/// What was agreed on about the numbers of a connection's messages; nothing with a peer that does not know numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Numbered {
+    /// The series that the peer's messages belong to, from its greeting.
+    pub(crate) series: u64,
+    /// What follows a number is packed, both ways.
+    pub(crate) packed: bool,
+}
+
+impl Numbered {
+    /// What this greeting offers, and its answer therefore agrees to.
+    pub(crate) fn of(hello: &Hello) -> Option<Numbered> {
+        hello.series.map(|series| Numbered { series, packed: hello.packed })
+    }
+}
 
 impl Lanes {
     pub(crate) fn new(inbox: Inbox) -> Lanes {
@@ -108,7 +120,9 @@ impl Lanes {
         let mut lanes = self.lock();
         let State { counts, open, .. } = lanes.entry((to, lane)).or_default();
         counts.sent += 1;
-        let message = Message { number: counts.sent, body: body.into() };
+        let packs = |c: &Connection| c.numbered.is_some_and(|n| n.packed);
+        let packed = open.iter().any(packs).then(|| pack::pack(&body).into());
+        let message = Message { number: counts.sent, body: body.into(), packed };
         let newest = open.last().map(|connection| connection.id);
         for connection in open {
             if connection.numbered.is_some() || Some(connection.id) == newest {
@@ -133,7 +147,13 @@ impl Lanes {
     }
 
     /// Carries the lane over this connection until it ends.
-    pub(crate) async fn carry(&self, peer: NodeId, lane: Lane, stream: Stream, numbered: Numbered) {
+    pub(crate) async fn carry(
+        &self,
+        peer: NodeId,
+        lane: Lane,
+        stream: Stream,
+        numbered: Option<Numbered>,
+    ) {
         let waiting = Arc::new(Waiting::default());
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.open(peer, lane, Connection { id, numbered, waiting: Arc::clone(&waiting) });
@@ -148,7 +168,7 @@ impl Lanes {
     fn open(&self, peer: NodeId, lane: Lane, connection: Connection) {
         let mut lanes = self.lock();
         let State { open, windows, .. } = lanes.entry((peer, lane)).or_default();
-        if let Some(series) = connection.numbered {
+        if let Some(Numbered { series, .. }) = connection.numbered {
             windows.entry(series).or_default();
         }
         open.push(connection);
@@ -161,7 +181,9 @@ impl Lanes {
         let mut lanes = self.lock();
         let State { open, windows, .. } = lanes.entry((peer, lane)).or_default();
         open.retain(|connection| connection.id != id);
-        windows.retain(|series, _| open.iter().any(|c| c.numbered == Some(*series)));
+        windows.retain(|series, _| {
+            open.iter().any(|c| c.numbered.is_some_and(|n| n.series == *series))
+        });
     }
 
     async fn read(
@@ -169,19 +191,21 @@ impl Lanes {
         peer: NodeId,
         lane: Lane,
         reader: tokio::io::ReadHalf<Stream>,
-        numbered: Numbered,
+        numbered: Option<Numbered>,
     ) {
         let mut reader = tokio::io::BufReader::new(reader);
         while let Ok(mut body) = frame::read(&mut reader).await {
-            if let Some(series) = numbered {
-                let Some(number) = body.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
-                else {
-                    return;
-                };
-                if !self.is_first(peer, lane, series, number) {
+            if let Some(Numbered { series, packed }) = numbered {
+                let Some((number, rest)) = body.split_first_chunk() else { return };
+                if !self.is_first(peer, lane, series, u64::from_be_bytes(*number)) {
                     continue;
                 }
-                body.drain(..NUMBER);
+                body = if packed {
+                    let Some(unpacked) = pack::unpack(rest) else { return };
+                    unpacked
+                } else {
+                    rest.to_vec()
+                };
             }
             (self.inbox)(peer, lane, body);
         }
@@ -210,20 +234,17 @@ impl Lanes {
 struct Message {
     number: u64,
     body: Arc<[u8]>,
+    /// The same, if a connection was open on which messages are packed.
+    packed: Option<Arc<[u8]>>,
 }
 
-/// How many bytes a number takes in front of a message.
-const NUMBER: usize = size_of::<u64>();
-
 impl Message {
-    fn frame(&self, numbered: Numbered) -> Option<Vec<u8>> {
-        match numbered {
-            Some(_) => {
-                let number = self.number.to_be_bytes();
-                regent_api::frame::wrap(&[&number[..], &self.body[..]].concat())
-            }
-            None => regent_api::frame::wrap(&self.body),
-        }
+    fn frame(&self, numbered: Option<Numbered>) -> Option<Vec<u8>> {
+        let Some(Numbered { packed, .. }) = numbered else {
+            return regent_api::frame::wrap(&self.body);
+        };
+        let body = if packed { self.packed.as_ref()? } else { &self.body };
+        regent_api::frame::wrap(&[&self.number.to_be_bytes()[..], &body[..]].concat())
     }
 }
 
@@ -245,7 +266,7 @@ impl Waiting {
     fn put(&self, message: Message, most: usize) -> bool {
         let mut queue = self.lock();
         match queue.messages.iter_mut().find(|waiting| waiting.body == message.body) {
-            Some(same) => same.number = message.number,
+            Some(same) => *same = message,
             None => queue.messages.push_back(message),
         }
         let is_full = queue.messages.len() > most;
@@ -312,7 +333,11 @@ impl Window {
     }
 }
 
-async fn write(mut writer: tokio::io::WriteHalf<Stream>, waiting: &Waiting, numbered: Numbered) {
+async fn write(
+    mut writer: tokio::io::WriteHalf<Stream>,
+    waiting: &Waiting,
+    numbered: Option<Numbered>,
+) {
     while let Some(messages) = waiting.next().await {
         // What waits already goes into the same record.
         let bytes: Vec<u8> =
@@ -328,7 +353,7 @@ mod tests {
     use super::*;
 
     fn message(number: u64, body: &str) -> Message {
-        Message { number, body: body.as_bytes().into() }
+        Message { number, body: body.as_bytes().into(), packed: None }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::dial::tune;
 use super::hello::{FORMAT, Hello, Purpose, Welcome};
-use super::lane::{Lane, Lanes};
+use super::lane::{Lane, Lanes, Numbered};
 use super::{Here, Stream, frame};
 use crate::tls::{self, OPERATOR};
 use regent_core::id::NodeId;
@@ -51,10 +51,10 @@ pub(crate) async fn run(here: Arc<Here>, lanes: Arc<Lanes>, incoming: mpsc::Send
             let Ok(Some((hello, from, stream))) = greeted else { return };
             match (hello.purpose, from) {
                 (Purpose::Register, Some(from)) => {
-                    lanes.carry(from, Lane::Register, stream, hello.series).await;
+                    lanes.carry(from, Lane::Register, stream, Numbered::of(&hello)).await;
                 }
                 (Purpose::Report, Some(from)) => {
-                    lanes.carry(from, Lane::Report, stream, hello.series).await;
+                    lanes.carry(from, Lane::Report, stream, Numbered::of(&hello)).await;
                 }
                 (purpose, from) => {
                     incoming.send(Incoming { from, purpose, stream }).await.ok();
@@ -89,7 +89,7 @@ async fn greet(here: &Here, stream: TcpStream) -> Option<(Hello, Option<NodeId>,
         Ok(from) => {
             tune(stream.get_ref().0, hello.purpose, here.pace.unacknowledged).ok()?;
             let welcome = match hello.series {
-                Some(_) => Welcome::Numbered { series: here.series },
+                Some(_) => Welcome::Numbered { series: here.series, packed: hello.packed },
                 None => Welcome::Taken,
             };
             frame::write_json(&mut stream, &welcome).await.ok()?;

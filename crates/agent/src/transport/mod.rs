@@ -14,6 +14,7 @@ pub mod frame;
 pub mod hello;
 mod lane;
 mod listen;
+mod pack;
 
 pub use dial::DialError;
 pub use hello::{Hello, Purpose};
