@@ -9,6 +9,8 @@ use crate::time::{Span, Time};
 struct Image {
     /// This run armed it at this time, with this ticket.
     armed: Option<(Time, Span)>,
+    /// It was found at this time, with this left of an earlier run's ticket.
+    found: Option<(Time, Span)>,
     /// Proposals with at least this number were sent after it was armed.
     first: u64,
     /// One of them is known won.
@@ -29,8 +31,11 @@ const BOTH: [Slot; 2] = [Slot::Zero, Slot::One];
 
 impl Gate {
     /// As found at the start of a run: slots may be held, but this run may enable none that it did not arm itself.
-    pub fn found(kernel: [Option<Span>; 2]) -> Gate {
-        let held = |left: Option<Span>| Image { held: left.is_some(), ..Image::default() };
+    pub fn found(kernel: [Option<Span>; 2], at: Time) -> Gate {
+        let held = |left: Option<Span>| {
+            let found = left.map(|left| (at, left));
+            Image { held: left.is_some(), found, ..Image::default() }
+        };
         Gate { slots: [held(kernel[0]), held(kernel[1])], dirty: true }
     }
 
@@ -64,8 +69,7 @@ impl Gate {
 
     /// The slot is armed; proposals from `first` on are sent after it.
     pub fn armed(&mut self, slot: Slot, ticket: Span, first: u64, at: Time) {
-        self.slots[slot.index()] =
-            Image { armed: Some((at, ticket)), first, won: false, held: false };
+        self.slots[slot.index()] = Image { armed: Some((at, ticket)), first, ..Image::default() };
         self.dirty = true;
     }
 
@@ -100,9 +104,19 @@ impl Gate {
         self.slots[slot.index()].held = true;
     }
 
-    /// Any slot held?
+    /// Was any slot enabled, and the gate not closed since? Its ticket may be over: whoever asks whether something may
+    /// still pass asks this one.
     pub fn is_held(&self) -> bool {
         self.slots.iter().any(|image| image.held)
+    }
+
+    /// Does something pass: is a slot held whose ticket is not over? A kernel that refuses to enable the next one lets
+    /// the last one end.
+    pub fn is_open(&self, now: Time) -> bool {
+        self.slots.iter().any(|image| {
+            let ticket = image.armed.or(image.found);
+            image.held && ticket.is_some_and(|(at, ticket)| now.elapsed_most(at) < ticket)
+        })
     }
 
     /// All six sets are empty, confirmed.
@@ -149,6 +163,20 @@ mod tests {
     }
 
     #[test]
+    fn a_gate_whose_last_ticket_is_over_is_not_open_but_still_held() {
+        let mut gate = Gate::default();
+        gate.armed(Slot::Zero, TICKET, 1, at(0));
+        gate.won(1);
+        assert!(!gate.is_open(at(1)), "not enabled yet");
+        gate.enabled(Slot::Zero);
+        assert!(gate.is_open(at(609)));
+        // Armed and won again and again, and never enabled.
+        gate.armed(Slot::One, TICKET, 2, at(600));
+        gate.won(2);
+        assert!(!gate.is_open(at(610)) && gate.is_held());
+    }
+
+    #[test]
     fn renewals_alternate_between_the_slots() {
         let mut gate = Gate::default();
         let mut slot = gate.next([None, None]);
@@ -175,8 +203,8 @@ mod tests {
 
     #[test]
     fn a_new_run_enables_only_what_it_armed_itself() {
-        let mut gate = Gate::found([Some(Span::millis(300)), None]);
-        assert!(gate.is_held());
+        let mut gate = Gate::found([Some(Span::millis(300)), None], at(50));
+        assert!(gate.is_held() && gate.is_open(at(349)) && !gate.is_open(at(350)));
         gate.won(7);
         assert_eq!(gate.enableable(), None);
         assert_eq!(gate.next([Some(Span::millis(300)), None]), Slot::One);

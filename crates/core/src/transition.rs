@@ -45,7 +45,7 @@ pub const TRANSITIONS: &[Transition] = &[
         "T08",
         Active,
         Activating,
-        "the gate is closed while the lease is held: its database is made ready again",
+        "the gate is closed while the lease is held: its database is made ready again, or the kernel does not open it",
     ),
     edge(
         "T09",

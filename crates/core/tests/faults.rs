@@ -31,6 +31,10 @@ struct World {
     reports: u64,
     marker: Option<AttemptId>,
     refuses: Refuses,
+    /// What the world never answers.
+    hangs: fn(&Action) -> bool,
+    /// Why the peer says that it cannot serve.
+    peer_unable: Option<String>,
     /// The first [`ASKED_MOST`] of them.
     asked: Vec<Action>,
     proposals: u64,
@@ -61,6 +65,8 @@ impl World {
             reports: 0,
             marker: None,
             refuses: obeys,
+            hangs: |_| false,
+            peer_unable: None,
             asked: Vec::new(),
             proposals: 0,
             told: Vec::new(),
@@ -94,6 +100,9 @@ impl World {
                 self.asked.push(action.clone());
             }
             self.proposals += u64::from(matches!(action, Action::Propose { .. }));
+            if (self.hangs)(&action) {
+                continue;
+            }
             if let Some(outcome) = (self.refuses)(&action).or_else(|| self.carry_out(action)) {
                 self.node.handle(Input::Outcome { id, outcome }, self.now);
             }
@@ -107,11 +116,25 @@ impl World {
                 self.reports += 1;
                 database.shows = self.marker.filter(|_| database.source == Some(ME));
                 let known = report(self.reports, Version(self.version), &self.state);
-                self.feed(Input::Report(Report { database: Some(database), ..known }));
+                let unable = self.peer_unable.clone();
+                self.feed(Input::Report(Report { database: Some(database), unable, ..known }));
             }
             self.now = self.now.after(Span::millis(10));
             self.feed(Input::Tick);
         }
+    }
+
+    /// The peer took the record, and renews it from here on each time this is called.
+    fn held_by_peer(&mut self) {
+        let lease = &mut self.state.lease;
+        if lease.holder != PEER {
+            (lease.holder, lease.epoch, lease.phase) =
+                (PEER, Epoch(lease.epoch.0 + 1), Phase::Heir);
+        }
+        self.version += 1;
+        lease.by = AttemptId { node: PEER, n: self.version, ..AttemptId::default() };
+        let (version, bytes) = (Version(self.version), self.state.encode());
+        self.feed(Input::View { version, bytes, recent: Vec::new() });
     }
 
     fn carry_out(&mut self, action: Action) -> Option<Outcome> {
@@ -258,6 +281,54 @@ fn a_gate_that_does_not_open_is_asked_for_with_a_pause_and_told_once() {
 }
 
 #[test]
+fn an_active_whose_kernel_enables_no_more_tickets_says_so_once_the_last_one_is_over() {
+    let mut world = World::serving();
+    world.refuses = |action| matches!(action, Action::Gate(GateStep::Enable { .. })).then(denied);
+    world.run(300);
+    assert!(world.is_open(), "under the ticket that was enabled before: {}", world.why());
+    world.run(700);
+    // It goes on renewing: only its own word tells the others.
+    assert!(!world.is_open() && world.unable().is_some(), "{}", world.why());
+    world.refuses = obeys;
+    world.run(2_000);
+    assert!(world.is_open() && world.unable().is_none(), "{}", world.why());
+}
+
+#[test]
+fn an_address_whose_refresh_hangs_is_no_service_once_its_lifetime_is_over() {
+    let mut world = World::serving();
+    world.hangs = |action| matches!(action, Action::Address(AddressStep::Add { .. }));
+    world.run(2_000);
+    assert!(world.is_open(), "the kernel keeps it for its lifetime: {}", world.why());
+    world.run(3_500);
+    assert!(!world.is_open(), "{}", world.why());
+    assert!(world.unable().is_some_and(|why| why.contains("does not end")), "{}", world.why());
+    assert!(world.why().contains("`ip address`"), "{}", world.why());
+}
+
+/// Two of them would take the record from each other as fast as it can be written.
+#[test]
+fn a_node_that_was_just_refused_takes_over_from_nobody_who_is_refused_too_but_tries_in_the_end() {
+    let mut world = World::serving();
+    world.refuses = |action| matches!(action, Action::Gate(GateStep::Enable { .. })).then(denied);
+    world.run(1_500);
+    assert!(world.unable().is_some(), "{}", world.why());
+    world.held_by_peer();
+    world.peer_unable =
+        Some("the kernel refuses to open the gate (Operation not permitted)".into());
+    let before = world.proposals;
+    let mut waited = 0;
+    while world.proposals == before && waited < 10_000 {
+        world.held_by_peer();
+        world.run(100);
+        waited += 100;
+    }
+    // What it was refused itself counts for a while; then nobody knows, and it tries.
+    assert!((900..=2_200).contains(&waited), "waited {waited} ms: {}", world.why());
+    assert_eq!(world.told("gate.enable"), [Severity::Alarm, Severity::Info]);
+}
+
+#[test]
 fn a_gate_that_cannot_be_armed_proposes_nothing_and_is_told_once() {
     let mut world = World::new(first_state(), at_rest());
     world.refuses = |action| matches!(action, Action::Gate(GateStep::Arm { .. })).then(denied);
@@ -273,14 +344,7 @@ fn a_gate_that_cannot_be_armed_proposes_nothing_and_is_told_once() {
 fn a_close_that_is_refused_takes_the_address_off_and_is_asked_for_until_it_is_done() {
     let mut world = World::serving();
     world.refuses = |action| matches!(action, Action::Gate(GateStep::Close)).then(denied);
-    // The peer took the lease: this node is superseded.
-    world.state.lease.epoch = Epoch(world.state.lease.epoch.0 + 1);
-    world.state.lease.holder = PEER;
-    world.state.lease.phase = Phase::Heir;
-    world.state.lease.by = AttemptId { node: PEER, n: 1, ..AttemptId::default() };
-    world.version += 1;
-    let (version, bytes) = (Version(world.version), world.state.encode());
-    world.feed(Input::View { version, bytes, recent: Vec::new() });
+    world.held_by_peer();
     assert_eq!(world.count(|a| matches!(a, Action::Address(AddressStep::Remove))), 1);
     world.run(5_000);
     let asked = world.count(|a| matches!(a, Action::Gate(GateStep::Close)));

@@ -28,6 +28,10 @@ use regent_core::state::State;
 use regent_core::time::{Span, Time};
 use std::collections::VecDeque;
 
+/// How long reports may promise a service that is not there: two of them, or a stall that is just over.
+const DARK_MAX: u64 = 200 * MS;
+const MS: u64 = 1_000_000;
+
 /// What decides: the core, or something simpler that the simulator is tried on.
 pub trait Brain {
     /// Takes one input.
@@ -116,6 +120,8 @@ pub struct Agent {
     pub stalled: u64,
     /// The newest word on its role.
     pub role: Role,
+    /// It has said since then that it serves, in every report, and did not.
+    dark_since: Option<u64>,
     /// The prober's judges, as in the spec.
     pub judges: Vec<Judge>,
     inbox: VecDeque<Input>,
@@ -162,6 +168,7 @@ impl World {
             worker: Worker::default(),
             stalled: 0,
             role: Role::Standby,
+            dark_since: None,
             judges: health::judges(&self.spec.probes),
             inbox: VecDeque::new(),
             turn: 0,
@@ -467,6 +474,7 @@ impl World {
     }
 
     fn send_report(&mut self, host: usize, report: &Report) {
+        self.judge_report(host, report);
         if let Some(agent) = self.hosts[host].agent.as_mut().filter(|a| a.role != report.role) {
             agent.role = report.role;
             self.tell(host, "role", || report.role.to_string());
@@ -476,6 +484,28 @@ impl World {
                 let report = Box::new(report.clone());
                 self.after(delay, Event::Report { to, report });
             }
+        }
+    }
+
+    /// What `status` shows is a promise: who goes on saying that it serves answers for the VIP.
+    fn judge_report(&mut self, host: usize, report: &Report) {
+        let now = self.now;
+        let here = &mut self.hosts[host];
+        let is_dark = report.serving && !here.answers(now);
+        let (gate, address) = (here.gate.is_open(&here.clock, now), here.has_address(now));
+        let Some(agent) = &mut here.agent else { return };
+        let since = *agent.dark_since.get_or_insert(now);
+        if !is_dark {
+            agent.dark_since = None;
+        } else if now - since > DARK_MAX {
+            let text = format!(
+                "{} has said for {} ms that it serves; its gate is {}, its address {}",
+                NAMES[host],
+                (now - since) / MS,
+                if gate { "open" } else { "closed" },
+                if address { "on" } else { "off" },
+            );
+            self.violated(Violation { id: "promise", text });
         }
     }
 

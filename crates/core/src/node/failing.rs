@@ -1,20 +1,24 @@
 //! Steps of gate and address that the kernel refuses: dated, tried again after a pause that doubles, told once.
 //!
 //! Each of them is asked for again for as long as it is missing (ADR 0003); without a pause a refusal that comes back
-//! at once would keep the lease thread busy with nothing else.
+//! at once would keep the lease thread busy with nothing else. A step that is not asked for any more was refused
+//! once: whether it would be now nobody knows, and after a while it says nothing about this node (ADR 0029).
 
-use super::Node;
 use super::tries::pause_after;
+use super::{Flight, Node};
 use crate::event::Severity;
 use crate::time::{Span, Time};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// After the first refusal; doubled each time. A renewal is due every 150 ms: a few tries fit into one ticket.
 const PAUSE_FIRST: Span = Span::millis(20);
 const PAUSE_MOST: Span = Span::millis(1_000);
-/// A node on which a step has been refused for so long cannot serve.
-const UNABLE_AFTER: Span = Span::millis(300);
+/// A node on which a step has been refused, or has not ended, for so long cannot serve.
+pub(super) const UNABLE_AFTER: Span = Span::millis(300);
+/// How long the last refusal counts: two of the longest pauses, so that what is asked for does not outlive it.
+const COUNTS_FOR: Span = Span::millis(2_000);
 
 /// A step that may be refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -52,6 +56,16 @@ impl Refused {
 }
 
 impl Local {
+    fn is(self, flight: &Flight) -> bool {
+        match self {
+            Local::Arm => matches!(flight, Flight::Arm { .. }),
+            Local::Enable => matches!(flight, Flight::Enable { .. }),
+            Local::Close => matches!(flight, Flight::Close),
+            Local::AddressAdd => matches!(flight, Flight::AddressAdd),
+            Local::AddressRemove => matches!(flight, Flight::AddressRemove),
+        }
+    }
+
     /// What it is for, what to look at, and the event's code.
     fn words(self) -> (&'static str, &'static str, &'static str) {
         const FILTER: &str = "check `nft list ruleset` and the agent's privileges";
@@ -101,6 +115,24 @@ impl Node {
         }
     }
 
+    /// What was refused, and is not asked for any more, says nothing about this node after a while.
+    pub(super) fn forget_refusals(&mut self, now: Time) {
+        let over = |step: &Local, refused: &Refused| {
+            now.elapsed_most(refused.last) >= COUNTS_FOR && !self.in_flight(|f| step.is(f))
+        };
+        let over: Vec<Local> =
+            self.refused.iter().filter(|(step, r)| over(step, r)).map(|(step, _)| *step).collect();
+        for step in over {
+            let Some(refused) = self.refused.remove(&step) else { continue };
+            let (code, ..) = step.words();
+            let text = format!(
+                "not asked for any more, after {} refusals; the last one: {}",
+                refused.times, refused.why
+            );
+            self.tell(code, Severity::Info, text);
+        }
+    }
+
     /// May the step be asked for: it was not refused, or the pause after that is over.
     pub(super) fn may_ask(&self, step: Local, now: Time) -> bool {
         self.refused.get(&step).is_none_or(|r| now.elapsed_most(r.last) >= r.pause())
@@ -125,14 +157,20 @@ impl Node {
         refused.is_some_and(|refused| refused.is_lasting(now))
     }
 
-    /// Every refusal that stands, a line each, for `status`.
-    pub(super) fn explain_refused(&self, lines: &mut alloc::vec::Vec<String>, now: Time) {
+    /// Every refusal that stands and the step that does not end, a line each, for `status`.
+    pub(super) fn explain_refused(&self, lines: &mut Vec<String>, now: Time) {
         for (step, refused) in &self.refused {
             let (_, what, remedy) = step.words();
             let ms = now.elapsed_most(refused.since).as_millis();
             lines.push(format!(
                 "the kernel has refused {} times in {ms} ms to {what} ({}): {remedy}",
                 refused.times, refused.why
+            ));
+        }
+        if let Some(since) = self.address_hangs(now).filter(|since| *since >= UNABLE_AFTER) {
+            lines.push(format!(
+                "the step that puts the VIP on has not ended for {} ms: check the interface with `ip address`",
+                since.as_millis()
             ));
         }
     }

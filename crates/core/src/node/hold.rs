@@ -274,16 +274,26 @@ impl Node {
         }
     }
 
-    /// The kernel took the address, or refused it: unrefreshed it goes off by itself at the end of its lifetime.
+    /// The kernel took the address, or refused it.
     pub(super) fn take_added(&mut self, outcome: Outcome, now: Time) {
         if self.note_step(Local::AddressAdd, outcome, now) {
             // Asked off meanwhile: that step comes after this one.
             self.address.on = self.address.asked.is_some();
             self.address.taken = self.address.asked;
-        } else {
-            let taken = self.address.taken;
-            self.address.on &= taken.is_some_and(|at| now.elapsed_most(at) < ADDRESS_LIFETIME);
         }
+    }
+
+    /// The VIP is on the interface: unrefreshed, because that is refused or hangs, it goes off by itself.
+    pub(super) fn is_address_on(&self, now: Time) -> bool {
+        let lasts = |at: Time| now.elapsed_most(at) < ADDRESS_LIFETIME;
+        self.address.on && self.address.taken.is_some_and(lasts)
+    }
+
+    /// For how long the step that is to put the VIP on has not ended, while the VIP is off and wanted.
+    pub(super) fn address_hangs(&self, now: Time) -> Option<Span> {
+        let asked = self.address.asked.filter(|_| self.wants_address() && !self.is_address_on(now));
+        let under_way = self.in_flight(|f| matches!(f, Flight::AddressAdd));
+        asked.filter(|_| under_way).map(|at| now.elapsed_most(at))
     }
 
     /// Should the VIP be on this host's interface? While this node holds with a right that runs and is not
@@ -643,7 +653,7 @@ impl Node {
             Some(_) => self.may_answer(now),
             None => self.is_writable() || kept_open,
         };
-        if !ready || !self.address.on {
+        if !ready || !self.is_address_on(now) {
             return;
         }
         // Before activation a stranger's answer is refused (row 8); one that serves goes on, and defends.
@@ -675,7 +685,7 @@ impl Node {
         if !self.note_step(Local::Enable, outcome, now) {
             return;
         }
-        let first = !self.gate.is_held();
+        let first = !self.gate.is_open(now);
         self.gate.enabled(slot);
         if first && self.rules(now) {
             self.ask(Action::Address(AddressStep::Announce), Some(Flight::Announce));
@@ -702,7 +712,7 @@ impl Node {
         }
         if self.moving.is_some() {
             Role::Deactivating
-        } else if self.gate.is_held() && self.is_writable() {
+        } else if self.gate.is_open(now) && self.is_writable() {
             Role::Active
         } else if self.eligibility() == Some(false) || self.database.is_down() {
             Role::Failed

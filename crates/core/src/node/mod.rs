@@ -211,7 +211,7 @@ enum Mute {
 /// The VIP on this host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Address {
-    /// It was added, and neither asked off since, nor refused for as long as the kernel keeps it unrefreshed.
+    /// It was added, and not asked off since; whether it is still there says when it was taken.
     on: bool,
     /// When it was last asked on.
     asked: Option<Time>,
@@ -331,7 +331,7 @@ impl Node {
         let probes = spec.probes.iter().map(|_| Probe::new()).collect();
         Node {
             random: identity.seed,
-            gate: Gate::found(record.gate),
+            gate: Gate::found(record.gate, now),
             taken_from: record.high,
             identity,
             spec,
@@ -448,6 +448,7 @@ impl Node {
             self.stand(now);
         }
         self.finish_close(now);
+        self.forget_refusals(now);
         self.restore_services(now);
         self.fence_silent(now);
         self.suspect(now);

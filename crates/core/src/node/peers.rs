@@ -1,5 +1,6 @@
 //! Reports, and whether a silent peer's host lives. Reports do not go through the register.
 
+use super::failing::UNABLE_AFTER;
 use super::{Flight, Node};
 use crate::command::{Action, AddressStep, Outcome, PortAnswer};
 use crate::event::Severity;
@@ -153,7 +154,7 @@ impl Node {
             }
         };
         self.stranger = Some(Stranger { mac, seen: now, told });
-        if self.gate.is_held() && self.tenure.is_some_and(|tenure| tenure.rules(now)) {
+        if self.gate.is_open(now) && self.tenure.is_some_and(|tenure| tenure.rules(now)) {
             self.ask(Action::Address(AddressStep::Announce), Some(Flight::Announce));
         }
     }
@@ -175,16 +176,16 @@ impl Node {
 
     /// Does this node answer for the VIP?
     pub(super) fn is_serving(&self, now: Time) -> bool {
-        self.gate.is_held()
+        self.gate.is_open(now)
             && !self.closing
-            && self.has_address()
+            && self.has_address(now)
             && self.is_writable()
             && self.tenure.is_some_and(|tenure| tenure.rules(now))
     }
 
     /// The VIP is on this host, where it is to be at all.
-    fn has_address(&self) -> bool {
-        self.address.on || (self.spec.stack.is_some() && !self.uses_address())
+    fn has_address(&self, now: Time) -> bool {
+        self.is_address_on(now) || (self.spec.stack.is_some() && !self.uses_address())
     }
 
     /// Why this node could not serve now, if so.
@@ -205,6 +206,9 @@ impl Node {
         }
         if let Some(why) = self.refusal(now) {
             return Some(why);
+        }
+        if self.address_hangs(now).is_some_and(|since| since >= UNABLE_AFTER) {
+            return Some("the step that puts the VIP on does not end".into());
         }
         if self.spec.stack.is_some() {
             return self.unable_shared();

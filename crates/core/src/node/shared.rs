@@ -584,7 +584,7 @@ impl Node {
             Role::Deactivating
         } else if self.stack.failure.is_some() || self.stack.foreign.is_some() {
             Role::Failed
-        } else if self.gate.is_held() && self.is_stack_up() {
+        } else if self.gate.is_open(now) && self.is_stack_up() {
             Role::Active
         } else if self.lost_right {
             Role::Isolated

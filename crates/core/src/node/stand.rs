@@ -71,8 +71,8 @@ impl Node {
         }
     }
 
-    /// The guard of succeed: eligible; no Pause; and the holder is silent, or reports that it cannot serve, or was
-    /// named by a Free record that it has not taken for one ttl, or has not renewed for as long as C3 waits.
+    /// The guard of succeed: eligible; no Pause; and the holder is silent, or reports that it cannot serve while this
+    /// node can, or was named by a Free record that it has not taken for one ttl, or has not renewed for as long as C3 waits.
     fn reason_to_succeed(&self, now: Time) -> Option<String> {
         let view = self.view.as_ref()?;
         let lease = view.state.lease;
@@ -112,7 +112,8 @@ impl Node {
         }
         let report = self.peers.get(&lease.holder)?.fresh(self.spec.pace.suspicion, now)?;
         let unable = report.unable.as_ref().filter(|_| !report.serving)?;
-        (report.epoch == lease.epoch)
+        // Two that cannot serve would take the record from each other as fast as it can be written.
+        (report.epoch == lease.epoch && self.unable(now).is_none())
             .then(|| format!("{holder} reports that it cannot serve: {unable}"))
     }
 
