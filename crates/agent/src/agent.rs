@@ -656,6 +656,7 @@ async fn serve_as_node(
         me: me.id,
         attempt: AttemptId { node: me.id, boot: born.boot, run: born.run, n: 0 },
         admissions: AtomicU64::new(1 << 40),
+        changing: tokio::sync::Mutex::default(),
         inputs: inputs.clone(),
         waiting,
         heard,

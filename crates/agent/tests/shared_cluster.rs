@@ -376,3 +376,40 @@ fn what_does_not_answer_or_is_no_directory_is_told_before_anything_is_written() 
     assert_eq!(node(&status, "mn1").name, "mn1");
     mn1.stop();
 }
+
+/// Each was activated by a word while the other one was off: two registers that both replaced the first.
+#[test]
+fn of_two_registers_whose_nodes_ask_each_other_to_leave_at_once_one_stays() {
+    let (lab, mn1, mn2) = founded("shared-both-ways");
+    let first = lab.state("mn1").cluster;
+    mn2.stop();
+    mn1.expect("mn2 is missed", |s| !node(s, "mn2").reachable);
+    renewed(&mn1, &activate(Some("mn2")), "mn2 is off");
+    expect_moved(ask_again(&mn1, &activate(None)));
+    expect_moved(ask_again(&mn1, &Ask::Deactivate { dry_run: false }));
+    mn1.stop();
+    let mn2 = lab.start("mn2");
+    mn2.expect("it listens", |s| s.initialised && !node(s, "mn1").reachable);
+    renewed(&mn2, &activate(Some("mn1")), "mn1 is off");
+    let mn1 = lab.start("mn1");
+    for running in [&mn1, &mn2] {
+        running.expect("it listens", |s| s.initialised);
+    }
+    let rejoin = |name: &str| Ask::Rejoin { node: name.into() };
+    std::thread::scope(|scope| {
+        for (running, other) in [(&mn1, "mn2"), (&mn2, "mn1")] {
+            scope.spawn(move || running.ask(rejoin(other)));
+        }
+    });
+    let votes = |running: &Running| running.status().is_some_and(|s| s.initialised);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !(votes(&mn1) || votes(&mn2)) {
+        assert!(Instant::now() < deadline, "both left, and nobody votes any more");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for name in ["mn1", "mn2"] {
+        assert_ne!(lab.state(name).cluster, first, "nobody went back to the first register");
+    }
+    mn1.stop();
+    mn2.stop();
+}

@@ -18,6 +18,7 @@ use regent_store::embedded::{Event, Request as StoreRequest};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tokio::sync::MutexGuard;
 
 /// How long a majority of voters is asked for before it is believed that there is none.
 const READ: Duration = Duration::from_secs(3);
@@ -40,6 +41,7 @@ impl Speaking {
     /// is active in it yet.
     pub(super) async fn renew_alone(&self, word: Word) -> Result<String, (RefusalKind, String)> {
         let value = self.pair_register().map_err(|(kind, why, _)| (kind, why))?;
+        let _change = self.change_of_register().map_err(|why| (RefusalKind::Guard, why))?;
         let (name, claim) = (self.settings.name(word.node()), word.claim());
         let guard = |why: String| Err((RefusalKind::Guard, why));
         if self.has_majority().await {
@@ -117,6 +119,8 @@ impl Speaking {
             }
         };
         let value = self.pair_register()?;
+        let _change =
+            self.change_of_register().map_err(|why| (RefusalKind::Guard, why, again()))?;
         if node == self.me {
             let remedy = "ask the node that was activated: regent rejoin NODE --node THAT".into();
             return Err((RefusalKind::Usage, format!("{name} is this node"), remedy));
@@ -196,6 +200,19 @@ impl Speaking {
             if (of, whom) == (cluster, node))
     }
 
+    /// One change of this node's register at a time: of two nodes that each ask the other one to leave, none leaves.
+    fn change_of_register(&self) -> Result<MutexGuard<'_, ()>, String> {
+        let under_way = |what: &str| format!("{what} on {}", self.settings.name(self.me));
+        let Ok(change) = self.changing.try_lock() else {
+            return Err(under_way("another change of the register is under way"));
+        };
+        match Turn::read(&self.place).ok().flatten() {
+            Some(Turn::Alone { .. }) => Err(under_way("the register is being replaced")),
+            Some(Turn::Leave { .. }) => Err(under_way("the register is being left")),
+            Some(Turn::Admit { .. }) | None => Ok(change),
+        }
+    }
+
     /// This node's register, of a cluster of two.
     fn pair_register(&self) -> Result<Arc<Value>, Why> {
         if !self.spec.stack.as_ref().is_some_and(|stack| stack.pair) {
@@ -255,6 +272,10 @@ impl Speaking {
             let why = "its register replaced that of the node that asks: regent rejoin is for that one, and is asked of it";
             return Answer::Refused(why.into());
         }
+        let _change = match self.change_of_register() {
+            Ok(change) => change,
+            Err(why) => return Answer::Refused(why),
+        };
         if !self.is_put_down().await {
             let why = "a part of the stack is up there: regent deactivate on it first";
             return Answer::Refused(why.into());

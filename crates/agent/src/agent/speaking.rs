@@ -54,6 +54,8 @@ pub(super) struct Speaking {
     pub(super) me: NodeId,
     pub(super) attempt: AttemptId,
     pub(super) admissions: AtomicU64,
+    /// Held by whoever changes which register this node votes in.
+    pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) inputs: Inputs,
     pub(super) waiting: Waiting,
     pub(super) heard: Arc<Heard>,
