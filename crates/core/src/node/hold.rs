@@ -20,6 +20,8 @@ const SOLO_LEAD: Span = Span::millis(120);
 const RETRY: Span = Span::millis(20);
 /// The second net under the gate: whole seconds are what the kernel counts.
 const ADDRESS_LIFETIME: Span = Span::millis(4_000);
+/// For how long it is surely there: the kernel's timers run by up to a tenth faster (C4).
+const ADDRESS_SURE: Span = Span::millis(3_600);
 const ADDRESS_REFRESH: Span = Span::millis(1_000);
 /// How long a follower may take to show a marker while nobody waits for it.
 const CATCH_UP_MAX: Span = Span::millis(5_000);
@@ -285,7 +287,7 @@ impl Node {
 
     /// The VIP is on the interface: unrefreshed, because that is refused or hangs, it goes off by itself.
     pub(super) fn is_address_on(&self, now: Time) -> bool {
-        let lasts = |at: Time| now.elapsed_most(at) < ADDRESS_LIFETIME;
+        let lasts = |at: Time| now.elapsed_most(at) < ADDRESS_SURE;
         self.address.on && self.address.taken.is_some_and(lasts)
     }
 
