@@ -377,9 +377,7 @@ impl World {
             Action::Address(step) => {
                 let soon = now.max(self.hosts[host].address_hangs);
                 let at = soon + self.rng.range(100_000, 1_000_000);
-                let busy = &mut self.hosts[host].address_busy;
-                *busy = at.max(*busy + 1);
-                let at = *busy;
+                let at = self.hosts[host].address_turn(at);
                 let boot = self.hosts[host].boots;
                 self.at(at, Event::Address { host, boot, run, id, step });
             }

@@ -139,6 +139,12 @@ impl Host {
         self.address.is_some_and(|end| self.clock.timer(now) < end)
     }
 
+    /// When a step of the address that could be done then is done: one thread does them, each after the one before.
+    pub fn address_turn(&mut self, at: u64) -> u64 {
+        self.address_busy = at.max(self.address_busy + 1);
+        self.address_busy
+    }
+
     /// It answers for the VIP.
     pub fn answers(&self, now: u64) -> bool {
         self.powered

@@ -413,6 +413,11 @@ impl World {
         self.events += 1;
         if let Some(until) = self.frozen(&event) {
             let later = until + self.rng.below(2_000_000);
+            let later = if let Event::Address { host, .. } = event {
+                self.hosts[host].address_turn(later)
+            } else {
+                later
+            };
             return self.at(later, event);
         }
         self.log.mix(at ^ kind(&event));

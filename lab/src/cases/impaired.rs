@@ -35,7 +35,7 @@ pub(super) const ONE_WAY: Case = Case {
 
 pub(super) const AROUND_ACTIVE: Case = Case {
     name: "impaired-around-active",
-    about: "30 % loss on both links of the active, both ways: its right hardly ever lapses, no move",
+    about: "30 % loss on both links of the active, both ways: its right does not lapse, no move",
     tier: Tier::Default,
     run: Run::Watched(around_active),
 };
