@@ -306,6 +306,60 @@ fn an_address_whose_refresh_hangs_is_no_service_once_its_lifetime_is_over() {
     assert!(world.why().contains("`ip address`"), "{}", world.why());
 }
 
+/// What is under way does not end with what the node forgot of the address.
+#[test]
+fn an_address_step_that_hangs_over_a_lost_filter_is_told_to_the_peers() {
+    let mut world = World::serving();
+    world.hangs = |action| matches!(action, Action::Address(AddressStep::Add { .. }));
+    world.run(1_500);
+    world.feed(Input::GateLost);
+    world.run(1_000);
+    assert!(!world.is_open(), "{}", world.why());
+    assert!(world.unable().is_some_and(|why| why.contains("does not end")), "{}", world.why());
+}
+
+/// The ticket counts from the first proposal of a renewal, the right from the one that won: between their ends nothing
+/// passes, and that is no close.
+#[test]
+fn a_right_that_ends_after_its_last_ticket_is_told() {
+    let mut world = World::serving();
+    let unknown = |action: &Action| {
+        let outcome = || Outcome::Swap(SwapOutcome::Unknown);
+        matches!(action, Action::Propose { .. }).then(outcome)
+    };
+    let (before, version) = (world.proposals, world.version);
+    world.refuses = unknown;
+    world.run(200);
+    assert!(world.proposals > before);
+    world.refuses = obeys;
+    for _ in 0..50 {
+        if world.version == version {
+            world.run(10);
+        }
+    }
+    assert!(world.version > version && world.is_open(), "{}", world.why());
+    world.refuses = unknown;
+    world.run(2_000);
+    assert_eq!(world.told("lease.lost"), [Severity::Alarm], "{}", world.why());
+}
+
+#[test]
+fn an_active_that_defends_against_a_stranger_opens_again_after_a_gap_of_its_tickets() {
+    let mut world = World::serving();
+    world.refuses = |action| matches!(action, Action::Gate(GateStep::Enable { .. })).then(denied);
+    for _ in 0..8 {
+        world.feed(Input::Stranger { mac: [2, 0, 0, 0, 0, 9] });
+        world.run(100);
+    }
+    assert!(!world.is_open(), "its last ticket is over");
+    world.refuses = obeys;
+    for _ in 0..10 {
+        world.feed(Input::Stranger { mac: [2, 0, 0, 0, 0, 9] });
+        world.run(100);
+    }
+    assert!(world.is_open(), "{}", world.why());
+}
+
 /// Two of them would take the record from each other as fast as it can be written.
 #[test]
 fn a_node_that_was_just_refused_takes_over_from_nobody_who_is_refused_too_but_tries_in_the_end() {

@@ -200,7 +200,14 @@ impl Speaking {
             if (of, whom) == (cluster, node))
     }
 
-    /// One change of this node's register at a time: of two nodes that each ask the other one to leave, none leaves.
+    /// It is written down that this register is left.
+    fn is_leaving_register(&self, cluster: ClusterId) -> bool {
+        let turn = Turn::read(&self.place).ok().flatten();
+        matches!(turn, Some(Turn::Leave { old, .. }) if old == cluster)
+    }
+
+    /// One change of this node's register at a time, and none while it is being replaced or left: of two nodes that each
+    /// ask the other one to leave, at most one leaves.
     fn change_of_register(&self) -> Result<MutexGuard<'_, ()>, String> {
         let under_way = |what: &str| format!("{what} on {}", self.settings.name(self.me));
         let Ok(change) = self.changing.try_lock() else {
@@ -274,6 +281,8 @@ impl Speaking {
         }
         let _change = match self.change_of_register() {
             Ok(change) => change,
+            // Asked again, before this life is over.
+            Err(_) if self.is_leaving_register(state.cluster) => return Answer::Agreed,
             Err(why) => return Answer::Refused(why),
         };
         if !self.is_put_down().await {

@@ -54,7 +54,7 @@ pub(super) struct Speaking {
     pub(super) me: NodeId,
     pub(super) attempt: AttemptId,
     pub(super) admissions: AtomicU64,
-    /// Held by whoever changes which register this node votes in.
+    /// Held by whoever changes which register this node votes in, or gives the other one a seat in it.
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) inputs: Inputs,
     pub(super) waiting: Waiting,

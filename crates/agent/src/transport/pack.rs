@@ -1,4 +1,4 @@
-//! A message made small enough for one TCP segment: raw DEFLATE (RFC 1951).
+//! A message made small, as a rule for one TCP segment: raw DEFLATE (RFC 1951).
 //!
 //! A swap carries the whole State, some 3 kB of JSON. In two segments, the loss of either holds it up; in one, only
 //! the loss of that one (ADR 0021).
@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(unpack(&pack(&vec![0; LENGTH_MAX + 1])), None);
     }
 
-    /// Digits that a packer makes nothing of, as identities have them (SplitMix64).
+    /// Digits that a packer makes nothing of, as identities have them.
     fn drawn(n: u64) -> u64 {
         let z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,5 @@
-//! Steps of gate and address that the kernel refuses: dated, tried again after a pause that doubles, told once.
+//! Steps of gate and address that the kernel refuses: dated, tried again after a pause that doubles, told once for as
+//! long as they are asked for.
 //!
 //! Each of them is asked for again for as long as it is missing (ADR 0003); without a pause a refusal that comes back
 //! at once would keep the lease thread busy with nothing else. A step that is not asked for any more was refused

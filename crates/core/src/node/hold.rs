@@ -20,8 +20,8 @@ const SOLO_LEAD: Span = Span::millis(120);
 const RETRY: Span = Span::millis(20);
 /// The second net under the gate: whole seconds are what the kernel counts.
 const ADDRESS_LIFETIME: Span = Span::millis(4_000);
-/// For how long it is surely there: the kernel's timers run by up to a tenth faster (C4).
-const ADDRESS_SURE: Span = Span::millis(3_600);
+/// For how long it is surely there: the kernel's timers run by up to a tenth faster (C4), and it rounds.
+const ADDRESS_SURE: Span = Span::millis(3_500);
 const ADDRESS_REFRESH: Span = Span::millis(1_000);
 /// How long a follower may take to show a marker while nobody waits for it.
 const CATCH_UP_MAX: Span = Span::millis(5_000);
@@ -271,6 +271,7 @@ impl Node {
             && !self.in_flight(|f| matches!(f, Flight::AddressAdd))
         {
             self.address.asked = Some(now);
+            self.adding = Some(now);
             let step = AddressStep::Add { lifetime: ADDRESS_LIFETIME };
             self.ask(Action::Address(step), Some(Flight::AddressAdd));
         }
@@ -278,6 +279,7 @@ impl Node {
 
     /// The kernel took the address, or refused it.
     pub(super) fn take_added(&mut self, outcome: Outcome, now: Time) {
+        self.adding = None;
         if self.note_step(Local::AddressAdd, outcome, now) {
             // Asked off meanwhile: that step comes after this one.
             self.address.on = self.address.asked.is_some();
@@ -293,9 +295,8 @@ impl Node {
 
     /// For how long the step that is to put the VIP on has not ended, while the VIP is off and wanted.
     pub(super) fn address_hangs(&self, now: Time) -> Option<Span> {
-        let asked = self.address.asked.filter(|_| self.wants_address() && !self.is_address_on(now));
-        let under_way = self.in_flight(|f| matches!(f, Flight::AddressAdd));
-        asked.filter(|_| under_way).map(|at| now.elapsed_most(at))
+        let since = self.adding.filter(|_| self.wants_address() && !self.is_address_on(now));
+        since.map(|at| now.elapsed_most(at))
     }
 
     /// Should the VIP be on this host's interface? While this node holds with a right that runs and is not
@@ -659,7 +660,7 @@ impl Node {
             return;
         }
         // Before activation a stranger's answer is refused (row 8); one that serves goes on, and defends.
-        if !self.was_serving && self.stranger(now).is_some() {
+        if !self.opened && self.stranger(now).is_some() {
             return;
         }
         if self.in_flight(|f| matches!(f, Flight::Enable { .. })) {

@@ -263,6 +263,8 @@ pub struct Node {
     gate: Gate,
     closing: bool,
     address: Address,
+    /// Since when a step that puts the VIP on is under way.
+    adding: Option<Time>,
     refused: BTreeMap<Local, Refused>,
     /// What was told at its beginning, by code, and has not ended.
     standing: BTreeMap<&'static str, String>,
@@ -314,7 +316,10 @@ pub struct Node {
     report_now: bool,
     last_role: Role,
     last_blocked: Option<u8>,
-    was_serving: bool,
+    /// It said last that it serves.
+    last_serving: bool,
+    /// The gate was opened to clients, and not closed since: a gap between two of its tickets ends nothing.
+    opened: bool,
     outage_since: Option<Time>,
 }
 
@@ -353,6 +358,7 @@ impl Node {
             told_foreign: false,
             closing: false,
             address: Address::default(),
+            adding: None,
             refused: BTreeMap::new(),
             standing: BTreeMap::new(),
             database: Database::new(),
@@ -389,7 +395,8 @@ impl Node {
             report_now: false,
             last_role: Role::Standby,
             last_blocked: None,
-            was_serving: false,
+            last_serving: false,
+            opened: false,
             outage_since: None,
         }
     }

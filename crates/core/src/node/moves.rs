@@ -499,7 +499,7 @@ impl Node {
             self.clear_intent = false;
         }
         let serving = if lease.holder == self.me() {
-            self.was_serving
+            self.last_serving
         } else {
             let peer = self.peers.get(&lease.holder).and_then(|peer| peer.report.as_ref());
             peer.is_some_and(|report| report.serving && report.epoch == lease.epoch)

@@ -72,7 +72,7 @@ impl Node {
         let stopped = served && !report.serving;
         peer.report = Some(report);
         let serves = peer.report.as_ref().is_some_and(|report| report.serving);
-        if self.was_serving {
+        if self.opened {
             return;
         }
         if serves {
@@ -176,9 +176,13 @@ impl Node {
 
     /// Does this node answer for the VIP?
     pub(super) fn is_serving(&self, now: Time) -> bool {
-        self.gate.is_open(now)
+        self.is_held_open(now) && self.gate.is_open(now) && self.has_address(now)
+    }
+
+    /// The gate was enabled and not closed since, under a right that runs, before a database that takes writes.
+    fn is_held_open(&self, now: Time) -> bool {
+        self.gate.is_held()
             && !self.closing
-            && self.has_address(now)
             && self.is_writable()
             && self.tenure.is_some_and(|tenure| tenure.rules(now))
     }
@@ -201,7 +205,7 @@ impl Node {
             // What is worked on here is no reason to take the lease away.
             return None;
         }
-        if let Some(mac) = self.stranger(now).filter(|_| !self.was_serving) {
+        if let Some(mac) = self.stranger(now).filter(|_| !self.opened) {
             return Some(format!("a stranger answers for the VIP: {}", mac_text(mac)));
         }
         if let Some(why) = self.refusal(now) {
@@ -305,14 +309,15 @@ impl Node {
             self.tell("role.changed", Severity::Info, text);
         }
         let serving = self.is_serving(now);
-        if self.was_serving && !serving && self.outage_since.is_none() {
+        if self.last_serving && !serving && self.outage_since.is_none() {
             self.outage_since = Some(now);
         }
-        if self.was_serving != serving {
+        if self.last_serving != serving {
             self.tell_stack_serving(serving, now);
             self.report_now = true;
         }
-        self.was_serving = serving;
+        self.last_serving = serving;
+        self.opened = serving || (self.opened && self.is_held_open(now));
         self.notice_stranger_gone(now);
         self.notice_blocked(now);
         self.answer_requests(now);

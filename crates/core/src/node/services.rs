@@ -175,7 +175,7 @@ impl Node {
 
     /// The probes of this subject and weight that fail, and count in the present role.
     fn failing(&self, subject: Subject) -> impl Iterator<Item = (&ProbeSpec, &Probe)> {
-        let serving = self.was_serving;
+        let serving = self.opened;
         self.spec.probes.iter().zip(&self.probes).filter(move |(spec, probe)| {
             spec.subject == subject && probe.health == Health::Failing && spec.counts.now(serving)
         })

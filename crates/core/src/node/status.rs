@@ -270,7 +270,7 @@ impl Node {
         if now.elapsed_most(view.heard) > patience {
             return Some((3, "no majority of voters answers: restore a voter".to_string()));
         }
-        if let Some(mac) = self.stranger(now).filter(|_| !self.was_serving) {
+        if let Some(mac) = self.stranger(now).filter(|_| !self.opened) {
             let mac = super::peers::mac_text(mac);
             return Some((8, format!("{mac} answers for the VIP: remove the duplicate address")));
         }

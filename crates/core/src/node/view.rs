@@ -194,7 +194,7 @@ impl Node {
             tenure.right = None;
             self.lost_right = true;
             self.close();
-            if self.moving.is_none() && self.was_serving && !self.is_stopped() {
+            if self.moving.is_none() && self.opened && !self.is_stopped() {
                 self.tell(
                     "lease.lost",
                     Severity::Alarm,
