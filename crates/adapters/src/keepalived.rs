@@ -114,18 +114,6 @@ impl Vrrp {
     fn principal(&self) -> Option<IpAddr> {
         self.addresses.first().map(|(address, _)| *address)
     }
-
-    /// With the network parts that the native driver would give them on this host.
-    fn on_this_host(&self) -> Result<Vrrp, KeepalivedError> {
-        let index = vip::interface_index(&self.interface)?;
-        let all = places::all().map_err(KeepalivedError::Kernel)?;
-        let vips: Vec<_> = self.addresses.iter().map(|(address, _)| *address).collect();
-        let mut here = self.clone();
-        for (address, prefix) in &mut here.addresses {
-            *prefix = places::prefix_for(*address, *prefix, index, &all, &vips);
-        }
-        Ok(here)
-    }
 }
 
 /// Where things are.
@@ -156,7 +144,8 @@ pub fn check() -> Result<(), KeepalivedError> {
 
 /// What Regent renders on this host.
 pub fn render(vrrp: &Vrrp, files: &Files) -> Result<String, KeepalivedError> {
-    Ok(render::render(&vrrp.on_this_host()?, &files.run))
+    vip::interface_index(&vrrp.interface)?;
+    Ok(render::render(vrrp, &files.run))
 }
 
 /// The file on disk, whose it is, and where it differs from what is rendered.
@@ -322,6 +311,7 @@ impl Shared {
     }
 
     fn add(&self, lifetime: Span) -> Result<Applied, VipError> {
+        self.vips.keep_secondaries()?;
         let mut state = self.state();
         let stood = self.stand()?;
         state.wish(Some(Instant::now() + Duration::from_nanos(lifetime.0)));
@@ -374,11 +364,10 @@ impl Shared {
 
     /// Puts them on without keepalived, and looking the same.
     fn put_on(&self, lifetime: Span) -> Result<Applied, VipError> {
-        if let (Ok(here), Ok(all)) = (self.vrrp.on_this_host(), places::all())
-            && let Ok(index) = vip::interface_index(&here.interface)
-        {
+        let vrrp = &self.vrrp;
+        if let (Ok(index), Ok(all)) = (vip::interface_index(&vrrp.interface), places::all()) {
             let is_on = |address: IpAddr| all.iter().any(|place| place.address == address);
-            for ((address, prefix), label) in here.addresses.iter().zip(render::labels(&here)) {
+            for ((address, prefix), label) in vrrp.addresses.iter().zip(render::labels(vrrp)) {
                 if let IpAddr::V4(v4) = *address
                     && !is_on(*address)
                 {

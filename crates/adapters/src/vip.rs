@@ -73,7 +73,7 @@ pub struct Vip {
 }
 
 impl Vip {
-    /// As the configuration has it.
+    /// `prefix` is the length of the prefix with which it is put on: all its bits, unless it brings its subnet.
     pub fn new(address: IpAddr, prefix: u8, interface: &str) -> Vip {
         Vip { address, prefix, interface: interface.to_owned() }
     }
@@ -117,6 +117,14 @@ impl Vips {
     /// does not keep the others from it; the first error is returned.
     pub fn add(&self, lifetime: Span) -> Result<Applied, VipError> {
         self.each(|vip| address::add(vip.address, vip.prefix, &vip.interface, lifetime))
+    }
+
+    /// Where they bring their subnet, the kernel keeps its other addresses when they go. [`Vips::add`] does so too.
+    pub(crate) fn keep_secondaries(&self) -> Result<(), VipError> {
+        for vip in &self.all {
+            address::keep_secondaries(vip.address, vip.prefix, &vip.interface)?;
+        }
+        Ok(())
     }
 
     /// Takes them off, wherever on this host they are; one that fails does not keep the others from it.

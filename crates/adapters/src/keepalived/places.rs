@@ -62,34 +62,6 @@ pub(super) fn put_on(index: u32, address: Ipv4Addr, prefix: u8, label: &str) -> 
     socket.transact(&out, sequence)
 }
 
-/// How long the network part of a VIP is on this interface, by the rule of the native driver: a host address where
-/// another address of the interface has it in its subnet, so that source addresses stay as they are.
-pub(super) fn prefix_for(
-    vip: IpAddr,
-    wanted: u8,
-    index: u32,
-    all: &[Place],
-    vips: &[IpAddr],
-) -> u8 {
-    let covers =
-        |place: &&Place| place.index == index && !vips.contains(&place.address) && has(place, vip);
-    match vip {
-        IpAddr::V6(_) => 128,
-        IpAddr::V4(_) if all.iter().any(|place| covers(&place)) => 32,
-        IpAddr::V4(_) => wanted,
-    }
-}
-
-fn has(place: &Place, other: IpAddr) -> bool {
-    match (place.address, other) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => {
-            let kept = 32 - u32::from(place.prefix.min(32));
-            (a.to_bits() ^ b.to_bits()).checked_shr(kept).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(_), IpAddr::V6(_) | IpAddr::V4(_)) | (IpAddr::V4(_), IpAddr::V6(_)) => false,
-    }
-}
-
 /// Becomes readable whenever an address of this host changes.
 pub(super) struct Changes(OwnedFd);
 
@@ -113,26 +85,5 @@ impl Changes {
         let mut buffer = [0; 4096];
         // An overrun is an error too, and says the same: look.
         while !matches!(recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT), Err(Errno::AGAIN)) {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(address: &str, prefix: u8) -> Place {
-        Place { index: 1, address: address.parse().unwrap(), prefix, forever: true }
-    }
-
-    #[test]
-    fn a_vip_within_a_known_subnet_is_a_host_address() {
-        let vip = "10.77.0.100".parse().unwrap();
-        let prefix = |all: &[Place], vips: &[IpAddr]| prefix_for(vip, 24, 1, all, vips);
-        assert_eq!(prefix(&[place("10.77.0.11", 24)], &[vip]), 32);
-        assert_eq!(prefix(&[place("192.0.2.1", 24)], &[vip]), 24);
-        assert_eq!(prefix(&[place("0.0.0.1", 0)], &[vip]), 32);
-        assert_eq!(prefix(&[place("10.77.0.100", 24)], &[vip]), 24, "itself does not count");
-        assert_eq!(prefix_for(vip, 24, 2, &[place("10.77.0.11", 24)], &[vip]), 24);
-        assert_eq!(prefix_for("fd00::1".parse().unwrap(), 64, 1, &[], &[]), 128);
     }
 }

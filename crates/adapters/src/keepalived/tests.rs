@@ -224,7 +224,7 @@ fn hosts(hosts: &[u8]) -> Option<Segment> {
 #[test]
 fn keepalived_puts_the_address_on_and_takes_it_off() {
     let Some(segment) = hosts(&[A]) else { return };
-    let node = Node::new(&segment, A, &[(VIP, 24)]);
+    let node = Node::new(&segment, A, &[(VIP, 32)]);
     assert_eq!(node.add().0, Applied::Changed);
     let shown = segment.sh(A, "ip -o addr show dev eth0");
     assert!(shown.contains("inet 10.99.0.100/32"), "{shown}");
@@ -241,7 +241,7 @@ fn keepalived_puts_the_address_on_and_takes_it_off() {
 #[test]
 fn several_addresses_of_both_families_come_and_go_together() {
     let Some(segment) = hosts(&[A]) else { return };
-    let addresses = [(VIP, 24), ("fd99::100", 64), ("10.99.0.101", 24), ("192.0.2.7", 28)];
+    let addresses = [(VIP, 32), ("fd99::100", 128), ("10.99.0.101", 32), ("192.0.2.7", 28)];
     let node = Node::new(&segment, A, &addresses);
     node.add();
     assert!(node.stands());
@@ -259,7 +259,7 @@ fn several_addresses_of_both_families_come_and_go_together() {
 #[test]
 fn nobody_is_elected_against_the_lease() {
     let Some(segment) = hosts(&[A, B]) else { return };
-    let (a, b) = (Node::new(&segment, A, &[(VIP, 24)]), Node::new(&segment, B, &[(VIP, 24)]));
+    let (a, b) = (Node::new(&segment, A, &[(VIP, 32)]), Node::new(&segment, B, &[(VIP, 32)]));
     std::thread::sleep(Duration::from_millis(500));
     assert!(!a.any_stands() && !b.any_stands(), "nobody was told to");
     a.add();
@@ -275,7 +275,7 @@ fn nobody_is_elected_against_the_lease() {
 #[test]
 fn killed_and_started_again_the_address_is_put_back_at_once() {
     let Some(segment) = hosts(&[A]) else { return };
-    let mut node = Node::new(&segment, A, &[(VIP, 24)]);
+    let mut node = Node::new(&segment, A, &[(VIP, 32)]);
     node.add();
     let gap = node.longest_gap(|node| {
         node.daemon().kill();
@@ -296,7 +296,7 @@ fn killed_and_started_again_the_address_is_put_back_at_once() {
 #[test]
 fn dead_it_costs_a_move_nothing() {
     let Some(segment) = hosts(&[A]) else { return };
-    let mut node = Node::new(&segment, A, &[(VIP, 24)]);
+    let mut node = Node::new(&segment, A, &[(VIP, 32)]);
     node.daemon().kill();
     let (applied, took) = node.add();
     assert_eq!(applied, Applied::Changed);
@@ -312,7 +312,7 @@ fn dead_it_costs_a_move_nothing() {
 #[test]
 fn it_follows_nothing_any_more_and_a_move_waits_for_it_once() {
     let Some(segment) = hosts(&[A]) else { return };
-    let node = Node::new(&segment, A, &[(VIP, 24)]);
+    let node = Node::new(&segment, A, &[(VIP, 32)]);
     let rendered = std::fs::read_to_string(&node.files.config).unwrap();
     std::fs::write(&node.files.config, rendered.replace("serve\"", "served\"")).unwrap();
     assert!(super::daemon::reload(&node.files.run));
@@ -329,7 +329,7 @@ fn it_follows_nothing_any_more_and_a_move_waits_for_it_once() {
 #[test]
 fn a_reload_moves_nothing() {
     let Some(segment) = hosts(&[A]) else { return };
-    let mut node = Node::new(&segment, A, &[(VIP, 24)]);
+    let mut node = Node::new(&segment, A, &[(VIP, 32)]);
     node.add();
     let gap = node.longest_gap(|node| {
         for _ in 0..5 {
@@ -345,7 +345,7 @@ fn a_reload_moves_nothing() {
 #[test]
 fn hung_it_is_done_without_in_150_ms_and_does_no_harm_when_it_goes_on() {
     let Some(segment) = hosts(&[A]) else { return };
-    let mut node = Node::new(&segment, A, &[(VIP, 24)]);
+    let mut node = Node::new(&segment, A, &[(VIP, 32)]);
     node.daemon().signal("-STOP");
     let (_, took) = node.add();
     assert!(node.stands());
@@ -381,7 +381,7 @@ fn hung_it_is_done_without_in_150_ms_and_does_no_harm_when_it_goes_on() {
 fn a_foreign_router_with_our_id_moves_nothing_and_is_named() {
     let Some(segment) = hosts(&[A, FOREIGN]) else { return };
     for unicast in [false, true] {
-        let mut node = Node::new(&segment, A, &[(VIP, 24)]);
+        let mut node = Node::new(&segment, A, &[(VIP, 32)]);
         node.add();
         let run = node.files.run.join("foreign");
         std::fs::create_dir_all(&run).unwrap();
@@ -416,7 +416,7 @@ fn a_foreign_router_with_our_id_moves_nothing_and_is_named() {
 #[test]
 fn without_its_filter_a_foreign_router_takes_nothing_for_long() {
     let Some(segment) = hosts(&[A]) else { return };
-    let node = Node::new(&segment, A, &[(VIP, 24)]);
+    let node = Node::new(&segment, A, &[(VIP, 32)]);
     node.add();
     segment.sh(A, "nft delete table inet regent-vrrp");
     until("the filter", Duration::from_secs(5), || {
@@ -428,7 +428,7 @@ fn without_its_filter_a_foreign_router_takes_nothing_for_long() {
 #[test]
 fn an_edited_file_is_told_and_served_in_spite_of_and_repaired_on_request() {
     let Some(segment) = hosts(&[A]) else { return };
-    let mut node = Node::new(&segment, A, &[(VIP, 24)]);
+    let mut node = Node::new(&segment, A, &[(VIP, 32)]);
     node.add();
     let config = node.files.config.clone();
     let rendered = std::fs::read_to_string(&config).unwrap();
@@ -465,7 +465,7 @@ fn an_edited_file_is_told_and_served_in_spite_of_and_repaired_on_request() {
 #[test]
 fn without_an_agent_keepalived_gives_the_address_up() {
     let Some(segment) = hosts(&[A]) else { return };
-    let mut node = Node::new(&segment, A, &[(VIP, 24)]);
+    let mut node = Node::new(&segment, A, &[(VIP, 32)]);
     node.add();
     // An agent that comes back within a second finds everything as it was.
     node.driver = None;
@@ -512,7 +512,7 @@ fn behind_a_closed_gate_no_announcement_of_keepalived_leaves() {
         skipped("this kernel has no egress hook");
         return;
     }
-    let node = Node::new(&segment, A, &[(VIP, 24)]);
+    let node = Node::new(&segment, A, &[(VIP, 32)]);
     std::thread::scope(|scope| {
         let heard = scope.spawn(|| announcements(&segment, B, Duration::from_secs(7)));
         std::thread::sleep(Duration::from_millis(200));
@@ -540,7 +540,7 @@ fn keepalived_in_time() {
     let Some(segment) = hosts(&[A, B]) else { return };
     let vip: IpAddr = VIP.parse().unwrap();
     let mut gate = segment.on(A, || Gate::open(&[vip], INTERFACE).unwrap());
-    let node = Node::new(&segment, A, &[(VIP, 24)]);
+    let node = Node::new(&segment, A, &[(VIP, 32)]);
     gate.arm(Slot::Zero, Span::millis(600_000)).unwrap();
     gate.enable(Slot::Zero).unwrap();
     let (mut on, mut off, mut wire) = (Vec::new(), Vec::new(), Vec::new());

@@ -282,11 +282,8 @@ impl Watcher {
     fn compare(&mut self) {
         self.compared = Some(Instant::now());
         let shared = &self.shared;
-        let here = shared.vrrp.on_this_host();
-        let shown = here.map(|here| render::render(&here, &shared.files.run));
-        let Ok(Ok(shown)) = shown.map(|rendered| file::show(&shared.files, &rendered)) else {
-            return;
-        };
+        let rendered = render::render(&shared.vrrp, &shared.files.run);
+        let Ok(shown) = file::show(&shared.files, &rendered) else { return };
         let edited = shown.drift.is_some() && shown.whose != Some(Whose::Rendered);
         if edited && !self.edited {
             let lines = shown.drift.unwrap_or_default();

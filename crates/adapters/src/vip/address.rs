@@ -1,10 +1,12 @@
 //! Addresses by rtnetlink, synchronous: one request, the kernel's answer.
 //!
-//! The VIP must not change which source address other traffic takes. IPv4: where another address of the interface has
-//! the VIP in its subnet, the VIP is a host address (/32), so that neither route nor order changes. IPv6: a
-//! host address
-//! (/128) without duplicate detection (the gate would drop its questions) and with a preferred lifetime of zero,
-//! which takes it out of source selection.
+//! The VIP must not change which source address other traffic takes, nor be in the way of the host's own addresses.
+//! So it is a host address (/32, /128) unless the configuration says that it brings its subnet. An IPv4 address that is the
+//! first of its subnet on an interface is that subnet's primary one, and the kernel takes the others off with it
+//! (`secondary` in ip-address(8)): a host's own, if somebody flushed it and put it on again behind the VIP. Where the
+//! VIP has more than its own bits, the kernel is told to promote the others instead (`promote_secondaries` in the
+//! kernel's ip-sysctl). IPv6: without duplicate detection (the gate would drop its questions) and with a preferred
+//! lifetime of zero, which takes it out of source selection.
 
 use super::VipError;
 use super::link::index_of;
@@ -12,6 +14,7 @@ use crate::Applied;
 use crate::netlink::{ACK, CREATE, DUMP, Messages, REPLACE, REQUEST, Socket, attribute};
 use regent_core::time::Span;
 use rustix::io::Errno;
+use rustix::net::netdevice::index_to_name;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const NEW_ADDRESS: u16 = 20;
@@ -46,14 +49,51 @@ pub(super) fn add(
     let index = index_of(interface)?;
     let mut socket = Socket::route().map_err(&doing)?;
     let all = list(&mut socket).map_err(&doing)?;
-    let there = all.iter().find(|place| place.address == address && place.index == index);
-    let place = there.copied().unwrap_or(Place {
-        index,
-        address,
-        prefix: prefix_for(address, prefix, index, &all),
-    });
+    let on_it = all.iter().filter(|place| place.address == address && place.index == index);
+    let (right, others): (Vec<&Place>, Vec<&Place>) = on_it.partition(|p| p.prefix == prefix);
+    let place = match (address, others.first()) {
+        // IPv6 knows an address once per interface, whatever its prefix.
+        (IpAddr::V6(_), Some(there)) => **there,
+        (IpAddr::V4(_) | IpAddr::V6(_), _) => Place { index, address, prefix },
+    };
+    keep_secondaries(address, place.prefix, interface)?;
     change(&mut socket, NEW_ADDRESS, CREATE | REPLACE, place, Some(lifetime)).map_err(&doing)?;
-    Ok(if there.is_some() { Applied::AlreadySo } else { Applied::Changed })
+    // As an older release, or somebody else, put it on.
+    for other in others.iter().filter(|other| ***other != place) {
+        take_off(&mut socket, other, interface).map_err(&doing)?;
+    }
+    let is_new = right.is_empty() && !others.contains(&&place);
+    Ok(if is_new { Applied::Changed } else { Applied::AlreadySo })
+}
+
+/// From now on the kernel keeps the others of its subnet when this one goes, or its lifetime ends.
+pub(super) fn keep_secondaries(
+    address: IpAddr,
+    prefix: u8,
+    interface: &str,
+) -> Result<(), VipError> {
+    if address.is_ipv6() || prefix == 32 {
+        return Ok(());
+    }
+    let setting = |of: &str| format!("/proc/sys/net/ipv4/conf/{of}/promote_secondaries");
+    let is_so = |of: &str| std::fs::read_to_string(setting(of)).is_ok_and(|now| now.trim() == "1");
+    if is_so(interface) || is_so("all") {
+        return Ok(());
+    }
+    let doing = "have the kernel keep the other addresses of the subnet (promote_secondaries)";
+    let failed = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    std::fs::write(setting(interface), "1").map_err(failed).map_err(VipError::kernel(doing))
+}
+
+/// Takes it off; true unless its lifetime ended in between.
+fn take_off(socket: &mut Socket, place: &Place, interface: &str) -> Result<bool, Errno> {
+    // It goes all the same: an address that stays is the worse fault.
+    keep_secondaries(place.address, place.prefix, interface).ok();
+    match change(socket, DELETE_ADDRESS, 0, *place, None) {
+        Ok(()) => Ok(true),
+        Err(Errno::ADDRNOTAVAIL) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn remove(address: IpAddr) -> Result<Applied, VipError> {
@@ -61,11 +101,9 @@ pub(super) fn remove(address: IpAddr) -> Result<Applied, VipError> {
     let mut socket = Socket::route().map_err(&doing)?;
     let mut applied = Applied::AlreadySo;
     for place in list(&mut socket).map_err(&doing)?.iter().filter(|p| p.address == address) {
-        match change(&mut socket, DELETE_ADDRESS, 0, *place, None) {
-            Ok(()) => applied = Applied::Changed,
-            // Its lifetime ended in between.
-            Err(Errno::ADDRNOTAVAIL) => {}
-            Err(error) => return Err(doing(error)),
+        let interface = index_to_name(&socket, place.index).unwrap_or_default();
+        if take_off(&mut socket, place, &interface).map_err(&doing)? {
+            applied = Applied::Changed;
         }
     }
     Ok(applied)
@@ -95,14 +133,6 @@ pub(super) fn own_address(interface: &str, peer: Ipv6Addr) -> Result<Option<Ipv6
     };
     let of_subnet = on_it(&|place, _| covers(place, peer.into()));
     Ok(of_subnet.or_else(|| on_it(&|_, own| own.is_unicast_link_local())))
-}
-
-fn prefix_for(address: IpAddr, wanted: u8, index: u32, all: &[Place]) -> u8 {
-    match address {
-        IpAddr::V6(_) => 128,
-        IpAddr::V4(_) if all.iter().any(|p| p.index == index && covers(p, address)) => 32,
-        IpAddr::V4(_) => wanted,
-    }
 }
 
 pub(crate) fn covers(place: &Place, address: IpAddr) -> bool {
@@ -146,7 +176,8 @@ fn change(
         }
         out.attribute(IFA_CACHEINFO, &info);
         if place.address.is_ipv6() {
-            out.attribute(IFA_FLAGS, &(IFA_F_NODAD | IFA_F_NOPREFIXROUTE).to_ne_bytes());
+            let route = if place.prefix == 128 { IFA_F_NOPREFIXROUTE } else { 0 };
+            out.attribute(IFA_FLAGS, &(IFA_F_NODAD | route).to_ne_bytes());
         }
     }
     socket.transact(&out, sequence)
@@ -215,13 +246,5 @@ mod tests {
         assert!(covers(&place("0.0.0.0", 0), vip));
         assert!(!covers(&place("fd00::1", 64), vip));
         assert!(covers(&place("fd00::1", 64), "fd00::2".parse().unwrap()));
-    }
-
-    #[test]
-    fn the_vip_is_a_host_address_where_its_subnet_is_known() {
-        let vip = "10.77.0.100".parse().unwrap();
-        assert_eq!(prefix_for(vip, 24, 1, &[place("10.77.0.11", 24)]), 32);
-        assert_eq!(prefix_for(vip, 24, 1, &[place("192.0.2.1", 24)]), 24);
-        assert_eq!(prefix_for(vip, 24, 2, &[place("10.77.0.11", 24)]), 24);
     }
 }

@@ -21,7 +21,8 @@ fn vips() -> [Vips; 2] {
 }
 
 fn one(vip: IpAddr, interface: &str) -> Vips {
-    Vips::new(vec![Vip::new(vip, 24, interface)])
+    let whole = if vip.is_ipv4() { 32 } else { 128 };
+    Vips::new(vec![Vip::new(vip, whole, interface)])
 }
 
 fn of(vips: &Vips) -> IpAddr {
@@ -84,6 +85,52 @@ fn other_traffic_keeps_its_source_address() {
     assert_eq!(sources(), before);
     assert!(before[1].contains("src 10.99.0.1"), "{before:?}");
     assert!(before[3].contains("src fd99::1"), "{before:?}");
+}
+
+/// ifdown and ifup, a network manager, or `ip addr flush` by hand while the VIP is here: the host's own address comes
+/// back behind the VIP.
+#[test]
+fn the_hosts_own_address_outlives_the_vip_that_was_on_first() {
+    let vip: IpAddr = "10.99.0.100".parse().unwrap();
+    for prefix in [32, 24] {
+        let Some(segment) = segment(&[HERE]) else { return };
+        let vips = Vips::new(vec![Vip::new(vip, prefix, INTERFACE)]);
+        let shown = || segment.sh(HERE, "ip -4 -o addr show dev eth0");
+        let flushed = || {
+            segment.sh(HERE, "ip -4 addr flush dev eth0");
+            segment.on(HERE, || vips.add(LONG).unwrap());
+            segment.sh(HERE, "ip addr add 10.99.0.1/24 dev eth0");
+            assert!(shown().contains(&format!("10.99.0.100/{prefix}")), "{}", shown());
+        };
+        flushed();
+        segment.on(HERE, || assert_eq!(vips.remove().unwrap(), Applied::Changed));
+        assert!(
+            shown().contains("10.99.0.1/24") && !shown().contains("10.99.0.100"),
+            "{}",
+            shown()
+        );
+        // And with nobody there to take it off: its lifetime ends.
+        flushed();
+        segment.on(HERE, || vips.add(Span::millis(1_000)).unwrap());
+        let gone = || !shown().contains("10.99.0.100");
+        until("the lifetime's end", Duration::from_secs(10), gone);
+        assert!(shown().contains("10.99.0.1/24"), "{}", shown());
+    }
+}
+
+/// An older release put it on with its subnet where the host had no address of its own there.
+#[test]
+fn a_vip_with_another_prefix_is_replaced_by_the_one_that_is_wanted() {
+    let Some(segment) = segment(&[HERE]) else { return };
+    let vip: IpAddr = "10.99.0.100".parse().unwrap();
+    segment.sh(HERE, "ip -4 addr flush dev eth0; ip addr add 10.99.0.100/24 dev eth0");
+    segment.sh(HERE, "ip addr add 10.99.0.1/24 dev eth0");
+    let vips = one(vip, INTERFACE);
+    segment.on(HERE, || assert_eq!(vips.add(LONG).unwrap(), Applied::Changed));
+    let shown = segment.sh(HERE, "ip -4 -o addr show dev eth0");
+    assert!(shown.contains("10.99.0.100/32") && !shown.contains("10.99.0.100/24"), "{shown}");
+    assert!(shown.contains("10.99.0.1/24"), "the host's own stays: {shown}");
+    segment.on(HERE, || assert_eq!(vips.add(LONG).unwrap(), Applied::AlreadySo));
 }
 
 #[test]

@@ -206,8 +206,8 @@ impl Speaking {
         matches!(turn, Some(Turn::Leave { old, .. }) if old == cluster)
     }
 
-    /// One change of this node's register at a time, and none while it is being replaced or left: of two nodes that each
-    /// ask the other one to leave, at most one leaves.
+    /// One change of this node's register at a time, and none while it is being replaced or left: of two nodes that
+    /// each ask the other one to leave, at most one leaves.
     fn change_of_register(&self) -> Result<MutexGuard<'_, ()>, String> {
         let under_way = |what: &str| format!("{what} on {}", self.settings.name(self.me));
         let Ok(change) = self.changing.try_lock() else {

@@ -239,6 +239,13 @@ static VIP: Table = Table {
             "The interface that carries it on every node that names no other.",
         ),
         key(
+            "subnet",
+            Truth,
+            Value("false"),
+            Identity,
+            "It is put on with its prefix, and the node reaches the subnet through it: where a node has no address of its own there. Otherwise alone, as /32 or /128.",
+        ),
+        key(
             "driver",
             Word(&["native", "keepalived"]),
             Value("native"),

@@ -67,8 +67,18 @@ pub enum Topology {
 pub struct Vip {
     /// The address.
     pub address: IpAddr,
-    /// The length of its prefix.
+    /// The length of its network's prefix.
     pub prefix: u8,
+    /// It brings its subnet to the interface.
+    pub subnet: bool,
+}
+
+impl Vip {
+    /// The length of the prefix with which it is put on.
+    pub fn length(&self) -> u8 {
+        let whole = if self.address.is_ipv4() { 32 } else { 128 };
+        if self.subnet { self.prefix } else { whole }
+    }
 }
 
 /// Who puts the virtual IPs on an interface.

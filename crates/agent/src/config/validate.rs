@@ -142,9 +142,10 @@ fn vips(table: &Node, problems: &mut Vec<Problem>) -> Vec<Vip> {
         let what = "the list of virtual IPs is empty";
         problems.push(Problem::new(written.from.span(), what, format!("at least one: {example}")));
     }
+    let subnet = table.truth("subnet") == Some(true);
     let mut vips: Vec<Vip> = Vec::new();
     for text in &written.value {
-        let Some(vip) = vip(&text.value) else {
+        let Some(vip) = vip(&text.value, subnet) else {
             let what = format!("\"{}\" is no virtual IP", text.value);
             let remedy = format!("an address with the length of its prefix: {example}");
             problems.push(Problem::new(text.from.span(), what, remedy));
@@ -163,13 +164,13 @@ fn vips(table: &Node, problems: &mut Vec<Problem>) -> Vec<Vip> {
     vips
 }
 
-fn vip(text: &str) -> Option<Vip> {
+fn vip(text: &str, subnet: bool) -> Option<Vip> {
     let (ip, prefix) = text.split_once('/')?;
     let address: IpAddr = ip.parse().ok()?;
     let prefix: u8 = prefix.parse().ok()?;
     let most = if address.is_ipv4() { 32 } else { 128 };
     let usable = !address.is_unspecified() && !address.is_loopback() && !address.is_multicast();
-    (prefix <= most && usable).then_some(Vip { address, prefix })
+    (prefix <= most && usable).then_some(Vip { address, prefix, subnet })
 }
 
 /// A wrong mask shows where the address is the network's own or its broadcast address (RFC 1122 3.2.1.3); a prefix of

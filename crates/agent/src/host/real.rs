@@ -108,7 +108,7 @@ impl RealHost {
                 settings
                     .vips
                     .iter()
-                    .map(|vip| Vip::new(vip.address, vip.prefix, &me.interface))
+                    .map(|vip| Vip::new(vip.address, vip.length(), &me.interface))
                     .collect(),
             ),
             known: Known::default(),
@@ -297,7 +297,7 @@ pub(crate) fn vrrp(settings: &Settings, me: &Member, told: config::Keepalived) -
     let others = settings.members.iter().filter(|m| !m.witness && m.id != me.id);
     Vrrp {
         interface: me.interface.clone(),
-        addresses: settings.vips.iter().map(|vip| (vip.address, vip.prefix)).collect(),
+        addresses: settings.vips.iter().map(|vip| (vip.address, vip.length())).collect(),
         router_id: told.router_id,
         advert_interval: told.advert_interval,
         own: me.address.ip(),
