@@ -359,7 +359,8 @@ impl Status {
         } else if !active {
             found.push("no node is active".into());
         }
-        let exit = if active { Exit::Degraded } else { Exit::NoActive };
+        let serves = self.nodes.iter().any(|n| n.serving && n.role == Role::Active && n.reachable);
+        let exit = if serves { Exit::Degraded } else { Exit::NoActive };
         let solo = self.sync.as_ref().is_none_or(|s| s.state == SyncState::Solo);
         if solo && !self.stopped && self.shared.is_none() {
             found.push("solo: there is no second copy of every acknowledged write".into());
@@ -420,6 +421,9 @@ impl NodeStatus {
             return vec![format!("{name} is not heard")];
         }
         let mut found = Vec::new();
+        if self.role == Role::Active && !self.serving {
+            found.push(format!("{name} is active, and does not answer for the virtual IP"));
+        }
         if let Some(stack) = &self.stack {
             found.extend(self.troubles_of(stack));
             if self.role != Role::Active {
@@ -615,6 +619,14 @@ mod tests {
         assert_eq!(lost.exit(), Exit::NotInitialised);
         lost.alarm = Some("the register went back".into());
         assert_eq!(lost.exit(), Exit::Unsafe);
+    }
+
+    #[test]
+    fn an_active_node_that_does_not_answer_for_the_virtual_ip_is_an_outage() {
+        let mut dark = healthy();
+        dark.nodes[0].serving = false;
+        let text = "mn1 is active, and does not answer for the virtual IP".to_string();
+        assert_eq!(dark.verdict(), (Exit::NoActive, vec![text]));
     }
 
     fn ailment(weight: Weight) -> Ailment {
