@@ -1,12 +1,12 @@
 //! Addresses by rtnetlink, synchronous: one request, the kernel's answer.
 //!
-//! The VIP must not change which source address other traffic takes, nor be in the way of the host's own addresses.
-//! So it is a host address (/32, /128) unless the configuration says that it brings its subnet. An IPv4 address that is the
-//! first of its subnet on an interface is that subnet's primary one, and the kernel takes the others off with it
-//! (`secondary` in ip-address(8)): a host's own, if somebody flushed it and put it on again behind the VIP. Where the
-//! VIP has more than its own bits, the kernel is told to promote the others instead (`promote_secondaries` in the
-//! kernel's ip-sysctl). IPv6: without duplicate detection (the gate would drop its questions) and with a preferred
-//! lifetime of zero, which takes it out of source selection.
+//! The VIP must not change which source address other traffic takes, nor be in the way of the host's own
+//! addresses. So it is a host address (/32, /128) unless the configuration says that it brings its subnet. An
+//! IPv4 address that is the first of its subnet on an interface is that subnet's primary one, and the kernel
+//! takes the others off with it (`secondary` in ip-address(8)): a host's own, if somebody flushed it and put it
+//! on again behind the VIP. Where the VIP has more than its own bits, the kernel is told to promote the others
+//! instead (`promote_secondaries` in the kernel's ip-sysctl). IPv6: without duplicate detection (the gate would
+//! drop its questions) and with a preferred lifetime of zero, which takes it out of source selection.
 
 use super::VipError;
 use super::link::index_of;

@@ -6,8 +6,8 @@
 use miniz_oxide::{deflate, inflate};
 use regent_api::frame::LENGTH_MAX;
 
-/// zlib's usual one. It matters little: a State of 2.9 kB takes some 80 us at any level, 1.1 kB at the first and 1.0 from
-/// this one on.
+/// zlib's usual one. It matters little: a State of 2.9 kB takes some 80 us at any level, and becomes 1.1 kB at the
+/// first and 1.0 kB from the second on.
 const LEVEL: u8 = 6;
 
 /// The packed bytes.

@@ -71,8 +71,9 @@ impl Node {
         }
     }
 
-    /// The guard of succeed: eligible; no Pause; and the holder is silent, or reports that it cannot serve while this
-    /// node can, or was named by a Free record that it has not taken for one ttl, or has not renewed for as long as C3 waits.
+    /// The guard of succeed: eligible; no Pause; and the holder is silent, or reports that it cannot serve while
+    /// this node can, or was named by a Free record that it has not taken for one ttl, or has not renewed for as
+    /// long as C3 waits.
     fn reason_to_succeed(&self, now: Time) -> Option<String> {
         let view = self.view.as_ref()?;
         let lease = view.state.lease;
