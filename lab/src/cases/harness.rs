@@ -102,9 +102,14 @@ fn plant_two_writers(watched: &Watched) -> Result<()> {
     let mn2 = watched.cluster.lab.host("mn2")?;
     mn2.sql("SET GLOBAL rpl_semi_sync_master_enabled = OFF; SET GLOBAL read_only = 0")?;
     let begin = now_us();
-    wait_for("a write of mn2", BOUND, || {
-        let rows = watched.recorder.tape().rows(|by| *by == Writer::Direct("mn2".to_owned()));
-        Ok(rows.iter().any(|(_, at)| *at > begin).then_some(()))
+    // One write alone may lie beside, and not certainly inside, those of the other.
+    wait_for("writes of both", BOUND, || {
+        let tape = watched.recorder.tape();
+        let of = |node: &str| {
+            let rows = tape.rows(|by| *by == Writer::Direct(node.to_owned()));
+            rows.iter().filter(|(_, at)| *at > begin).count()
+        };
+        Ok((of("mn1") >= 5 && of("mn2") >= 5).then_some(()))
     })?;
     mn2.sql("SET GLOBAL read_only = 1").map(drop)
 }
