@@ -120,8 +120,8 @@ pub struct Agent {
     pub stalled: u64,
     /// The newest word on its role.
     pub role: Role,
-    /// It has said since then that it serves, in every report, and did not.
-    dark_since: Option<u64>,
+    /// It has said that it serves, and did not, in every report from the first to the last of these times.
+    dark: Option<(u64, u64)>,
     /// The prober's judges, as in the spec.
     pub judges: Vec<Judge>,
     inbox: VecDeque<Input>,
@@ -168,7 +168,7 @@ impl World {
             worker: Worker::default(),
             stalled: 0,
             role: Role::Standby,
-            dark_since: None,
+            dark: None,
             judges: health::judges(&self.spec.probes),
             inbox: VecDeque::new(),
             turn: 0,
@@ -492,10 +492,11 @@ impl World {
         let is_dark = report.serving && !here.answers(now);
         let (gate, address) = (here.gate.is_open(&here.clock, now), here.has_address(now));
         let Some(agent) = &mut here.agent else { return };
-        let since = *agent.dark_since.get_or_insert(now);
-        if !is_dark {
-            agent.dark_since = None;
-        } else if now - since > DARK_MAX {
+        // Between two reports that a stall parts it may have served.
+        let goes_on = agent.dark.filter(|(_, last)| now - last <= DARK_MAX / 2);
+        let since = goes_on.map_or(now, |(first, _)| first);
+        agent.dark = is_dark.then_some((since, now));
+        if is_dark && now - since > DARK_MAX {
             let text = format!(
                 "{} has said for {} ms that it serves; its gate is {}, its address {}",
                 NAMES[host],
