@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 const PAUSE_FIRST: Span = Span::millis(20);
 const PAUSE_MOST: Span = Span::millis(1_000);
 /// A node on which a step has been refused, or has not ended, for so long cannot serve.
-pub(super) const UNABLE_AFTER: Span = Span::millis(300);
+const UNABLE_AFTER: Span = Span::millis(300);
 /// How long the last refusal counts: two of the longest pauses, so that what is asked for does not outlive it.
 const COUNTS_FOR: Span = Span::millis(2_000);
 
@@ -152,6 +152,13 @@ impl Node {
         Some(format!("the kernel refuses to {what} ({})", refused.why))
     }
 
+    /// For how long the step that is to put the VIP on has not ended, while the VIP is off and wanted, if for too long to
+    /// serve with.
+    pub(super) fn address_hangs(&self, now: Time) -> Option<Span> {
+        let since = self.adding.filter(|_| self.wants_address() && !self.is_address_on(now))?;
+        Some(now.elapsed_most(since)).filter(|since| *since >= UNABLE_AFTER)
+    }
+
     /// The gate is to be closed, and the kernel has refused that for too long.
     pub(super) fn cannot_close(&self, now: Time) -> bool {
         let refused = self.refused.get(&Local::Close).filter(|_| self.closing);
@@ -168,7 +175,7 @@ impl Node {
                 refused.times, refused.why
             ));
         }
-        if let Some(since) = self.address_hangs(now).filter(|since| *since >= UNABLE_AFTER) {
+        if let Some(since) = self.address_hangs(now) {
             lines.push(format!(
                 "the step that puts the VIP on has not ended for {} ms: check the interface with `ip address`",
                 since.as_millis()

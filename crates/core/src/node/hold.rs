@@ -282,7 +282,6 @@ impl Node {
         self.adding = None;
         if self.note_step(Local::AddressAdd, outcome, now) {
             // Asked off meanwhile: that step comes after this one.
-            self.address.on = self.address.asked.is_some();
             self.address.taken = self.address.asked;
         }
     }
@@ -290,13 +289,7 @@ impl Node {
     /// The VIP is on the interface: unrefreshed, because that is refused or hangs, it goes off by itself.
     pub(super) fn is_address_on(&self, now: Time) -> bool {
         let lasts = |at: Time| now.elapsed_most(at) < ADDRESS_SURE;
-        self.address.on && self.address.taken.is_some_and(lasts)
-    }
-
-    /// For how long the step that is to put the VIP on has not ended, while the VIP is off and wanted.
-    pub(super) fn address_hangs(&self, now: Time) -> Option<Span> {
-        let since = self.adding.filter(|_| self.wants_address() && !self.is_address_on(now));
-        since.map(|at| now.elapsed_most(at))
+        self.address.taken.is_some_and(lasts)
     }
 
     /// Should the VIP be on this host's interface? While this node holds with a right that runs and is not

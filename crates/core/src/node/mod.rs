@@ -211,11 +211,9 @@ enum Mute {
 /// The VIP on this host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Address {
-    /// It was added, and not asked off since; whether it is still there says when it was taken.
-    on: bool,
-    /// When it was last asked on.
+    /// When it was last asked on, and not off since.
     asked: Option<Time>,
-    /// When the kernel last took it.
+    /// When what the kernel took last was asked for.
     taken: Option<Time>,
     /// A removal is still owed (after a close).
     removing: bool,
@@ -224,7 +222,7 @@ struct Address {
 impl Address {
     /// On the interface, or asked to be.
     fn on_or_asked(&self) -> bool {
-        self.on || self.asked.is_some()
+        self.asked.is_some()
     }
 }
 

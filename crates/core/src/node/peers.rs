@@ -1,6 +1,5 @@
 //! Reports, and whether a silent peer's host lives. Reports do not go through the register.
 
-use super::failing::UNABLE_AFTER;
 use super::{Flight, Node};
 use crate::command::{Action, AddressStep, Outcome, PortAnswer};
 use crate::event::Severity;
@@ -154,7 +153,7 @@ impl Node {
             }
         };
         self.stranger = Some(Stranger { mac, seen: now, told });
-        if self.gate.is_open(now) && self.tenure.is_some_and(|tenure| tenure.rules(now)) {
+        if self.gate.is_open(now) && self.rules(now) {
             self.ask(Action::Address(AddressStep::Announce), Some(Flight::Announce));
         }
     }
@@ -181,10 +180,7 @@ impl Node {
 
     /// The gate was enabled and not closed since, under a right that runs, before a database that takes writes.
     fn is_held_open(&self, now: Time) -> bool {
-        self.gate.is_held()
-            && !self.closing
-            && self.is_writable()
-            && self.tenure.is_some_and(|tenure| tenure.rules(now))
+        self.gate.is_held() && !self.closing && self.is_writable() && self.rules(now)
     }
 
     /// The VIP is on this host, where it is to be at all.
@@ -211,7 +207,7 @@ impl Node {
         if let Some(why) = self.refusal(now) {
             return Some(why);
         }
-        if self.address_hangs(now).is_some_and(|since| since >= UNABLE_AFTER) {
+        if self.address_hangs(now).is_some() {
             return Some("the step that puts the VIP on does not end".into());
         }
         if self.spec.stack.is_some() {
