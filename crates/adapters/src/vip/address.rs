@@ -49,21 +49,20 @@ pub(super) fn add(
     let index = index_of(interface)?;
     let mut socket = Socket::route().map_err(&doing)?;
     let all = list(&mut socket).map_err(&doing)?;
-    let on_it = all.iter().filter(|place| place.address == address && place.index == index);
-    let (right, others): (Vec<&Place>, Vec<&Place>) = on_it.partition(|p| p.prefix == prefix);
-    let place = match (address, others.first()) {
+    let mut on_it = all.iter().filter(|place| place.address == address && place.index == index);
+    let place = match (address, on_it.clone().next()) {
         // IPv6 knows an address once per interface, whatever its prefix.
-        (IpAddr::V6(_), Some(there)) => **there,
+        (IpAddr::V6(_), Some(there)) => *there,
         (IpAddr::V4(_) | IpAddr::V6(_), _) => Place { index, address, prefix },
     };
     keep_secondaries(address, place.prefix, interface)?;
     change(&mut socket, NEW_ADDRESS, CREATE | REPLACE, place, Some(lifetime)).map_err(&doing)?;
     // As an older release, or somebody else, put it on.
-    for other in others.iter().filter(|other| ***other != place) {
+    for other in on_it.clone().filter(|other| **other != place) {
         take_off(&mut socket, other, interface).map_err(&doing)?;
     }
-    let is_new = right.is_empty() && !others.contains(&&place);
-    Ok(if is_new { Applied::Changed } else { Applied::AlreadySo })
+    let was_on = on_it.any(|there| *there == place);
+    Ok(if was_on { Applied::AlreadySo } else { Applied::Changed })
 }
 
 /// From now on the kernel keeps the others of its subnet when this one goes, or its lifetime ends.

@@ -192,18 +192,21 @@ impl Speaking {
         Ok(format!("{text}; nothing that runs is touched, and regent status shows when it votes"))
     }
 
+    /// What is written down of this node's register.
+    fn written(&self) -> Option<Turn> {
+        Turn::read(&self.place).ok().flatten()
+    }
+
     /// The newcomer is named already, and this life gives it the record that is written down. That one must stay: it is
     /// made once, with the value that names it.
     fn is_seating(&self, cluster: ClusterId, node: NodeId) -> bool {
-        let turn = Turn::read(&self.place).ok().flatten();
-        matches!(turn, Some(Turn::Admit { cluster: of, node: whom, record: Some(_), .. })
+        matches!(self.written(), Some(Turn::Admit { cluster: of, node: whom, record: Some(_), .. })
             if (of, whom) == (cluster, node))
     }
 
     /// It is written down that this register is left.
     fn is_leaving_register(&self, cluster: ClusterId) -> bool {
-        let turn = Turn::read(&self.place).ok().flatten();
-        matches!(turn, Some(Turn::Leave { old, .. }) if old == cluster)
+        matches!(self.written(), Some(Turn::Leave { old, .. }) if old == cluster)
     }
 
     /// One change of this node's register at a time, and none while it is being replaced or left: of two nodes that
@@ -213,7 +216,7 @@ impl Speaking {
         let Ok(change) = self.changing.try_lock() else {
             return Err(under_way("another change of the register is under way"));
         };
-        match Turn::read(&self.place).ok().flatten() {
+        match self.written() {
             Some(Turn::Alone { .. }) => Err(under_way("the register is being replaced")),
             Some(Turn::Leave { .. }) => Err(under_way("the register is being left")),
             Some(Turn::Admit { .. }) | None => Ok(change),
@@ -303,7 +306,7 @@ impl Speaking {
 
     /// Gives the newcomer its record until it has it; nothing else may be decided meanwhile.
     pub(super) async fn seat_newcomer(self: Arc<Self>) {
-        let turn = Turn::read(&self.place).ok().flatten();
+        let turn = self.written();
         let Some(Turn::Admit { cluster, node, voter, record: Some(record) }) = turn else { return };
         let name = self.settings.name(node);
         let mut told = String::new();
@@ -331,8 +334,7 @@ impl Speaking {
                     let text = format!("{name} votes again");
                     self.events.write(Severity::Info, 0, "register.rejoined", &text);
                     // What was written down meanwhile, as an operator's word, is not this life's to end.
-                    let turn = Turn::read(&self.place).ok().flatten();
-                    if matches!(turn, Some(Turn::Admit { .. }))
+                    if matches!(self.written(), Some(Turn::Admit { .. }))
                         && let Err(error) = Turn::end(&self.place)
                     {
                         let text = format!("failed to remove the note of its seat: {error}");
