@@ -152,8 +152,8 @@ impl Node {
         Some(format!("the kernel refuses to {what} ({})", refused.why))
     }
 
-    /// For how long the step that is to put the VIP on has not ended, while the VIP is off and wanted, if for too long to
-    /// serve with.
+    /// For how long the step that is to put the VIP on has not ended, while the VIP is off and wanted, if for too long
+    /// to serve with.
     pub(super) fn address_hangs(&self, now: Time) -> Option<Span> {
         let since = self.adding.filter(|_| self.wants_address() && !self.is_address_on(now))?;
         Some(now.elapsed_most(since)).filter(|since| *since >= UNABLE_AFTER)
