@@ -8,6 +8,7 @@
 mod bus;
 pub(crate) mod cgroup;
 pub(crate) mod dropin;
+mod progress;
 mod systemctl;
 mod watch;
 
@@ -17,11 +18,12 @@ pub use watch::UnitWatch;
 use crate::Applied;
 use crate::run::RunError;
 use bus::Bus;
+use progress::{Progress, Seen};
 use regent_core::observe::UnitState;
 use regent_core::time::Span;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why a unit is not as asked.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,18 @@ pub enum UnitError {
         unit: String,
         /// How long it had.
         bound: Span,
+    },
+    /// It got no further: it neither read nor wrote nor told systemd anything, and was killed.
+    #[error(
+        "start {unit}: for {} s it neither read nor wrote nor said how far it is{words}: it was killed; see journalctl -u {unit}", patience.as_millis() / 1000
+    )]
+    Stuck {
+        /// Which unit.
+        unit: String,
+        /// For so long.
+        patience: Span,
+        /// What it had said last, if anything.
+        words: String,
     },
     /// systemd ended the job otherwise.
     #[error("{doing} {unit}: job {result}")]
@@ -74,6 +88,20 @@ impl UnitError {
         move |source| UnitError::File { path: path.to_owned(), source }
     }
 }
+
+/// How long a start may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StartBounds {
+    /// In all.
+    pub longest: Span,
+    /// Without getting any further.
+    pub stuck: Span,
+}
+
+/// Between two looks at a start that takes long.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What did not start is killed within this.
+const KILL_MAX: Span = Span::millis(10_000);
 
 /// What systemd says of a unit.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -156,6 +184,56 @@ impl Units {
             return Ok(Applied::AlreadySo);
         }
         self.job("start", unit, bound).await
+    }
+
+    /// The same for one that may take hours, as a database after a crash: waited for as long as it gets on, and told
+    /// how far it is; killed when it does not, or takes longer than it may.
+    pub async fn start_watched(
+        &self,
+        unit: &str,
+        bounds: StartBounds,
+        mut tell: impl FnMut(String),
+    ) -> Result<Applied, UnitError> {
+        let patience = Duration::from_nanos(bounds.stuck.0);
+        let watching = async {
+            let mut progress = Progress::begin(patience, Instant::now());
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let seen = self.seen(unit).await;
+                let text = seen.text();
+                if progress.look(seen, Instant::now()) {
+                    tell(text);
+                } else if progress.is_stuck(Instant::now()) {
+                    return progress.words();
+                }
+            }
+        };
+        let started = tokio::select! {
+            done = self.start(unit, bounds.longest) => done,
+            words = watching => {
+                let unit = unit.to_owned();
+                Err(UnitError::Stuck { unit, patience: bounds.stuck, words })
+            }
+        };
+        if matches!(&started, Err(UnitError::Stuck { .. } | UnitError::TooLong { .. })) {
+            self.kill(unit, KILL_MAX).await?;
+        }
+        started
+    }
+
+    async fn seen(&self, unit: &str) -> Seen {
+        let cgroup = match cgroup::usual(unit) {
+            Ok(Some(cgroup)) => cgroup,
+            Ok(None) | Err(_) => self.facts(unit).await.map(|f| f.cgroup).unwrap_or_default(),
+        };
+        let words = match self.bus.connection().await {
+            Some(connection) => bus::words(&connection, unit).await.unwrap_or_default(),
+            None => {
+                let unit = unit.to_owned();
+                blocking(move || systemctl::words(&unit)).await.unwrap_or_default()
+            }
+        };
+        if cgroup.is_empty() { Seen { words, ..Seen::default() } } else { Seen::of(&cgroup, words) }
     }
 
     /// Stops the unit as its file says; returns when it is down.

@@ -487,7 +487,7 @@ async fn wait_or_witness(
     let listener = serve::listen(&socket).map_err(|e| LifeError::File(socket, e))?;
     tokio::spawn(serve::run(listener, Arc::clone(&answerer)));
     let peers = Arc::clone(&quiet) as Arc<dyn Peers>;
-    tokio::spawn(peer::run(incoming, peers, life.host.clone(), answerer));
+    tokio::spawn(peer::run(incoming, transport.clone(), peers, life.host.clone(), answerer));
     ready(life, if quiet.belongs { "votes" } else { "waits for regent init" });
 
     let mut stop = life.stop.clone();
@@ -664,7 +664,7 @@ async fn serve_as_node(
         bridge: Arc::clone(&bridge),
         register: Arc::clone(&register),
         host: Arc::clone(&host),
-        transport,
+        transport: transport.clone(),
         measures,
     });
     let answerer: Answerer = {
@@ -678,7 +678,7 @@ async fn serve_as_node(
     let listener = serve::listen(&socket).map_err(|e| LifeError::File(socket, e))?;
     tokio::spawn(serve::run(listener, Arc::clone(&answerer)));
     let peers = Arc::clone(&speaking) as Arc<dyn Peers>;
-    tokio::spawn(peer::run(incoming, peers, Some(host), answerer));
+    tokio::spawn(peer::run(incoming, transport, peers, Some(host), answerer));
     tokio::spawn(Arc::clone(&speaking).seat_newcomer());
     ready(life, "member of a cluster");
 

@@ -117,6 +117,7 @@ enum Read<'a> {
     },
     Report(&'a regent_core::observe::Report),
     DatabaseUnit(regent_core::observe::UnitState),
+    DatabaseProgress(&'a str),
     ServiceUnit {
         service: regent_core::observe::ServiceId,
         state: regent_core::observe::UnitState,
@@ -156,6 +157,7 @@ impl<'a> Read<'a> {
             Input::Outcome { id, outcome } => Read::Outcome { id: *id, outcome },
             Input::Report(report) => Read::Report(report),
             Input::DatabaseUnit(state) => Read::DatabaseUnit(*state),
+            Input::DatabaseProgress(text) => Read::DatabaseProgress(text),
             Input::ServiceUnit { service, state } => {
                 Read::ServiceUnit { service: *service, state: *state }
             }

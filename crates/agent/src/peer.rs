@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::serve::{self, Answerer};
-use crate::transport::{Incoming, Purpose, Transport, frame};
+use crate::transport::{Incoming, Lane, Purpose, Transport, frame};
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_api::history::Entry;
 use regent_core::id::{ClusterId, Incarnation, NodeId};
@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long an answer may take: the longest look-up in a peer's binary logs.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A node that says nothing for this long takes no copy any more: it reports twenty times a second, over several
+/// connections.
+const SILENT: Duration = Duration::from_millis(200);
 
 /// A question.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -185,12 +188,14 @@ pub trait Peers: Send + Sync + 'static {
 /// Takes what other agents and operators dialled for, until the runtime ends.
 pub async fn run(
     mut incoming: mpsc::Receiver<Incoming>,
+    transport: Transport,
     peers: Arc<dyn Peers>,
     host: Option<Arc<dyn Host>>,
     answerer: Answerer,
 ) {
     while let Some(Incoming { from, purpose, mut stream }) = incoming.recv().await {
         let (peers, host, answerer) = (Arc::clone(&peers), host.clone(), Arc::clone(&answerer));
+        let transport = transport.clone();
         tokio::spawn(async move {
             match (purpose, from, host) {
                 (Purpose::Operator, _, _) => serve::converse(stream, true, answerer).await,
@@ -209,8 +214,15 @@ pub async fn run(
                     // A peer that went away asks again.
                     frame::write_json(&mut stream, &answer).await.ok();
                 }
-                (Purpose::Bulk, Some(_), Some(host)) => {
-                    if let Err(error) = host.send_backup(stream).await {
+                (Purpose::Bulk, Some(from), Some(host)) => {
+                    // A backup keeps commits out for its last moments: it never outlives whom it is for.
+                    let sent = tokio::select! {
+                        sent = host.send_backup(stream) => sent,
+                        () = silence(&transport, from) => {
+                            Err(format!("node {} fell silent: its copy is ended", from.0))
+                        }
+                    };
+                    if let Err(error) = sent {
                         crate::log::warning(&format!("failed to send a copy: {error}"));
                     }
                 }
@@ -219,5 +231,20 @@ pub async fn run(
                 | (Purpose::Bulk, Some(_), None) => {}
             }
         });
+    }
+}
+
+/// Returns when nothing has been heard of this node for a while.
+async fn silence(transport: &Transport, node: NodeId) {
+    let taken = || Lane::ALL.map(|lane| transport.counts(node, lane).taken);
+    let (mut last, mut since) = (taken(), Instant::now());
+    loop {
+        sleep(SILENT / 4).await;
+        let now = taken();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        } else if since.elapsed() >= SILENT {
+            return;
+        }
     }
 }

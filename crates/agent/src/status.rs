@@ -286,6 +286,7 @@ impl Frame<'_> {
             database: self.has_copy().then(|| core.database.as_ref().map_or_else(down, facts)),
             services: self.services(&core.services),
             ailments: self.ailments(&core.ailments),
+            concerns: core.concerns.clone(),
             maintenance_left_ms: None,
             configuration: digest(self.configuration),
             stack: core.stack.as_ref().map(|report| self.stack(report)),
@@ -309,6 +310,7 @@ impl Frame<'_> {
             database: self.has_copy().then(|| report.database.as_ref().map_or_else(down, reported)),
             services: self.services(&report.services),
             ailments: self.ailments(&report.ailments),
+            concerns: report.concerns.clone(),
             maintenance_left_ms: None,
             configuration: digest(report.configuration),
             stack: report.stack.as_ref().map(|report| self.stack(report)),
@@ -329,6 +331,7 @@ impl Frame<'_> {
             database: None,
             services: Vec::new(),
             ailments: Vec::new(),
+            concerns: Vec::new(),
             maintenance_left_ms: None,
             configuration: None,
             stack: None,
@@ -349,6 +352,7 @@ impl Frame<'_> {
             service.cause.clear();
         }
         node.ailments.clear();
+        node.concerns.clear();
         node.stack = None;
     }
 

@@ -61,6 +61,9 @@ impl ToyHost {
             receiver: Thread::Stopped,
             applier: Thread::Stopped,
             source: None,
+            unreached: None,
+            behind: None,
+            locked: None,
             drained: true,
             end: Position("0-1-1".into()),
             applied: Position("0-1-1".into()),
@@ -121,6 +124,7 @@ impl Host for ToyHost {
             | DatabaseStep::Marker { .. }
             | DatabaseStep::StopReceiver
             | DatabaseStep::StartReceiver
+            | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing => {}
             DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }

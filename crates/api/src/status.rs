@@ -111,6 +111,9 @@ pub struct NodeStatus {
     /// Probes of its database and its host that fail.
     #[serde(default)]
     pub ailments: Vec<Ailment>,
+    /// What makes it less than it should be beside all that, a sentence each.
+    #[serde(default)]
+    pub concerns: Vec<String>,
     /// What is left of its maintenance.
     #[serde(default)]
     pub maintenance_left_ms: Option<u64>,
@@ -442,6 +445,7 @@ impl NodeStatus {
         for service in self.services.iter().filter(|s| !s.is_well()) {
             found.push(format!("{name}: service {} {}", service.name, service.trouble()));
         }
+        found.extend(self.concerns.iter().map(|concern| format!("{name}: {concern}")));
         found.extend(self.vital_ailments());
         found
     }
@@ -565,6 +569,7 @@ mod tests {
             database: None,
             services: vec![],
             ailments: vec![],
+            concerns: vec![],
             maintenance_left_ms: None,
             configuration: None,
             stack: None,

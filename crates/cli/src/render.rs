@@ -404,6 +404,7 @@ mod tests {
             database: None,
             services: vec![],
             ailments: vec![],
+            concerns: vec![],
             maintenance_left_ms: None,
             configuration: None,
             stack: None,

@@ -214,6 +214,12 @@ pub enum DatabaseStep {
         /// The recorded writer, in its recorded incarnation (D8).
         writer: DataCopy,
     },
+    /// End this session, if it still holds what every writer or the applier waits for; only where no commit of it can
+    /// be open (D9).
+    EndSession {
+        /// Its connection's number.
+        session: u64,
+    },
     /// Shut the server down in order: read-only, with no commit that waits (D9), and its unit stopped.
     Stop,
     /// Undo the tail in place (D8).
@@ -234,6 +240,34 @@ pub enum DatabaseStep {
         /// The recorded writer, in its recorded incarnation (D8).
         writer: DataCopy,
     },
+}
+
+impl DatabaseStep {
+    /// What is being done to the database, for people.
+    pub fn words(&self) -> &'static str {
+        match self {
+            DatabaseStep::TakeControl => "taking control of it",
+            DatabaseStep::Observe { .. } => "reading its state",
+            DatabaseStep::Start => "starting it",
+            DatabaseStep::Kill => "killing it",
+            DatabaseStep::Stop => "shutting it down",
+            DatabaseStep::Keep { .. } => "naming its data",
+            DatabaseStep::Strict => "making commits wait for the replica",
+            DatabaseStep::Loose => "letting commits go without a replica",
+            DatabaseStep::ReadOnly => "turning it read-only",
+            DatabaseStep::Writable => "turning it writable",
+            DatabaseStep::Marker { .. } => "writing a marker",
+            DatabaseStep::StopReceiver => "stopping its receiver",
+            DatabaseStep::StartReceiver => "starting its receiver",
+            DatabaseStep::EndSession { .. } => "ending a session that holds a lock",
+            DatabaseStep::EndFollowing => "ending its replication",
+            DatabaseStep::Compare { .. } => "comparing its log with the writer's",
+            DatabaseStep::SaveTail { .. } => "saving what the writer does not have",
+            DatabaseStep::Rewind { .. } => "undoing what the writer does not have",
+            DatabaseStep::Reclone { .. } => "copying the writer's data",
+            DatabaseStep::Follow { .. } => "making it follow the writer",
+        }
+    }
 }
 
 /// What a service's unit shall do.
@@ -276,6 +310,13 @@ pub enum Outcome {
     Peer(LifeSigns),
     /// What became of a fencing.
     Fence(Fenced),
+}
+
+impl StepResult {
+    /// Why it was not done, for people.
+    pub fn why(&self) -> &str {
+        if let StepResult::Failed(why) = self { why } else { "it does not answer" }
+    }
 }
 
 /// What became of a fencing. Unknown is never confirmed.

@@ -5,6 +5,8 @@ use crate::health::{Health, Subject, Weight};
 use crate::id::{AttemptId, Epoch, Incarnation, NodeId, RunId, Version};
 use crate::role::Role;
 use crate::stack::StackReport;
+use crate::time::Span;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,15 @@ pub struct DatabaseFacts {
     pub applier: Thread,
     /// Whom the receiver is set to follow.
     pub source: Option<NodeId>,
+    /// Why the receiver cannot reach its source, as the server last said.
+    #[serde(default)]
+    pub unreached: Option<String>,
+    /// How long ago what the applier is at was committed over there; none if nothing is left to apply.
+    #[serde(default)]
+    pub behind: Option<Span>,
+    /// Who holds up every writer, or the applier, with a lock.
+    #[serde(default)]
+    pub locked: Option<Box<Locked>>,
     /// The receiver is stopped and everything received is applied, by both signs (D6).
     pub drained: bool,
     /// The end of this server's log.
@@ -62,6 +73,19 @@ pub struct DatabaseFacts {
     /// Under a mark: relay logs may be gone (the server was started anew, both threads were stopped, or somebody
     /// else started or stopped one) since the incarnation was kept (D4). It then ends.
     pub broken: bool,
+}
+
+/// A session of the database that others wait for: every writer, or the applier.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Locked {
+    /// Its connection's number; 0: it is not known which one it is.
+    pub session: u64,
+    /// Its account and where it comes from.
+    pub who: String,
+    /// What it holds.
+    pub what: String,
+    /// For how long it has been waited for, at the least.
+    pub since: Span,
 }
 
 /// A replication thread.
@@ -121,6 +145,9 @@ pub struct Report {
     pub services: Vec<ServiceReport>,
     /// Probes of the database and of the host that fail now, at most [`AILMENTS_MAX`], vital ones first.
     pub ailments: Vec<Ailment>,
+    /// What makes it less than it should be beside all that, a sentence each, for people; at most [`CONCERNS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concerns: Vec<String>,
     /// The link address of the interface that carries the VIP here.
     pub link: Option<[u8; 6]>,
     /// The digest of its configuration: equal on every node, or somebody changed one by hand.
@@ -130,6 +157,9 @@ pub struct Report {
     /// The holder is about to release to this node: observe quickly.
     pub moving_to: Option<NodeId>,
 }
+
+/// How many sentences of concern a report has.
+pub const CONCERNS_MAX: usize = 4;
 
 /// How many failing probes of database and host a report names.
 pub const AILMENTS_MAX: usize = 8;
@@ -184,6 +214,9 @@ pub struct DatabaseReport {
     /// Its receiver confirms what it receives.
     #[serde(default = "yes")]
     pub confirms: bool,
+    /// How long ago what its applier is at was committed; none if nothing is left to apply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Span>,
 }
 
 /// A release that does not tell whether it confirms does.

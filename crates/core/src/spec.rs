@@ -59,6 +59,8 @@ pub struct Policy {
     pub pause_most: Span,
     /// A service that stayed well this long has its tries back.
     pub settled: Span,
+    /// A session that keeps every writer out is ended after this; zero: never.
+    pub lock_patience: Span,
     /// The holder fences a peer that it succeeded and that stays silent, if a fence is configured.
     pub fence_silent: bool,
 }
@@ -71,6 +73,7 @@ impl Default for Policy {
             pause_first: Span::millis(500),
             pause_most: Span::millis(30_000),
             settled: Span::millis(60_000),
+            lock_patience: Span::millis(60_000),
             fence_silent: false,
         }
     }

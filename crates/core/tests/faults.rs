@@ -3,14 +3,17 @@
 mod bench;
 
 use bench::{ME, PEER, at_rest, first_state, follows, identity, report, spec};
+use regent_core::command::Request;
 use regent_core::command::{
     Action, AddressStep, Command, DatabaseStep, GateStep, LifeSigns, Lineage, Outcome, RunRecord,
     SavedTail, StepResult, SwapOutcome,
 };
 use regent_core::event::{Event, Severity};
-use regent_core::id::{AttemptId, Epoch, Incarnation, RunId, Version};
+use regent_core::health::{Counts, Health, ProbeId, ProbeSpec, Subject, Weight};
+use regent_core::id::{AttemptId, Epoch, Incarnation, RequestId, RunId, Version};
 use regent_core::node::{Input, Node};
-use regent_core::observe::{DatabaseFacts, DatabaseReport, Report, Thread, UnitState};
+use regent_core::observe::{DatabaseFacts, DatabaseReport, Locked, Report, Thread, UnitState};
+use regent_core::spec::{ServiceSpec, Spec};
 use regent_core::state::{DataCopy, Phase, State};
 use regent_core::time::{Span, Time};
 
@@ -76,7 +79,14 @@ impl World {
 
     /// In sync, writable and open, as holder.
     fn serving() -> World {
+        World::serving_as(spec())
+    }
+
+    fn serving_as(spec: Spec) -> World {
         let mut world = World::new(first_state(), at_rest());
+        let record =
+            RunRecord { runs: vec![RunId(1)], high: Version(0), lock_held: true, gate: [None; 2] };
+        world.node = Node::new(identity(), spec, record, world.now);
         world.peer = Some(follows(Incarnation(22)));
         world.run(3_000);
         assert!(world.is_open() && world.state.sync.with.is_some(), "{}", world.why());
@@ -95,7 +105,10 @@ impl World {
 
     fn feed(&mut self, input: Input) {
         self.node.handle(input, self.now);
+        let mut most = ASKED_MOST;
         while let Some(Command { id, action, .. }) = self.node.poll_command() {
+            most -= 1;
+            assert!(most > 0, "it asks without end: {action:?}\n{}", self.why());
             if self.asked.len() < ASKED_MOST {
                 self.asked.push(action.clone());
             }
@@ -181,6 +194,10 @@ impl World {
     }
 
     fn database(&mut self, step: &DatabaseStep) -> Outcome {
+        if *step == DatabaseStep::Kill {
+            self.facts = None;
+            return Outcome::Database { result: StepResult::Done, facts: None };
+        }
         let Some(facts) = &mut self.facts else {
             return Outcome::Database { result: StepResult::Down, facts: None };
         };
@@ -197,6 +214,7 @@ impl World {
             DatabaseStep::StartReceiver => facts.receiver = Thread::Running,
             DatabaseStep::EndFollowing => facts.source = None,
             DatabaseStep::Marker { token } => self.marker = Some(*token),
+            DatabaseStep::EndSession { .. } => facts.locked = None,
             DatabaseStep::TakeControl
             | DatabaseStep::Observe { .. }
             | DatabaseStep::Start
@@ -205,8 +223,12 @@ impl World {
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }
             | DatabaseStep::Rewind { .. }
-            | DatabaseStep::Reclone { .. }
-            | DatabaseStep::Follow { .. } => {}
+            | DatabaseStep::Reclone { .. } => {}
+            // What the threads had stopped with is gone only now.
+            DatabaseStep::Follow { writer } => {
+                facts.source = Some(writer.node);
+                (facts.receiver, facts.applier) = (Thread::Running, Thread::Running);
+            }
         }
         Outcome::Database { result: StepResult::Done, facts: Some(facts.clone()) }
     }
@@ -620,4 +642,249 @@ fn a_database_is_not_started_behind_a_gate_that_an_earlier_run_left_open() {
     world.refuses = obeys;
     world.run(200);
     assert_eq!(world.count(|a| *a == Action::Database(DatabaseStep::Start)), 1);
+}
+
+fn starts(action: &Action) -> bool {
+    is(action, |step| matches!(step, DatabaseStep::Start))
+}
+
+fn kills(action: &Action) -> bool {
+    is(action, |step| matches!(step, DatabaseStep::Kill))
+}
+
+#[test]
+fn a_start_that_takes_long_is_waited_for_and_shown() {
+    let mut world = World::found(first_state(), None, [None; 2]);
+    world.hangs = starts;
+    world.feed(Input::DatabaseUnit(UnitState::Down));
+    world.run(600);
+    world.feed(Input::DatabaseUnit(UnitState::Unknown));
+    world.run(300_000);
+    assert_eq!((world.count(starts), world.count(kills)), (1, 0));
+    assert!(world.why().contains("starting it"), "{}", world.why());
+    world.feed(Input::DatabaseProgress("recovering page 17".into()));
+    world.run(500);
+    let sent = world.sent.as_ref().expect("it reports");
+    let told = sent.concerns.iter().any(|text| text.contains("recovering page 17"));
+    assert!(told, "{:?}", sent.concerns);
+}
+
+#[test]
+fn who_becomes_able_while_the_database_starts_takes_over() {
+    let mut world = World::serving();
+    world.peer_unable = Some("its database is down".into());
+    world.run(100);
+    world.hangs = starts;
+    world.facts = None;
+    world.feed(Input::DatabaseUnit(UnitState::Down));
+    world.run(1_000);
+    world.feed(Input::DatabaseUnit(UnitState::Unknown));
+    world.run(20_000);
+    assert_eq!((world.count(starts), world.state.lease.holder), (1, ME), "{}", world.why());
+    world.peer_unable = None;
+    world.run(2_000);
+    assert_eq!(world.state.lease.holder, PEER, "{}", world.why());
+}
+
+#[test]
+fn a_database_that_does_not_come_up_is_tried_with_pauses_and_people_are_called_once() {
+    let mut world = World::found(first_state(), None, [None; 2]);
+    world.refuses = |action| fails(action, |step| matches!(step, DatabaseStep::Start));
+    world.feed(Input::DatabaseUnit(UnitState::Down));
+    world.run(30_000);
+    assert!((4..=9).contains(&world.count(starts)), "{} starts in 30 s", world.count(starts));
+    assert_eq!(world.told("database.start"), [Severity::Alarm]);
+    assert!(world.why().contains("made on purpose"), "{}", world.why());
+}
+
+#[test]
+fn a_database_that_dies_as_soon_as_it_is_up_is_started_with_pauses() {
+    let mut world = World::found(first_state(), Some(at_rest()), [None; 2]);
+    for start in 0..40 {
+        world.feed(Input::DatabaseUnit(UnitState::Up { start }));
+        world.run(300);
+        world.feed(Input::DatabaseUnit(UnitState::Down));
+        world.run(700);
+    }
+    assert!(world.count(starts) <= 14, "{} starts in 40 s", world.count(starts));
+    assert_eq!(world.told("database.start"), [Severity::Alarm]);
+}
+
+#[test]
+fn a_session_that_keeps_writers_out_is_named_and_ended_and_the_server_is_not_killed() {
+    let probe = ProbeSpec {
+        name: "database-write".into(),
+        subject: Subject::Database,
+        weight: Weight::Vital,
+        counts: Counts::Always,
+        rise: 2,
+        fall: 3,
+    };
+    let mut world = World::serving_as(Spec { probes: vec![probe], ..spec() });
+    world.feed(Input::DatabaseUnit(UnitState::Up { start: 1 }));
+    let well = Health::Passing;
+    world.feed(Input::Health { probe: ProbeId(0), health: well, why: String::new() });
+    world.run(1_000);
+    let lock = |s: u64| Locked {
+        session: 7,
+        who: "backup@localhost".into(),
+        what: "the global read lock".into(),
+        since: Span::millis(s * 1_000),
+    };
+    world.facts.as_mut().expect("it runs").locked = Some(Box::new(lock(2)));
+    world.run(300);
+    let why = "no answer within 250 ms".to_string();
+    world.feed(Input::Health { probe: ProbeId(0), health: Health::Failing, why });
+    world.run(20_000);
+    assert_eq!((world.count(kills), world.state.lease.holder), (0, ME), "{}", world.why());
+    assert_eq!(world.told("database.locked"), [Severity::Alarm]);
+    assert!(world.why().contains("session 7 of backup@localhost"), "{}", world.why());
+    world.facts.as_mut().expect("it runs").locked = Some(Box::new(lock(60)));
+    world.run(500);
+    let ended = |a: &Action| *a == Action::Database(DatabaseStep::EndSession { session: 7 });
+    assert_eq!(world.count(ended), 1);
+
+    // The probe may need a moment; a server that hangs without anybody's lock is another thing.
+    world.run(2_000);
+    assert_eq!(world.count(kills), 0, "{}", world.why());
+    world.run(2_000);
+    assert!(world.count(kills) > 0, "{}", world.why());
+}
+
+#[test]
+fn a_kill_that_is_refused_is_asked_for_again_with_a_pause_and_told_once() {
+    let mut world = World::serving();
+    world.peer = None;
+    world.refuses = |action| {
+        let refused = fails(action, |step| matches!(step, DatabaseStep::Kill));
+        let silent = Outcome::Database { result: StepResult::NoAnswer, facts: None };
+        let observes = is(action, |step| matches!(step, DatabaseStep::Observe { .. }));
+        refused.or_else(|| observes.then_some(silent))
+    };
+    world.run(5_000);
+    assert!((4..=14).contains(&world.count(kills)), "{} kills in 5 s", world.count(kills));
+    assert_eq!(world.told("database.step"), [Severity::Warning]);
+    assert!(world.why().contains("killing it has failed"), "{}", world.why());
+}
+
+#[test]
+fn a_planned_move_to_a_standby_that_is_far_behind_is_refused_before_anything_is_touched() {
+    let mut world = World::serving();
+    world.peer.as_mut().expect("it follows").behind = Some(Span::millis(27_000));
+    world.run(200);
+    assert!(world.why().contains("27 s late"), "{}", world.why());
+    let what = Request::Switchover { to: Some(PEER) };
+    world.feed(Input::Operator { request: RequestId(1), what });
+    world.run(2_000);
+    let refused = world.asked.iter().any(|a| format!("{a:?}").contains("27 s late"));
+    assert!(refused, "the asker is told why");
+    assert_eq!(world.count(|a| is(a, |step| matches!(step, DatabaseStep::ReadOnly))), 0);
+    assert_eq!(world.state.lease.holder, ME);
+    // Its death is another matter: there is no other copy.
+    world.facts = None;
+    world.feed(Input::DatabaseUnit(UnitState::Down));
+    world.run(2_000);
+    assert_eq!(world.state.lease.holder, PEER, "{}", world.why());
+}
+
+#[test]
+fn an_heir_ends_the_session_that_holds_up_its_applier() {
+    let mut state = first_state();
+    state.lease.holder = ME;
+    state.sync.with = Some(DataCopy { node: PEER, incarnation: Incarnation(22) });
+    let held = DatabaseFacts {
+        source: Some(PEER),
+        mark: true,
+        applier: Thread::Running,
+        drained: false,
+        locked: Some(Box::new(Locked {
+            session: 9,
+            who: "report@10.0.0.9".into(),
+            what: "a lock on the table shop.items".into(),
+            since: Span::millis(5_000),
+        })),
+        ..at_rest()
+    };
+    let mut world = World::new(state, held);
+    world.run(1_000);
+    let ended = |a: &Action| *a == Action::Database(DatabaseStep::EndSession { session: 9 });
+    assert_eq!(world.count(ended), 1);
+}
+
+#[test]
+fn a_cluster_that_stops_serves_until_its_services_are_down() {
+    let services = vec![ServiceSpec::vital("mgmt")];
+    let mut world = World::serving_as(Spec { services, ..spec() });
+    let unit = |state| Input::ServiceUnit { service: regent_core::observe::ServiceId(0), state };
+    world.feed(unit(UnitState::Up { start: 1 }));
+    world.feed(Input::DatabaseUnit(UnitState::Up { start: 1 }));
+    world.run(500);
+    world.hangs = |action| matches!(action, Action::Service { .. });
+    let what = Request::Stop;
+    world.feed(Input::Operator { request: RequestId(1), what });
+    // It takes its time, and writes meanwhile.
+    world.run(20_000);
+    assert!(world.state.intent.stopped.is_some() && world.is_open(), "{}", world.why());
+    world.feed(unit(UnitState::Down));
+    world.run(2_000);
+    let stops = |a: &Action| *a == Action::Database(DatabaseStep::Stop);
+    assert!(world.count(stops) > 0 && !world.is_open(), "{}", world.why());
+    assert_eq!(world.count(kills), 0);
+}
+
+#[test]
+fn a_standby_that_stops_goes_after_the_active_nodes_database() {
+    let mut state = first_state();
+    (state.lease.holder, state.lease.phase) = (PEER, Phase::Ruling);
+    state.sync.writer = DataCopy { node: PEER, incarnation: Incarnation(22) };
+    state.sync.with = Some(DataCopy { node: ME, incarnation: Incarnation(11) });
+    state.intent.stopped = Some(AttemptId { node: PEER, n: 1, ..AttemptId::default() });
+    let follower = DatabaseFacts {
+        source: Some(PEER),
+        mark: true,
+        receiver: Thread::Running,
+        applier: Thread::Running,
+        ..at_rest()
+    };
+    let mut world = World::new(state, follower);
+    world.feed(Input::DatabaseUnit(UnitState::Up { start: 1 }));
+    // The active node's services write while they stop: it says that it serves no more, but its database is up.
+    world.peer =
+        Some(DatabaseReport { read_only: false, source: None, ..follows(Incarnation(22)) });
+    for _ in 0..50 {
+        world.held_by_peer();
+        world.run(200);
+    }
+    let stops = |a: &Action| *a == Action::Database(DatabaseStep::Stop);
+    assert_eq!(world.count(stops), 0, "{}", world.why());
+    world.peer = None;
+    for _ in 0..10 {
+        world.held_by_peer();
+        world.run(200);
+    }
+    assert!(world.count(stops) > 0, "{}", world.why());
+}
+
+#[test]
+fn a_row_written_on_the_standby_by_hand_costs_no_copy() {
+    let mut state = first_state();
+    (state.lease.holder, state.lease.phase) = (PEER, Phase::Ruling);
+    state.sync.writer = DataCopy { node: PEER, incarnation: Incarnation(22) };
+    let stopped = DatabaseFacts {
+        mark: true,
+        source: Some(PEER),
+        receiver: Thread::Running,
+        applier: Thread::Failed("1950: 0-1-7 is out of order".into()),
+        ..at_rest()
+    };
+    let mut world = World::new(state, stopped);
+    world.peer =
+        Some(DatabaseReport { read_only: false, source: None, ..follows(Incarnation(22)) });
+    world.refuses = |action| compared(action, Lineage::Tail { count: 1, rewindable: true });
+    world.held_by_peer();
+    world.run(4_000);
+    let count = |wanted: fn(&DatabaseStep) -> bool| world.count(|a| is(a, wanted));
+    assert_eq!(count(|step| matches!(step, DatabaseStep::Rewind { .. })), 1);
+    assert_eq!(count(|step| matches!(step, DatabaseStep::Follow { .. })), 1);
+    assert_eq!(count(|step| matches!(step, DatabaseStep::Reclone { .. })), 0);
 }

@@ -203,6 +203,7 @@ impl Judge {
             | DatabaseStep::ReadOnly
             | DatabaseStep::StopReceiver
             | DatabaseStep::StartReceiver
+            | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }
@@ -377,6 +378,7 @@ impl World {
             DatabaseStep::StartReceiver => facts.receiver = Thread::Running,
             DatabaseStep::EndFollowing => facts.source = None,
             DatabaseStep::Marker { token } => self.marker = Some(*token),
+            DatabaseStep::EndSession { .. } => facts.locked = None,
             DatabaseStep::TakeControl
             | DatabaseStep::Observe { .. }
             | DatabaseStep::Start

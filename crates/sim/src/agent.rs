@@ -612,6 +612,7 @@ fn show_input(input: &Input) -> String {
         Input::Tick
         | Input::Outcome { .. }
         | Input::DatabaseUnit(_)
+        | Input::DatabaseProgress(_)
         | Input::ServiceUnit { .. }
         | Input::Health { .. }
         | Input::GateLost

@@ -30,6 +30,8 @@ pub struct Chaos {
     pub stall_ppm: u64,
     /// Something goes wrong just after a grant, a solo or a join, so often in a million.
     pub hot_ppm: u64,
+    /// A start of a server takes long, so often in a million.
+    pub long_start_ppm: u64,
     /// An older copy of each data directory, for [`Fault::Restore`].
     pub copies: [Option<Files>; 2],
     /// A voter's disk was lost: with a second one the register would be gone.
@@ -55,6 +57,8 @@ pub enum Fault {
     StallAgent(usize, u64),
     /// Voter and proposer stop for so long: a disk that hangs, a thread that starves.
     StallRegister(usize, u64),
+    /// A session takes FLUSH TABLES WITH READ LOCK, for so long if nobody ends it.
+    Lock(usize, u64),
     /// SIGKILL of the database's server.
     KillDatabase(usize),
     /// The server hangs for so long.
@@ -155,7 +159,7 @@ pub fn kind_of(name: &str, is_shared: bool) -> Option<u64> {
 }
 
 /// Kinds of faults that have a name: `--with` draws them more often.
-const NAMED: [(&str, u64); 10] = [
+const NAMED: [(&str, u64); 11] = [
     ("refuse", 28),
     ("foreign", 29),
     ("finite", 30),
@@ -166,6 +170,7 @@ const NAMED: [(&str, u64); 10] = [
     ("hang-address", 35),
     ("release", 36),
     ("isolation", 37),
+    ("lock", 38),
 ];
 
 /// One of the kinds, or of those that are drawn more often.
@@ -204,7 +209,7 @@ impl Plan {
     }
 }
 
-const KINDS: u64 = 38;
+const KINDS: u64 = 39;
 
 fn length(rng: &mut Rng) -> u64 {
     match rng.below(4) {
@@ -387,6 +392,12 @@ pub(crate) fn draw_fault(
             cut_off(any, at, rng.range(30_000 * MS, 180_000 * MS), rng.coin(), out);
         }
         37 => out.push((at, Fault::FlushGate(member))),
+        38 => {
+            out.push((at, Fault::Lock(member, rng.range(300 * MS, 90_000 * MS))));
+            if rng.coin() {
+                out.push((at + long, Fault::KillDatabase(other_of(member))));
+            }
+        }
         _ => {
             if rng.chance(100_000) {
                 out.push((at, Fault::StrangerStays(long)));
@@ -541,6 +552,7 @@ impl World {
                     server.foreign = None;
                 }
             }
+            Fault::Lock(host, length) => self.lock(host, length),
             Fault::Meddle(host, meddling) => self.meddle(host, meddling),
             Fault::FullState(host, length) | Fault::BadState(host, length) => {
                 let seat = &mut self.hosts[host].seat;
@@ -604,6 +616,9 @@ impl World {
             }
             Fault::MendService(host, service) => (*host, format!("service {service} is mended")),
             Fault::HangService(host, service) => (*host, format!("service {service} hangs")),
+            Fault::Lock(host, l) => {
+                (*host, format!("a session holds the global read lock for {} ms", l / MS))
+            }
             Fault::BlockDatabase(host, l) => {
                 (*host, format!("the database's port is blocked for {} ms", l / MS))
             }
@@ -836,6 +851,7 @@ impl World {
         self.tell(CLIENTS, "fault", || String::from("all faults are over"));
         self.net.heal();
         (self.chaos.stall_ppm, self.chaos.hot_ppm) = (0, 0);
+        self.chaos.long_start_ppm = 0;
         self.chaos.over = true;
         self.chaos.ambush = None;
         self.chaos.copies = [None, None];

@@ -78,7 +78,8 @@ impl World {
             }
             Subject::Database => {
                 let server = h.database.server.as_ref()?;
-                Some(server.stalled <= self.now && h.blocked <= self.now)
+                let locked = server.locked.is_some() && !server.read_only;
+                Some(server.stalled <= self.now && h.blocked <= self.now && !locked)
             }
             Subject::Host => Some(true),
         }
@@ -171,6 +172,12 @@ impl World {
             self.hosts[host].hung.fill(false);
             self.hosts[host].broken.fill(false);
             self.hosts[host].blocked = self.hosts[host].blocked.min(self.now);
+            let locked = self.hosts[host].database.server.as_ref().and_then(|s| s.locked);
+            if let Some((session, _)) = locked {
+                self.with_database(host, |db, ledger, rng, out| {
+                    db.unlock(session, ledger, rng, out)
+                });
+            }
             for tries in 1..=4u64 {
                 self.after(tries * 2_000 * MS, Event::Restart { host });
             }

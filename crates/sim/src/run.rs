@@ -79,6 +79,7 @@ pub fn run_seed_with(seed: u64, maker: Maker, spec: &Spec, with: &[u64], log: Lo
         if world.rng.chance(400_000) {
             world.chaos.hot_ppm = world.rng.pick(&[100_000, 300_000, 600_000]);
         }
+        world.chaos.long_start_ppm = world.rng.pick(&[0, 0, 100_000]);
         for (at, fault) in plan.faults {
             world.at(at, Event::Fault(fault));
         }

@@ -13,7 +13,7 @@
 //! `stall agent|database|register HOST for TIME`, `pause HOST for TIME`, `cut HOST from LIST`, `cut HOST to LIST`
 //! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
 //! `switchover [to HOST]`, `fail applier HOST`, `hang management|ui HOST`, `break|repair management HOST`,
-//! `block database HOST for TIME`,
+//! `block database HOST for TIME`, `lock database HOST for TIME`,
 //! `release FORMAT on HOST` (another release, R7), `stranger for TIME`, `maintenance HOST for TIME`, `maintenance
 //! HOST off`, `suspend cluster for TIME` (a pause), `stop cluster`, `start cluster`, `fence HOST`, `ttl TIME`,
 //! `by hand finite|writable|reset HOST` (what somebody does to its server), `fill state|data HOST for TIME` (its disk
@@ -303,6 +303,7 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
         ["repair", "management", host] => one(Fault::MendService(parse_host(host)?, 0)),
         ["hang", "management", host] => one(Fault::HangService(parse_host(host)?, 0)),
         ["hang", "ui", host] => one(Fault::HangService(parse_host(host)?, 1)),
+        ["lock", "database", host, "for", t] => one(Fault::Lock(parse_host(host)?, parse_time(t)?)),
         ["block", "database", host, "for", t] => {
             one(Fault::BlockDatabase(parse_host(host)?, parse_time(t)?))
         }

@@ -63,14 +63,14 @@ pub enum Part {
 fn bound(step: &DatabaseStep) -> u64 {
     const SECOND: u64 = 1_000_000_000;
     match step {
-        DatabaseStep::Start => 20 * SECOND,
+        DatabaseStep::Start => 3600 * SECOND,
         DatabaseStep::ReadOnly => SECOND * 3 / 2,
         DatabaseStep::StopReceiver => 3 * SECOND,
         DatabaseStep::Follow { .. } => 10 * SECOND,
         DatabaseStep::Compare { .. }
         | DatabaseStep::SaveTail { .. }
-        | DatabaseStep::Rewind { .. }
-        | DatabaseStep::Reclone { .. } => 30 * SECOND,
+        | DatabaseStep::Rewind { .. } => 30 * SECOND,
+        DatabaseStep::Reclone { .. } => 120 * SECOND,
         DatabaseStep::TakeControl
         | DatabaseStep::Observe { .. }
         | DatabaseStep::Kill
@@ -81,6 +81,7 @@ fn bound(step: &DatabaseStep) -> u64 {
         | DatabaseStep::Writable
         | DatabaseStep::Marker { .. }
         | DatabaseStep::StartReceiver
+        | DatabaseStep::EndSession { .. }
         | DatabaseStep::EndFollowing => SECOND,
     }
 }
@@ -99,6 +100,7 @@ pub(crate) fn parts(step: DatabaseStep) -> Vec<Part> {
         DatabaseStep::Loose => sql(Op::Loose),
         DatabaseStep::ReadOnly => sql(Op::ReadOnly),
         DatabaseStep::Writable => sql(Op::Writable),
+        DatabaseStep::EndSession { session } => sql(Op::EndSession(session)),
         DatabaseStep::StopReceiver => sql(Op::StopReceiver),
         DatabaseStep::StartReceiver => sql(Op::StartReceiver),
         DatabaseStep::EndFollowing => vec![
@@ -240,6 +242,10 @@ impl World {
             | Part::UndoEnd
             | Part::Clone(..) => {
                 let after = match part {
+                    // A large redo log takes its time.
+                    Part::Start if self.rng.chance(self.chaos.long_start_ppm) => {
+                        self.rng.range(5_000_000_000, 20_000_000_000)
+                    }
                     Part::Start => self.rng.range(300_000_000, 900_000_000),
                     Part::Clone(..) => self.rng.range(300_000_000, 2_000_000_000),
                     Part::Sql(_)
@@ -545,6 +551,17 @@ impl World {
         self.after(after, Event::Inbox { host, run, input: Box::new(Input::DatabaseUnit(state)) });
     }
 
+    /// Somebody takes the global read lock there.
+    pub fn lock(&mut self, host: usize, length: u64) {
+        self.locks_taken += 1;
+        let session = self.locks_taken;
+        self.with_database(host, |db, _, _, out| {
+            if db.lock(session) {
+                out.push(Effect::Later(length, DbEvent::Unlock(session)));
+            }
+        });
+    }
+
     /// Something inside a server.
     pub fn database_event(&mut self, host: usize, event: DbEvent) {
         if event == DbEvent::Connect(self.hosts[host].database.tries) {
@@ -559,6 +576,7 @@ impl World {
         self.with_database(host, |db, ledger, rng, out| match event {
             DbEvent::Synced(id) => db.synced(id, ledger, rng, out),
             DbEvent::Apply => db.apply(ledger, rng, out),
+            DbEvent::Unlock(session) => db.unlock(session, ledger, rng, out),
             DbEvent::Bound(at) => db.bound(at, ledger, rng, out),
             DbEvent::StopReceiver(at) => db.stop_receiver(at, out),
             DbEvent::Foreign(index) => db.foreign_confirms(index, ledger, rng, out),

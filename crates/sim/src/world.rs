@@ -132,6 +132,8 @@ pub struct World {
     pub connections: BTreeMap<u64, Connection>,
     /// How many there were.
     pub connections_made: u64,
+    /// How many sessions took a lock.
+    pub locks_taken: u64,
     /// When each proposal was sent, in proposals of its host.
     pub sent: BTreeMap<AttemptId, u64>,
     /// The cluster.
@@ -287,6 +289,7 @@ impl World {
             removals: Vec::new(),
             connections: BTreeMap::new(),
             connections_made: 0,
+            locks_taken: 0,
             sent: BTreeMap::new(),
             cluster,
             spec,
@@ -615,6 +618,7 @@ impl World {
         let mut effects = Vec::new();
         let database = &mut self.hosts[host].database;
         let start = database.server.as_ref().map_or(0, |server| server.start);
+        database.clock = self.now;
         act(database, &mut self.ledger, &mut self.rng, &mut effects);
         self.take_effects(host, start, effects);
     }

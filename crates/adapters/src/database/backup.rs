@@ -11,53 +11,99 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::process::Command;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 const DATA: u8 = 1;
 const WHOLE: u8 = 2;
 const FAILED: u8 = 3;
 const FRAME_MAX: usize = 256 * 1024;
+/// It keeps a file open for each table; the agent's own limit is for other things.
+pub(crate) const OPEN_FILES: &str = "--open-files-limit=1048576";
 /// Without a byte for this long the other side is gone.
 pub(crate) const STALL: Duration = Duration::from_secs(30);
 
-/// Copies this node's data into the stream; how many bytes. It kills nobody's query (D9).
+/// What the backup says when it is about to keep commits out, for the end of its copy.
+const LOCKS: &str = "Starting BACKUP STAGE BLOCK_COMMIT";
+/// So much waits here for the other side while commits go on.
+const WAITS_MAX: usize = 4 << 20;
+/// And so much more once the backup keeps them out: the other side, or a network that is lost, is not waited for then.
+/// What is left to copy by then is what was logged meanwhile and a few small files.
+const LOCKED_MAX: usize = 512 << 20;
+/// The same in parts: a pipe gives at least a page at a time while it is full.
+const PARTS_MAX: usize = (WAITS_MAX + LOCKED_MAX) / 4096;
+
+/// Copies this node's data into the stream; how many bytes. It kills nobody's query (D9), and whoever lets go of this
+/// ends the backup, which holds a lock.
 pub async fn send<S: AsyncWrite + Unpin>(
     settings: &WorkerSettings,
     stream: &mut S,
 ) -> io::Result<u64> {
     let mut command = tool::tool("mariadb-backup");
-    command.args(["--backup", "--stream=xbstream", "--user=root"]);
+    command.args(["--backup", "--stream=xbstream", "--user=root", OPEN_FILES]);
     command.arg(format!("--socket={}", settings.socket.display()));
     command.arg(format!("--datadir={}", settings.datadir.display()));
+    match pass(command, stream).await? {
+        Ok(sent) => {
+            frame(stream, WHOLE, &[]).await?;
+            Ok(sent)
+        }
+        Err(fault) => {
+            frame(stream, FAILED, fault.as_bytes()).await?;
+            Err(io::Error::other(fault))
+        }
+    }
+}
+
+/// Passes on what the backup puts out. An error of the stream's ends the backup at once; the inner one is the backup's
+/// own.
+async fn pass<S: AsyncWrite + Unpin>(
+    mut command: Command,
+    stream: &mut S,
+) -> io::Result<Result<u64, String>> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut output = child.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
-    let copying = async {
+    let room = Semaphore::new(WAITS_MAX);
+    let (parts, mut queue) = mpsc::channel::<Vec<u8>>(PARTS_MAX);
+    let reading = async {
         let mut part = vec![0; FRAME_MAX];
-        let mut sent = 0;
         loop {
             let n = bounded(output.read(&mut part)).await?;
             if n == 0 {
-                return Ok::<u64, io::Error>(sent);
+                // The queue ends with this.
+                drop(parts);
+                return io::Result::Ok(());
             }
-            frame(stream, DATA, &part[..n]).await?;
-            sent += n as u64;
+            let room =
+                bounded(async { room.acquire_many(n as u32).await.map_err(io::Error::other) });
+            room.await?.forget();
+            parts.send(part[..n].to_vec()).await.map_err(io::Error::other)?;
         }
     };
-    // Its complaints are read meanwhile, or a full pipe would stop it.
-    let (sent, words) = tokio::join!(copying, tool::last_words(&mut child));
-    let fault = match sent {
-        Err(fault) => return Err(fault),
-        Ok(sent) => match bounded(child.wait()).await {
-            Ok(status) if status.success() => {
-                frame(stream, WHOLE, &[]).await?;
-                return Ok(sent);
-            }
-            Ok(status) => format!("mariadb-backup: {status}: {}", words.trim()),
-            Err(fault) => fault.to_string(),
-        },
+    let writing = async {
+        let mut sent = 0;
+        while let Some(part) = queue.recv().await {
+            frame(stream, DATA, &part).await?;
+            room.add_permits(part.len());
+            sent += part.len() as u64;
+        }
+        io::Result::Ok(sent)
     };
-    frame(stream, FAILED, fault.as_bytes()).await?;
-    Err(io::Error::other(fault))
+    let locks = |line: &str| {
+        if line.contains(LOCKS) {
+            room.add_permits(LOCKED_MAX);
+        }
+    };
+    // Its complaints are read meanwhile, or a full pipe would stop it. What fails first ends all: then the child, which
+    // would keep its lock for as long as it waits for a reader, is dropped and killed.
+    let words = async { Ok(tool::last_words_heard(&mut child, locks).await) };
+    let ((), sent, words) = tokio::try_join!(reading, writing, words)?;
+    Ok(match bounded(child.wait()).await {
+        Ok(status) if status.success() => Ok(sent),
+        Ok(status) => Err(format!("mariadb-backup: {status}: {}", words.trim())),
+        Err(fault) => Err(fault.to_string()),
+    })
 }
 
 /// Hands a stream from [`send`] to the worker that listens on this socket; how many bytes. An error if the copy is not
@@ -121,6 +167,76 @@ mod tests {
         let result = tokio::join!(receive(&mut bytes, &path), taking);
         std::fs::remove_file(path).expect("removed");
         result
+    }
+
+    /// A backup as it is at its end: much data, then the lock, then a little more.
+    fn locking() -> Command {
+        let mut command = tool::bare("sh");
+        command.arg("-c").arg(format!(
+            "head -c 2000000 /dev/zero; echo '{LOCKS}' >&2; sleep 0.2; head -c 9000000 /dev/zero; \
+             echo unlocked >&2"
+        ));
+        command
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_backup_that_keeps_commits_out_does_not_wait_for_the_other_side() {
+        // Nobody reads the other end: the stream takes nothing after its first bytes.
+        let (mut stream, _other) = tokio::io::duplex(1024);
+        let mut child = locking();
+        let unlocked = std::env::temp_dir().join(format!("rgdb-unlocked-{}", std::process::id()));
+        let script = format!("; touch {}", unlocked.display());
+        let mut text = child.as_std().get_args().last().expect("a script").to_owned();
+        text.push(script);
+        child = tool::bare("sh");
+        child.arg("-c").arg(text);
+        let passing = pass(child, &mut stream);
+        let seen = async {
+            while !unlocked.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            ended = passing => panic!("nobody took it: {ended:?}"),
+            seen = timeout(Duration::from_secs(20), seen) => seen.expect("it gets to its end"),
+        }
+        std::fs::remove_file(unlocked).expect("removed");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_loss_of_the_other_side_ends_the_backup_at_once() {
+        let (mut stream, other) = tokio::io::duplex(1024);
+        let pids = std::env::temp_dir().join(format!("rgdb-pid-{}", std::process::id()));
+        let mut child = tool::bare("sh");
+        child
+            .arg("-c")
+            .arg(format!("echo $$ > {}; head -c 100000 /dev/zero; exec sleep 600", pids.display()));
+        let passing = pass(child, &mut stream);
+        let leaving = async {
+            while std::fs::read_to_string(&pids).map_or(0, |text| text.len()) == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            drop(other);
+        };
+        let (ended, ()) =
+            timeout(Duration::from_secs(20), async { tokio::join!(passing, leaving) })
+                .await
+                .expect("it ends");
+        assert!(ended.is_err(), "{ended:?}");
+        let pid: i32 = std::fs::read_to_string(&pids).expect("read").trim().parse().expect("a pid");
+        let pid = rustix::process::Pid::from_raw(pid).expect("not 0");
+        let gone = async {
+            // A killed child that nobody waits for stays as a zombie: its state is what counts.
+            let alive = || {
+                let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid()));
+                stat.is_ok_and(|stat| !stat.contains(") Z "))
+            };
+            while alive() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), gone).await.expect("the backup is gone");
+        std::fs::remove_file(pids).expect("removed");
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -12,6 +12,7 @@ use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, Rows, SqlError};
 use regent_core::id::AttemptId;
 use regent_core::observe::{DatabaseFacts, Position, Thread};
+use regent_core::time::Span;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,6 +76,10 @@ pub(crate) struct Source {
     pub(crate) receiver: Thread,
     pub(crate) applier: Thread,
     received: Vec<gtid::Gtid>,
+    /// While the receiver looks for its source: why it has not found it.
+    unreached: Option<String>,
+    /// As the server counts it.
+    behind: Option<Duration>,
     /// The applier says that it has nothing left to do.
     idle: bool,
 }
@@ -88,6 +93,12 @@ impl Reading {
     /// The applier's thread exists.
     pub(crate) fn applies(&self) -> bool {
         self.source.as_ref().is_some_and(|s| is_alive(&s.applier))
+    }
+
+    /// There is an applier, and something for it to do.
+    pub(crate) fn waits_for_applier(&self) -> bool {
+        // The thread that reads the relay log is idle while others are at work for it.
+        self.source.as_ref().is_some_and(|s| is_alive(&s.applier) && s.received != self.applied)
     }
 
     /// D6: the receiver is stopped and everything received is applied, by both signs.
@@ -197,13 +208,20 @@ fn source(rows: &Rows) -> Result<Option<Source>, SqlError> {
         Some(_) | None => stopped(rows, "Last_SQL_Errno", "Last_SQL_Error"),
     };
     let idle = rows.first("Slave_SQL_Running_State").unwrap_or_default();
+    let idle = idle.starts_with("Slave has read all relay log");
+    let said = rows.first("Last_IO_Error").filter(|text| !text.is_empty());
+    let unreached = said.filter(|_| receiver == Thread::Connecting).map(String::from);
+    let behind = rows.first("Seconds_Behind_Master").and_then(|s| s.parse().ok());
+    let behind = behind.filter(|s| *s > 0).map(Duration::from_secs);
     Ok(Some(Source {
         host: host.to_string(),
         port: number(rows.first("Master_Port"), "Master_Port")?,
         receiver,
         applier,
         received: gtid::list(rows.first("Gtid_IO_Pos").unwrap_or_default()).map_err(strange)?,
-        idle: idle.starts_with("Slave has read all relay log"),
+        unreached,
+        behind,
+        idle,
     }))
 }
 
@@ -267,6 +285,12 @@ pub(crate) fn facts(
         receiver: thread(|s| &s.receiver),
         applier: thread(|s| &s.applier),
         source: source.and_then(|source| settings.node_at(&source.host, source.port)),
+        unreached: source.and_then(|source| source.unreached.clone()),
+        behind: source
+            .filter(|_| reading.waits_for_applier())
+            .and_then(|source| source.behind)
+            .map(|behind| Span(behind.as_nanos() as u64)),
+        locked: None,
         drained: nothing_received || reading.is_drained(),
         end: Position(gtid::text(&reading.end)),
         applied: Position(gtid::text(&reading.applied)),

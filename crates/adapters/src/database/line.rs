@@ -74,7 +74,7 @@ pub enum FromWorker {
         /// The step's number.
         id: u64,
         /// Always `Outcome::Database`.
-        outcome: Outcome,
+        outcome: Box<Outcome>,
     },
     /// The answer for a peer.
     Served {
@@ -153,7 +153,7 @@ mod tests {
         let facts = None;
         let outcome = Outcome::Database { result: StepResult::Down, facts };
         let from = [
-            FromWorker::Outcome { id: 1, outcome },
+            FromWorker::Outcome { id: 1, outcome: Box::new(outcome) },
             FromWorker::Served { id: 2, served: PeerAnswer::Refused { reason: "no".into() } },
             FromWorker::AskPeer { ask: 3, peer: NodeId(2), request: PeerRequest::FollowInfo },
             FromWorker::AskUnit { ask: 4, unit: UnitVerb::Kill },

@@ -4,7 +4,7 @@
 //! good for nothing but being replaced (D8). Nothing is removed here: a rewind needs its tail saved before, a copy
 //! moves the old data directory aside.
 
-use crate::database::backup::{STALL, bounded};
+use crate::database::backup::{OPEN_FILES, STALL, bounded};
 use crate::database::gtid::{self, Gtid};
 use crate::database::keep;
 use crate::database::lineage::{Common, stamp};
@@ -116,7 +116,8 @@ pub(crate) async fn unpack(
 /// Makes the copy startable.
 pub(crate) async fn prepare(folder: &Path) -> Result<(), String> {
     let mut command = tool::tool("mariadb-backup");
-    command.arg("--prepare").arg(format!("--target-dir={}", folder.display()));
+    command.args(["--prepare", OPEN_FILES]);
+    command.arg(format!("--target-dir={}", folder.display()));
     tool::run(command, PREPARE).await
 }
 

@@ -31,6 +31,8 @@ pub struct WorkerSettings {
     pub state_dir: PathBuf,
     /// What may vanish with a boot.
     pub run_dir: PathBuf,
+    /// Events run where clients write, if there are any.
+    pub events: bool,
 }
 
 impl WorkerSettings {
@@ -43,6 +45,7 @@ impl WorkerSettings {
             datadir: PathBuf::from("/var/lib/mysql"),
             state_dir: PathBuf::from("/var/lib/regent"),
             run_dir: PathBuf::from("/run/regent"),
+            events: true,
         }
     }
 

@@ -6,15 +6,18 @@ use crate::database::account;
 use crate::database::control::{Control, Fault, SIMPLE};
 use crate::database::cutoff;
 use crate::database::end::Seen;
+use crate::database::events;
 use crate::database::facts::{self, Reading};
 use crate::database::keep::{self, Counts, Keep, KeepFiles, Kept, Touch};
+use crate::database::locks::{self, Blocker};
 use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside};
 use crate::database::sql::{Client, SqlError};
 use crate::database::worker::{Link, is_there, unpack};
 use regent_core::command::{DatabaseStep, StepResult};
 use regent_core::id::{AttemptId, Incarnation};
-use regent_core::observe::DatabaseFacts;
+use regent_core::observe::{DatabaseFacts, Locked};
 use regent_core::state::DataCopy;
+use regent_core::time::Span;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -40,6 +43,11 @@ const LOCK_MAX: &str = "0.3";
 const LOCK_PAUSE: Duration = Duration::from_secs(3);
 /// The kept end of the log is at rest moved no more often; what was committed since is not yet told by it.
 const END_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks for whoever holds a lock that others wait for: at rest, and while an applier is waited for.
+const LOCKS_PAUSE: Duration = Duration::from_millis(500);
+const LOCKS_SOON: Duration = Duration::from_millis(150);
+/// Between two looks at which events are switched off.
+const EVENTS_PAUSE: Duration = Duration::from_secs(10);
 /// What was read so short a time ago, with no statement since, is not read again: the answer's own way takes longer.
 const FRESH: Duration = Duration::from_millis(5);
 /// A receiver's stop towards a silent source takes up to two seconds without the cut-off.
@@ -73,6 +81,11 @@ pub(crate) struct Steps {
     making: Option<JoinHandle<()>>,
     /// What to do when the outcome is out.
     after: Option<After>,
+    /// Who was last seen to hold up writers or the applier, since when, and when that was looked at.
+    blocker: Option<(Blocker, Instant)>,
+    locks_seen: Option<Instant>,
+    /// When it was last noted which events are switched off.
+    events_noted: Option<Instant>,
 }
 
 /// Work that the next statement of core need not wait for.
@@ -107,6 +120,9 @@ impl Steps {
             seen: None,
             making: None,
             after: None,
+            blocker: None,
+            locks_seen: None,
+            events_noted: None,
         }
     }
 
@@ -132,6 +148,7 @@ impl Steps {
             | DatabaseStep::Marker { .. }
             | DatabaseStep::StopReceiver
             | DatabaseStep::StartReceiver
+            | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }
@@ -177,6 +194,8 @@ impl Steps {
         };
         if only_looks {
             self.move_end().await?;
+            self.look_for_locks(&reading).await?;
+            self.note_events(&reading);
         }
         self.facts(&reading)
     }
@@ -233,6 +252,7 @@ impl Steps {
             DatabaseStep::Loose => self.loose().await.map(done),
             DatabaseStep::ReadOnly => self.read_only().await,
             DatabaseStep::Writable => self.writable().await.map(done),
+            DatabaseStep::EndSession { session } => self.end_session(session).await.map(done),
             DatabaseStep::StopReceiver => self.stop_receiver().await.map(done),
             DatabaseStep::StartReceiver => self.start_receiver().await.map(done),
             DatabaseStep::EndFollowing => self.end_following().await.map(done),
@@ -273,7 +293,72 @@ impl Steps {
         let settings = &self.link.settings;
         let counts = keep::read_counts(&settings.state_dir);
         let kept = self.kept()?;
-        Ok(Some(facts::facts(reading, control.start, &kept, counts.as_ref(), settings)))
+        let mut facts = facts::facts(reading, control.start, &kept, counts.as_ref(), settings);
+        facts.locked = self.blocker.as_ref().map(|(Blocker { session, who, what }, since)| {
+            let since = Span(since.elapsed().as_nanos() as u64);
+            Box::new(Locked { session: *session, who: who.clone(), what: what.clone(), since })
+        });
+        Ok(Some(facts))
+    }
+
+    /// Beside the steps, because it may wait for the replica.
+    fn note_events(&mut self, reading: &Reading) {
+        let noted = self.events_noted.is_some_and(|at| at.elapsed() < EVENTS_PAUSE);
+        if reading.read_only || noted || !self.link.settings.events {
+            return;
+        }
+        self.events_noted = Some(Instant::now());
+        let link = Rc::clone(&self.link);
+        spawn_local(async move {
+            if let Err(fault) = events::note(&link.settings).await {
+                link.tell(format!("which events are switched off is not noted: {fault}"));
+            }
+        });
+    }
+
+    /// Who holds up writers or the applier; looked at now and then, and more often by whoever waits for the applier.
+    async fn look_for_locks(&mut self, reading: &Reading) -> Result<(), Fault> {
+        let waits = reading.waits_for_applier();
+        let pause = if waits { LOCKS_SOON } else { LOCKS_PAUSE };
+        if self.locks_seen.is_some_and(|at| at.elapsed() < pause) {
+            return Ok(());
+        }
+        let found = locks::look(&mut self.control()?.client, waits, SIMPLE).await?;
+        let now = Instant::now();
+        self.locks_seen = Some(now);
+        let before = self.blocker.take();
+        self.blocker = found.map(|blocker| {
+            let same = before.filter(|(before, _)| before.session == blocker.session);
+            (blocker, same.map_or(now, |(_, since)| since))
+        });
+        Ok(())
+    }
+
+    /// D9: where nobody can commit any session may go; where clients write, only one that has nothing open. It is
+    /// looked at anew, because what core saw is a while ago.
+    async fn end_session(&mut self, session: u64) -> Result<(), Fault> {
+        let reading = self.read(None).await?;
+        let waits = reading.waits_for_applier();
+        let found = locks::look(&mut self.control()?.client, waits, SIMPLE).await?;
+        self.locks_seen = None;
+        let Some(blocker) = found.filter(|blocker| blocker.session == session) else {
+            return Ok(());
+        };
+        let at_rest = reading.read_only && reading.waiting == 0;
+        let client = &mut self.control()?.client;
+        if !at_rest && !locks::has_nothing_open(client, session, SIMPLE).await? {
+            return Err(Fault::failed(format!(
+                "session {session} of {} has a transaction open: it is not ended [D9]",
+                blocker.who
+            )));
+        }
+        match client.one(&format!("KILL CONNECTION {session}"), SIMPLE).await {
+            Ok(_) | Err(SqlError::Server { .. }) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+        let Blocker { who, what, .. } = blocker;
+        self.link.tell(format!("session {session} of {who} is ended: it held {what}"));
+        Ok(())
     }
 
     /// What the data are: both files, and the log from its kept end on.
@@ -481,11 +566,21 @@ impl Steps {
                 return Ok(StepResult::Blocked);
             }
         }
+        // An event of root's passes read-only. A scheduler that is disabled for good refuses to be told so.
+        match self.control()?.client.one(events::OFF, SIMPLE).await {
+            Ok(_) | Err(SqlError::Server { .. }) => {}
+            Err(fault) => return Err(fault.into()),
+        }
         let set =
             format!("SET STATEMENT max_statement_time={READ_ONLY_MAX} FOR SET GLOBAL read_only=1");
         match self.control()?.client.one(&set, READ_ONLY_ANSWER).await {
             Ok(_) => Ok(StepResult::Done),
             Err(fault) if fault.code().is_some_and(|code| WITHDRAWN.contains(&code)) => {
+                // Nothing has changed: clients go on to write, and events with them.
+                if self.link.settings.events {
+                    let link = Rc::clone(&self.link);
+                    events::run(&mut self.control()?.client, |text| link.tell(text)).await?;
+                }
                 Ok(StepResult::Blocked)
             }
             Err(fault) => Err(fault.into()),
@@ -509,12 +604,8 @@ impl Steps {
             if let Some(before) = before {
                 before.await.ok();
             }
-            let made = match Client::connect(&link.settings.socket, SIMPLE).await {
-                Ok(mut client) => account::make(&mut client, &link.settings.state_dir).await,
-                Err(fault) => Err(fault.to_string()),
-            };
-            if let Err(fault) = made {
-                link.tell(format!("what markers and probes need is not made yet: {fault}"));
+            if let Err(fault) = make(&link).await {
+                link.tell(format!("what markers, probes and events need is not made yet: {fault}"));
             }
         }));
         Ok(())
@@ -754,6 +845,17 @@ impl Steps {
             }
         }
     }
+}
+
+/// What a writer has that a replica has not. All of it is over before read-only is asked for.
+async fn make(link: &Link) -> Result<(), String> {
+    let (settings, text) = (&link.settings, |fault: SqlError| fault.to_string());
+    let mut client = Client::connect(&settings.socket, SIMPLE).await.map_err(text)?;
+    account::make(&mut client, &settings.state_dir).await?;
+    if settings.events && account::is_writable(&mut client).await.map_err(text)? {
+        events::run(&mut client, |text| link.tell(text)).await.map_err(text)?;
+    }
+    Ok(())
 }
 
 fn draw() -> Result<u32, Fault> {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// What is kept of a program's complaints.
@@ -50,11 +50,18 @@ pub(crate) async fn finish(mut child: Child, program: &str, bound: Duration) -> 
 
 /// Reads what it complains until it closes that end; the last part of it.
 pub(crate) async fn last_words(child: &mut Child) -> String {
-    let Some(mut pipe) = child.stderr.take() else { return String::new() };
+    last_words_heard(child, |_| {}).await
+}
+
+/// The same; each line is heard as it comes.
+pub(crate) async fn last_words_heard(child: &mut Child, mut heard: impl FnMut(&str)) -> String {
+    let Some(pipe) = child.stderr.take() else { return String::new() };
+    let mut lines = BufReader::new(pipe).split(b'\n');
     let mut words = Vec::new();
-    let mut part = [0; 4096];
-    while let Ok(n @ 1..) = pipe.read(&mut part).await {
-        words.extend_from_slice(&part[..n]);
+    while let Ok(Some(line)) = lines.next_segment().await {
+        heard(&String::from_utf8_lossy(&line));
+        words.extend_from_slice(&line);
+        words.push(b'\n');
         let surplus = words.len().saturating_sub(COMPLAINTS_MAX);
         words.drain(..surplus);
     }

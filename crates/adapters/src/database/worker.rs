@@ -142,7 +142,7 @@ async fn do_steps(link: Rc<Link>, mut queue: mpsc::Receiver<(u64, DatabaseStep, 
     let mut steps = Steps::new(Rc::clone(&link));
     while let Some((id, step, patience)) = queue.recv().await {
         let (result, facts) = steps.step(step, patience).await;
-        let outcome = Outcome::Database { result, facts };
+        let outcome = Box::new(Outcome::Database { result, facts });
         link.send(FromWorker::Outcome { id, outcome }).await;
         steps.afterwards().await;
     }
@@ -162,7 +162,7 @@ async fn do_marker(link: Rc<Link>, markers: Rc<Cell<usize>>, id: u64, token: Att
         markers.set(markers.get() - 1);
         answer
     };
-    let outcome = Outcome::Database { result, facts };
+    let outcome = Box::new(Outcome::Database { result, facts });
     link.send(FromWorker::Outcome { id, outcome }).await;
     if token.n.is_multiple_of(PRUNE_EVERY) {
         prune(&link.settings).await;
@@ -289,7 +289,9 @@ impl Link {
 
     /// Asks the agent to act on the unit.
     pub(crate) async fn unit(&self, unit: UnitVerb) -> Result<(), String> {
-        self.question(|ask| FromWorker::AskUnit { ask, unit }, UNIT_MAX).await.map(|_| ())
+        // The agent watches a start, and ends it if it does not get on.
+        let bound = if unit == UnitVerb::Start { BACKUP_MAX } else { UNIT_MAX };
+        self.question(|ask| FromWorker::AskUnit { ask, unit }, bound).await.map(|_| ())
     }
 
     /// Asks the agent for a bulk stream into this socket; returns when it came to its end.

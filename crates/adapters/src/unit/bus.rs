@@ -129,6 +129,16 @@ async fn read(properties: &PropertiesProxy<'_>, unit: &str) -> zbus::Result<Fact
     Ok(facts)
 }
 
+/// What the unit told systemd last of itself (`STATUS=` of sd_notify(3)).
+pub(super) async fn words(connections: &Connections, unit: &str) -> zbus::Result<String> {
+    let manager = ManagerProxy::new(&connections.calls).await?;
+    let path = manager.load_unit(unit).await?;
+    let properties = properties(&connections.calls, &path).await?;
+    let interface = zbus::names::InterfaceName::from_static_str(SERVICE)?;
+    let words = properties.get(interface, "StatusText").await?;
+    words.try_into()
+}
+
 async fn properties<'a>(
     connection: &'a Connection,
     path: &OwnedObjectPath,

@@ -32,12 +32,14 @@ impl Managed {
         }
     }
 
-    /// MariaDB (D1): also ends when it is told to, and no socket starts it unasked.
+    /// MariaDB (D1): also ends when it is told to, no socket starts it unasked, and its recovery takes as long as it
+    /// takes: whoever starts it watches it.
     pub fn mariadb(unit: &str) -> Managed {
         let socket = unit.strip_suffix(".service").unwrap_or(unit).to_owned() + ".socket";
         Managed::service(unit)
             .with("SendSIGKILL", "yes")
             .with("TimeoutStopSec", "60s")
+            .with("TimeoutStartSec", "infinity")
             .masking(&socket)
     }
 
@@ -181,7 +183,7 @@ mod tests {
             text,
             "# Written by regent, which restarts this unit itself.\n[Unit]\n\
              StartLimitIntervalSec=0\n\n[Service]\nRestart=no\nSendSIGKILL=yes\n\
-             TimeoutStopSec=60s\n"
+             TimeoutStopSec=60s\nTimeoutStartSec=infinity\n"
         );
         assert_eq!(remove(&directory, &managed).unwrap(), Applied::Changed);
         assert_eq!(remove(&directory, &managed).unwrap(), Applied::AlreadySo);

@@ -14,6 +14,12 @@ pub(super) fn facts(unit: &str) -> Result<Facts, UnitError> {
     Ok(parse(&shown))
 }
 
+/// What the unit told systemd last of itself.
+pub(super) fn words(unit: &str) -> Result<String, UnitError> {
+    let shown = ["show", "--property", "StatusText", "--value", "--", unit];
+    Ok(run("systemctl", &shown, "", SHOW_MAX)?.trim().to_owned())
+}
+
 fn parse(shown: &str) -> Facts {
     let value = |name: &str| {
         let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));

@@ -486,7 +486,7 @@ impl Inner {
         match line {
             FromWorker::Outcome { id, outcome } => {
                 if let Some(waiting) = self.outcomes.lock().expect("ours").remove(&id) {
-                    let _ = waiting.send(outcome);
+                    let _ = waiting.send(*outcome);
                 }
             }
             FromWorker::Served { id, served } => {

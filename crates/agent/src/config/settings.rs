@@ -3,6 +3,7 @@
 use super::stack::{Belongings, Stack};
 use regent_adapters::fence;
 use regent_adapters::probe::{self, Kind};
+use regent_adapters::unit::StartBounds;
 use regent_core::health::{Counts, ProbeId, ProbeSpec, Subject, Weight};
 use regent_core::id::NodeId;
 use regent_core::observe::ServiceId;
@@ -125,6 +126,10 @@ pub struct Database {
     pub socket: PathBuf,
     /// The port that its replica connects to.
     pub port: u16,
+    /// Events run on the active node, if there are any.
+    pub events: bool,
+    /// How long it may take to come up.
+    pub start: StartBounds,
 }
 
 /// A service.

@@ -9,6 +9,7 @@ use super::shared;
 use super::timing::{self, DRIFT_PPM, Measured, Proposed, UNTIL_RELEASED};
 use super::tree::{At, Node, Origin};
 use regent_adapters::fence;
+use regent_adapters::unit::StartBounds;
 use regent_core::health::Weight;
 use regent_core::id::NodeId;
 use regent_core::spec::{Pace, Policy};
@@ -487,7 +488,13 @@ fn database(table: &Node, problems: &mut Vec<Problem>) -> Database {
     required(table, "engine", "\"mariadb\"", problems);
     let unit = table.text("unit").and_then(|u| unit_name(&u, problems)).unwrap_or_default();
     let socket = absolute(table, "socket", problems).unwrap_or_default();
-    Database { unit, socket, port: port(table, 3306) }
+    let longest = (Span::millis(60_000), Span::millis(7 * 86_400_000));
+    let longest = within(table, "start-within", longest, problems);
+    let stuck = (Span::millis(10_000), Span::millis(3_600_000));
+    let stuck = within(table, "start-stuck-after", stuck, problems);
+    let start = StartBounds { longest, stuck };
+    let events = table.truth("events").unwrap_or(true);
+    Database { unit, socket, port: port(table, 3306), events, start }
 }
 
 /// What moves with the virtual IPs; what belongs to the other topology is a mistake.
@@ -563,6 +570,9 @@ fn unit_name(text: &At<String>, problems: &mut Vec<Problem>) -> Option<String> {
 
 fn policy(file: &Node, problems: &mut Vec<Problem>) -> Policy {
     let default = Policy::default();
+    let patience = file.table("database").and_then(|table| table.span("lock-patience"));
+    let lock_patience = patience.map_or(default.lock_patience, |patience| patience.value);
+    let default = Policy { lock_patience, ..default };
     let Some(table) = file.table("policy") else { return default };
     let span = |key| table.span(key).map(|s| s.value);
     let policy = Policy {
@@ -574,6 +584,7 @@ fn policy(file: &Node, problems: &mut Vec<Problem>) -> Policy {
         pause_first: span("pause-first").unwrap_or(default.pause_first),
         pause_most: span("pause-most").unwrap_or(default.pause_most),
         settled: span("settled").unwrap_or(default.settled),
+        lock_patience,
         fence_silent: table.truth("fence-silent").unwrap_or(default.fence_silent),
     };
     if policy.pause_first > policy.pause_most {

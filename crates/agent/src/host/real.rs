@@ -3,7 +3,7 @@
 use super::fences::Fences;
 use super::prober::{Forgetter, Prober};
 use super::stack::{self, Hands};
-use super::worker::{UnitNews, Work, Worker};
+use super::worker::{Unit, UnitNews, Work, Worker};
 use super::{Host, Later, Opened, Planned};
 use crate::config::Settings;
 use crate::config::settings::{self as config, Member};
@@ -98,6 +98,7 @@ impl RealHost {
         let mut worker_settings = WorkerSettings::new(me.id, nodes);
         if let Some(database) = settings.database() {
             worker_settings.socket = database.socket.clone();
+            worker_settings.events = database.events;
         }
         worker_settings.state_dir = place.state.clone();
         worker_settings.run_dir = place.run.clone();
@@ -397,16 +398,14 @@ impl Host for RealHost {
         let stack = cluster
             .and_then(|cluster| self.settings.stack_settings(&self.me, cluster, &self.place));
         let hands = stack.map(|settings| Hands::start(settings, inputs.clone(), &events));
-        let worker = (!self.is_shared()).then(|| {
-            Worker::start(
-                self.worker_settings.clone(),
-                self.database_unit(),
-                inputs.clone(),
-                transport,
-                events,
-                units.clone(),
-                news,
-            )
+        let worker = self.settings.database().map(|database| {
+            let unit = Unit {
+                name: database.unit.clone(),
+                start: database.start,
+                units: units.clone(),
+                inputs: inputs.clone(),
+            };
+            Worker::start(self.worker_settings.clone(), unit, transport, events, news)
         });
         let begun = Begun {
             addresses,

@@ -13,6 +13,7 @@ use crate::transport::{Purpose, Transport};
 use regent_adapters::database::line::{Done, FromWorker, Reply, ToWorker, UnitVerb};
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_adapters::database::{WorkerSettings, backup};
+use regent_adapters::unit::StartBounds;
 use regent_api::history::Severity;
 use regent_core::command::{DatabaseStep, Outcome, StepResult};
 use regent_core::id::{CommandId, NodeId};
@@ -30,9 +31,6 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How many steps and questions wait for the child: core has one step and a few markers under way.
 const QUEUE: usize = 256;
-
-/// How long the unit may take to start: recovery after a crash reads the whole redo log.
-const START: Span = Span::millis(600_000);
 
 /// How long the unit may take to stop in order.
 const STOP: Span = Span::millis(60_000);
@@ -63,21 +61,43 @@ pub(super) enum Waiter {
 pub(super) struct Worker {
     work: mpsc::Sender<Work>,
     inputs: Inputs,
-    unit: String,
-    units: UnitsLater,
+    unit: Unit,
     runtime: tokio::runtime::Handle,
+}
+
+/// The database's unit, and how long it may take.
+#[derive(Clone)]
+pub(super) struct Unit {
+    pub(super) name: String,
+    pub(super) start: StartBounds,
+    pub(super) units: UnitsLater,
+    pub(super) inputs: Inputs,
+}
+
+impl Unit {
+    async fn act(&self, verb: UnitVerb) -> Result<(), String> {
+        let units = connected(self.units.clone()).await?;
+        let done = match verb {
+            UnitVerb::Start => {
+                let tell = |text| self.inputs.put(Input::DatabaseProgress(text));
+                units.start_watched(&self.name, self.start, tell).await
+            }
+            UnitVerb::Stop => units.stop(&self.name, STOP).await,
+            UnitVerb::Kill => units.kill(&self.name, KILL).await,
+        };
+        done.map(drop).map_err(|e| e.to_string())
+    }
 }
 
 impl Worker {
     pub(super) fn start(
         settings: WorkerSettings,
-        unit: String,
-        inputs: Inputs,
+        unit: Unit,
         transport: Transport,
         events: Events,
-        units: UnitsLater,
         news: Arc<UnitNews>,
     ) -> Worker {
+        let inputs = unit.inputs.clone();
         let (work, queue) = mpsc::channel(QUEUE);
         let keeper = Keeper {
             news,
@@ -86,10 +106,9 @@ impl Worker {
             inputs: inputs.clone(),
             transport,
             events,
-            units: units.clone(),
         };
         tokio::spawn(keeper.keep(queue));
-        Worker { work, inputs, unit, units, runtime: tokio::runtime::Handle::current() }
+        Worker { work, inputs, unit, runtime: tokio::runtime::Handle::current() }
     }
 
     /// A step of core's; its outcome goes to the lease thread.
@@ -124,30 +143,22 @@ impl Worker {
     }
 
     async fn carry(&self, step: DatabaseStep, to: Waiter) {
-        if step == DatabaseStep::Kill {
-            let result = match self.kill().await {
-                Ok(()) => StepResult::Done,
-                Err(why) => StepResult::Failed(why),
-            };
-            return answer(&self.inputs, to, Outcome::Database { result, facts: None });
-        }
-        if step == DatabaseStep::Stop {
-            let result = match self.stop_unit().await {
-                Ok(()) => StepResult::Done,
-                Err(why) => StepResult::Failed(why),
-            };
-            return answer(&self.inputs, to, Outcome::Database { result, facts: None });
-        }
-        if step != DatabaseStep::Start {
+        let verbs = [
+            (DatabaseStep::Kill, UnitVerb::Kill),
+            (DatabaseStep::Stop, UnitVerb::Stop),
+            (DatabaseStep::Start, UnitVerb::Start),
+        ];
+        let Some((_, verb)) = verbs.into_iter().find(|(of_unit, _)| *of_unit == step) else {
             return self.hand(step, None, to).await;
-        }
-        match self.start_unit().await {
-            Ok(()) => self.hand(DatabaseStep::TakeControl, Some(CONTROL_MS), to).await,
-            Err(why) => {
-                let result = StepResult::Failed(why);
-                answer(&self.inputs, to, Outcome::Database { result, facts: None });
+        };
+        let result = match self.unit.act(verb).await {
+            Ok(()) if verb == UnitVerb::Start => {
+                return self.hand(DatabaseStep::TakeControl, Some(CONTROL_MS), to).await;
             }
-        }
+            Ok(()) => StepResult::Done,
+            Err(why) => StepResult::Failed(why),
+        };
+        answer(&self.inputs, to, Outcome::Database { result, facts: None });
     }
 
     async fn hand(&self, step: DatabaseStep, patience_ms: Option<u64>, to: Waiter) {
@@ -156,21 +167,6 @@ impl Worker {
         {
             answer(&self.inputs, to, Work::lost());
         }
-    }
-
-    async fn kill(&self) -> Result<(), String> {
-        let units = connected(self.units.clone()).await?;
-        units.kill(&self.unit, KILL).await.map(drop).map_err(|e| e.to_string())
-    }
-
-    async fn stop_unit(&self) -> Result<(), String> {
-        let units = connected(self.units.clone()).await?;
-        units.stop(&self.unit, STOP).await.map(drop).map_err(|e| e.to_string())
-    }
-
-    async fn start_unit(&self) -> Result<(), String> {
-        let units = connected(self.units.clone()).await?;
-        units.start(&self.unit, START).await.map(drop).map_err(|e| e.to_string())
     }
 }
 
@@ -223,11 +219,10 @@ impl UnitNews {
 struct Keeper {
     news: Arc<UnitNews>,
     settings: WorkerSettings,
-    unit: String,
+    unit: Unit,
     inputs: Inputs,
     transport: Transport,
     events: Events,
-    units: UnitsLater,
 }
 
 /// What one child was given.
@@ -290,7 +285,7 @@ impl Keeper {
                     if rebuilds {
                         self.news.release();
                     }
-                    answer(&self.inputs, to, outcome);
+                    answer(&self.inputs, to, *outcome);
                 }
             }
             Ok(FromWorker::Served { id, served }) => {
@@ -309,10 +304,9 @@ impl Keeper {
                 if flights.steps.values().any(|(_, rebuilds)| *rebuilds) {
                     self.news.hold();
                 }
-                let (units, unit, to_child) =
-                    (self.units.clone(), self.unit.clone(), to_child.clone());
+                let (unit, to_child) = (self.unit.clone(), to_child.clone());
                 tokio::spawn(async move {
-                    let done = act(units, &unit, verb).await.map(|()| Reply::Done(Done::Done));
+                    let done = unit.act(verb).await.map(|()| Reply::Done(Done::Done));
                     to_child.send(reply(ask, done)).await.ok();
                 });
             }
@@ -325,6 +319,7 @@ impl Keeper {
             }
             Ok(FromWorker::Event { event }) => {
                 self.events.write(Severity::Info, 0, "database.progress", &event);
+                self.inputs.put(Input::DatabaseProgress(event));
             }
             Err(error) => log::warning(&format!("the worker's line says nothing: {error}: {line}")),
         }
@@ -393,16 +388,6 @@ async fn ask_peer(
         | Answer::Configuration(_)
         | Answer::Agreed => Err("the answer is to another question".into()),
     }
-}
-
-async fn act(units: UnitsLater, unit: &str, verb: UnitVerb) -> Result<(), String> {
-    let units = connected(units).await?;
-    let done = match verb {
-        UnitVerb::Start => units.start(unit, START).await,
-        UnitVerb::Stop => units.stop(unit, STOP).await,
-        UnitVerb::Kill => units.kill(unit, KILL).await,
-    };
-    done.map(drop).map_err(|e| e.to_string())
 }
 
 async fn fetch(transport: &Transport, node: NodeId, into: PathBuf) -> Result<(), String> {

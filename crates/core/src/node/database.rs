@@ -6,9 +6,10 @@ use crate::command::{Action, DatabaseStep, Lineage, Outcome, StepResult};
 use crate::event::Severity;
 use crate::health::Subject;
 use crate::id::{AttemptId, CommandId, Incarnation};
-use crate::observe::{DatabaseFacts, Thread, UnitState};
+use crate::observe::{DatabaseFacts, Locked, Thread, UnitState};
 use crate::time::{Span, Time};
 use alloc::format;
+use alloc::string::{String, ToString};
 use core::mem::{Discriminant, discriminant};
 
 /// While something waits for the next fact.
@@ -24,11 +25,65 @@ const RESTART_MOST: Span = Span::millis(10_000);
 /// How long a step may take before core gives it up even if the adapter does not (each adapter has its own
 /// bound below this).
 const STEP_MAX: Span = Span::millis(15_000);
+/// A step that takes longer is worth a line of status.
+const STEP_LONG: Span = Span::millis(2_000);
+/// One that died sooner after it had come up did not come up.
+const UP_LEAST: Span = Span::millis(10_000);
+/// A lock that is held longer is worth a word.
+const LOCK_TOLD: Span = Span::millis(1_000);
+/// After a lock was held, probes have this long to pass again.
+const LOCK_AFTER: Span = Span::millis(3_000);
+/// An heir that has waited so long for its applier looks who is in its way.
+const DRAIN_LONG: Span = Span::millis(200);
+/// After so many starts in a row that failed operators are called.
+const STARTS_ALARM: u32 = 3;
 /// How long control may be away before peers are told that this node cannot serve.
 const CONTROL_MAX: Span = Span::millis(1_000);
 /// A unit that is not known to be down, and that nobody can connect to for this long, is started.
 const UNSEEN_MAX: Span = Span::millis(10_000);
-const LONG_STEP_MAX: Span = Span::millis(3_600_000);
+/// A step that failed so often in a row is worth a line of status.
+const FAILS_TOLD: u32 = 3;
+/// After so many copies in a row that failed operators are called.
+const COPIES_ALARM: u32 = 3;
+/// Between two copies that failed: each reads all of the active node's data.
+const COPY_PAUSE_FIRST: Span = Span::millis(1_000);
+const COPY_PAUSE_MOST: Span = Span::millis(600_000);
+
+/// After a step that failed: the first pause, and the longest.
+fn pauses(step: &DatabaseStep) -> (Span, Span) {
+    if matches!(step, DatabaseStep::Reclone { .. }) {
+        (COPY_PAUSE_FIRST, COPY_PAUSE_MOST)
+    } else {
+        (STEP_PAUSE_FIRST, STEP_PAUSE_MOST)
+    }
+}
+
+/// How long core waits for a step. None: it may take hours, and whoever does it sees whether it gets on, and ends it if
+/// it does not.
+fn longest(step: &DatabaseStep) -> Option<Span> {
+    match step {
+        DatabaseStep::Start
+        | DatabaseStep::Stop
+        | DatabaseStep::Kill
+        | DatabaseStep::Compare { .. }
+        | DatabaseStep::SaveTail { .. }
+        | DatabaseStep::Rewind { .. }
+        | DatabaseStep::Reclone { .. } => None,
+        DatabaseStep::TakeControl
+        | DatabaseStep::Observe { .. }
+        | DatabaseStep::Keep { .. }
+        | DatabaseStep::Strict
+        | DatabaseStep::Loose
+        | DatabaseStep::ReadOnly
+        | DatabaseStep::Writable
+        | DatabaseStep::Marker { .. }
+        | DatabaseStep::StopReceiver
+        | DatabaseStep::StartReceiver
+        | DatabaseStep::EndSession { .. }
+        | DatabaseStep::EndFollowing
+        | DatabaseStep::Follow { .. } => Some(STEP_MAX),
+    }
+}
 
 /// What this run knows of the local database.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +93,8 @@ pub(super) struct Database {
     /// This run's control connection stands (D11).
     control: bool,
     busy: Option<(CommandId, DatabaseStep, Time)>,
+    /// How far the step under way is, as whoever does it says.
+    progress: Option<String>,
     /// When its facts were last read.
     pub observed: Option<Time>,
     asked_control: Option<Time>,
@@ -68,20 +125,27 @@ pub(super) struct Database {
     pub up_since: Option<Time>,
     /// Restarts because its clients' probes failed.
     ailing: Ailing,
+    /// When a session was last seen that keeps every writer out.
+    locked: Option<Time>,
 }
 
-/// A step that fails: when it last did, and how often in a row.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A step that fails: when it last did, how often in a row, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct Failing {
     kind: Discriminant<DatabaseStep>,
+    words: &'static str,
     last: Time,
     times: u32,
+    why: String,
+    /// The first pause, and the longest.
+    pauses: (Span, Span),
 }
 
 impl Failing {
     /// The same step is asked for again after this.
     fn pause(&self) -> Span {
-        pause_after(self.times, STEP_PAUSE_FIRST, STEP_PAUSE_MOST)
+        let (first, most) = self.pauses;
+        pause_after(self.times, first, most)
     }
 }
 
@@ -99,6 +163,7 @@ impl Database {
             facts: None,
             control: false,
             busy: None,
+            progress: None,
             observed: None,
             asked_control: None,
             urgent: None,
@@ -118,6 +183,7 @@ impl Database {
             passed: false,
             up_since: None,
             ailing: Ailing::default(),
+            locked: None,
         }
     }
 
@@ -158,6 +224,11 @@ impl Database {
         self.must_kill || matches!(&self.busy, Some((_, DatabaseStep::Kill, _)))
     }
 
+    /// Its unit is down, or on its way up: nobody is served by it, for as long as its recovery takes.
+    pub fn is_away(&self) -> bool {
+        self.is_down() || matches!(&self.busy, Some((_, DatabaseStep::Start, _)))
+    }
+
     /// The incarnation, once it was read in this run.
     pub fn incarnation_known(&self) -> Option<Option<Incarnation>> {
         self.incarnation
@@ -184,9 +255,9 @@ impl Node {
         if self.database.busy.is_some() && !kill {
             return;
         }
-        let same = |f: &Failing| f.kind == discriminant(&step);
-        let early = |f: Failing| now.elapsed_most(f.last) < f.pause();
-        if !kill && self.database.failing.filter(same).is_some_and(early) {
+        let early =
+            |f: &Failing| f.kind == discriminant(&step) && now.elapsed_most(f.last) < f.pause();
+        if self.database.failing.as_ref().is_some_and(early) {
             return;
         }
         if step == DatabaseStep::ReadOnly {
@@ -194,6 +265,41 @@ impl Node {
         }
         let id = self.ask(Action::Database(step.clone()), Some(Flight::Database(step.clone())));
         self.database.busy = Some((id, step, now));
+        self.database.progress = None;
+    }
+
+    /// How far the step under way is.
+    pub(super) fn take_progress(&mut self, text: String) {
+        if self.database.busy.is_some() {
+            self.database.progress = Some(text);
+        }
+    }
+
+    /// The step that fails again and again, with its last error.
+    pub(super) fn explain_failing(&self, now: Time) -> Option<String> {
+        let failing = self.database.failing.as_ref()?;
+        let ago = now.elapsed_most(failing.last).as_millis() / 1000;
+        (failing.times >= FAILS_TOLD).then(|| {
+            let Failing { words, times, why, .. } = failing;
+            format!("{words} has failed {times} times in a row, {ago} s ago: {why}")
+        })
+    }
+
+    /// What is being done to the database, if that takes long, and how far it is.
+    pub(super) fn explain_work(&self, now: Time) -> Option<String> {
+        let (_, step, since) = self.database.busy.as_ref()?;
+        let lasted = now.elapsed_most(*since);
+        if lasted < STEP_LONG {
+            return None;
+        }
+        let tries = match (step, self.database.failures) {
+            (DatabaseStep::Start, failures @ 1..) => format!(" (try {})", failures + 1),
+            _ => String::new(),
+        };
+        let progress = self.database.progress.as_ref();
+        let progress = progress.map_or_else(String::new, |text| format!(": {text}"));
+        let s = lasted.as_millis() / 1000;
+        Some(format!("at work on the database for {s} s, {}{tries}{progress}", step.words()))
     }
 
     pub(super) fn take_database(
@@ -233,7 +339,11 @@ impl Node {
                 self.database.unit = UnitState::Down;
                 self.note_move(|m| m.killed = true);
             }
-            (DatabaseStep::Kill, _) => self.database.must_kill = true,
+            (DatabaseStep::Kill, other) => {
+                self.database.must_kill = true;
+                let why = other.why().to_string();
+                self.note_failing(&step, why, now);
+            }
             (DatabaseStep::Stop, StepResult::Done) => {
                 self.database.was_up = false;
                 self.database.forget_server();
@@ -244,18 +354,15 @@ impl Node {
             // D11: only its death proves that a statement is over.
             (_, StepResult::NoAnswer) => {
                 self.database.must_kill = true;
-                let text =
-                    format!("the database did not answer {step:?} in time: it is killed [D11]");
+                let text = format!(
+                    "{}: the database did not answer in time, it is killed [D11]",
+                    step.words()
+                );
                 self.tell("database.hung", Severity::Warning, text);
             }
-            (DatabaseStep::ReadOnly, StepResult::Blocked) => self.read_only_blocked(),
+            (DatabaseStep::ReadOnly, StepResult::Blocked) => self.read_only_blocked(now),
             (_, StepResult::Failed(why)) => {
-                let text = format!("{step:?} failed: {why}");
-                let kind = discriminant(&step);
-                let times = self.database.failing.filter(|f| f.kind == kind).map_or(0, |f| f.times);
-                self.database.failing =
-                    Some(Failing { kind, last: now, times: times.saturating_add(1) });
-                self.tell_edge("database.step", Severity::Warning, text);
+                self.note_failing(&step, why.clone(), now);
                 self.follow_failed(&step, now);
             }
             // What was told meanwhile is newer: it died again, and what was read of it is of the dead one.
@@ -265,11 +372,7 @@ impl Node {
                 }
             }
             (DatabaseStep::Start, StepResult::Done) => self.database.unit = UnitState::Unknown,
-            (_, StepResult::Done | StepResult::Blocked) => {
-                if step == DatabaseStep::TakeControl {
-                    self.database.failures = 0;
-                }
-            }
+            (_, StepResult::Done | StepResult::Blocked) => {}
             (_, StepResult::Lineage(lineage)) => self.take_lineage(*lineage),
             (_, StepResult::Saved(saved)) => {
                 let saved = saved.clone();
@@ -277,14 +380,41 @@ impl Node {
             }
         }
         if result == StepResult::Done {
-            if self.database.failing.is_some_and(|f| f.kind == discriminant(&step)) {
+            let kind = discriminant(&step);
+            if self.database.failing.as_ref().is_some_and(|f| f.kind == kind) {
                 self.database.failing = None;
                 self.end_edge("database.step");
+                self.end_edge("database.copy");
             }
             self.follow_done(&step);
         }
         if step == DatabaseStep::Start && result != StepResult::Done {
-            self.database.failures = self.database.failures.saturating_add(1);
+            self.count_failed_start(result.why());
+        }
+    }
+
+    /// A step was refused: counted, asked for again after a pause, and told at its first and at each other error.
+    fn note_failing(&mut self, step: &DatabaseStep, why: String, now: Time) {
+        let text = format!("{} failed: {why}", step.words());
+        let kind = discriminant(step);
+        let before = self.database.failing.as_ref().filter(|f| f.kind == kind);
+        let times = before.map_or(0, |f| f.times).saturating_add(1);
+        let (words, pauses) = (step.words(), pauses(step));
+        self.database.failing = Some(Failing { kind, words, last: now, times, why, pauses });
+        let calls = times >= COPIES_ALARM && matches!(step, DatabaseStep::Reclone { .. });
+        let severity = if calls { Severity::Alarm } else { Severity::Warning };
+        let code = if calls { "database.copy" } else { "database.step" };
+        self.tell_edge(code, severity, text);
+    }
+
+    /// A start failed, or what it started was gone at once: the next one waits longer, and in the end people are
+    /// called.
+    fn count_failed_start(&mut self, why: &str) {
+        self.database.failures = self.database.failures.saturating_add(1);
+        if self.database.failures >= STARTS_ALARM {
+            let text =
+                format!("the database did not come up, {STARTS_ALARM} tries in a row: {why}");
+            self.tell_edge("database.start", Severity::Alarm, text);
         }
     }
 
@@ -318,6 +448,9 @@ impl Node {
         if before != Some(shape(&facts)) && (before.is_none() || self.is_watched(now)) {
             self.report_now = true;
         }
+        if facts.locked.is_some() {
+            self.database.locked = Some(now);
+        }
         self.database.facts = Some(facts);
     }
 
@@ -325,6 +458,10 @@ impl Node {
     pub(super) fn take_database_unit(&mut self, state: UnitState, now: Time) {
         if state == UnitState::Down && self.database.unit != UnitState::Down {
             let died = core::mem::take(&mut self.database.was_up);
+            let up = self.database.up_since.take();
+            if up.is_some_and(|at| now.elapsed_most(at) < UP_LEAST) {
+                self.count_failed_start("it died just after it had come up");
+            }
             self.database.forget_server();
             if died {
                 let alone = self.leaves_alone(now);
@@ -347,36 +484,26 @@ impl Node {
 
     /// Kills what hangs, starts what is down, takes control of what runs.
     pub(super) fn mend_database(&mut self, now: Time) {
+        let is_up = self.database.control && matches!(self.database.unit, UnitState::Up { .. });
+        if self.database.failures > 0
+            && is_up
+            && self.database.up_since.is_some_and(|at| now.elapsed_most(at) >= UP_LEAST)
+        {
+            self.database.failures = 0;
+            self.end_edge("database.start");
+        }
         if let Some((_, step, since)) = &self.database.busy {
-            let most = match step {
-                DatabaseStep::Reclone { .. }
-                | DatabaseStep::SaveTail { .. }
-                | DatabaseStep::Rewind { .. }
-                | DatabaseStep::Stop
-                | DatabaseStep::Compare { .. } => LONG_STEP_MAX,
-                DatabaseStep::TakeControl
-                | DatabaseStep::Observe { .. }
-                | DatabaseStep::Start
-                | DatabaseStep::Kill
-                | DatabaseStep::Keep { .. }
-                | DatabaseStep::Strict
-                | DatabaseStep::Loose
-                | DatabaseStep::ReadOnly
-                | DatabaseStep::Writable
-                | DatabaseStep::Marker { .. }
-                | DatabaseStep::StopReceiver
-                | DatabaseStep::StartReceiver
-                | DatabaseStep::EndFollowing
-                | DatabaseStep::Follow { .. } => STEP_MAX,
-            };
-            if now.elapsed_most(*since) < most || *step == DatabaseStep::Kill {
+            if longest(step).is_none_or(|most| now.elapsed_most(*since) < most) {
                 return;
             }
             self.database.must_kill = true;
         }
         if self.database.must_kill {
-            self.database.must_kill = false;
-            return self.step(DatabaseStep::Kill, now);
+            // Owed until it is done: one that was refused is asked for again after a pause.
+            self.step(DatabaseStep::Kill, now);
+            self.database.must_kill =
+                !matches!(&self.database.busy, Some((_, DatabaseStep::Kill, _)));
+            return;
         }
         match self.database.unit {
             UnitState::Up { .. } | UnitState::Unknown if !self.database.control => {
@@ -493,21 +620,78 @@ impl Node {
         }
     }
 
-    fn read_only_blocked(&mut self) {
+    /// Who keeps every writer out with a lock, if that was seen just now: the server answers, and does what it is told.
+    pub(super) fn locked(&self, now: Time) -> Option<&Locked> {
+        let fresh = self.database.observed.is_some_and(|at| now.elapsed_most(at) < CONTROL_MAX);
+        self.database.facts.as_ref()?.locked.as_deref().filter(|_| fresh)
+    }
+
+    /// Probes that write were kept out by somebody's lock just now: what they say is not about the server.
+    pub(super) fn was_locked(&self, now: Time) -> bool {
+        self.database.locked.is_some_and(|at| now.elapsed_most(at) < LOCK_AFTER)
+    }
+
+    /// A session that keeps every writer out is named, and ended once the site's patience is over; never the server for
+    /// it. Whether it may be ended is looked at again where it is done (D9).
+    pub(super) fn watch_locks(&mut self, now: Time) {
+        let locked = self.locked(now).filter(|l| l.since >= LOCK_TOLD && self.is_writable());
+        let Some(locked) = locked.cloned() else {
+            return self.end_edge("database.locked");
+        };
+        let patience = self.spec.policy.lock_patience;
+        let then = match (locked.session, patience) {
+            (0, _) | (_, Span::ZERO) => "nobody ends it".to_string(),
+            (..) => format!("ended after {} s", patience.as_millis() / 1000),
+        };
+        let text = format!("{}: nobody can write; {then}", held(&locked));
+        self.tell_edge("database.locked", Severity::Alarm, text);
+        let over = patience > Span::ZERO && locked.since >= patience;
+        if over && locked.session != 0 && self.database.is_free() {
+            self.step(DatabaseStep::EndSession { session: locked.session }, now);
+        }
+    }
+
+    /// The same on a node that takes over: what holds up its applier is in its way, and nobody can commit there.
+    pub(super) fn free_applier(&mut self, now: Time) -> bool {
+        let waited = self.database.hurried.is_some_and(|at| now.elapsed_most(at) >= DRAIN_LONG);
+        let locked = self.locked(now).filter(|l| waited && l.session != 0).map(|l| l.session);
+        if let Some(session) = locked {
+            self.step(DatabaseStep::EndSession { session }, now);
+        }
+        locked.is_some()
+    }
+
+    fn read_only_blocked(&mut self, now: Time) {
         if self.holds() && self.mute.is_none() && self.moving.is_some() {
             // Section 9, row 7: it is withdrawn, nothing has changed, the move is undone.
-            self.note_move(|m| m.blocked = true);
-        } else {
-            self.database.must_kill = true;
-            self.tell(
-                "database.killed",
-                Severity::Warning,
-                "read-only is blocked by a commit that waits, and another node holds: the database is killed, what was not acknowledged becomes its tail [D3]".into(),
-            );
+            return self.note_move(|m| m.blocked = true);
         }
+        if self.may_wait_quiet(now) {
+            // Nobody else may write meanwhile: what is under way has its time to end.
+            return;
+        }
+        self.database.must_kill = true;
+        let why = if self.is_stopped() {
+            "the cluster is being stopped"
+        } else if self.holds() {
+            "this node may not write any more"
+        } else {
+            "another node holds"
+        };
+        let text = format!(
+            "read-only is blocked by a statement or a commit that waits, and {why}: the database is killed, what was not acknowledged becomes its tail [D3]"
+        );
+        self.tell("database.killed", Severity::Warning, text);
     }
 
     pub(super) fn take_lineage(&mut self, lineage: Lineage) {
         self.following.compared(lineage);
     }
+}
+
+/// Who holds what, in words.
+pub(super) fn held(locked: &Locked) -> String {
+    let Locked { session, who, what, .. } = locked;
+    let session = if *session == 0 { String::new() } else { format!("session {session} of ") };
+    format!("{session}{who} holds {what}")
 }

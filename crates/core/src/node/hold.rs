@@ -87,6 +87,7 @@ impl Node {
         self.watch_follower(now);
         self.advance_join(now);
         self.free_stranded(now);
+        self.watch_locks(now);
         if self.is_writable() {
             self.tenure_since = Some(now);
         }
@@ -183,7 +184,9 @@ impl Node {
         #[cfg(feature = "planted")]
         let drains = drains || self.planted(crate::planted::Planted::DrainsUnmarked);
         if follows && !facts.drained && drains {
-            return self.database.hurry(now);
+            self.database.hurry(now);
+            self.free_applier(now);
+            return;
         }
         if facts.mark {
             // D6: what was received is applied; a restart now loses nothing.
@@ -297,7 +300,7 @@ impl Node {
     pub(super) fn wants_address(&self) -> bool {
         self.holds()
             && self.mute.is_none()
-            && (self.spec.stack.is_some() || !self.is_stopped())
+            && (self.spec.stack.is_some() || !self.is_stopped() || self.is_writable())
             && self.eligibility() == Some(true)
             && self.tenure.is_some_and(|tenure| tenure.right.is_some())
             && self.moving.as_ref().is_none_or(|m| !m.gives_up_address())
@@ -307,7 +310,7 @@ impl Node {
 
     /// Is the recorded follower still following? If not, the holder goes on alone after the patience that fits the
     /// evidence: none for another incarnation, `suspicion` for silence or a receiver that is off.
-    fn watch_follower(&mut self, now: Time) {
+    pub(super) fn watch_follower(&mut self, now: Time) {
         let Some(with) = self.view.as_ref().and_then(|view| view.state.sync.with) else {
             self.with_gone = None;
             return;
@@ -540,7 +543,7 @@ impl Node {
     }
 
     /// D9: a commit whose confirmation was lost waits until a later one is confirmed: a marker frees it.
-    fn free_stranded(&mut self, now: Time) {
+    pub(super) fn free_stranded(&mut self, now: Time) {
         let Some(facts) = &self.database.facts else { return };
         let with = self.view.as_ref().and_then(|view| view.state.sync.with);
         let attached = with.is_some() && self.with_gone.is_none();

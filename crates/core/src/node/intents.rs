@@ -9,7 +9,7 @@ use super::{Flight, Node};
 use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Request, ServiceStep};
 use crate::event::Severity;
 use crate::id::{AttemptId, NodeId, RequestId};
-use crate::observe::{ServiceId, UnitState};
+use crate::observe::{DatabaseReport, ServiceId, UnitState};
 use crate::state::{Bounded, Data, Intent, State, Switchover, Timing};
 use crate::time::{Span, Time};
 use alloc::collections::BTreeMap;
@@ -21,7 +21,11 @@ use alloc::vec::Vec;
 const WISH_MAX: Span = Span::millis(5_000);
 /// How long stopping or starting everything may take before the asker is told that it goes on.
 const STOP_MAX: Span = Span::millis(120_000);
-/// How long commits may wait before a stopping node turns to killing.
+/// How long a standby that stops waits for the holder's database, once that takes no more writes.
+const HOLDER_FIRST: Span = Span::millis(30_000);
+/// After this long without a word the holder's database is not waited for.
+const HOLDER_SILENT: Span = Span::millis(2_000);
+/// How long commits may wait, once the services are down, before a stopping node turns to killing.
 const QUIET_MAX: Span = Span::millis(3_000);
 
 /// One change of the intent.
@@ -333,10 +337,18 @@ impl Node {
         }
         self.moving = None;
         self.joining = None;
-        if !self.stop_services() {
-            return;
+        let stopped = self.stop_services();
+        self.quieting = stopped.then(|| self.quieting.unwrap_or(now));
+        let writable = self.database.facts.as_ref().is_some_and(|facts| !facts.read_only);
+        if self.holds() && writable {
+            // Services write while they stop, through the virtual IP too: until they are down they are served.
+            self.keep_address(now);
+            self.watch_follower(now);
+            self.free_stranded(now);
+            self.propose_next(now);
+            self.open(now);
         }
-        if !self.holds() && self.is_anybody_serving(now) {
+        if !stopped || (!self.holds() && self.is_holder_up(now)) {
             return;
         }
         let quiet = self.database.facts.as_ref().map(|facts| (facts.read_only, facts.waiting));
@@ -349,7 +361,7 @@ impl Node {
             }
             if waiting > 0 {
                 // D9: a shutdown would end the wait, and the commit count as acknowledged; a kill does not.
-                if self.stop_since(now) >= QUIET_MAX && !self.database.is_being_killed() {
+                if self.quiet_since(now) >= QUIET_MAX && !self.database.is_being_killed() {
                     self.step(DatabaseStep::Kill, now);
                 }
                 return;
@@ -370,14 +382,21 @@ impl Node {
         }
     }
 
-    /// Remembers since when this node has been stopping.
-    pub(super) fn note_stop(&mut self, now: Time) {
-        self.stopping = self.is_stopped().then(|| self.stopping.unwrap_or(now));
+    /// A cluster that is started again stops anew.
+    pub(super) fn note_stop(&mut self) {
+        if !self.is_stopped() {
+            self.quieting = None;
+        }
     }
 
-    /// How long this node has been stopping.
-    fn stop_since(&self, now: Time) -> Span {
-        self.stopping.map_or(Span::ZERO, |at| now.elapsed_most(at))
+    /// The cluster is being stopped, this node holds, and what is under way in its database may take a little longer.
+    pub(super) fn may_wait_quiet(&self, now: Time) -> bool {
+        self.is_stopped() && self.holds() && self.quiet_since(now) < QUIET_MAX
+    }
+
+    /// For how long the services have been down on a node that stops.
+    fn quiet_since(&self, now: Time) -> Span {
+        self.quieting.map_or(Span::ZERO, |at| now.elapsed_most(at))
     }
 
     /// Stops the services in reverse order; true when none runs.
@@ -417,6 +436,17 @@ impl Node {
                     && report.services.iter().all(|service| service.unit == UnitState::Down)
             })
         })
+    }
+
+    /// The holder's database takes writes, or is up for a while more: it goes first, so that nothing is committed there
+    /// that waits for this one, or that this one never received.
+    fn is_holder_up(&self, now: Time) -> bool {
+        let holder = self.view.as_ref().map(|view| view.state.lease.holder);
+        let Some(peer) = holder.and_then(|holder| self.peers.get(&holder)) else { return false };
+        let silent = now.elapsed_most(peer.heard);
+        let Some(report) = peer.report.as_ref() else { return silent < HOLDER_SILENT };
+        let up = |d: &DatabaseReport| !d.read_only || self.quiet_since(now) < HOLDER_FIRST;
+        silent < HOLDER_SILENT && report.database.as_ref().is_some_and(up)
     }
 
     fn is_anybody_serving(&self, now: Time) -> bool {

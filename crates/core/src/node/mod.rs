@@ -130,6 +130,8 @@ pub enum Input {
     Report(Report),
     /// systemd or a pidfd says so: the database's unit.
     DatabaseUnit(UnitState),
+    /// How far the step of the database is that is under way, in the words of whoever does it.
+    DatabaseProgress(String),
     /// The same for a service.
     ServiceUnit {
         /// Which.
@@ -298,8 +300,8 @@ pub struct Node {
     format_asked: Option<Time>,
     retiming: Option<Retiming>,
     fencing: Fencing,
-    /// Since when this node has been stopping by an operator's word.
-    stopping: Option<Time>,
+    /// Since when the services have been down on a node that stops by an operator's word.
+    quieting: Option<Time>,
     stranger: Option<Stranger>,
 
     stack: Stack,
@@ -381,7 +383,7 @@ impl Node {
             format_asked: None,
             retiming: None,
             fencing: Fencing::default(),
-            stopping: None,
+            quieting: None,
             stranger: None,
             stack: Stack::default(),
             asked: Vec::new(),
@@ -407,6 +409,7 @@ impl Node {
             Input::Outcome { id, outcome } => self.take_outcome(id, outcome, now),
             Input::Report(report) => self.take_report(report, now),
             Input::DatabaseUnit(state) => self.take_database_unit(state, now),
+            Input::DatabaseProgress(text) => self.take_progress(text),
             Input::ServiceUnit { service, state } => self.take_service_unit(service, state, now),
             Input::Health { probe, health, why } => self.take_health(probe, health, why, now),
             Input::GateLost => {
@@ -433,7 +436,7 @@ impl Node {
     /// What follows from everything that is known.
     fn decide(&mut self, now: Time) {
         self.end_what_is_over(now);
-        self.note_stop(now);
+        self.note_stop();
         if self.spec.stack.is_none() {
             self.mend_database(now);
         }

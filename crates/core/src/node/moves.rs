@@ -6,7 +6,9 @@
 //!  death:    Kill ─────────────────────────────────► Close ─► Release
 //! ```
 
+use super::database::held;
 use super::propose::Kind;
+use super::status::{BEHIND_TOLD, behind};
 use super::{Flight, Node};
 use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Request};
 use crate::event::Severity;
@@ -126,6 +128,10 @@ impl Node {
         }
         self.can_take_data(node, now)?;
         let report = self.peers.get(&node).and_then(|peer| peer.report.as_ref());
+        let database = report.and_then(|report| report.database.as_ref());
+        if let Some(late) = database.and_then(|d| d.behind).filter(|late| *late >= BEHIND_TOLD) {
+            return Err(format!("{}: {}", self.name(node), behind(late)));
+        }
         match report.and_then(|report| self.peer_failure(report)) {
             Some(why) => Err(format!("{} would serve no better: {why}", self.name(node))),
             None => Ok(()),
@@ -171,12 +177,13 @@ impl Node {
         if !rules {
             return;
         }
-        if self.database.is_down() || self.database.is_being_killed() {
+        // A recovery may take hours: who becomes able meanwhile takes over.
+        if self.database.is_away() || self.database.is_being_killed() {
             if self.leaves_alone(now) {
                 return;
             }
             if let Some(to) = with.filter(|to| self.can_take_data(*to, now).is_ok()) {
-                let what = if self.database.is_down() { "died" } else { "hung" };
+                let what = if self.database.is_away() { "died" } else { "hung" };
                 self.begin_move(
                     to,
                     format!("the database of {} {what}", self.name(self.me())),
@@ -197,7 +204,9 @@ impl Node {
             return;
         }
         if let Some(switchover) = planned {
-            match self.can_take(switchover.to, now) {
+            let locked =
+                self.locked(now).map(|l| format!("{}: it would hold the move up", held(l)));
+            match locked.map_or_else(|| self.can_take(switchover.to, now), Err) {
                 Ok(()) => {
                     self.begin_move(switchover.to, "an operator asked".into(), Stage::Marker, now)
                 }

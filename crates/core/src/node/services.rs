@@ -218,6 +218,10 @@ impl Node {
         if starting || !matches!(self.database.unit, UnitState::Up { .. }) {
             return None;
         }
+        // A writer that waits for somebody's lock is no server that hangs.
+        if self.was_locked(now) {
+            return None;
+        }
         self.vital_failing(Subject::Database)
     }
 

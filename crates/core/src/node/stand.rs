@@ -36,6 +36,8 @@ pub(super) struct Following {
     saved: bool,
     renewed: bool,
     cannot_rewind: bool,
+    /// It was made to follow since its log was compared: what its threads stopped with before says nothing.
+    begun: bool,
     failures: u32,
     tried: Option<Time>,
     lost: u32,
@@ -45,7 +47,7 @@ pub(super) struct Following {
 impl Following {
     /// What was saved, or named anew, was so for another comparison: somebody may have written here since.
     pub(super) fn compared(&mut self, lineage: Lineage) {
-        (self.saved, self.renewed) = (false, false);
+        (self.saved, self.renewed, self.begun) = (false, false, false);
         self.lineage = Some(lineage);
     }
 }
@@ -231,7 +233,7 @@ impl Node {
         }
         let failed = matches!(facts.receiver, Thread::Failed(_))
             || matches!(facts.applier, Thread::Failed(_));
-        if failed && self.following.lineage == Some(Lineage::Part) {
+        if failed && self.following.begun && self.following.lineage == Some(Lineage::Part) {
             self.follow_failed(&DatabaseStep::Follow { writer }, now);
             return;
         }
@@ -286,8 +288,10 @@ impl Node {
             {
                 self.following.renewed = true;
             }
+            DatabaseStep::Follow { .. } => self.following.begun = true,
             DatabaseStep::Rewind { .. } => {
                 self.following.lineage = Some(Lineage::Part);
+                self.following.begun = false;
                 self.tell(
                     "database.rewound",
                     Severity::Info,
@@ -296,6 +300,7 @@ impl Node {
             }
             DatabaseStep::Reclone { .. } => {
                 self.following.lineage = Some(Lineage::Part);
+                self.following.begun = false;
                 self.following.failures = 0;
                 self.tell(
                     "database.recloned",
@@ -316,10 +321,10 @@ impl Node {
             | DatabaseStep::Marker { .. }
             | DatabaseStep::StopReceiver
             | DatabaseStep::StartReceiver
+            | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing
             | DatabaseStep::Compare { .. }
-            | DatabaseStep::SaveTail { .. }
-            | DatabaseStep::Follow { .. } => {}
+            | DatabaseStep::SaveTail { .. } => {}
         }
     }
 
@@ -349,6 +354,7 @@ impl Node {
             | DatabaseStep::Marker { .. }
             | DatabaseStep::StopReceiver
             | DatabaseStep::StartReceiver
+            | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing => {}
         }
     }

@@ -1,9 +1,10 @@
 //! Why this node is where it is: the same knowledge that decides, put into words.
 
 use super::Node;
+use super::database::held;
 use crate::health::{Health, ProbeId};
 use crate::id::{NodeId, Version};
-use crate::observe::{Ailment, DatabaseFacts, Report, ServiceReport, Thread};
+use crate::observe::{Ailment, CONCERNS_MAX, DatabaseFacts, Report, ServiceReport, Thread};
 use crate::role::Role;
 use crate::stack::StackReport;
 use crate::state::{Phase, State};
@@ -12,6 +13,15 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+
+/// An applier that is further behind than this makes a takeover longer than people expect.
+pub(super) const BEHIND_TOLD: Span = Span::millis(2_000);
+
+/// What a standby far behind means.
+pub(super) fn behind(behind: Span) -> String {
+    let s = behind.as_millis() / 1000;
+    format!("it applies what it received {s} s late: it would be ready in about {s} s")
+}
 
 /// Everything that `regent status` shows of one node's knowledge.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +48,8 @@ pub struct NodeStatus {
     pub probes: Vec<ProbeStatus>,
     /// The probes of database and host that fail now.
     pub ailments: Vec<Ailment>,
+    /// What makes this node less than it should be beside all that.
+    pub concerns: Vec<String>,
     /// What is left of a pause.
     pub pause_left: Option<Span>,
     /// What is left of each node's maintenance.
@@ -93,6 +105,7 @@ impl Node {
             services: self.service_reports(now),
             probes: self.probe_statuses(now),
             ailments: self.ailments(),
+            concerns: self.concerns(now),
             pause_left: self.pause_left(now),
             maintenance_left: self.maintenance_left(now),
             stopped: self.is_stopped(),
@@ -121,6 +134,31 @@ impl Node {
         self.probes.iter().enumerate().map(status).collect()
     }
 
+    /// What makes this node less than it should be, and shows neither in its role nor in a probe, a sentence each.
+    pub(super) fn concerns(&self, now: Time) -> Vec<String> {
+        if self.spec.stack.is_some() || self.is_stopped() {
+            return Vec::new();
+        }
+        let mut found: Vec<String> = self.explain_work(now).into_iter().collect();
+        found.extend(self.explain_failing(now));
+        if let Some(facts) = self.database.facts.as_ref().filter(|_| !self.holds()) {
+            let source = facts.source.map_or_else(|| "its source".to_string(), |n| self.name(n));
+            let cannot = |why| format!("its database does not reach that of {source}: {why}");
+            found.extend(facts.unreached.as_ref().map(cannot));
+            found.extend(facts.behind.filter(|b| *b >= BEHIND_TOLD).map(behind));
+        }
+        if let Some(locked) = self.locked(now) {
+            let (held, s) = (held(locked), locked.since.as_millis() / 1000);
+            found.push(if self.holds() {
+                format!("{held}, and nobody has been able to write for {s} s")
+            } else {
+                format!("{held}, and its applier has waited for it for {s} s: a takeover ends it")
+            });
+        }
+        found.truncate(CONCERNS_MAX);
+        found
+    }
+
     /// What is asked for, and what is not well here, a line each.
     fn explain_health(&self, lines: &mut Vec<String>, now: Time) {
         if self.is_stopped() {
@@ -137,6 +175,7 @@ impl Node {
                 self.name(node)
             ));
         }
+        lines.extend(self.concerns(now));
         self.explain_refused(lines, now);
         for (report, spec) in self.service_reports(now).iter().zip(&self.spec.services) {
             if report.health == Health::Failing {

@@ -56,6 +56,9 @@ pub fn at_rest() -> DatabaseFacts {
         receiver: Thread::Stopped,
         applier: Thread::Stopped,
         source: None,
+        unreached: None,
+        behind: None,
+        locked: None,
         drained: true,
         end: Position("0-1-1".into()),
         applied: Position("0-1-1".into()),
@@ -105,6 +108,7 @@ pub fn follows(incarnation: Incarnation) -> DatabaseReport {
         applied: Position("0-1-1".into()),
         shows: None,
         confirms: true,
+        behind: None,
     }
 }
 
@@ -124,6 +128,7 @@ pub fn report(n: u64, version: Version, state: &State) -> Report {
         database: None,
         services: Vec::new(),
         ailments: Vec::new(),
+        concerns: Vec::new(),
         link: None,
         configuration: 0,
         look_for: None,

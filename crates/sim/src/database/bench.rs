@@ -120,6 +120,7 @@ impl Bench {
             self.act(host, |db, ledger, rng, out| match event {
                 DbEvent::Synced(id) => db.synced(id, ledger, rng, out),
                 DbEvent::Apply => db.apply(ledger, rng, out),
+                DbEvent::Unlock(session) => db.unlock(session, ledger, rng, out),
                 DbEvent::StopReceiver(at) => db.stop_receiver(at, out),
                 DbEvent::Foreign(index) => db.foreign_confirms(index, ledger, rng, out),
                 DbEvent::Connect(_) | DbEvent::Bound(_) => {}

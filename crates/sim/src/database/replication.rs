@@ -183,6 +183,9 @@ impl Database {
             return;
         }
         let Some(id) = self.files.relay.get(self.files.relay_applied).copied() else { return };
+        if server.waits_for_lock(self.clock) {
+            return;
+        }
         let gtid = ledger.gtid(id);
         if self.files.end(ledger).is_some_and(|end| end.seq >= gtid.seq) {
             server.applier = Thread::Failed(format!("1950: {gtid} is out of order"));
@@ -212,7 +215,10 @@ impl Database {
     fn halt_receiver(&mut self, out: &mut Vec<Effect>) {
         let Some(server) = &mut self.server else { return };
         self.tries += 1;
-        server.receiver = Thread::Stopped;
+        // What a thread failed with stays to be read until it is started.
+        if !matches!(server.receiver, Thread::Failed(_)) {
+            server.receiver = Thread::Stopped;
+        }
         if let Some(connection) = server.connection.take() {
             out.push(Effect::Hangup(connection));
         }
@@ -234,7 +240,7 @@ impl Database {
     pub(super) fn stop_both(&mut self, out: &mut Vec<Effect>) {
         self.halt_receiver(out);
         let Some(server) = &mut self.server else { return };
-        if !server.applying {
+        if !server.applying && !matches!(server.applier, Thread::Failed(_)) {
             server.applier = Thread::Stopped;
         }
         self.note_both_stopped();

@@ -22,6 +22,8 @@ pub struct Database {
     pub seen: Option<(usize, TxId)>,
     /// The server, while it runs.
     pub server: Option<Server>,
+    /// The world's time, as of the last thing that happened here.
+    pub clock: u64,
     /// Starts of the server of this host, ever.
     pub starts: u64,
     /// Connects of the receiver, ever: an older one's event is void.
@@ -67,6 +69,8 @@ pub struct Server {
     pub visible: WriteSet,
     /// Commits that are begun and not done, in the order of the log.
     pub open: Vec<Open>,
+    /// A session that keeps commits out, and since when somebody has waited for it.
+    pub locked: Option<(u64, Option<u64>)>,
     /// read_only=1 that waits for open commits.
     pub closing: Option<OpRef>,
     /// New commits that wait behind it.
@@ -103,6 +107,20 @@ pub struct Server {
     pub ended: bool,
     /// Threads that stream to replicas.
     pub dumps: Vec<Dump>,
+}
+
+impl Server {
+    /// Nobody begins a commit now: read_only=1 waits, or a session has the global read lock.
+    fn keeps_out(&mut self, now: u64) -> bool {
+        self.waits_for_lock(now) || self.closing.is_some()
+    }
+
+    /// Whoever asks waits for the session that has the global read lock.
+    pub(super) fn waits_for_lock(&mut self, now: u64) -> bool {
+        let Some((_, since)) = &mut self.locked else { return false };
+        since.get_or_insert(now);
+        true
+    }
 }
 
 /// A commit that is begun and not done.
@@ -149,6 +167,8 @@ pub enum DbEvent {
     Connect(u64),
     /// read_only=1 reaches its bound.
     Bound(OpRef),
+    /// A session that holds the global read lock ends.
+    Unlock(u64),
     /// STOP SLAVE IO_THREAD comes to its end.
     StopReceiver(OpRef),
     /// A replica that is no member's confirms this place of the log.
@@ -192,6 +212,7 @@ impl Database {
             server_id: self.files.kept.map_or(1, |kept| kept.server),
             visible: self.files.logged.clone(),
             open: Vec::new(),
+            locked: None,
             closing: None,
             behind: Vec::new(),
             acked: None,
@@ -400,7 +421,7 @@ impl Database {
     /// A client's write arrives.
     pub fn write(&mut self, write: u64, ledger: &mut Ledger, rng: &mut Rng, out: &mut Vec<Effect>) {
         let Some(server) = &mut self.server else { return out.push(Effect::Client(write, false)) };
-        if server.closing.is_some() {
+        if server.keeps_out(self.clock) {
             server.behind.push(Commit::Client(write));
         } else if server.read_only {
             out.push(Effect::Client(write, false));
@@ -419,7 +440,7 @@ impl Database {
         out: &mut Vec<Effect>,
     ) {
         let Some(server) = &mut self.server else { return };
-        if server.closing.is_some() {
+        if server.keeps_out(self.clock) {
             server.behind.push(Commit::Marker(at, token));
         } else if server.read_only {
             let reply = Reply::Failed(String::from("read-only"));
@@ -570,7 +591,9 @@ impl Database {
 
     fn settle_read_only(&mut self, out: &mut Vec<Effect>) {
         let Some(server) = &mut self.server else { return };
-        if server.open_commits() > 0 {
+        if server.open_commits() > 0
+            || (server.closing.is_some() && server.waits_for_lock(self.clock))
+        {
             return;
         }
         let Some(at) = server.closing.take() else { return };
@@ -584,6 +607,34 @@ impl Database {
                     Effect::Reply { at, reply: Reply::Failed(String::from("read-only")) }
                 }
             });
+        }
+    }
+
+    /// FLUSH TABLES WITH READ LOCK; false if there is no server, or another session has it.
+    pub fn lock(&mut self, session: u64) -> bool {
+        let free = self.server.as_mut().filter(|server| server.locked.is_none());
+        let is_free = free.is_some();
+        if let Some(server) = free {
+            server.locked = Some((session, None));
+        }
+        is_free
+    }
+
+    /// The session ends, by itself or because it was ended: everything goes on.
+    pub fn unlock(
+        &mut self,
+        session: u64,
+        ledger: &mut Ledger,
+        rng: &mut Rng,
+        out: &mut Vec<Effect>,
+    ) {
+        let held = self.server.as_mut().filter(|s| s.locked.is_some_and(|(by, _)| by == session));
+        let Some(server) = held else { return };
+        server.locked = None;
+        out.push(Effect::Later(rng.range(10_000, 100_000), DbEvent::Apply));
+        self.settle_read_only(out);
+        if self.server.as_ref().is_some_and(|server| server.closing.is_none()) {
+            self.let_go_on(ledger, rng, out);
         }
     }
 

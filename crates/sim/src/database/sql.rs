@@ -4,7 +4,8 @@ use super::{Database, Effect, Ledger, Open, Server, Who};
 use crate::rng::Rng;
 use regent_core::command::{Lineage, SavedTail};
 use regent_core::id::{AttemptId, NodeId};
-use regent_core::observe::{DatabaseFacts, Position, Thread};
+use regent_core::observe::{DatabaseFacts, Locked, Position, Thread};
+use regent_core::time::Span;
 
 /// At rest the facts are asked for ten times a second; the kept end follows about once in that time.
 const LOOKS: u64 = 8;
@@ -47,6 +48,8 @@ pub enum Op {
     Writable,
     /// INSERT of a token, on a connection of its own.
     Marker(AttemptId),
+    /// KILL CONNECTION of whoever holds the lock that others wait for.
+    EndSession(u64),
     /// STOP SLAVE IO_THREAD.
     StopReceiver,
     /// START SLAVE IO_THREAD.
@@ -137,6 +140,10 @@ impl Database {
                 self.forget_source();
                 Reply::Ok
             }
+            Op::EndSession(session) => {
+                self.unlock(session, ledger, rng, out);
+                Reply::Ok
+            }
             Op::StopReceiver => return self.stop_receiver_soon(at, rng, out),
             Op::StartReceiver => self.start_receiver(out),
             Op::EndFollowing => self.end_following(out),
@@ -172,6 +179,13 @@ impl Database {
             receiver: server.receiver.clone(),
             applier: server.applier.clone(),
             source: self.source(),
+            unreached: None,
+            behind: None,
+            locked: server.locked.and_then(|(session, since)| {
+                let since = Span(self.clock.saturating_sub(since?));
+                let (who, what) = ("backup@localhost".into(), "the global read lock".into());
+                Some(Box::new(Locked { session, who, what, since }))
+            }),
             drained: self.is_drained(),
             end: position(files.end(ledger)),
             applied: position(files.slave_pos),
