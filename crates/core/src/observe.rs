@@ -217,6 +217,9 @@ pub struct DatabaseReport {
     /// How long ago what its applier is at was committed; none if nothing is left to apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<Span>,
+    /// Who holds what its applier waits for, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
 }
 
 /// A release that does not tell whether it confirms does.

@@ -770,6 +770,13 @@ fn a_kill_that_is_refused_is_asked_for_again_with_a_pause_and_told_once() {
 #[test]
 fn a_planned_move_to_a_standby_that_is_far_behind_is_refused_before_anything_is_touched() {
     let mut world = World::serving();
+    world.peer.as_mut().expect("it follows").held = Some("session 3 holds a lock".into());
+    world.run(200);
+    let what = Request::Switchover { to: Some(PEER) };
+    world.feed(Input::Operator { request: RequestId(9), what });
+    world.run(1_000);
+    assert!(world.asked.iter().any(|a| format!("{a:?}").contains("session 3 holds a lock")));
+    world.peer.as_mut().expect("it follows").held = None;
     world.peer.as_mut().expect("it follows").behind = Some(Span::millis(27_000));
     world.run(200);
     assert!(world.why().contains("27 s late"), "{}", world.why());

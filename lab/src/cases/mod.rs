@@ -23,6 +23,7 @@ mod agent_stop;
 mod bmc;
 mod clock_jump;
 mod cluster_stop;
+mod database_site;
 mod fence;
 mod flapping;
 mod foreign_restart;
@@ -154,6 +155,7 @@ pub const ALL: &[Case] = &[
     foreign_restart::MAINTAINED,
     status_bounded::CASE,
     cluster_stop::CASE,
+    database_site::CASE,
     stranger::CASE,
     init_refused::CASE,
     pause::CASE,

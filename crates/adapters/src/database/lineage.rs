@@ -1,8 +1,10 @@
 //! Is our log a part of the recorded writer's, and if not, what is beyond it? And keeping what is beyond it.
 //!
 //! The answer is found by exact look-up, never by numbers (D8): transactions of our log, newest first, until the
-//! writer finds one in its own. Server ids are drawn per incarnation, so one name is one transaction, and a
-//! common one means that all before it are common. Everything unclear is foreign: a fresh copy is always right.
+//! writer finds one in its own. Server ids are drawn per incarnation, so one name is one transaction. A common one does
+//! not mean that all before it are common (ADR 0030): a row written here by hand may stand before it, in the place of
+//! one of the writer's; then what is common ends before that. Everything unclear is foreign: a fresh copy is always
+//! right.
 
 use crate::database::binlog::{self, Group, Log};
 use crate::database::end::Seen;
@@ -22,6 +24,9 @@ use std::time::{Duration, SystemTime};
 const TAIL_MAX: usize = 100_000;
 /// The first question is short: nearly always the newest names answer it.
 const FIRST: usize = 32;
+/// So many names before the newest common one are looked at, too: a row that somebody wrote here by hand stops the
+/// applier, but what other threads of it had at hand may be in the log behind that row, and is common.
+const VERIFIED: usize = 2_000;
 const DECODE: Duration = Duration::from_secs(300);
 /// A cluster of ours writes in this domain alone.
 const DOMAIN: u32 = 0;
@@ -93,7 +98,38 @@ pub(crate) async fn compare(
     let Some(place) = look_up(&ours.names, peer, writer, incarnation).await? else {
         return Ok(Relation::FOREIGN);
     };
+    let before = &ours.names[place..ours.names.len().min(place + VERIFIED)];
+    let mut stranger = None;
+    for (newest, oldest) in servers(before) {
+        let part = &before[newest..=newest];
+        if look_up(part, peer, writer, incarnation).await?.is_none() {
+            stranger = stranger.max(Some(oldest + 1));
+        }
+    }
+    let place = place + stranger.max(hole(before)).unwrap_or(0);
+    if place >= ours.names.len() {
+        return Ok(Relation::FOREIGN);
+    }
     Ok(ours.split(place))
+}
+
+/// Per server but that of the newest name: where its newest and its oldest name stand in this list, newest first. One
+/// name speaks for all before it of the same server: ids are drawn per incarnation.
+fn servers(names: &[Gtid]) -> Vec<(usize, usize)> {
+    let mut found: Vec<(u32, usize, usize)> = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        match found.iter_mut().find(|(server, ..)| *server == name.server) {
+            Some((_, _, oldest)) => *oldest = i,
+            None => found.push((name.server, i, i)),
+        }
+    }
+    found.into_iter().skip(1).map(|(_, newest, oldest)| (newest, oldest)).collect()
+}
+
+/// Where the oldest name stands behind which one is missing: numbers go on by one under strict GTID mode.
+fn hole(names: &[Gtid]) -> Option<usize> {
+    let gap = |pair: &[Gtid]| pair[1].number + 1 != pair[0].number;
+    names.windows(2).rposition(gap).map(|i| i + 1)
 }
 
 /// Our transactions, newest first; the last name may come from the head of the oldest file.
@@ -360,6 +396,17 @@ mod tests {
         let common = at(3).common.expect("common");
         assert_eq!((common.state, common.files.len()), (vec![five], 2));
         assert_eq!(at(2).tail, [group(8, false), group(9, true)]);
+    }
+
+    #[test]
+    fn what_stands_before_a_common_name_is_looked_at() {
+        let name = |server, number| Gtid { domain: 0, server, number };
+        // Newest first: 417 of the writer, 416 by hand, 415 of the writer, and one of the writer before it.
+        let names = [name(7, 417), name(9, 416), name(7, 415), name(5, 414)];
+        assert_eq!(servers(&names), [(1, 1), (3, 3)]);
+        assert_eq!(hole(&names), None);
+        let skipped = [name(7, 417), name(7, 416), name(7, 414), name(7, 413)];
+        assert_eq!((servers(&skipped), hole(&skipped)), (vec![], Some(2)));
     }
 
     #[test]

@@ -340,7 +340,9 @@ impl Steps {
         let reading = self.read(None).await?;
         let waits = reading.waits_for_applier();
         let found = locks::look(&mut self.control()?.client, waits, SIMPLE).await?;
+        // What core is told next is found out anew: it asks for this again as long as it is told the same.
         self.locks_seen = None;
+        self.blocker = None;
         let Some(blocker) = found.filter(|blocker| blocker.session == session) else {
             return Ok(());
         };

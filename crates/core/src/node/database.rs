@@ -457,7 +457,8 @@ impl Node {
     /// systemd or a pidfd told of the database's unit.
     pub(super) fn take_database_unit(&mut self, state: UnitState, now: Time) {
         if state == UnitState::Down && self.database.unit != UnitState::Down {
-            let died = core::mem::take(&mut self.database.was_up);
+            let stops = matches!(&self.database.busy, Some((_, DatabaseStep::Stop, _)));
+            let died = core::mem::take(&mut self.database.was_up) && !stops;
             let up = self.database.up_since.take();
             if up.is_some_and(|at| now.elapsed_most(at) < UP_LEAST) {
                 self.count_failed_start("it died just after it had come up");

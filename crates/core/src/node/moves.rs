@@ -138,6 +138,18 @@ impl Node {
         }
     }
 
+    /// The same for a planned move: nobody holds it up with a lock, here or there.
+    fn can_move(&self, to: NodeId, now: Time) -> Result<(), String> {
+        self.can_take(to, now)?;
+        let report = self.peers.get(&to).and_then(|peer| peer.report.as_ref());
+        let there = report.and_then(|report| report.database.as_ref()?.held.clone());
+        let there = there.map(|held| format!("{}: {held}", self.name(to)));
+        match self.locked(now).map(held).or(there) {
+            Some(held) => Err(format!("{held}: it would hold the move up")),
+            None => Ok(()),
+        }
+    }
+
     /// The same for the data alone: enough when the database here is dead.
     fn can_take_data(&self, node: NodeId, now: Time) -> Result<(), String> {
         let view = self.view.as_ref().ok_or("the register was not read yet")?;
@@ -204,9 +216,7 @@ impl Node {
             return;
         }
         if let Some(switchover) = planned {
-            let locked =
-                self.locked(now).map(|l| format!("{}: it would hold the move up", held(l)));
-            match locked.map_or_else(|| self.can_take(switchover.to, now), Err) {
+            match self.can_move(switchover.to, now) {
                 Ok(()) => {
                     self.begin_move(switchover.to, "an operator asked".into(), Stage::Marker, now)
                 }

@@ -274,6 +274,7 @@ impl Node {
                 shows: facts.shows,
                 confirms: facts.confirms,
                 behind: facts.behind,
+                held: facts.locked.as_deref().map(super::database::held),
             }),
             stack: self.stack_report(),
             services: self.service_reports(now),

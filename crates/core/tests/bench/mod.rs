@@ -109,6 +109,7 @@ pub fn follows(incarnation: Incarnation) -> DatabaseReport {
         shows: None,
         confirms: true,
         behind: None,
+        held: None,
     }
 }
 

@@ -166,10 +166,14 @@ impl Files {
         self.binlog.iter().rposition(|id| ledger.gtid(*id) == gtid)
     }
 
-    /// How many of the last transactions another log does not have; none if there is no common point.
+    /// How many of the last transactions another log does not have; none if there is no common point. What follows on a
+    /// row that only this log has counts with it, wherever else it stands.
     pub fn tail_beyond(&self, other: &Files, ledger: &Ledger) -> Option<usize> {
         let known = |id: &TxId| other.find(ledger.gtid(*id), ledger).is_some();
-        self.binlog.iter().rev().position(known)
+        self.binlog.iter().rev().position(known)?;
+        let strange = self.binlog.iter().position(|id| !known(id));
+        let common = strange.unwrap_or(self.binlog.len());
+        (common > 0).then_some(self.binlog.len() - common)
     }
 
     /// Cuts the log to its first `len` transactions; tells what went.

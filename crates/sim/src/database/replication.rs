@@ -189,6 +189,14 @@ impl Database {
         let gtid = ledger.gtid(id);
         if self.files.end(ledger).is_some_and(|end| end.seq >= gtid.seq) {
             server.applier = Thread::Failed(format!("1950: {gtid} is out of order"));
+            // Another thread of the applier may have the next one at hand, and commits it before it hears of that.
+            let next = self.files.relay.get(self.files.relay_applied + 1).copied();
+            let end = self.files.end(ledger);
+            if let Some(next) =
+                next.filter(|next| end.is_some_and(|e| e.seq < ledger.gtid(*next).seq))
+            {
+                self.append(next, Who::Applier, rng, out);
+            }
             return self.note_both_stopped();
         }
         server.applying = true;
