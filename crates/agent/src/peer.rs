@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How long an answer may take: the longest look-up in a peer's binary logs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A node that says nothing for this long takes no copy any more: it reports twenty times a second, over several
-/// connections.
-const SILENT: Duration = Duration::from_millis(200);
+/// A node that says nothing for this long takes no copy any more. Nobody waits for it meanwhile: what a backup has left
+/// to say while it keeps commits out waits here.
+const SILENT: Duration = Duration::from_secs(3);
 
 /// A question.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -5,7 +5,6 @@
 //! are disabled, in a table that is replicated, and the next writer switches the others on. Its own copy alone says so
 //! (unlogged): each node's is different. `ALTER EVENT` does it, because the scheduler does not read the table again.
 
-use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, Rows, SqlError};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -65,8 +64,7 @@ async fn off(client: &mut Client) -> Result<BTreeSet<(String, String)>, SqlError
 
 /// Notes for the next writer which events are switched off; changes nothing, and waits for nobody, if that is known.
 /// D9: each statement looks itself whether clients may write.
-pub(crate) async fn note(settings: &WorkerSettings) -> Result<(), SqlError> {
-    let mut client = Client::connect(&settings.socket, QUICK).await?;
+pub(crate) async fn note(client: &mut Client) -> Result<(), SqlError> {
     let disabled = "SELECT COUNT(*) FROM mysql.event WHERE status='DISABLED'";
     let any = is_any(&client.one(disabled, QUICK).await?);
     let made = match client.one("SELECT COUNT(*) FROM regent.event_off", QUICK).await {

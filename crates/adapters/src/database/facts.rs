@@ -101,6 +101,11 @@ impl Reading {
         self.source.as_ref().is_some_and(|s| is_alive(&s.applier) && s.received != self.applied)
     }
 
+    /// What the applier has reached.
+    pub(crate) fn applied(&self) -> &[gtid::Gtid] {
+        &self.applied
+    }
+
     /// D6: the receiver is stopped and everything received is applied, by both signs.
     pub(crate) fn is_drained(&self) -> bool {
         self.source.as_ref().is_some_and(|s| {

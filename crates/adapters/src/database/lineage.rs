@@ -26,7 +26,7 @@ const TAIL_MAX: usize = 100_000;
 const FIRST: usize = 32;
 /// So many names before the newest common one are looked at, too: a row that somebody wrote here by hand stops the
 /// applier, but what other threads of it had at hand may be in the log behind that row, and is common.
-const VERIFIED: usize = 2_000;
+const VERIFIED: usize = 256;
 const DECODE: Duration = Duration::from_secs(300);
 /// A cluster of ours writes in this domain alone.
 const DOMAIN: u32 = 0;
@@ -100,11 +100,11 @@ pub(crate) async fn compare(
     };
     let before = &ours.names[place..ours.names.len().min(place + VERIFIED)];
     let mut stranger = None;
-    for (newest, oldest) in servers(before) {
-        let part = &before[newest..=newest];
-        if look_up(part, peer, writer, incarnation).await?.is_none() {
-            stranger = stranger.max(Some(oldest + 1));
-        }
+    for places in servers(before) {
+        let names: Vec<Gtid> = places.iter().map(|place| before[*place]).collect();
+        let known = look_up(&names, peer, writer, incarnation).await?.unwrap_or(names.len());
+        let oldest = known.checked_sub(1).map(|last| places[last] + 1);
+        stranger = stranger.max(oldest);
     }
     let place = place + stranger.max(hole(before)).unwrap_or(0);
     if place >= ours.names.len() {
@@ -113,17 +113,17 @@ pub(crate) async fn compare(
     Ok(ours.split(place))
 }
 
-/// Per server but that of the newest name: where its newest and its oldest name stand in this list, newest first. One
-/// name speaks for all before it of the same server: ids are drawn per incarnation.
-fn servers(names: &[Gtid]) -> Vec<(usize, usize)> {
-    let mut found: Vec<(u32, usize, usize)> = Vec::new();
+/// Per server but that of the newest name: where its names stand in this list, newest first. The first one that the
+/// writer has speaks for all before it of the same server.
+fn servers(names: &[Gtid]) -> Vec<Vec<usize>> {
+    let mut found: Vec<(u32, Vec<usize>)> = Vec::new();
     for (i, name) in names.iter().enumerate() {
-        match found.iter_mut().find(|(server, ..)| *server == name.server) {
-            Some((_, _, oldest)) => *oldest = i,
-            None => found.push((name.server, i, i)),
+        match found.iter_mut().find(|(server, _)| *server == name.server) {
+            Some((_, places)) => places.push(i),
+            None => found.push((name.server, vec![i])),
         }
     }
-    found.into_iter().skip(1).map(|(_, newest, oldest)| (newest, oldest)).collect()
+    found.into_iter().skip(1).map(|(_, places)| places).collect()
 }
 
 /// Where the oldest name stands behind which one is missing: numbers go on by one under strict GTID mode.
@@ -403,10 +403,10 @@ mod tests {
         let name = |server, number| Gtid { domain: 0, server, number };
         // Newest first: 417 of the writer, 416 by hand, 415 of the writer, and one of the writer before it.
         let names = [name(7, 417), name(9, 416), name(7, 415), name(5, 414)];
-        assert_eq!(servers(&names), [(1, 1), (3, 3)]);
+        assert_eq!(servers(&names), [vec![1], vec![3]]);
         assert_eq!(hole(&names), None);
         let skipped = [name(7, 417), name(7, 416), name(7, 414), name(7, 413)];
-        assert_eq!((servers(&skipped), hole(&skipped)), (vec![], Some(2)));
+        assert_eq!((servers(&skipped).len(), hole(&skipped)), (0, Some(2)));
     }
 
     #[test]

@@ -10,28 +10,22 @@ use std::time::Duration;
 const PROCESSES: &str = "SHOW PROCESSLIST";
 /// The threads of replication.
 const SYSTEM: &str = "system user";
-/// Locks in the order of their age; the longest held is the first to be looked at.
+/// First those of a table that the applier has in hand as well, then by the age of their statements.
 const HOLDERS: &str = "SELECT m.THREAD_ID, m.LOCK_MODE, m.LOCK_TYPE, COALESCE(m.TABLE_SCHEMA, '') AS TABLE_SCHEMA, \
-    COALESCE(m.TABLE_NAME, '') AS TABLE_NAME, p.USER, p.HOST, COALESCE(p.STATE, '') AS STATE \
+    COALESCE(m.TABLE_NAME, '') AS TABLE_NAME, p.USER, p.HOST, COALESCE(p.STATE, '') AS STATE, \
+    EXISTS (SELECT 1 FROM information_schema.METADATA_LOCK_INFO s \
+    JOIN information_schema.PROCESSLIST q ON q.ID=s.THREAD_ID WHERE q.USER='system user' \
+    AND s.TABLE_SCHEMA=m.TABLE_SCHEMA AND s.TABLE_NAME=m.TABLE_NAME) AS WANTED \
     FROM information_schema.METADATA_LOCK_INFO m JOIN information_schema.PROCESSLIST p ON p.ID=m.THREAD_ID \
-    WHERE p.USER<>'system user' AND p.ID<>CONNECTION_ID() ORDER BY m.LOCK_TIME_MS DESC";
+    WHERE p.USER<>'system user' AND p.ID<>CONNECTION_ID() ORDER BY WANTED DESC, p.TIME DESC";
 /// Whose rows the applier waits for.
 const ROWS: &str = "SELECT p.ID, p.USER, p.HOST FROM information_schema.INNODB_LOCK_WAITS w \
     JOIN information_schema.INNODB_TRX r ON r.trx_id=w.requesting_trx_id \
     JOIN information_schema.INNODB_TRX b ON b.trx_id=w.blocking_trx_id \
     JOIN information_schema.PROCESSLIST q ON q.ID=r.trx_mysql_thread_id AND q.USER='system user' \
     JOIN information_schema.PROCESSLIST p ON p.ID=b.trx_mysql_thread_id AND p.USER<>'system user' LIMIT 1";
-/// What keeps every commit out: FLUSH TABLES WITH READ LOCK, and the stages of a backup.
-const KEEPS_OUT: [&str; 8] = [
-    "MDL_BACKUP_FTWRL1",
-    "MDL_BACKUP_FTWRL2",
-    "MDL_BACKUP_START",
-    "MDL_BACKUP_FLUSH",
-    "MDL_BACKUP_WAIT_FLUSH",
-    "MDL_BACKUP_WAIT_DDL",
-    "MDL_BACKUP_WAIT_COMMIT",
-    "MDL_BACKUP_BLOCK_DDL",
-];
+/// What keeps every commit out: FLUSH TABLES WITH READ LOCK, and the last stage of a backup.
+const KEEPS_OUT: [&str; 3] = ["MDL_BACKUP_FTWRL1", "MDL_BACKUP_FTWRL2", "MDL_BACKUP_WAIT_COMMIT"];
 
 /// A session that others wait for.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -8,6 +8,7 @@ use crate::database::cutoff;
 use crate::database::end::Seen;
 use crate::database::events;
 use crate::database::facts::{self, Reading};
+use crate::database::gtid::Gtid;
 use crate::database::keep::{self, Counts, Keep, KeepFiles, Kept, Touch};
 use crate::database::locks::{self, Blocker};
 use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside};
@@ -46,7 +47,9 @@ const END_PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks for whoever holds a lock that others wait for: at rest, and while an applier is waited for.
 const LOCKS_PAUSE: Duration = Duration::from_millis(500);
 const LOCKS_SOON: Duration = Duration::from_millis(150);
-/// Between two looks at which events are switched off.
+/// Such a look takes a millisecond; one that takes longer is given up.
+const LOCKS_MAX: Duration = Duration::from_millis(500);
+/// Between two looks at what a writer needs.
 const EVENTS_PAUSE: Duration = Duration::from_secs(10);
 /// What was read so short a time ago, with no statement since, is not read again: the answer's own way takes longer.
 const FRESH: Duration = Duration::from_millis(5);
@@ -84,7 +87,10 @@ pub(crate) struct Steps {
     /// Who was last seen to hold up writers or the applier, since when, and when that was looked at.
     blocker: Option<(Blocker, Instant)>,
     locks_seen: Option<Instant>,
-    /// When it was last noted which events are switched off.
+    /// Why that was not found out, as last told; and how far the applier was then.
+    locks_fault: Option<String>,
+    applied_seen: Option<Vec<Gtid>>,
+    /// When it was last looked at what a writer needs.
     events_noted: Option<Instant>,
 }
 
@@ -122,6 +128,8 @@ impl Steps {
             after: None,
             blocker: None,
             locks_seen: None,
+            locks_fault: None,
+            applied_seen: None,
             events_noted: None,
         }
     }
@@ -194,8 +202,8 @@ impl Steps {
         };
         if only_looks {
             self.move_end().await?;
-            self.look_for_locks(&reading).await?;
-            self.note_events(&reading);
+            self.look_for_locks(&reading).await;
+            self.look_after_writer(&reading);
         }
         self.facts(&reading)
     }
@@ -301,37 +309,65 @@ impl Steps {
         Ok(Some(facts))
     }
 
-    /// Beside the steps, because it may wait for the replica.
-    fn note_events(&mut self, reading: &Reading) {
-        let noted = self.events_noted.is_some_and(|at| at.elapsed() < EVENTS_PAUSE);
-        if reading.read_only || noted || !self.link.settings.events {
+    /// What a writer has that a replica has not is looked at again now and then, one look at a time; read-only waits for
+    /// it, so that none of it comes after (D9).
+    fn look_after_writer(&mut self, reading: &Reading) {
+        let looked = self.events_noted.is_some_and(|at| at.elapsed() < EVENTS_PAUSE);
+        let busy = self.making.as_ref().is_some_and(|making| !making.is_finished());
+        if reading.read_only || looked || busy {
             return;
         }
         self.events_noted = Some(Instant::now());
-        let link = Rc::clone(&self.link);
-        spawn_local(async move {
-            if let Err(fault) = events::note(&link.settings).await {
-                link.tell(format!("which events are switched off is not noted: {fault}"));
-            }
-        });
+        self.begin_making();
     }
 
-    /// Who holds up writers or the applier; looked at now and then, and more often by whoever waits for the applier.
-    async fn look_for_locks(&mut self, reading: &Reading) -> Result<(), Fault> {
+    fn begin_making(&mut self) {
+        let link = Rc::clone(&self.link);
+        let before = self.making.take();
+        self.making = Some(spawn_local(async move {
+            // One after the other, and each of them: an older one may fail.
+            if let Some(before) = before {
+                before.await.ok();
+            }
+            if let Err(fault) = make(&link).await {
+                link.tell(format!("what markers, probes and events need is not made yet: {fault}"));
+            }
+        }));
+    }
+
+    /// Who holds up writers or the applier; looked at now and then, and more often by whoever waits for the applier. On a
+    /// connection of its own: it changes nothing, and no fault of it says anything of the server (D11).
+    async fn look_for_locks(&mut self, reading: &Reading) {
         let waits = reading.waits_for_applier();
         let pause = if waits { LOCKS_SOON } else { LOCKS_PAUSE };
         if self.locks_seen.is_some_and(|at| at.elapsed() < pause) {
-            return Ok(());
+            return;
         }
-        let found = locks::look(&mut self.control()?.client, waits, SIMPLE).await?;
+        // Rows that the applier waits for are looked for only where it stands still.
+        let stands = waits && self.applied_seen.as_deref() == Some(reading.applied());
+        self.applied_seen = Some(reading.applied().to_vec());
+        let found = async {
+            let mut client = Client::connect(&self.link.settings.socket, LOCKS_MAX).await?;
+            locks::look(&mut client, stands, LOCKS_MAX).await
+        };
+        let found = found.await;
         let now = Instant::now();
         self.locks_seen = Some(now);
+        let found = match found {
+            Ok(found) => found,
+            Err(fault) => {
+                let told = self.locks_fault.replace(fault.to_string());
+                if told != self.locks_fault {
+                    self.link.tell(format!("who holds locks is not known: {fault}"));
+                }
+                None
+            }
+        };
         let before = self.blocker.take();
         self.blocker = found.map(|blocker| {
             let same = before.filter(|(before, _)| before.session == blocker.session);
             (blocker, same.map_or(now, |(_, since)| since))
         });
-        Ok(())
     }
 
     /// D9: where nobody can commit any session may go; where clients write, only one that has nothing open. It is
@@ -579,10 +615,7 @@ impl Steps {
             Ok(_) => Ok(StepResult::Done),
             Err(fault) if fault.code().is_some_and(|code| WITHDRAWN.contains(&code)) => {
                 // Nothing has changed: clients go on to write, and events with them.
-                if self.link.settings.events {
-                    let link = Rc::clone(&self.link);
-                    events::run(&mut self.control()?.client, |text| link.tell(text)).await?;
-                }
+                self.events_noted = None;
                 Ok(StepResult::Blocked)
             }
             Err(fault) => Err(fault.into()),
@@ -598,18 +631,9 @@ impl Steps {
         self.set_server_id(&keep, &reading).await?;
         self.control()?.run("SET GLOBAL read_only=0").await?;
         self.after = Some(After::Forget);
-        let link = Rc::clone(&self.link);
-        link.accounts_wanted.set(true);
-        let before = self.making.take();
-        self.making = Some(spawn_local(async move {
-            // One after the other, and each of them: an older one may fail.
-            if let Some(before) = before {
-                before.await.ok();
-            }
-            if let Err(fault) = make(&link).await {
-                link.tell(format!("what markers, probes and events need is not made yet: {fault}"));
-            }
-        }));
+        self.link.accounts_wanted.set(true);
+        self.events_noted = Some(Instant::now());
+        self.begin_making();
         Ok(())
     }
 
@@ -856,6 +880,7 @@ async fn make(link: &Link) -> Result<(), String> {
     account::make(&mut client, &settings.state_dir).await?;
     if settings.events && account::is_writable(&mut client).await.map_err(text)? {
         events::run(&mut client, |text| link.tell(text)).await.map_err(text)?;
+        events::note(&mut client).await.map_err(text)?;
     }
     Ok(())
 }

@@ -41,6 +41,8 @@ const STARTS_ALARM: u32 = 3;
 const CONTROL_MAX: Span = Span::millis(1_000);
 /// A unit that is not known to be down, and that nobody can connect to for this long, is started.
 const UNSEEN_MAX: Span = Span::millis(10_000);
+/// A step that was not asked for again this long after its pause is not wanted any more.
+const FAILING_MOST: Span = Span::millis(30_000);
 /// A step that failed so often in a row is worth a line of status.
 const FAILS_TOLD: u32 = 3;
 /// After so many copies in a row that failed operators are called.
@@ -275,6 +277,19 @@ impl Node {
         }
     }
 
+    /// What has not been asked for any more since long after its pause fails no more.
+    fn forget_failing(&mut self, now: Time) {
+        let over = |f: &Failing| {
+            let pause = f.pause();
+            now.elapsed_most(f.last) >= pause + pause + FAILING_MOST
+        };
+        if self.database.busy.is_none() && self.database.failing.as_ref().is_some_and(over) {
+            self.database.failing = None;
+            self.end_edge("database.step");
+            self.end_edge("database.copy");
+        }
+    }
+
     /// The step that fails again and again, with its last error.
     pub(super) fn explain_failing(&self, now: Time) -> Option<String> {
         let failing = self.database.failing.as_ref()?;
@@ -485,6 +500,7 @@ impl Node {
 
     /// Kills what hangs, starts what is down, takes control of what runs.
     pub(super) fn mend_database(&mut self, now: Time) {
+        self.forget_failing(now);
         let is_up = self.database.control && matches!(self.database.unit, UnitState::Up { .. });
         if self.database.failures > 0
             && is_up

@@ -164,7 +164,7 @@ impl Node {
 
     /// Brings the database to where a holder needs it, one step at a time: receiver off, drained, unmarked,
     /// strict (D6); once solo is won loose (D3), once the right has started writable (D2).
-    fn prepare_database(&mut self, now: Time) {
+    pub(super) fn prepare_database(&mut self, now: Time) {
         if self.moving.is_some() || !self.database.is_free() {
             return;
         }

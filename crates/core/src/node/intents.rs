@@ -343,8 +343,10 @@ impl Node {
         if self.holds() && writable {
             // Services write while they stop, through the virtual IP too: until they are down they are served.
             self.keep_address(now);
+            self.prepare_database(now);
             self.watch_follower(now);
             self.free_stranded(now);
+            self.watch_locks(now);
             self.propose_next(now);
             self.open(now);
         }

@@ -128,10 +128,6 @@ impl Node {
         }
         self.can_take_data(node, now)?;
         let report = self.peers.get(&node).and_then(|peer| peer.report.as_ref());
-        let database = report.and_then(|report| report.database.as_ref());
-        if let Some(late) = database.and_then(|d| d.behind).filter(|late| *late >= BEHIND_TOLD) {
-            return Err(format!("{}: {}", self.name(node), behind(late)));
-        }
         match report.and_then(|report| self.peer_failure(report)) {
             Some(why) => Err(format!("{} would serve no better: {why}", self.name(node))),
             None => Ok(()),
@@ -139,10 +135,14 @@ impl Node {
     }
 
     /// The same for a planned move: nobody holds it up with a lock, here or there.
-    fn can_move(&self, to: NodeId, now: Time) -> Result<(), String> {
+    pub(super) fn can_move(&self, to: NodeId, now: Time) -> Result<(), String> {
         self.can_take(to, now)?;
         let report = self.peers.get(&to).and_then(|peer| peer.report.as_ref());
-        let there = report.and_then(|report| report.database.as_ref()?.held.clone());
+        let database = report.and_then(|report| report.database.as_ref());
+        if let Some(late) = database.and_then(|d| d.behind).filter(|late| *late >= BEHIND_TOLD) {
+            return Err(format!("{}: {}", self.name(to), behind(late)));
+        }
+        let there = database.and_then(|database| database.held.clone());
         let there = there.map(|held| format!("{}: {held}", self.name(to)));
         match self.locked(now).map(held).or(there) {
             Some(held) => Err(format!("{held}: it would hold the move up")),

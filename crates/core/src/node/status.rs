@@ -266,7 +266,7 @@ impl Node {
             None => lines.push("no right runs here: no renewal was won in time".to_string()),
         }
         if let Some(with) = self.view.as_ref().and_then(|view| view.state.sync.with)
-            && let Err(why) = self.can_take(with.node, now)
+            && let Err(why) = self.can_move(with.node, now)
         {
             lines.push(format!("no move is possible now: {why}"));
         }
