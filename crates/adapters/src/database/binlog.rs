@@ -285,8 +285,8 @@ impl Log {
         self.files.first().map_or(&[], |file| &file.before)
     }
 
-    /// D4, D8: is this very transaction in the log? Numbers only choose the file; the answer is an exact match there,
-    /// or the last name before the oldest file (from where a follower can still attach).
+    /// D4, D8: is this very transaction in the log? Numbers only choose the file; the answer is an exact match there, or
+    /// among the last names of each server before the oldest file: a copy has its writer's past only in that form.
     pub(crate) fn contains(&mut self, gtid: Gtid) -> io::Result<bool> {
         let older = |file: &LogFile| {
             let same =
@@ -294,7 +294,7 @@ impl Log {
             same.is_none_or(|b| b.number < gtid.number)
         };
         let Some(i) = self.files.iter().rposition(older) else {
-            return Ok(last(self.before(), gtid.domain) == Some(gtid));
+            return Ok(self.before().contains(&gtid));
         };
         Ok(self.file(i)?.groups.iter().any(|group| group.gtid == gtid))
     }
