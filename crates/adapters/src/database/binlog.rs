@@ -285,8 +285,8 @@ impl Log {
         self.files.first().map_or(&[], |file| &file.before)
     }
 
-    /// D4, D8: is this very transaction in the log? Numbers only choose the file; the answer is an exact match there, or
-    /// among the last names of each server before the oldest file: a copy has its writer's past only in that form.
+    /// D4, D8: is this very transaction in the log? Numbers only choose the file; the answer is an exact match there,
+    /// or among the last names of each server before the oldest file: a copy has its writer's past only in that form.
     pub(crate) fn contains(&mut self, gtid: Gtid) -> io::Result<bool> {
         let older = |file: &LogFile| {
             let same =

@@ -309,8 +309,8 @@ impl Steps {
         Ok(Some(facts))
     }
 
-    /// What a writer has that a replica has not is looked at again now and then, one look at a time; read-only waits for
-    /// it, so that none of it comes after (D9).
+    /// What a writer has that a replica has not is looked at again now and then, one look at a time; read-only waits
+    /// for it, so that none of it comes after (D9).
     fn look_after_writer(&mut self, reading: &Reading) {
         let looked = self.events_noted.is_some_and(|at| at.elapsed() < EVENTS_PAUSE);
         let busy = self.making.as_ref().is_some_and(|making| !making.is_finished());
@@ -335,8 +335,8 @@ impl Steps {
         }));
     }
 
-    /// Who holds up writers or the applier; looked at now and then, and more often by whoever waits for the applier. On a
-    /// connection of its own: it changes nothing, and no fault of it says anything of the server (D11).
+    /// Who holds up writers or the applier; looked at now and then, and more often by whoever waits for the applier. On
+    /// a connection of its own: it changes nothing, and no fault of it says anything of the server (D11).
     async fn look_for_locks(&mut self, reading: &Reading) {
         let waits = reading.waits_for_applier();
         let pause = if waits { LOCKS_SOON } else { LOCKS_PAUSE };
