@@ -199,12 +199,10 @@ impl Units {
             let mut progress = Progress::begin(patience, Instant::now());
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
-                let seen = self.seen(unit).await;
-                let text = seen.text();
-                if progress.look(seen, Instant::now()) {
-                    tell(text);
+                if progress.look(self.seen(unit).await, Instant::now()) {
+                    tell(progress.text());
                 } else if progress.is_stuck(Instant::now()) {
-                    return progress.words();
+                    return progress.last_words();
                 }
             }
         };
@@ -222,10 +220,7 @@ impl Units {
     }
 
     async fn seen(&self, unit: &str) -> Seen {
-        let cgroup = match cgroup::usual(unit) {
-            Ok(Some(cgroup)) => cgroup,
-            Ok(None) | Err(_) => self.facts(unit).await.map(|f| f.cgroup).unwrap_or_default(),
-        };
+        let cgroup = self.cgroup(unit).await.unwrap_or_default();
         let words = match self.bus.connection().await {
             Some(connection) => bus::words(&connection, unit).await.unwrap_or_default(),
             None => {
@@ -267,15 +262,20 @@ impl Units {
 
     /// Kills every process of the unit at once (SIGKILL of its cgroup); returns when none is left.
     pub async fn kill(&self, unit: &str, bound: Span) -> Result<Applied, UnitError> {
-        let cgroup = match cgroup::usual(unit)? {
-            Some(cgroup) => cgroup,
-            None => self.facts(unit).await?.cgroup,
-        };
+        let cgroup = self.cgroup(unit).await?;
         if cgroup.is_empty() {
             return Ok(Applied::AlreadySo);
         }
         let unit = unit.to_owned();
         blocking(move || cgroup::kill(&unit, &cgroup, bound)).await
+    }
+
+    /// Where its processes are; empty when nothing ran yet.
+    async fn cgroup(&self, unit: &str) -> Result<String, UnitError> {
+        match cgroup::usual(unit)? {
+            Some(cgroup) => Ok(cgroup),
+            None => Ok(self.facts(unit).await?.cgroup),
+        }
     }
 
     /// Takes these units over: their restarts are ours, the sockets that would start them are masked and stopped.

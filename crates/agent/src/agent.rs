@@ -467,7 +467,7 @@ async fn wait_or_witness(
         configured: Arc::clone(&configured),
         founding,
         host: life.host.clone(),
-        heard,
+        heard: Arc::clone(&heard),
         reports,
         events,
         bridge: Arc::clone(&bridge),
@@ -487,7 +487,7 @@ async fn wait_or_witness(
     let listener = serve::listen(&socket).map_err(|e| LifeError::File(socket, e))?;
     tokio::spawn(serve::run(listener, Arc::clone(&answerer)));
     let peers = Arc::clone(&quiet) as Arc<dyn Peers>;
-    tokio::spawn(peer::run(incoming, transport.clone(), peers, life.host.clone(), answerer));
+    tokio::spawn(peer::run(incoming, heard, peers, life.host.clone(), answerer));
     ready(life, if quiet.belongs { "votes" } else { "waits for regent init" });
 
     let mut stop = life.stop.clone();
@@ -659,12 +659,12 @@ async fn serve_as_node(
         changing: tokio::sync::Mutex::default(),
         inputs: inputs.clone(),
         waiting,
-        heard,
+        heard: Arc::clone(&heard),
         events,
         bridge: Arc::clone(&bridge),
         register: Arc::clone(&register),
         host: Arc::clone(&host),
-        transport: transport.clone(),
+        transport,
         measures,
     });
     let answerer: Answerer = {
@@ -678,7 +678,7 @@ async fn serve_as_node(
     let listener = serve::listen(&socket).map_err(|e| LifeError::File(socket, e))?;
     tokio::spawn(serve::run(listener, Arc::clone(&answerer)));
     let peers = Arc::clone(&speaking) as Arc<dyn Peers>;
-    tokio::spawn(peer::run(incoming, transport, peers, Some(host), answerer));
+    tokio::spawn(peer::run(incoming, heard, peers, Some(host), answerer));
     tokio::spawn(Arc::clone(&speaking).seat_newcomer());
     ready(life, "member of a cluster");
 

@@ -2,7 +2,8 @@
 
 use crate::host::Host;
 use crate::serve::{self, Answerer};
-use crate::transport::{Incoming, Lane, Purpose, Transport, frame};
+use crate::status::Heard;
+use crate::transport::{Incoming, Purpose, Transport, frame};
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_api::history::Entry;
 use regent_core::id::{ClusterId, Incarnation, NodeId};
@@ -188,14 +189,14 @@ pub trait Peers: Send + Sync + 'static {
 /// Takes what other agents and operators dialled for, until the runtime ends.
 pub async fn run(
     mut incoming: mpsc::Receiver<Incoming>,
-    transport: Transport,
+    heard: Arc<Heard>,
     peers: Arc<dyn Peers>,
     host: Option<Arc<dyn Host>>,
     answerer: Answerer,
 ) {
     while let Some(Incoming { from, purpose, mut stream }) = incoming.recv().await {
         let (peers, host, answerer) = (Arc::clone(&peers), host.clone(), Arc::clone(&answerer));
-        let transport = transport.clone();
+        let heard = Arc::clone(&heard);
         tokio::spawn(async move {
             match (purpose, from, host) {
                 (Purpose::Operator, _, _) => serve::converse(stream, true, answerer).await,
@@ -218,7 +219,7 @@ pub async fn run(
                     // A backup keeps commits out for its last moments: it never outlives whom it is for.
                     let sent = tokio::select! {
                         sent = host.send_backup(stream) => sent,
-                        () = silence(&transport, from) => {
+                        () = silence(&heard, from) => {
                             Err(format!("node {} fell silent: its copy is ended", from.0))
                         }
                     };
@@ -234,17 +235,10 @@ pub async fn run(
     }
 }
 
-/// Returns when nothing has been heard of this node for a while.
-async fn silence(transport: &Transport, node: NodeId) {
-    let taken = || Lane::ALL.map(|lane| transport.counts(node, lane).taken);
-    let (mut last, mut since) = (taken(), Instant::now());
-    loop {
+/// Returns when nothing has been heard of this node for a while; who was never heard has as long from here on.
+async fn silence(heard: &Heard, node: NodeId) {
+    let begun = Instant::now();
+    while heard.age(node).map_or(begun.elapsed(), |age| age.min(begun.elapsed())) < SILENT {
         sleep(SILENT / 4).await;
-        let now = taken();
-        if now != last {
-            (last, since) = (now, Instant::now());
-        } else if since.elapsed() >= SILENT {
-            return;
-        }
     }
 }

@@ -246,6 +246,26 @@ impl World {
     }
 }
 
+/// This node holds, and the peer's copy is recorded beside its own.
+fn with_peer() -> State {
+    let mut state = first_state();
+    state.sync.with = Some(DataCopy { node: PEER, incarnation: Incarnation(22) });
+    state
+}
+
+/// The peer holds, and its copy alone has everything.
+fn led_by_peer() -> State {
+    let mut state = first_state();
+    (state.lease.holder, state.lease.phase) = (PEER, Phase::Ruling);
+    state.sync.writer = DataCopy { node: PEER, incarnation: Incarnation(22) };
+    state
+}
+
+/// The peer's database as the writer.
+fn writes() -> DatabaseReport {
+    DatabaseReport { read_only: false, source: None, ..follows(Incarnation(22)) }
+}
+
 fn denied() -> Outcome {
     Outcome::Failed("Operation not permitted".into())
 }
@@ -512,13 +532,8 @@ fn compared(action: &Action, lineage: Lineage) -> Option<Outcome> {
 /// Somebody writes on a standby between two comparisons, while the copy that follows on the first one does not come.
 #[test]
 fn a_tail_that_was_compared_anew_is_saved_anew_before_it_is_undone() {
-    let mut state = first_state();
-    state.lease.holder = PEER;
-    state.lease.phase = Phase::Ruling;
-    state.sync.writer = DataCopy { node: PEER, incarnation: Incarnation(22) };
-    let mut world = World::new(state, DatabaseFacts { mark: true, ..at_rest() });
-    world.peer =
-        Some(DatabaseReport { read_only: false, source: None, ..follows(Incarnation(22)) });
+    let mut world = World::new(led_by_peer(), DatabaseFacts { mark: true, ..at_rest() });
+    world.peer = Some(writes());
     world.refuses = |action| compared(action, Lineage::Tail { count: 1, rewindable: false });
     world.run(2_000);
     assert_eq!(world.count(|a| is(a, |step| matches!(step, DatabaseStep::SaveTail { .. }))), 1);
@@ -537,11 +552,8 @@ fn a_tail_that_was_compared_anew_is_saved_anew_before_it_is_undone() {
 #[test]
 fn an_heir_whose_database_died_after_the_mark_was_taken_off_needs_no_drain() {
     // As the heir left it: all applied, the mark gone, the source not forgotten yet; then its database died.
-    let mut state = first_state();
-    state.lease.holder = ME;
-    state.sync.with = Some(DataCopy { node: PEER, incarnation: Incarnation(22) });
     let left = DatabaseFacts { source: Some(PEER), drained: false, start: 2, ..at_rest() };
-    let mut world = World::new(state, left);
+    let mut world = World::new(with_peer(), left);
     world.run(2_000);
     assert_eq!(world.count(|a| *a == Action::Database(DatabaseStep::EndFollowing)), 1);
     assert!(world.is_open(), "{}", world.why());
@@ -549,9 +561,6 @@ fn an_heir_whose_database_died_after_the_mark_was_taken_off_needs_no_drain() {
 
 #[test]
 fn who_waits_long_for_a_drain_looks_less_often() {
-    let mut state = first_state();
-    state.lease.holder = ME;
-    state.sync.with = Some(DataCopy { node: PEER, incarnation: Incarnation(22) });
     let slow = DatabaseFacts {
         source: Some(PEER),
         mark: true,
@@ -559,7 +568,7 @@ fn who_waits_long_for_a_drain_looks_less_often() {
         drained: false,
         ..at_rest()
     };
-    let mut world = World::new(state, slow);
+    let mut world = World::new(with_peer(), slow);
     world.run(10_000);
     world.asked.clear();
     world.run(1_000);
@@ -796,9 +805,6 @@ fn a_planned_move_to_a_standby_that_is_far_behind_is_refused_before_anything_is_
 
 #[test]
 fn an_heir_ends_the_session_that_holds_up_its_applier() {
-    let mut state = first_state();
-    state.lease.holder = ME;
-    state.sync.with = Some(DataCopy { node: PEER, incarnation: Incarnation(22) });
     let held = DatabaseFacts {
         source: Some(PEER),
         mark: true,
@@ -812,7 +818,7 @@ fn an_heir_ends_the_session_that_holds_up_its_applier() {
         })),
         ..at_rest()
     };
-    let mut world = World::new(state, held);
+    let mut world = World::new(with_peer(), held);
     world.run(1_000);
     let ended = |a: &Action| *a == Action::Database(DatabaseStep::EndSession { session: 9 });
     assert_eq!(world.count(ended), 1);
@@ -841,9 +847,7 @@ fn a_cluster_that_stops_serves_until_its_services_are_down() {
 
 #[test]
 fn a_standby_that_stops_goes_after_the_active_nodes_database() {
-    let mut state = first_state();
-    (state.lease.holder, state.lease.phase) = (PEER, Phase::Ruling);
-    state.sync.writer = DataCopy { node: PEER, incarnation: Incarnation(22) };
+    let mut state = led_by_peer();
     state.sync.with = Some(DataCopy { node: ME, incarnation: Incarnation(11) });
     state.intent.stopped = Some(AttemptId { node: PEER, n: 1, ..AttemptId::default() });
     let follower = DatabaseFacts {
@@ -856,8 +860,7 @@ fn a_standby_that_stops_goes_after_the_active_nodes_database() {
     let mut world = World::new(state, follower);
     world.feed(Input::DatabaseUnit(UnitState::Up { start: 1 }));
     // The active node's services write while they stop: it says that it serves no more, but its database is up.
-    world.peer =
-        Some(DatabaseReport { read_only: false, source: None, ..follows(Incarnation(22)) });
+    world.peer = Some(writes());
     for _ in 0..50 {
         world.held_by_peer();
         world.run(200);
@@ -874,9 +877,6 @@ fn a_standby_that_stops_goes_after_the_active_nodes_database() {
 
 #[test]
 fn a_row_written_on_the_standby_by_hand_costs_no_copy() {
-    let mut state = first_state();
-    (state.lease.holder, state.lease.phase) = (PEER, Phase::Ruling);
-    state.sync.writer = DataCopy { node: PEER, incarnation: Incarnation(22) };
     let stopped = DatabaseFacts {
         mark: true,
         source: Some(PEER),
@@ -884,9 +884,8 @@ fn a_row_written_on_the_standby_by_hand_costs_no_copy() {
         applier: Thread::Failed("1950: 0-1-7 is out of order".into()),
         ..at_rest()
     };
-    let mut world = World::new(state, stopped);
-    world.peer =
-        Some(DatabaseReport { read_only: false, source: None, ..follows(Incarnation(22)) });
+    let mut world = World::new(led_by_peer(), stopped);
+    world.peer = Some(writes());
     world.refuses = |action| compared(action, Lineage::Tail { count: 1, rewindable: true });
     world.held_by_peer();
     world.run(4_000);

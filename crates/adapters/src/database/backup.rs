@@ -169,13 +169,9 @@ mod tests {
         result
     }
 
-    /// A backup as it is at its end: much data, then the lock, then a little more.
-    fn locking() -> Command {
+    fn shell(script: &str) -> Command {
         let mut command = tool::bare("sh");
-        command.arg("-c").arg(format!(
-            "head -c 2000000 /dev/zero; echo '{LOCKS}' >&2; sleep 0.2; head -c 9000000 /dev/zero; \
-             echo unlocked >&2"
-        ));
+        command.arg("-c").arg(script);
         command
     }
 
@@ -183,13 +179,13 @@ mod tests {
     async fn a_backup_that_keeps_commits_out_does_not_wait_for_the_other_side() {
         // Nobody reads the other end: the stream takes nothing after its first bytes.
         let (mut stream, _other) = tokio::io::duplex(1024);
-        let mut child = locking();
         let unlocked = std::env::temp_dir().join(format!("rgdb-unlocked-{}", std::process::id()));
-        let script = format!("; touch {}", unlocked.display());
-        let mut text = child.as_std().get_args().last().expect("a script").to_owned();
-        text.push(script);
-        child = tool::bare("sh");
-        child.arg("-c").arg(text);
+        // As at the end of a backup: much data, then the lock, then a little more.
+        let child = shell(&format!(
+            "head -c 2000000 /dev/zero; echo '{LOCKS}' >&2; sleep 0.2; head -c 9000000 /dev/zero; \
+             echo unlocked >&2; touch {}",
+            unlocked.display()
+        ));
         let passing = pass(child, &mut stream);
         let seen = async {
             while !unlocked.exists() {
@@ -207,10 +203,10 @@ mod tests {
     async fn the_loss_of_the_other_side_ends_the_backup_at_once() {
         let (mut stream, other) = tokio::io::duplex(1024);
         let pids = std::env::temp_dir().join(format!("rgdb-pid-{}", std::process::id()));
-        let mut child = tool::bare("sh");
-        child
-            .arg("-c")
-            .arg(format!("echo $$ > {}; head -c 100000 /dev/zero; exec sleep 600", pids.display()));
+        let child = shell(&format!(
+            "echo $$ > {}; head -c 100000 /dev/zero; exec sleep 600",
+            pids.display()
+        ));
         let passing = pass(child, &mut stream);
         let leaving = async {
             while std::fs::read_to_string(&pids).map_or(0, |text| text.len()) == 0 {

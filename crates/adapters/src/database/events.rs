@@ -5,6 +5,7 @@
 //! are disabled, in a table that is replicated, and the next writer switches the others on. Its own copy alone says so
 //! (unlogged): each node's is different. `ALTER EVENT` does it, because the scheduler does not read the table again.
 
+use crate::database::account;
 use crate::database::sql::{Client, Rows, SqlError};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -67,22 +68,19 @@ async fn off(client: &mut Client) -> Result<BTreeSet<(String, String)>, SqlError
 pub(crate) async fn note(client: &mut Client) -> Result<(), SqlError> {
     let disabled = "SELECT COUNT(*) FROM mysql.event WHERE status='DISABLED'";
     let any = is_any(&client.one(disabled, QUICK).await?);
-    let made = match client.one("SELECT COUNT(*) FROM regent.event_off", QUICK).await {
+    let known = match client.one("SELECT COUNT(*) FROM regent.event_off", QUICK).await {
         Ok(rows) => Some(is_any(&rows)),
         Err(fault) if fault.is_not_made() => None,
         Err(fault) => return Err(fault),
     };
-    match made {
-        None if !any => return Ok(()),
-        Some(false) if !any => return Ok(()),
-        None => {
-            let writable = client.one("SELECT @@global.read_only", QUICK).await?;
-            if writable.scalar() != Some("0") {
-                return Ok(());
-            }
-            client.one(TABLE, NOTE).await?;
+    if !any && known != Some(true) {
+        return Ok(());
+    }
+    if known.is_none() {
+        if !account::is_writable(client).await? {
+            return Ok(());
         }
-        Some(_) => {}
+        client.one(TABLE, NOTE).await?;
     }
     let add = "INSERT IGNORE INTO regent.event_off SELECT db, name FROM mysql.event \
         WHERE status='DISABLED' AND @@global.read_only=0";

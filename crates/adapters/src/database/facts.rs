@@ -33,7 +33,7 @@ const PLACE: &str = "SHOW GLOBAL STATUS LIKE 'Binlog_snapshot_%'";
 
 /// Who is attached to this server's log. Asked only when more than one confirms, and not from `information_schema`: its
 /// table of processes has long texts, lies on disk for each question, and the server has crashed while it dropped one.
-const PROCESSES: &str = "SHOW PROCESSLIST";
+pub(crate) const PROCESSES: &str = "SHOW PROCESSLIST";
 /// What a thread that streams to a replica does there.
 const STREAMS: &str = "Binlog Dump";
 

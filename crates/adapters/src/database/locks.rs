@@ -4,10 +4,10 @@
 //! on a standby holds up what it will have to apply before it can serve. Both have a session, and that has a name: the
 //! server's plugin `metadata_lock_info`, which `zz-regent.cnf` loads, knows it.
 
+use crate::database::facts::PROCESSES;
 use crate::database::sql::{Client, Rows, SqlError};
 use std::time::Duration;
 
-const PROCESSES: &str = "SHOW PROCESSLIST";
 /// The threads of replication.
 const SYSTEM: &str = "system user";
 /// First those of a table that the applier has in hand as well, then by the age of their statements.

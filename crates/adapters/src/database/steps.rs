@@ -50,7 +50,7 @@ const LOCKS_SOON: Duration = Duration::from_millis(150);
 /// Such a look takes a millisecond; one that takes longer is given up.
 const LOCKS_MAX: Duration = Duration::from_millis(500);
 /// Between two looks at what a writer needs.
-const EVENTS_PAUSE: Duration = Duration::from_secs(10);
+const WRITER_PAUSE: Duration = Duration::from_secs(10);
 /// What was read so short a time ago, with no statement since, is not read again: the answer's own way takes longer.
 const FRESH: Duration = Duration::from_millis(5);
 /// A receiver's stop towards a silent source takes up to two seconds without the cut-off.
@@ -91,7 +91,7 @@ pub(crate) struct Steps {
     locks_fault: Option<String>,
     applied_seen: Option<Vec<Gtid>>,
     /// When it was last looked at what a writer needs.
-    events_noted: Option<Instant>,
+    writer_seen: Option<Instant>,
 }
 
 /// Work that the next statement of core need not wait for.
@@ -130,7 +130,7 @@ impl Steps {
             locks_seen: None,
             locks_fault: None,
             applied_seen: None,
-            events_noted: None,
+            writer_seen: None,
         }
     }
 
@@ -142,28 +142,8 @@ impl Steps {
     ) -> (StepResult, Option<DatabaseFacts>) {
         self.fresh = None;
         let only_looks = matches!(step, DatabaseStep::Observe { .. });
-        let look_for = match &step {
-            DatabaseStep::Observe { look_for } => *look_for,
-            DatabaseStep::TakeControl
-            | DatabaseStep::Start
-            | DatabaseStep::Kill
-            | DatabaseStep::Stop
-            | DatabaseStep::Keep { .. }
-            | DatabaseStep::Strict
-            | DatabaseStep::Loose
-            | DatabaseStep::ReadOnly
-            | DatabaseStep::Writable
-            | DatabaseStep::Marker { .. }
-            | DatabaseStep::StopReceiver
-            | DatabaseStep::StartReceiver
-            | DatabaseStep::EndSession { .. }
-            | DatabaseStep::EndFollowing
-            | DatabaseStep::Compare { .. }
-            | DatabaseStep::SaveTail { .. }
-            | DatabaseStep::Rewind { .. }
-            | DatabaseStep::Reclone { .. }
-            | DatabaseStep::Follow { .. } => None,
-        };
+        let look_for =
+            if let DatabaseStep::Observe { look_for } = &step { *look_for } else { None };
         let mut result = unpack(self.carry_out(step, patience).await);
         let facts = match result {
             StepResult::Down | StepResult::NoAnswer => Err(None),
@@ -312,16 +292,16 @@ impl Steps {
     /// What a writer has that a replica has not is looked at again now and then, one look at a time; read-only waits
     /// for it, so that none of it comes after (D9).
     fn look_after_writer(&mut self, reading: &Reading) {
-        let looked = self.events_noted.is_some_and(|at| at.elapsed() < EVENTS_PAUSE);
+        let looked = self.writer_seen.is_some_and(|at| at.elapsed() < WRITER_PAUSE);
         let busy = self.making.as_ref().is_some_and(|making| !making.is_finished());
         if reading.read_only || looked || busy {
             return;
         }
-        self.events_noted = Some(Instant::now());
         self.begin_making();
     }
 
     fn begin_making(&mut self) {
+        self.writer_seen = Some(Instant::now());
         let link = Rc::clone(&self.link);
         let before = self.making.take();
         self.making = Some(spawn_local(async move {
@@ -346,23 +326,19 @@ impl Steps {
         // Rows that the applier waits for are looked for only where it stands still.
         let stands = waits && self.applied_seen.as_deref() == Some(reading.applied());
         self.applied_seen = Some(reading.applied().to_vec());
-        let found = async {
+        let looking = async {
             let mut client = Client::connect(&self.link.settings.socket, LOCKS_MAX).await?;
             locks::look(&mut client, stands, LOCKS_MAX).await
         };
-        let found = found.await;
+        let found = looking.await.unwrap_or_else(|fault| {
+            let told = self.locks_fault.replace(fault.to_string());
+            if told != self.locks_fault {
+                self.link.tell(format!("who holds locks is not known: {fault}"));
+            }
+            None
+        });
         let now = Instant::now();
         self.locks_seen = Some(now);
-        let found = match found {
-            Ok(found) => found,
-            Err(fault) => {
-                let told = self.locks_fault.replace(fault.to_string());
-                if told != self.locks_fault {
-                    self.link.tell(format!("who holds locks is not known: {fault}"));
-                }
-                None
-            }
-        };
         let before = self.blocker.take();
         self.blocker = found.map(|blocker| {
             let same = before.filter(|(before, _)| before.session == blocker.session);
@@ -390,10 +366,7 @@ impl Steps {
                 blocker.who
             )));
         }
-        match client.one(&format!("KILL CONNECTION {session}"), SIMPLE).await {
-            Ok(_) | Err(SqlError::Server { .. }) => {}
-            Err(fault) => return Err(fault.into()),
-        }
+        self.control()?.run_if_allowed(&format!("KILL CONNECTION {session}")).await?;
         let Blocker { who, what, .. } = blocker;
         self.link.tell(format!("session {session} of {who} is ended: it held {what}"));
         Ok(())
@@ -605,17 +578,14 @@ impl Steps {
             }
         }
         // An event of root's passes read-only. A scheduler that is disabled for good refuses to be told so.
-        match self.control()?.client.one(events::OFF, SIMPLE).await {
-            Ok(_) | Err(SqlError::Server { .. }) => {}
-            Err(fault) => return Err(fault.into()),
-        }
+        self.control()?.run_if_allowed(events::OFF).await?;
         let set =
             format!("SET STATEMENT max_statement_time={READ_ONLY_MAX} FOR SET GLOBAL read_only=1");
         match self.control()?.client.one(&set, READ_ONLY_ANSWER).await {
             Ok(_) => Ok(StepResult::Done),
             Err(fault) if fault.code().is_some_and(|code| WITHDRAWN.contains(&code)) => {
                 // Nothing has changed: clients go on to write, and events with them.
-                self.events_noted = None;
+                self.writer_seen = None;
                 Ok(StepResult::Blocked)
             }
             Err(fault) => Err(fault.into()),
@@ -632,7 +602,6 @@ impl Steps {
         self.control()?.run("SET GLOBAL read_only=0").await?;
         self.after = Some(After::Forget);
         self.link.accounts_wanted.set(true);
-        self.events_noted = Some(Instant::now());
         self.begin_making();
         Ok(())
     }
@@ -771,10 +740,7 @@ impl Steps {
         };
         let clients = self.control()?.run(look).await?;
         for id in clients.column() {
-            match self.control()?.client.one(&format!("KILL CONNECTION {id}"), SIMPLE).await {
-                Ok(_) | Err(SqlError::Server { .. }) => {}
-                Err(fault) => return Err(fault.into()),
-            }
+            self.control()?.run_if_allowed(&format!("KILL CONNECTION {id}")).await?;
         }
         Ok(())
     }

@@ -22,15 +22,6 @@ impl Seen {
         let moved = inhabitants.into_iter().filter_map(|pid| Some((pid.as_raw_pid(), moved(pid)?)));
         Seen { moved: moved.collect(), words }
     }
-
-    /// For people.
-    pub(super) fn text(&self) -> String {
-        let mebibytes = self.moved.values().sum::<u64>() >> 20;
-        match self.words.as_str() {
-            "" => format!("{mebibytes} MiB read and written so far"),
-            words => format!("{words} ({mebibytes} MiB read and written so far)"),
-        }
-    }
 }
 
 /// All that a process has read and written; what bypasses the page cache is counted by the disk's own lines.
@@ -69,8 +60,17 @@ impl Progress {
         moves
     }
 
+    /// How far it is, for people.
+    pub(super) fn text(&self) -> String {
+        let mebibytes = self.seen.moved.values().sum::<u64>() >> 20;
+        match self.seen.words.as_str() {
+            "" => format!("{mebibytes} MiB read and written so far"),
+            words => format!("{words} ({mebibytes} MiB read and written so far)"),
+        }
+    }
+
     /// What it said last, for an error.
-    pub(super) fn words(&self) -> String {
+    pub(super) fn last_words(&self) -> String {
         match self.seen.words.as_str() {
             "" => String::new(),
             words => format!(" (its last word: {words})"),

@@ -60,12 +60,11 @@ pub(super) enum Waiter {
 #[derive(Clone)]
 pub(super) struct Worker {
     work: mpsc::Sender<Work>,
-    inputs: Inputs,
     unit: Unit,
     runtime: tokio::runtime::Handle,
 }
 
-/// The database's unit, and how long it may take.
+/// The database's unit, how long it may take, and who is told of it.
 #[derive(Clone)]
 pub(super) struct Unit {
     pub(super) name: String,
@@ -97,18 +96,10 @@ impl Worker {
         events: Events,
         news: Arc<UnitNews>,
     ) -> Worker {
-        let inputs = unit.inputs.clone();
         let (work, queue) = mpsc::channel(QUEUE);
-        let keeper = Keeper {
-            news,
-            settings,
-            unit: unit.clone(),
-            inputs: inputs.clone(),
-            transport,
-            events,
-        };
+        let keeper = Keeper { news, settings, unit: unit.clone(), transport, events };
         tokio::spawn(keeper.keep(queue));
-        Worker { work, inputs, unit, runtime: tokio::runtime::Handle::current() }
+        Worker { work, unit, runtime: tokio::runtime::Handle::current() }
     }
 
     /// A step of core's; its outcome goes to the lease thread.
@@ -121,7 +112,7 @@ impl Worker {
         // At once, so that steps keep their order.
         let work = Work::Step { step, patience_ms: None, to: Waiter::Core(id) };
         if self.work.try_send(work).is_err() {
-            answer(&self.inputs, Waiter::Core(id), Work::lost());
+            answer(&self.unit.inputs, Waiter::Core(id), Work::lost());
         }
     }
 
@@ -158,14 +149,14 @@ impl Worker {
             Ok(()) => StepResult::Done,
             Err(why) => StepResult::Failed(why),
         };
-        answer(&self.inputs, to, Outcome::Database { result, facts: None });
+        answer(&self.unit.inputs, to, Outcome::Database { result, facts: None });
     }
 
     async fn hand(&self, step: DatabaseStep, patience_ms: Option<u64>, to: Waiter) {
         if let Err(lost) = self.work.send(Work::Step { step, patience_ms, to }).await
             && let Work::Step { to, .. } = lost.0
         {
-            answer(&self.inputs, to, Work::lost());
+            answer(&self.unit.inputs, to, Work::lost());
         }
     }
 }
@@ -220,7 +211,6 @@ struct Keeper {
     news: Arc<UnitNews>,
     settings: WorkerSettings,
     unit: Unit,
-    inputs: Inputs,
     transport: Transport,
     events: Events,
 }
@@ -240,7 +230,7 @@ impl Keeper {
             let ended = self.one_child(&mut work, &mut flights).await;
             self.news.release();
             for (_, (to, _)) in flights.steps.drain() {
-                answer(&self.inputs, to, Work::lost());
+                answer(&self.unit.inputs, to, Work::lost());
             }
             match ended {
                 Ok(()) => return,
@@ -285,7 +275,7 @@ impl Keeper {
                     if rebuilds {
                         self.news.release();
                     }
-                    answer(&self.inputs, to, *outcome);
+                    answer(&self.unit.inputs, to, *outcome);
                 }
             }
             Ok(FromWorker::Served { id, served }) => {
@@ -319,7 +309,7 @@ impl Keeper {
             }
             Ok(FromWorker::Event { event }) => {
                 self.events.write(Severity::Info, 0, "database.progress", &event);
-                self.inputs.put(Input::DatabaseProgress(event));
+                self.unit.inputs.put(Input::DatabaseProgress(event));
             }
             Err(error) => log::warning(&format!("the worker's line says nothing: {error}: {line}")),
         }

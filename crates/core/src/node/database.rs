@@ -10,7 +10,7 @@ use crate::observe::{DatabaseFacts, Locked, Thread, UnitState};
 use crate::time::{Span, Time};
 use alloc::format;
 use alloc::string::{String, ToString};
-use core::mem::{Discriminant, discriminant};
+use core::mem::discriminant;
 
 /// While something waits for the next fact.
 pub(super) const HURRY: Span = Span::millis(5);
@@ -63,28 +63,17 @@ fn pauses(step: &DatabaseStep) -> (Span, Span) {
 /// How long core waits for a step. None: it may take hours, and whoever does it sees whether it gets on, and ends it if
 /// it does not.
 fn longest(step: &DatabaseStep) -> Option<Span> {
-    match step {
+    let lasts = matches!(
+        step,
         DatabaseStep::Start
-        | DatabaseStep::Stop
-        | DatabaseStep::Kill
-        | DatabaseStep::Compare { .. }
-        | DatabaseStep::SaveTail { .. }
-        | DatabaseStep::Rewind { .. }
-        | DatabaseStep::Reclone { .. } => None,
-        DatabaseStep::TakeControl
-        | DatabaseStep::Observe { .. }
-        | DatabaseStep::Keep { .. }
-        | DatabaseStep::Strict
-        | DatabaseStep::Loose
-        | DatabaseStep::ReadOnly
-        | DatabaseStep::Writable
-        | DatabaseStep::Marker { .. }
-        | DatabaseStep::StopReceiver
-        | DatabaseStep::StartReceiver
-        | DatabaseStep::EndSession { .. }
-        | DatabaseStep::EndFollowing
-        | DatabaseStep::Follow { .. } => Some(STEP_MAX),
-    }
+            | DatabaseStep::Stop
+            | DatabaseStep::Kill
+            | DatabaseStep::Compare { .. }
+            | DatabaseStep::SaveTail { .. }
+            | DatabaseStep::Rewind { .. }
+            | DatabaseStep::Reclone { .. }
+    );
+    (!lasts).then_some(STEP_MAX)
 }
 
 /// What this run knows of the local database.
@@ -131,22 +120,24 @@ pub(super) struct Database {
     locked: Option<Time>,
 }
 
-/// A step that fails: when it last did, how often in a row, and why.
+/// A kind of step that fails: the last one, when that was, how often in a row, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Failing {
-    kind: Discriminant<DatabaseStep>,
-    words: &'static str,
+    step: DatabaseStep,
     last: Time,
     times: u32,
     why: String,
-    /// The first pause, and the longest.
-    pauses: (Span, Span),
 }
 
 impl Failing {
+    /// Is this another try of it?
+    fn is_of(&self, step: &DatabaseStep) -> bool {
+        discriminant(&self.step) == discriminant(step)
+    }
+
     /// The same step is asked for again after this.
     fn pause(&self) -> Span {
-        let (first, most) = self.pauses;
+        let (first, most) = pauses(&self.step);
         pause_after(self.times, first, most)
     }
 }
@@ -257,8 +248,7 @@ impl Node {
         if self.database.busy.is_some() && !kill {
             return;
         }
-        let early =
-            |f: &Failing| f.kind == discriminant(&step) && now.elapsed_most(f.last) < f.pause();
+        let early = |f: &Failing| f.is_of(&step) && now.elapsed_most(f.last) < f.pause();
         if self.database.failing.as_ref().is_some_and(early) {
             return;
         }
@@ -284,10 +274,14 @@ impl Node {
             now.elapsed_most(f.last) >= pause + pause + FAILING_MOST
         };
         if self.database.busy.is_none() && self.database.failing.as_ref().is_some_and(over) {
-            self.database.failing = None;
-            self.end_edge("database.step");
-            self.end_edge("database.copy");
+            self.end_failing();
         }
+    }
+
+    fn end_failing(&mut self) {
+        self.database.failing = None;
+        self.end_edge("database.step");
+        self.end_edge("database.copy");
     }
 
     /// The step that fails again and again, with its last error.
@@ -295,7 +289,7 @@ impl Node {
         let failing = self.database.failing.as_ref()?;
         let ago = now.elapsed_most(failing.last).as_millis() / 1000;
         (failing.times >= FAILS_TOLD).then(|| {
-            let Failing { words, times, why, .. } = failing;
+            let (words, Failing { times, why, .. }) = (failing.step.words(), failing);
             format!("{words} has failed {times} times in a row, {ago} s ago: {why}")
         })
     }
@@ -356,8 +350,7 @@ impl Node {
             }
             (DatabaseStep::Kill, other) => {
                 self.database.must_kill = true;
-                let why = other.why().to_string();
-                self.note_failing(&step, why, now);
+                self.note_failing(&step, other.why().to_string(), now);
             }
             (DatabaseStep::Stop, StepResult::Done) => {
                 self.database.was_up = false;
@@ -395,11 +388,8 @@ impl Node {
             }
         }
         if result == StepResult::Done {
-            let kind = discriminant(&step);
-            if self.database.failing.as_ref().is_some_and(|f| f.kind == kind) {
-                self.database.failing = None;
-                self.end_edge("database.step");
-                self.end_edge("database.copy");
+            if self.database.failing.as_ref().is_some_and(|f| f.is_of(&step)) {
+                self.end_failing();
             }
             self.follow_done(&step);
         }
@@ -411,11 +401,9 @@ impl Node {
     /// A step was refused: counted, asked for again after a pause, and told at its first and at each other error.
     fn note_failing(&mut self, step: &DatabaseStep, why: String, now: Time) {
         let text = format!("{} failed: {why}", step.words());
-        let kind = discriminant(step);
-        let before = self.database.failing.as_ref().filter(|f| f.kind == kind);
+        let before = self.database.failing.as_ref().filter(|f| f.is_of(step));
         let times = before.map_or(0, |f| f.times).saturating_add(1);
-        let (words, pauses) = (step.words(), pauses(step));
-        self.database.failing = Some(Failing { kind, words, last: now, times, why, pauses });
+        self.database.failing = Some(Failing { step: step.clone(), last: now, times, why });
         let calls = times >= COPIES_ALARM && matches!(step, DatabaseStep::Reclone { .. });
         let severity = if calls { Severity::Alarm } else { Severity::Warning };
         let code = if calls { "database.copy" } else { "database.step" };
@@ -669,13 +657,12 @@ impl Node {
     }
 
     /// The same on a node that takes over: what holds up its applier is in its way, and nobody can commit there.
-    pub(super) fn free_applier(&mut self, now: Time) -> bool {
+    pub(super) fn free_applier(&mut self, now: Time) {
         let waited = self.database.hurried.is_some_and(|at| now.elapsed_most(at) >= DRAIN_LONG);
-        let locked = self.locked(now).filter(|l| waited && l.session != 0).map(|l| l.session);
-        if let Some(session) = locked {
+        let session = self.locked(now).map(|locked| locked.session);
+        if let Some(session) = session.filter(|session| waited && *session != 0) {
             self.step(DatabaseStep::EndSession { session }, now);
         }
-        locked.is_some()
     }
 
     fn read_only_blocked(&mut self, now: Time) {

@@ -445,10 +445,12 @@ impl Node {
     fn is_holder_up(&self, now: Time) -> bool {
         let holder = self.view.as_ref().map(|view| view.state.lease.holder);
         let Some(peer) = holder.and_then(|holder| self.peers.get(&holder)) else { return false };
-        let silent = now.elapsed_most(peer.heard);
-        let Some(report) = peer.report.as_ref() else { return silent < HOLDER_SILENT };
         let up = |d: &DatabaseReport| !d.read_only || self.quiet_since(now) < HOLDER_FIRST;
-        silent < HOLDER_SILENT && report.database.as_ref().is_some_and(up)
+        match peer.fresh(HOLDER_SILENT, now) {
+            Some(report) => report.database.as_ref().is_some_and(up),
+            // A run that has not heard of it yet waits for its first word.
+            None => peer.report.is_none() && now.elapsed_most(peer.heard) < HOLDER_SILENT,
+        }
     }
 
     fn is_anybody_serving(&self, now: Time) -> bool {

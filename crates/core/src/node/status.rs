@@ -142,8 +142,10 @@ impl Node {
         let mut found: Vec<String> = self.explain_work(now).into_iter().collect();
         found.extend(self.explain_failing(now));
         if let Some(facts) = self.database.facts.as_ref().filter(|_| !self.holds()) {
-            let source = facts.source.map_or_else(|| "its source".to_string(), |n| self.name(n));
-            let cannot = |why| format!("its database does not reach that of {source}: {why}");
+            let cannot = |why| {
+                let of = facts.source.map_or_else(|| "its source".to_string(), |n| self.name(n));
+                format!("its database does not reach that of {of}: {why}")
+            };
             found.extend(facts.unreached.as_ref().map(cannot));
             found.extend(facts.behind.filter(|b| *b >= BEHIND_TOLD).map(behind));
         }

@@ -170,7 +170,6 @@ impl Files {
     /// row that only this log has counts with it, wherever else it stands.
     pub fn tail_beyond(&self, other: &Files, ledger: &Ledger) -> Option<usize> {
         let known = |id: &TxId| other.find(ledger.gtid(*id), ledger).is_some();
-        self.binlog.iter().rev().position(known)?;
         let strange = self.binlog.iter().position(|id| !known(id));
         let common = strange.unwrap_or(self.binlog.len());
         (common > 0).then_some(self.binlog.len() - common)

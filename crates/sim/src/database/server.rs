@@ -613,11 +613,7 @@ impl Database {
     /// FLUSH TABLES WITH READ LOCK; false if there is no server, or another session has it.
     pub fn lock(&mut self, session: u64) -> bool {
         let free = self.server.as_mut().filter(|server| server.locked.is_none());
-        let is_free = free.is_some();
-        if let Some(server) = free {
-            server.locked = Some((session, None));
-        }
-        is_free
+        free.map(|server| server.locked = Some((session, None))).is_some()
     }
 
     /// The session ends, by itself or because it was ended: everything goes on.
