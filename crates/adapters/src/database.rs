@@ -22,10 +22,11 @@ mod locks;
 pub mod peer;
 mod rejoin;
 mod settings;
+pub mod site;
 pub(crate) mod sql;
 mod steps;
 mod tool;
 pub mod worker;
 
 pub use gtid::Gtid;
-pub use settings::{DatabaseNode, WorkerSettings};
+pub use settings::{Copies, DatabaseNode, WorkerSettings};

@@ -64,6 +64,7 @@ impl ToyHost {
             unreached: None,
             behind: None,
             locked: None,
+            differs: None,
             drained: true,
             end: Position("0-1-1".into()),
             applied: Position("0-1-1".into()),
@@ -126,7 +127,8 @@ impl Host for ToyHost {
             | DatabaseStep::StartReceiver
             | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing => {}
-            DatabaseStep::Compare { .. }
+            DatabaseStep::Distrust { .. }
+            | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }
             | DatabaseStep::Rewind { .. }
             | DatabaseStep::Reclone { .. }

@@ -43,6 +43,13 @@ pub enum Ask {
         /// The named successor.
         to: Option<String>,
     },
+    /// A standby takes a fresh copy of the active node's data.
+    Resync {
+        /// Which; the one that is asked.
+        node: String,
+        /// The old data may go before the copy comes, if there is no room for two.
+        in_place: bool,
+    },
     /// Make the cluster.
     Init,
     /// Let the voter on this node, which lost its disk, vote again.
@@ -130,6 +137,7 @@ impl Ask {
             Ask::FenceTest { .. }
             | Ask::ConfigSet { .. }
             | Ask::Switchover { .. }
+            | Ask::Resync { .. }
             | Ask::Init
             | Ask::AdmitVoter { .. }
             | Ask::Rejoin { .. }

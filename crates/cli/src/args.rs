@@ -196,6 +196,20 @@ enum Word {
         #[command(flatten)]
         way: Way,
     },
+    /// Replace a standby's data by a fresh copy of the active node's
+    Resync {
+        /// The standby
+        #[arg(id = "copied", value_name = "NODE")]
+        node: String,
+        /// Remove the old data before the copy comes, if there is no room for both
+        #[arg(long)]
+        in_place: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        way: Way,
+    },
     /// Shared data: bring everything up on this node
     Activate {
         #[command(flatten)]
@@ -554,6 +568,21 @@ impl Way {
         self.confirming(ask(true), if yes { Confirm::No } else { preview })
     }
 
+    /// It is the standby itself that takes the copy: so that one is asked.
+    fn resync(mut self, node: String, in_place: bool, yes: bool) -> Task {
+        let kept = match in_place {
+            true => "removed before the copy comes, if there is no room for both",
+            false => "kept beside the copy",
+        };
+        let text = format!(
+            "The data of {node} are replaced by a copy of the active node's; they are {kept}. Until it is in sync \
+             again no other node can take over."
+        );
+        let confirm = Confirm::Typed { text, name: node.clone() };
+        self.node.get_or_insert_with(|| node.clone());
+        self.confirming(Ask::Resync { node, in_place }, if yes { Confirm::No } else { confirm })
+    }
+
     fn confirming(self, ask: Ask, confirm: Confirm) -> Task {
         Task::Ask(Box::new(Question { confirm, ..self.question(ask) }))
     }
@@ -566,6 +595,7 @@ impl Line {
                 way.showing(Ask::Status, Shown { probes, timing })
             }
             Word::Switchover { to, way } => way.to(Ask::Switchover { to }),
+            Word::Resync { node, in_place, yes, way } => way.resync(node, in_place, yes),
             Word::Activate { activation, way } => {
                 let confirm = activation.confirm();
                 way.confirming(activation.ask(), confirm)

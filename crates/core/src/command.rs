@@ -234,6 +234,11 @@ pub enum DatabaseStep {
         /// What the new data are called; kept with the mark.
         incarnation: Incarnation,
     },
+    /// These data are nobody's copy any more: they lose their name, durably, so that a copy replaces them.
+    Distrust {
+        /// The old data may go before the copy comes, if there is no room for two.
+        in_place: bool,
+    },
     /// Turn the replica's master side off, set gtid_slave_pos to gtid_binlog_pos, attach by GTID, start both
     /// threads (D8).
     Follow {
@@ -265,6 +270,7 @@ impl DatabaseStep {
             DatabaseStep::SaveTail { .. } => "saving what the writer does not have",
             DatabaseStep::Rewind { .. } => "undoing what the writer does not have",
             DatabaseStep::Reclone { .. } => "copying the writer's data",
+            DatabaseStep::Distrust { .. } => "taking the name off its data",
             DatabaseStep::Follow { .. } => "making it follow the writer",
         }
     }
@@ -460,6 +466,13 @@ pub enum Request {
     Fence {
         /// Which.
         node: NodeId,
+    },
+    /// Take a fresh copy of the active node's data on this standby.
+    Resync {
+        /// Which; the one that is asked.
+        node: NodeId,
+        /// The old data may go before the copy comes, if there is no room for two.
+        in_place: bool,
     },
     /// Change the timing of rights (C5).
     Timing(crate::state::Timing),

@@ -56,6 +56,9 @@ pub struct DatabaseFacts {
     /// Who holds up every writer, or the applier, with a lock.
     #[serde(default)]
     pub locked: Option<Box<Locked>>,
+    /// Data of a standby in which other rows were found than here: they are not taken in (D4).
+    #[serde(default)]
+    pub differs: Option<Incarnation>,
     /// The receiver is stopped and everything received is applied, by both signs (D6).
     pub drained: bool,
     /// The end of this server's log.
@@ -152,6 +155,12 @@ pub struct Report {
     pub link: Option<[u8; 6]>,
     /// The digest of its configuration: equal on every node, or somebody changed one by hand.
     pub configuration: u64,
+    /// Its data are about to lose their name, so that a copy replaces them: the active node goes on alone for it.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub leaving: bool,
+    /// Of an active node: data of a standby in which it found other rows than it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distrusts: Option<Incarnation>,
     /// The writer's question to its follower: show me this row (D4).
     pub look_for: Option<AttemptId>,
     /// The holder is about to release to this node: observe quickly.

@@ -209,6 +209,7 @@ impl Judge {
             | DatabaseStep::SaveTail { .. }
             | DatabaseStep::Rewind { .. }
             | DatabaseStep::Reclone { .. }
+            | DatabaseStep::Distrust { .. }
             | DatabaseStep::Follow { .. } => {}
         }
     }
@@ -379,6 +380,7 @@ impl World {
             DatabaseStep::EndFollowing => facts.source = None,
             DatabaseStep::Marker { token } => self.marker = Some(*token),
             DatabaseStep::EndSession { .. } => facts.locked = None,
+            DatabaseStep::Distrust { .. } => facts.incarnation = None,
             DatabaseStep::TakeControl
             | DatabaseStep::Observe { .. }
             | DatabaseStep::Start

@@ -13,7 +13,7 @@ use crate::world::{Event, World};
 use regent_core::command::Request;
 use regent_core::id::{BootId, NodeId, RequestId};
 use regent_core::node::Input;
-use regent_core::state::FORMAT;
+use regent_core::state::{FORMAT, Phase};
 use regent_store::cell::Standing;
 
 const MS: u64 = 1_000_000;
@@ -150,6 +150,8 @@ pub enum Meddling {
     Writable,
     /// RESET MASTER.
     Reset,
+    /// The files of a standby are removed, its server killed: it does not start on what is left.
+    Wipe,
 }
 
 /// The kind of this name, in the world of shared data or in the other one.
@@ -159,7 +161,7 @@ pub fn kind_of(name: &str, is_shared: bool) -> Option<u64> {
 }
 
 /// Kinds of faults that have a name: `--with` draws them more often.
-const NAMED: [(&str, u64); 11] = [
+const NAMED: [(&str, u64); 13] = [
     ("refuse", 28),
     ("foreign", 29),
     ("finite", 30),
@@ -171,6 +173,8 @@ const NAMED: [(&str, u64); 11] = [
     ("release", 36),
     ("isolation", 37),
     ("lock", 38),
+    ("wipe", 39),
+    ("resync", 40),
 ];
 
 /// One of the kinds, or of those that are drawn more often.
@@ -209,7 +213,7 @@ impl Plan {
     }
 }
 
-const KINDS: u64 = 39;
+const KINDS: u64 = 41;
 
 fn length(rng: &mut Rng) -> u64 {
     match rng.below(4) {
@@ -396,6 +400,18 @@ pub(crate) fn draw_fault(
             out.push((at, Fault::Lock(member, rng.range(300 * MS, 90_000 * MS))));
             if rng.coin() {
                 out.push((at + long, Fault::KillDatabase(other_of(member))));
+            }
+        }
+        39 => {
+            out.push((at, Fault::Meddle(member, Meddling::Wipe)));
+            if rng.coin() {
+                out.push((at + rng.below(2 * long), Fault::KillDatabase(other_of(member))));
+            }
+        }
+        40 => {
+            out.push((at, Fault::Ask(Wish::Resync(member))));
+            if rng.coin() {
+                out.push((at + rng.below(long), Fault::KillDatabase(other_of(member))));
             }
         }
         _ => {
@@ -774,10 +790,20 @@ impl World {
 
     /// Somebody with a client and root does it.
     fn meddle(&mut self, host: usize, meddling: Meddling) {
-        let holds = self.truth.state.lease.holder == self.hosts[host].node;
+        let state = &self.truth.state;
+        let holds = state.lease.holder == self.hosts[host].node;
+        let writes = state.sync.writer.node == self.hosts[host].node;
+        if meddling == Meddling::Wipe {
+            // What only this node has would be lost for good by it.
+            if !holds && !writes && state.lease.phase == Phase::Ruling {
+                self.wipe(host);
+            }
+            return;
+        }
         let Some(server) = &mut self.hosts[host].database.server else { return };
         match meddling {
             Meddling::Finite => server.finite = true,
+            Meddling::Wipe => {}
             Meddling::Writable if holds || !server.read_only => {}
             Meddling::Writable => (server.read_only, server.by_hand) = (false, true),
             Meddling::Reset if !server.open.is_empty() => {}
@@ -791,6 +817,13 @@ impl World {
                 self.restored = true;
             }
         }
+    }
+
+    fn wipe(&mut self, host: usize) {
+        self.kill_database(host);
+        let h = &mut self.hosts[host];
+        h.database.files = Files::default();
+        h.wiped = true;
     }
 
     fn restore(&mut self, host: usize) {

@@ -36,6 +36,8 @@ pub enum Wish {
     Ttl(u64),
     /// The peer is fenced.
     Fence(usize),
+    /// This node takes a fresh copy; asked there.
+    Resync(usize),
 }
 
 /// The judges of a new run's prober.
@@ -159,6 +161,10 @@ impl World {
             Wish::Start => Request::Start,
             Wish::Ttl(ttl) => Request::Timing(timing(ttl, self.truth.state.timing)),
             Wish::Fence(host) => Request::Fence { node: node(host) },
+            Wish::Resync(host) => {
+                let what = Request::Resync { node: node(host), in_place: false };
+                return self.request(host, what);
+            }
         };
         let holder = usize::from(self.truth.state.lease.holder.0) - 1;
         let there = self.hosts[holder].agent.is_some();

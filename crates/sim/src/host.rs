@@ -65,6 +65,8 @@ pub struct Host {
     pub full_data: u64,
     /// It errs until then: no server starts from it.
     pub bad_data: u64,
+    /// Its data are gone: no server starts until a copy is in place.
+    pub wiped: bool,
     /// Until when its kernel refuses each step of gate and address.
     pub refused: [u64; Refusal::ALL.len()],
     /// Until then steps of the address hang.
@@ -117,6 +119,7 @@ impl Host {
             blocked: 0,
             full_data: 0,
             bad_data: 0,
+            wiped: false,
             refused: [0; Refusal::ALL.len()],
             address_hangs: 0,
             address_busy: 0,

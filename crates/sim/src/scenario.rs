@@ -16,8 +16,8 @@
 //! `block database HOST for TIME`, `lock database HOST for TIME`,
 //! `release FORMAT on HOST` (another release, R7), `stranger for TIME`, `maintenance HOST for TIME`, `maintenance
 //! HOST off`, `suspend cluster for TIME` (a pause), `stop cluster`, `start cluster`, `fence HOST`, `ttl TIME`,
-//! `by hand finite|writable|reset HOST` (what somebody does to its server), `fill state|data HOST for TIME` (its disk
-//! is full), `refuse arm|enable|close|add|remove HOST for TIME` (its kernel does), `hang address HOST for TIME`,
+//! `resync HOST` (asked there), `by hand finite|writable|reset|wipe HOST` (what somebody does to its server),
+//! `fill state|data HOST for TIME` (its disk is full), `refuse arm|enable|close|add|remove HOST for TIME` (its kernel does), `hang address HOST for TIME`,
 //! `flush gate HOST`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all;
 //! without it every length is its middle one); each but the waits may end with `at SECONDS`.
 //!
@@ -247,6 +247,7 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
                 "finite" => Meddling::Finite,
                 "writable" => Meddling::Writable,
                 "reset" => Meddling::Reset,
+                "wipe" => Meddling::Wipe,
                 _ => return None,
             };
             one(Fault::Meddle(parse_host(host)?, meddling))
@@ -303,6 +304,7 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
         ["repair", "management", host] => one(Fault::MendService(parse_host(host)?, 0)),
         ["hang", "management", host] => one(Fault::HangService(parse_host(host)?, 0)),
         ["hang", "ui", host] => one(Fault::HangService(parse_host(host)?, 1)),
+        ["resync", host] => one(Fault::Ask(Wish::Resync(parse_host(host)?))),
         ["lock", "database", host, "for", t] => one(Fault::Lock(parse_host(host)?, parse_time(t)?)),
         ["block", "database", host, "for", t] => {
             one(Fault::BlockDatabase(parse_host(host)?, parse_time(t)?))

@@ -82,6 +82,7 @@ fn bound(step: &DatabaseStep) -> u64 {
         | DatabaseStep::Marker { .. }
         | DatabaseStep::StartReceiver
         | DatabaseStep::EndSession { .. }
+        | DatabaseStep::Distrust { .. }
         | DatabaseStep::EndFollowing => SECOND,
     }
 }
@@ -110,6 +111,7 @@ pub(crate) fn parts(step: DatabaseStep) -> Vec<Part> {
             Part::Sql(Op::EndFollowing),
             facts,
         ],
+        DatabaseStep::Distrust { .. } => vec![Part::UndoBegin, facts],
         DatabaseStep::Compare { writer } => vec![facts, Part::Compare(writer)],
         DatabaseStep::SaveTail { writer } => vec![Part::Save(writer), facts],
         DatabaseStep::Rewind { writer } => {
@@ -278,7 +280,9 @@ impl World {
         }
         let reply = if self.lacks_room(host, &part) {
             Reply::Failed(String::from("no space left on the device"))
-        } else if part == Part::Start && self.hosts[host].bad_data > self.now {
+        } else if part == Part::Start
+            && (self.hosts[host].bad_data > self.now || self.hosts[host].wiped)
+        {
             self.hosts[host].starting = false;
             self.tell_database(host);
             Reply::Failed(String::from("its unit failed: Input/output error"))
@@ -442,6 +446,8 @@ impl World {
         rest.into_iter().for_each(|id| database.saved.insert(id));
         database.seen = None;
         let old = std::mem::replace(&mut database.files, files);
+        self.hosts[host].wiped = false;
+        let database = &mut self.hosts[host].database;
         database.outside = None;
         let gone: Vec<u32> =
             old.binlog.iter().filter(|id| !database.files.logged.contains(**id)).copied().collect();

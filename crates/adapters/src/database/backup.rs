@@ -8,6 +8,7 @@ use crate::database::tool;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -44,7 +45,7 @@ pub async fn send<S: AsyncWrite + Unpin>(
     command.args(["--backup", "--stream=xbstream", "--user=root", OPEN_FILES]);
     command.arg(format!("--socket={}", settings.socket.display()));
     command.arg(format!("--datadir={}", settings.datadir.display()));
-    match pass(command, stream).await? {
+    match pass(command, stream, settings.copies.rate).await? {
         Ok(sent) => {
             frame(stream, WHOLE, &[]).await?;
             Ok(sent)
@@ -56,15 +57,18 @@ pub async fn send<S: AsyncWrite + Unpin>(
     }
 }
 
-/// Passes on what the backup puts out. An error of the stream's ends the backup at once; the inner one is the backup's
+/// Passes on what the backup puts out, at this many bytes a second at most until it keeps commits out (0: as fast as
+/// they go). An error of the stream's ends the backup at once; the inner one is the backup's
 /// own.
 async fn pass<S: AsyncWrite + Unpin>(
     mut command: Command,
     stream: &mut S,
+    rate: u64,
 ) -> io::Result<Result<u64, String>> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut output = child.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
     let room = Semaphore::new(WAITS_MAX);
+    let locked = AtomicBool::new(false);
     let (parts, mut queue) = mpsc::channel::<Vec<u8>>(PARTS_MAX);
     let reading = async {
         let mut part = vec![0; FRAME_MAX];
@@ -83,7 +87,12 @@ async fn pass<S: AsyncWrite + Unpin>(
     };
     let writing = async {
         let mut sent = 0;
+        let began = tokio::time::Instant::now();
         while let Some(part) = queue.recv().await {
+            if rate > 0 && !locked.load(Ordering::Relaxed) {
+                let due = Duration::from_secs_f64(sent as f64 / rate as f64);
+                tokio::time::sleep_until(began + due).await;
+            }
             frame(stream, DATA, &part).await?;
             room.add_permits(part.len());
             sent += part.len() as u64;
@@ -92,6 +101,7 @@ async fn pass<S: AsyncWrite + Unpin>(
     };
     let locks = |line: &str| {
         if line.contains(LOCKS) {
+            locked.store(true, Ordering::Relaxed);
             room.add_permits(LOCKED_MAX);
         }
     };
@@ -186,7 +196,7 @@ mod tests {
              echo unlocked >&2; touch {}",
             unlocked.display()
         ));
-        let passing = pass(child, &mut stream);
+        let passing = pass(child, &mut stream, 0);
         let seen = async {
             while !unlocked.exists() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -207,7 +217,7 @@ mod tests {
             "echo $$ > {}; head -c 100000 /dev/zero; exec sleep 600",
             pids.display()
         ));
-        let passing = pass(child, &mut stream);
+        let passing = pass(child, &mut stream, 0);
         let leaving = async {
             while std::fs::read_to_string(&pids).map_or(0, |text| text.len()) == 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -200,7 +200,9 @@ struct Scan {
 
 impl Scan {
     fn open(path: &Path) -> io::Result<Scan> {
-        let file = File::open(path)?;
+        let file = File::open(path).map_err(|fault| {
+            io::Error::new(fault.kind(), format!("{}: {fault}", path.display()))
+        })?;
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(1 << 16, file);
         let mut magic = [0; 4];

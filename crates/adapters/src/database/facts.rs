@@ -263,6 +263,8 @@ pub(crate) fn facts(
     settings: &WorkerSettings,
 ) -> DatabaseFacts {
     let (keep, mark) = match kept {
+        // Begun and not ended, or distrusted: these data are nobody's copy.
+        Kept::Agreed(keep) if keep.unfinished => (None, keep.mark),
         Kept::Agreed(keep) => (Some(keep), keep.mark),
         Kept::Missing => (None, false),
         Kept::Disagree { mark } => (None, *mark),
@@ -296,6 +298,7 @@ pub(crate) fn facts(
             .and_then(|source| source.behind)
             .map(|behind| Span(behind.as_nanos() as u64)),
         locked: None,
+        differs: None,
         drained: nothing_received || reading.is_drained(),
         end: Position(gtid::text(&reading.end)),
         applied: Position(gtid::text(&reading.applied)),

@@ -18,6 +18,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+/// The file's name in the data directory.
+pub(crate) const INSIDE: &str = "regent.keep";
+
 /// What is kept.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Keep {
@@ -86,7 +89,7 @@ impl KeepFiles {
     /// Of this data directory and this place outside it.
     pub(crate) fn new(datadir: &Path, state_dir: &Path) -> KeepFiles {
         KeepFiles {
-            inside: datadir.join("regent.keep"),
+            inside: datadir.join(INSIDE),
             outside: state_dir.join("database.keep"),
             end: LogEnd::new(state_dir),
         }

@@ -16,7 +16,7 @@ use regent_core::command::{Lineage, SavedTail};
 use regent_core::id::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -87,7 +87,14 @@ pub(crate) async fn compare(
     if end.iter().any(|gtid| gtid.domain != DOMAIN) || end.len() != 1 {
         return Ok(Relation::FOREIGN);
     }
-    let groups = aside(move || ours(&index)).await?;
+    let read = move || match ours(&index) {
+        // Files that somebody removed, or cut: nothing can be shown by what is left.
+        Err(fault) if matches!(fault.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {
+            Ok(None)
+        }
+        read => read,
+    };
+    let groups = aside(read).await?;
     let Some(ours) = groups else { return Ok(Relation::FOREIGN) };
     if ours.names.first() != end.first() {
         return Err(format!(

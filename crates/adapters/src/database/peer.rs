@@ -8,6 +8,7 @@ use crate::database::binlog::Log;
 use crate::database::gtid::Gtid;
 use crate::database::keep::{KeepFiles, Kept};
 use crate::database::settings::WorkerSettings;
+use crate::database::site;
 use crate::database::sql::Client;
 use regent_core::id::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,12 @@ pub struct FollowInfo {
     pub password: String,
     /// The server's present incarnation.
     pub incarnation: Incarnation,
+    /// What a copy of its data takes; none from a release that does not say.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+    /// Why its data cannot be copied, if so.
+    #[serde(default)]
+    pub no_copy: Option<String>,
 }
 
 /// A way to ask a node's worker. The worker's own goes through the agent.
@@ -143,7 +150,28 @@ async fn follow_info(settings: &WorkerSettings) -> Result<PeerAnswer, String> {
         return Err("the replication account is not made yet".into());
     }
     let user = account::USER.to_string();
-    Ok(PeerAnswer::Follow(FollowInfo { port, user, password, incarnation: keep }))
+    let (bytes, no_copy) = copyable(settings, &mut client).await?;
+    Ok(PeerAnswer::Follow(FollowInfo { port, user, password, incarnation: keep, bytes, no_copy }))
+}
+
+/// How much a copy of the data here takes, and why there can be none.
+async fn copyable(
+    settings: &WorkerSettings,
+    client: &mut Client,
+) -> Result<(Option<u64>, Option<String>), String> {
+    let look = "SHOW GLOBAL VARIABLES WHERE variable_name LIKE 'innodb_%' OR variable_name='aria_log_dir_path'";
+    let rows = client.one(look, BOUND).await.map_err(|fault| fault.to_string())?;
+    let datadir = settings.datadir.clone();
+    let extent = aside(move || site::extent(&datadir)).await?;
+    let leads_out = site::leads_out(&settings.datadir, |name| rows.value(name).map(String::from));
+    let why = match (leads_out, extent.outside) {
+        (Some(setting), _) => {
+            Some(format!("{setting} leads out of {}", settings.datadir.display()))
+        }
+        (None, Some(link)) => Some(format!("the table of {} lies outside", link.display())),
+        (None, None) => None,
+    };
+    Ok((Some(extent.bytes), why))
 }
 
 /// The incarnation of the data here.

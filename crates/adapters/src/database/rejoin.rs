@@ -6,23 +6,19 @@
 
 use crate::database::backup::{OPEN_FILES, STALL, bounded};
 use crate::database::gtid::{self, Gtid};
-use crate::database::keep;
-use crate::database::lineage::{Common, stamp};
+use crate::database::lineage::Common;
 use crate::database::settings::WorkerSettings;
 use crate::database::tool;
-use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 const UNDO: Duration = Duration::from_secs(600);
 const PREPARE: Duration = Duration::from_secs(3600);
-/// How many replaced data directories are kept.
-const KEPT_MAX: usize = 2;
 
 /// Writes the undo of everything beyond the common point and plays it, unlogged, so that no wait is begun.
 /// The undo stays with the saved tail.
@@ -63,18 +59,6 @@ pub(crate) fn reset_to(state: &[Gtid], place: Gtid) -> String {
     format!(
         "RESET MASTER; SET GLOBAL gtid_binlog_state='{state}'; SET GLOBAL gtid_slave_pos='{place}'"
     )
-}
-
-/// Where a copy is put together, next to the data directory.
-pub(crate) fn staging(settings: &WorkerSettings) -> PathBuf {
-    beside(&settings.datadir, "clone")
-}
-
-fn beside(datadir: &Path, what: &str) -> PathBuf {
-    let mut name = datadir.file_name().map_or_else(|| OsString::from("data"), OsString::from);
-    name.push(".");
-    name.push(what);
-    datadir.with_file_name(name)
 }
 
 /// Unpacks the stream that arrives on this socket; says now and then how far it is.
@@ -132,36 +116,47 @@ pub(crate) fn place_of_copy(folder: &Path) -> Result<(String, u64), String> {
     Ok((file.to_string(), offset))
 }
 
-/// An empty folder for the copy, owned like the data directory; an unfinished one of ours is removed first.
-pub(crate) fn make_staging(settings: &WorkerSettings) -> io::Result<PathBuf> {
-    let folder = staging(settings);
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    }
-    std::fs::create_dir(&folder)?;
-    Ok(folder)
-}
-
 /// Gives everything in the folder the owner and the folder the mode of the data directory, and the package's notes;
-/// syncs all of it.
+/// syncs all of it. Where there is no data directory any more, those that the package gives it.
 pub(crate) fn adopt(folder: &Path, datadir: &Path) -> io::Result<()> {
-    let like = std::fs::metadata(datadir)?;
-    for entry in std::fs::read_dir(datadir)? {
-        let entry = entry?;
-        if is_note(&entry.file_name().to_string_lossy()) {
-            std::fs::copy(entry.path(), folder.join(entry.file_name()))?;
+    if datadir.exists() && folder != datadir {
+        for entry in std::fs::read_dir(datadir)? {
+            let entry = entry?;
+            if is_note(&entry.file_name().to_string_lossy()) {
+                std::fs::copy(entry.path(), folder.join(entry.file_name()))?;
+            }
         }
     }
-    own(folder, like.uid(), like.gid())?;
-    std::fs::set_permissions(folder, like.permissions())?;
+    let (uid, gid, mode) = match std::fs::metadata(datadir) {
+        Ok(like) if like.uid() != 0 => (like.uid(), like.gid(), like.permissions()),
+        Ok(_) | Err(_) => {
+            let (uid, gid) = server_account()?;
+            (uid, gid, std::fs::Permissions::from_mode(0o700))
+        }
+    };
+    own(folder, uid, gid)?;
+    std::fs::set_permissions(folder, mode)?;
     // One call for the whole file system: thousands of single ones take minutes.
     rustix::fs::syncfs(std::fs::File::open(folder)?)?;
     Ok(())
 }
 
+/// Whom the package runs the server as.
+fn server_account() -> io::Result<(u32, u32)> {
+    const NAME: &str = "mysql";
+    let accounts = std::fs::read_to_string("/etc/passwd")?;
+    let found = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let named = fields.next() == Some(NAME);
+        let (_, uid, gid) = (fields.next()?, fields.next()?, fields.next()?);
+        named.then_some((uid.parse().ok()?, gid.parse().ok()?))
+    });
+    found.ok_or_else(|| io::Error::other(format!("there is no account {NAME} here")))
+}
+
 /// The package's notes beside the data. Without them its start script takes the copy for one of an older version, and
 /// upgrades it.
-fn is_note(name: &str) -> bool {
+pub(crate) fn is_note(name: &str) -> bool {
     matches!(name, "mysql_upgrade_info" | "mariadb_upgrade_info")
         || (name.starts_with("debian-") && name.ends_with(".flag"))
 }
@@ -174,40 +169,6 @@ fn own(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// S6: the old data directory is moved aside whole, the copy takes its place; where the old one is. Both are renames
-/// in one folder: at any moment one of the two is complete.
-pub(crate) fn exchange(settings: &WorkerSettings, old: &str) -> io::Result<PathBuf> {
-    let datadir = &settings.datadir;
-    let kept = beside(datadir, &format!("kept-{}-{old}", stamp(SystemTime::now())));
-    std::fs::rename(datadir, &kept).map_err(|fault| {
-        io::Error::other(format!("{} cannot be moved aside: {fault}", datadir.display()))
-    })?;
-    if let Err(fault) = std::fs::rename(staging(settings), datadir) {
-        std::fs::rename(&kept, datadir)?;
-        return Err(fault);
-    }
-    keep::sync_folder(datadir.parent().unwrap_or(Path::new("/")))?;
-    Ok(kept)
-}
-
-/// Replaced data directories beyond the newest two.
-pub(crate) fn surplus(settings: &WorkerSettings) -> io::Result<Vec<PathBuf>> {
-    let prefix = beside(&settings.datadir, "kept-");
-    let prefix = prefix.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let folder = settings.datadir.parent().unwrap_or(Path::new("/"));
-    let mut kept = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            kept.push(entry.path());
-        }
-    }
-    // The name begins with the date.
-    kept.sort();
-    kept.truncate(kept.len().saturating_sub(KEPT_MAX));
-    Ok(kept)
 }
 
 #[cfg(test)]

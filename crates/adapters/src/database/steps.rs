@@ -60,6 +60,8 @@ const FORGET_MAX: Duration = Duration::from_secs(5);
 const RESET_MAX: Duration = Duration::from_secs(60);
 /// The writer may just be making its account.
 const INFO_MAX: Duration = Duration::from_secs(3);
+/// Between two looks for replaced data that are kept too long.
+const GIVE_BACK_PAUSE: Duration = Duration::from_secs(3600);
 /// Crash recovery of a fresh copy is short; a large log takes its time.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -92,6 +94,8 @@ pub(crate) struct Steps {
     applied_seen: Option<Vec<Gtid>>,
     /// When it was last looked at what a writer needs.
     writer_seen: Option<Instant>,
+    /// When replaced data were last given back.
+    given_back: Option<Instant>,
 }
 
 /// Work that the next statement of core need not wait for.
@@ -131,6 +135,7 @@ impl Steps {
             locks_fault: None,
             applied_seen: None,
             writer_seen: None,
+            given_back: None,
         }
     }
 
@@ -193,6 +198,9 @@ impl Steps {
         if self.link.accounts_wanted.take() {
             self.make_accounts().await;
         }
+        if self.given_back.is_none_or(|at| at.elapsed() >= GIVE_BACK_PAUSE) {
+            self.give_back().await;
+        }
         match self.after.take() {
             None => {}
             Some(After::Spare) => self.link.prepare_marker().await,
@@ -251,6 +259,7 @@ impl Steps {
                 self.save_tail(writer).await.map(StepResult::Saved)
             }
             DatabaseStep::Rewind { writer } => self.rewind(writer).await.map(done),
+            DatabaseStep::Distrust { in_place } => self.distrust(in_place).await.map(done),
             DatabaseStep::Reclone { writer, incarnation } => {
                 self.reclone(writer, incarnation).await.map(done)
             }

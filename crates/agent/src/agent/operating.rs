@@ -21,6 +21,12 @@ const STOP: Duration = Duration::from_secs(125);
 /// Beyond the bound of the fence's own configuration.
 const FENCE_GRACE: Duration = Duration::from_secs(3);
 
+/// Between two words of how far a copy is.
+const COPY_TOLD: Duration = Duration::from_secs(2);
+
+/// A picture of core's knowledge takes a moment at most.
+const PICTURE: Duration = Duration::from_millis(800);
+
 /// The longest that anything is asked for: what is meant to last longer is a change of the configuration.
 const LENGTH_MAX: Duration = Duration::from_secs(30 * 86_400);
 
@@ -148,6 +154,37 @@ impl Speaking {
         }
         let names: Vec<String> = status.nodes.iter().flat_map(|n| n.running()).collect();
         if names.is_empty() { names.concat() } else { format!("still up: {}", names.join(", ")) }
+    }
+
+    /// This node takes a fresh copy; tells how far it is, until it is in sync again or the copy failed time and again.
+    pub(super) async fn resync(&self, name: &str, in_place: bool, progress: &Progress) -> Reply {
+        let node = match self.node(name) {
+            Ok(member) => member.id,
+            Err(refusal) => return refusal,
+        };
+        let begun = self.put(Request::Resync { node, in_place }, WISH, LOOK).await;
+        let Reply::Done(text) = begun else { return begun };
+        progress.tell(text);
+        let began = std::time::Instant::now();
+        let mut every = tokio::time::interval(COPY_TOLD);
+        every.reset();
+        loop {
+            every.tick().await;
+            let Some(core) = self.inputs.look(PICTURE).await else { continue };
+            let with = core.view.as_ref().and_then(|(_, state)| state.sync.with);
+            if with.is_some_and(|with| with.node == node) {
+                return Reply::Done(format!("in sync after {} s", began.elapsed().as_secs()));
+            }
+            if let Some(why) = core.copy_fails {
+                let remedy =
+                    "it is tried again with growing pauses: mend the cause, regent status shows it";
+                return refuse(RefusalKind::StepFailed, &why, remedy);
+            }
+            progress.tell(match core.concerns.is_empty() {
+                true => "waiting to be taken in".into(),
+                false => core.concerns.join("; "),
+            });
+        }
     }
 
     pub(super) async fn fence(&self, name: &str) -> Reply {

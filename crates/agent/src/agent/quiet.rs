@@ -59,6 +59,7 @@ impl Quiet {
             Ask::Explain => Reply::Text(vec![self.reason()]),
             Ask::Init => self.init(&progress).await,
             Ask::Switchover { .. }
+            | Ask::Resync { .. }
             | Ask::AdmitVoter { .. }
             | Ask::Rejoin { .. }
             | Ask::Maintenance { .. }

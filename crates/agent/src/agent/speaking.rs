@@ -87,6 +87,7 @@ impl Speaking {
                 timeline::history(self.sources(), last, cluster).await
             }
             Ask::Switchover { to } => self.switchover(to).await,
+            Ask::Resync { node, in_place } => self.resync(&node, in_place, &progress).await,
             Ask::Init => refuse(
                 RefusalKind::Guard,
                 "this node belongs to a cluster already",

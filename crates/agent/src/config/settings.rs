@@ -1,6 +1,7 @@
 //! The configuration once it is valid: all that the rest of the agent sees of it.
 
 use super::stack::{Belongings, Stack};
+use regent_adapters::database::Copies;
 use regent_adapters::fence;
 use regent_adapters::probe::{self, Kind};
 use regent_adapters::unit::StartBounds;
@@ -130,6 +131,8 @@ pub struct Database {
     pub events: bool,
     /// How long it may take to come up.
     pub start: StartBounds,
+    /// How copies are taken.
+    pub copies: Copies,
 }
 
 /// A service.

@@ -8,6 +8,7 @@ use super::settings::{
 use super::shared;
 use super::timing::{self, DRIFT_PPM, Measured, Proposed, UNTIL_RELEASED};
 use super::tree::{At, Node, Origin};
+use regent_adapters::database::Copies;
 use regent_adapters::fence;
 use regent_adapters::unit::StartBounds;
 use regent_core::health::Weight;
@@ -494,7 +495,23 @@ fn database(table: &Node, problems: &mut Vec<Problem>) -> Database {
     let stuck = within(table, "start-stuck-after", stuck, problems);
     let start = StartBounds { longest, stuck };
     let events = table.truth("events").unwrap_or(true);
-    Database { unit, socket, port: port(table, 3306), events, start }
+    let copies = copies(table, problems);
+    Database { unit, socket, port: port(table, 3306), events, start, copies }
+}
+
+fn copies(table: &Node, problems: &mut Vec<Problem>) -> Copies {
+    let default = Copies::default();
+    let number = |key, default: u64| {
+        table.whole(key).and_then(|n| u64::try_from(n.value).ok()).unwrap_or(default)
+    };
+    let bounds = (Span::millis(0), Span::millis(366 * 86_400_000));
+    let keep_for = within(table, "keep-copies-for", bounds, problems);
+    Copies {
+        keep: number("keep-copies", default.keep as u64) as usize,
+        keep_for: std::time::Duration::from_nanos(keep_for.0),
+        in_place: table.truth("copy-in-place").unwrap_or(false),
+        rate: number("copy-rate", default.rate) << 20,
+    }
 }
 
 /// What moves with the virtual IPs; what belongs to the other topology is a mistake.

@@ -13,7 +13,7 @@ use crate::log;
 use crate::place::Place;
 use crate::transport::{Stream, Transport};
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
-use regent_adapters::database::{DatabaseNode, WorkerSettings, backup};
+use regent_adapters::database::{DatabaseNode, WorkerSettings, backup, site};
 use regent_adapters::gate::{self, GateEvent};
 use regent_adapters::keepalived::{self, Files, Keepalived, Vrrp};
 use regent_adapters::probe::Accounts;
@@ -99,6 +99,8 @@ impl RealHost {
         if let Some(database) = settings.database() {
             worker_settings.socket = database.socket.clone();
             worker_settings.events = database.events;
+            worker_settings.copies = database.copies;
+            worker_settings.datadir = site::configured_datadir();
         }
         worker_settings.state_dir = place.state.clone();
         worker_settings.run_dir = place.run.clone();

@@ -12,7 +12,7 @@ use crate::peer::{self, Answer, Question};
 use crate::transport::{Purpose, Transport};
 use regent_adapters::database::line::{Done, FromWorker, Reply, ToWorker, UnitVerb};
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
-use regent_adapters::database::{WorkerSettings, backup};
+use regent_adapters::database::{WorkerSettings, backup, site};
 use regent_adapters::unit::StartBounds;
 use regent_api::history::Severity;
 use regent_core::command::{DatabaseStep, Outcome, StepResult};
@@ -226,8 +226,11 @@ struct Flights {
 impl Keeper {
     async fn keep(self, mut work: mpsc::Receiver<Work>) {
         loop {
+            self.finish_exchange();
             let mut flights = Flights::default();
             let ended = self.one_child(&mut work, &mut flights).await;
+            // Before anybody is told that the step is over, and starts the server.
+            self.finish_exchange();
             self.news.release();
             for (_, (to, _)) in flights.steps.drain() {
                 answer(&self.unit.inputs, to, Work::lost());
@@ -238,6 +241,16 @@ impl Keeper {
             }
             tokio::time::sleep(AGAIN).await;
         }
+    }
+
+    /// An exchange of data that was cut short, entry by entry inside a mount, is brought to its end.
+    fn finish_exchange(&self) {
+        let text = match site::finish(&self.settings.datadir) {
+            Ok(false) => return,
+            Ok(true) => "an exchange of the data that was cut short is finished".to_string(),
+            Err(error) => format!("an exchange of the data is not finished: {error}"),
+        };
+        self.events.write(Severity::Warning, 0, "database.exchange", &text);
     }
 
     /// Serves one child until it ends; `Ok` when nobody has work for it any more.

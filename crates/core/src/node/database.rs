@@ -7,9 +7,11 @@ use crate::event::Severity;
 use crate::health::Subject;
 use crate::id::{AttemptId, CommandId, Incarnation};
 use crate::observe::{DatabaseFacts, Locked, Thread, UnitState};
+use crate::state::DataCopy;
 use crate::time::{Span, Time};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::mem::discriminant;
 
 /// While something waits for the next fact.
@@ -36,7 +38,7 @@ const LOCK_AFTER: Span = Span::millis(3_000);
 /// An heir that has waited so long for its applier looks who is in its way.
 const DRAIN_LONG: Span = Span::millis(200);
 /// After so many starts in a row that failed operators are called.
-const STARTS_ALARM: u32 = 3;
+pub(super) const STARTS_ALARM: u32 = 3;
 /// How long control may be away before peers are told that this node cannot serve.
 const CONTROL_MAX: Span = Span::millis(1_000);
 /// A unit that is not known to be down, and that nobody can connect to for this long, is started.
@@ -50,10 +52,16 @@ const COPIES_ALARM: u32 = 3;
 /// Between two copies that failed: each reads all of the active node's data.
 const COPY_PAUSE_FIRST: Span = Span::millis(1_000);
 const COPY_PAUSE_MOST: Span = Span::millis(600_000);
+/// Two copies that far apart have nothing to do with each other.
+const COPIES_APART: Span = Span::millis(3_600_000);
+
+fn is_copy(step: &DatabaseStep) -> bool {
+    matches!(step, DatabaseStep::Reclone { .. })
+}
 
 /// After a step that failed: the first pause, and the longest.
 fn pauses(step: &DatabaseStep) -> (Span, Span) {
-    if matches!(step, DatabaseStep::Reclone { .. }) {
+    if is_copy(step) {
         (COPY_PAUSE_FIRST, COPY_PAUSE_MOST)
     } else {
         (STEP_PAUSE_FIRST, STEP_PAUSE_MOST)
@@ -111,6 +119,10 @@ pub(super) struct Database {
     unconfirmed: Option<(u64, u64)>,
     /// The kind of step that failed last, and has not been done since.
     failing: Option<Failing>,
+    /// The same of copies, which fail beside other steps.
+    copying: Option<Failing>,
+    /// Copies that were taken.
+    copied: Copied,
     /// A probe of it passed since its unit came up, and since when that is.
     pub passed: bool,
     pub up_since: Option<Time>,
@@ -139,6 +151,31 @@ impl Failing {
     fn pause(&self) -> Span {
         let (first, most) = pauses(&self.step);
         pause_after(self.times, first, most)
+    }
+}
+
+/// Copies that were taken one after the other, each soon followed by the next: when the last one was, how many, and why
+/// it was taken.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Copied {
+    last: Option<Time>,
+    times: u32,
+    why: String,
+}
+
+impl Copied {
+    /// So many in a row, if the last one was not long ago.
+    fn recent(&self, now: Time) -> u32 {
+        let long = |at: Time| now.elapsed_most(at) >= COPIES_APART;
+        if self.last.is_none_or(long) { 0 } else { self.times }
+    }
+
+    /// What is left until the next one may be taken; the second one may be at once.
+    fn left(&self, now: Time) -> Option<Span> {
+        let times = self.recent(now).checked_sub(1).filter(|times| *times > 0)?;
+        let pause = pause_after(times, COPY_PAUSE_FIRST, COPY_PAUSE_MOST);
+        let gone = now.elapsed_most(self.last?);
+        (gone < pause).then(|| Span(pause.0 - gone.0))
     }
 }
 
@@ -173,11 +210,44 @@ impl Database {
             killed: false,
             unconfirmed: None,
             failing: None,
+            copying: None,
+            copied: Copied::default(),
             passed: false,
             up_since: None,
             ailing: Ailing::default(),
             locked: None,
         }
+    }
+
+    /// Where the failures of this kind of step are counted.
+    fn slot(&mut self, step: &DatabaseStep) -> &mut Option<Failing> {
+        if is_copy(step) { &mut self.copying } else { &mut self.failing }
+    }
+
+    /// The failures of this kind of step.
+    fn failing_of(&self, step: &DatabaseStep) -> Option<&Failing> {
+        let slot = if is_copy(step) { &self.copying } else { &self.failing };
+        slot.as_ref().filter(|failing| failing.is_of(step))
+    }
+
+    /// A copy may be tried at once, whatever became of the last ones.
+    pub fn forget_copies(&mut self) {
+        (self.copying, self.copied) = (None, Copied::default());
+    }
+
+    /// A step is in flight.
+    pub fn is_busy(&self) -> bool {
+        self.busy.is_some() || self.must_kill
+    }
+
+    /// A copy is being taken.
+    pub fn is_copying(&self) -> bool {
+        matches!(&self.busy, Some((_, DatabaseStep::Reclone { .. }, _)))
+    }
+
+    /// Starts in a row that failed.
+    pub fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// No step is in flight, and facts can be trusted.
@@ -244,13 +314,21 @@ impl DatabaseFacts {
 impl Node {
     /// Asks for one step; only while no other is in flight, but for a kill.
     pub(super) fn step(&mut self, step: DatabaseStep, now: Time) {
+        self.try_step(step, now);
+    }
+
+    /// The same; was it asked for?
+    pub(super) fn try_step(&mut self, step: DatabaseStep, now: Time) -> bool {
         let kill = step == DatabaseStep::Kill;
         if self.database.busy.is_some() && !kill {
-            return;
+            return false;
         }
-        let early = |f: &Failing| f.is_of(&step) && now.elapsed_most(f.last) < f.pause();
-        if self.database.failing.as_ref().is_some_and(early) {
-            return;
+        let early = |f: &Failing| now.elapsed_most(f.last) < f.pause();
+        if self.database.failing_of(&step).is_some_and(early) {
+            return false;
+        }
+        if is_copy(&step) && self.database.copied.left(now).is_some() {
+            return false;
         }
         if step == DatabaseStep::ReadOnly {
             self.database.found_writable = None;
@@ -258,6 +336,7 @@ impl Node {
         let id = self.ask(Action::Database(step.clone()), Some(Flight::Database(step.clone())));
         self.database.busy = Some((id, step, now));
         self.database.progress = None;
+        true
     }
 
     /// How far the step under way is.
@@ -269,29 +348,88 @@ impl Node {
 
     /// What has not been asked for any more since long after its pause fails no more.
     fn forget_failing(&mut self, now: Time) {
-        let over = |f: &Failing| {
+        let over = |f: &&Failing| {
             let pause = f.pause();
             now.elapsed_most(f.last) >= pause + pause + FAILING_MOST
         };
-        if self.database.busy.is_none() && self.database.failing.as_ref().is_some_and(over) {
-            self.end_failing();
+        if self.database.busy.is_some() {
+            return;
+        }
+        let Database { failing, copying, .. } = &self.database;
+        let ended: Vec<DatabaseStep> =
+            failing.iter().chain(copying).filter(over).map(|f| f.step.clone()).collect();
+        for step in ended {
+            self.end_failing(&step);
         }
     }
 
-    fn end_failing(&mut self) {
-        self.database.failing = None;
-        self.end_edge("database.step");
-        self.end_edge("database.copy");
+    /// This step fails no more.
+    fn end_failing(&mut self, step: &DatabaseStep) {
+        let slot = self.database.slot(step);
+        if slot.as_ref().is_none_or(|failing| !failing.is_of(step)) {
+            return;
+        }
+        *slot = None;
+        if is_copy(step) {
+            self.end_edge("database.copy");
+        }
+        if self.database.failing.is_none() {
+            self.end_edge("database.step");
+        }
     }
 
     /// The step that fails again and again, with its last error.
     pub(super) fn explain_failing(&self, now: Time) -> Option<String> {
-        let failing = self.database.failing.as_ref()?;
+        let Database { failing, copying, .. } = &self.database;
+        let told = |f: &&Failing| f.times >= FAILS_TOLD;
+        let failing = copying.iter().chain(failing).find(told)?;
         let ago = now.elapsed_most(failing.last).as_millis() / 1000;
-        (failing.times >= FAILS_TOLD).then(|| {
-            let (words, Failing { times, why, .. }) = (failing.step.words(), failing);
-            format!("{words} has failed {times} times in a row, {ago} s ago: {why}")
+        let (words, Failing { times, why, .. }) = (failing.step.words(), failing);
+        Some(format!("{words} has failed {times} times in a row, {ago} s ago: {why}"))
+    }
+
+    /// Takes a copy for this reason; was it begun?
+    pub(super) fn take_copy(&mut self, writer: DataCopy, why: String, now: Time) -> bool {
+        let incarnation = self.draw_incarnation();
+        if !self.try_step(DatabaseStep::Reclone { writer, incarnation }, now) {
+            return false;
+        }
+        let text = format!("a copy of {}'s data is taken: {why}", self.name(writer.node));
+        self.tell("database.copying", Severity::Warning, text);
+        self.database.copied.why = why;
+        true
+    }
+
+    /// A copy came to its end. One after the other comes to nothing: then the next one waits, and people are called.
+    fn note_copied(&mut self, now: Time) {
+        let times = self.database.copied.recent(now) + 1;
+        let copied = &mut self.database.copied;
+        (copied.last, copied.times) = (Some(now), times);
+        self.database.failures = 0;
+        if let Some(text) = self.explain_copies(now) {
+            self.tell_edge("database.copies", Severity::Alarm, text);
+        }
+    }
+
+    /// Copy after copy, each for nothing.
+    pub(super) fn explain_copies(&self, now: Time) -> Option<String> {
+        let copied = &self.database.copied;
+        let times = copied.recent(now);
+        (times >= COPIES_ALARM).then(|| {
+            let why = &copied.why;
+            let next = copied.left(now).map_or_else(String::new, |left| {
+                format!("; the next one in {} s at the earliest", left.as_millis() / 1000)
+            });
+            format!(
+                "{times} copies were taken one after the other, the last one because {why}{next}"
+            )
         })
+    }
+
+    /// Why no copy can be taken, once it has failed as often as that is told.
+    pub(super) fn copy_fails(&self, now: Time) -> Option<String> {
+        let copying = self.database.copying.as_ref()?;
+        self.explain_failing(now).filter(|_| copying.times >= FAILS_TOLD)
     }
 
     /// What is being done to the database, if that takes long, and how far it is.
@@ -387,9 +525,13 @@ impl Node {
                 self.take_saved(&saved);
             }
         }
+        if matches!(step, DatabaseStep::Distrust { .. }) {
+            self.take_distrusted(&result);
+        }
         if result == StepResult::Done {
-            if self.database.failing.as_ref().is_some_and(|f| f.is_of(&step)) {
-                self.end_failing();
+            self.end_failing(&step);
+            if is_copy(&step) {
+                self.note_copied(now);
             }
             self.follow_done(&step);
         }
@@ -401,10 +543,10 @@ impl Node {
     /// A step was refused: counted, asked for again after a pause, and told at its first and at each other error.
     fn note_failing(&mut self, step: &DatabaseStep, why: String, now: Time) {
         let text = format!("{} failed: {why}", step.words());
-        let before = self.database.failing.as_ref().filter(|f| f.is_of(step));
+        let before = self.database.failing_of(step);
         let times = before.map_or(0, |f| f.times).saturating_add(1);
-        self.database.failing = Some(Failing { step: step.clone(), last: now, times, why });
-        let calls = times >= COPIES_ALARM && matches!(step, DatabaseStep::Reclone { .. });
+        *self.database.slot(step) = Some(Failing { step: step.clone(), last: now, times, why });
+        let calls = times >= COPIES_ALARM && is_copy(step);
         let severity = if calls { Severity::Alarm } else { Severity::Warning };
         let code = if calls { "database.copy" } else { "database.step" };
         self.tell_edge(code, severity, text);
@@ -489,6 +631,9 @@ impl Node {
     /// Kills what hangs, starts what is down, takes control of what runs.
     pub(super) fn mend_database(&mut self, now: Time) {
         self.forget_failing(now);
+        if self.database.copied.recent(now) == 0 {
+            self.end_edge("database.copies");
+        }
         let is_up = self.database.control && matches!(self.database.unit, UnitState::Up { .. });
         if self.database.failures > 0
             && is_up
@@ -524,7 +669,11 @@ impl Node {
                     self.step(DatabaseStep::TakeControl, now);
                 }
             }
-            UnitState::Down => self.start_database(now),
+            UnitState::Down => {
+                if !self.copy_instead_of_start(now) {
+                    self.start_database(now);
+                }
+            }
             UnitState::Up { .. } | UnitState::Unknown => self.restart_ailing(now),
         }
     }

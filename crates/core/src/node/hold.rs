@@ -70,6 +70,7 @@ impl Node {
         if self.spec.stack.is_some() {
             return self.hold_shared(now);
         }
+        self.drop_recopy();
         self.told_foreign &= self.eligibility() == Some(false);
         self.succession = None;
         self.following = Following::default();
@@ -329,6 +330,7 @@ impl Node {
         let answers = self.database.observed.is_some_and(|at| now.elapsed_most(at) < SEEN_MAX);
         let slow = answers && self.slow.is_some_and(|at| now.elapsed_most(at) >= LAG_MAX);
         let another = self.another_confirms(with.node);
+        let distrusted = self.is_distrusted(with.node, Some(with.incarnation));
         if slow && self.with_gone.is_none() {
             self.tell_slow(with.node, now);
         }
@@ -336,6 +338,8 @@ impl Node {
             "is silent"
         } else if another {
             "is not the only one that confirms"
+        } else if distrusted {
+            "is to be copied anew"
         } else if other {
             "has other data than it had: it was started anew"
         } else if slow {
@@ -343,10 +347,11 @@ impl Node {
         } else {
             "does not follow"
         };
-        if other || slow || silent || another || !following {
+        let gone = other || slow || silent || another || distrusted;
+        if gone || !following {
             self.alone_why = Some(format!("{} {why}", self.name(with.node)));
         }
-        if other || slow || silent || another {
+        if gone {
             let past = Time {
                 boot: now.boot.saturating_sub(suspicion.0),
                 raw: now.raw.saturating_sub(suspicion.0),
@@ -454,7 +459,8 @@ impl Node {
         let candidate = self.peers.iter().find_map(|(node, peer)| {
             let report = peer.fresh(self.spec.pace.suspicion, now)?;
             let database = report.database.as_ref().filter(|d| sync::can_join(d, me))?;
-            Some((*node, database.incarnation?, database.start))
+            let trusted = !self.is_distrusted(*node, database.incarnation);
+            trusted.then_some((*node, database.incarnation?, database.start))
         });
         let Some((peer, incarnation, start)) = candidate else { return };
         if self.another_confirms(peer) {

@@ -155,6 +155,9 @@ impl Node {
             Request::Start => Change::Stopped(false),
             Request::Fence { node } => return self.fence_asked(request, node, now),
             Request::Timing(timing) => return self.retime(request, timing, now),
+            Request::Resync { node, in_place } => {
+                return self.ask_resync(request, node, in_place, now);
+            }
             Request::Activate { word } => return self.ask_activation(request, word, now),
             Request::MayActivate { word } => return self.ask_whether(request, word, now),
             Request::MayBelieve { word } => return self.ask_belief(request, word, now),

@@ -21,6 +21,7 @@
 //! | `intents` | maintenance, pause, stop and start, timing (C5) |
 //! | `shared` | who may use shared data: occupy, vacate, clear (section 6) |
 //! | `stack` | the local stack on them, one step at a time |
+//! | `recopy` | a standby whose data are copied anew |
 //! | `asked` | activate, deactivate, repair, as operators ask for them |
 //! | `word` | the operator's word on a silent node, and what speaks against it (section 6) |
 //! | `fencing` | the holder fences, and nobody else (section 6) |
@@ -35,6 +36,7 @@ mod intents;
 mod moves;
 mod peers;
 mod propose;
+mod recopy;
 mod release;
 mod services;
 mod shared;
@@ -78,6 +80,7 @@ use intents::{Retiming, Wishes};
 use moves::Move;
 use peers::{Peer, Stranger};
 use propose::Attempt;
+use recopy::Recopy;
 use services::{Probe, Service};
 use stack::Stack;
 use stand::{Following, Succession};
@@ -288,6 +291,8 @@ pub struct Node {
 
     moving: Option<Move>,
     waiting_requests: Vec<(RequestId, Time, Epoch)>,
+    /// The data here are to be copied anew.
+    recopy: Option<Recopy>,
     asked_switchover: Option<Switchover>,
     clear_intent: bool,
     /// When a move because of a service's death was last seen, by whichever node (L4).
@@ -374,6 +379,7 @@ impl Node {
             stranded: None,
             moving: None,
             waiting_requests: Vec::new(),
+            recopy: None,
             asked_switchover: None,
             clear_intent: false,
             service_moved: None,

@@ -427,6 +427,7 @@ impl Node {
             | Request::Repair
             | Request::Start
             | Request::Fence { .. }
+            | Request::Resync { .. }
             | Request::Timing(_) => self.wish(request, what, now),
             Request::Switchover { to } => match self.check_switchover(to, now) {
                 Ok(to) => {

@@ -282,6 +282,8 @@ impl Node {
             concerns: self.concerns(now),
             link: self.identity.link,
             configuration: self.identity.configuration,
+            leaving: self.loses_name(),
+            distrusts: self.distrusts().filter(|_| self.holds()),
             look_for: self.looked_for(),
             moving_to: self.moving.as_ref().map(|moving| moving.to),
         }

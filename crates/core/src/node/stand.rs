@@ -9,7 +9,6 @@ use crate::id::Incarnation;
 use crate::observe::{DatabaseFacts, Thread};
 use crate::role::Role;
 use crate::state::{DataCopy, Phase};
-use crate::sync;
 use crate::time::{Span, Time};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -38,6 +37,8 @@ pub(super) struct Following {
     cannot_rewind: bool,
     /// It was made to follow since its log was compared: what its threads stopped with before says nothing.
     begun: bool,
+    /// Why its data lost their name.
+    pub distrusted: Option<String>,
     failures: u32,
     tried: Option<Time>,
     lost: u32,
@@ -63,6 +64,7 @@ impl Node {
             self.close();
         }
         self.quiesce_database(now);
+        self.advance_recopy(now);
         self.propose_wish(now);
         match self.reason_to_succeed(now) {
             Some(why) => self.succeed(why, now),
@@ -187,16 +189,7 @@ impl Node {
         if writer.node == self.me() || !facts.read_only || !self.database.is_free() {
             return;
         }
-        let Some(report) =
-            self.peers.get(&writer.node).and_then(|p| p.fresh(self.spec.pace.suspicion, now))
-        else {
-            return;
-        };
-        let recorded = report
-            .database
-            .as_ref()
-            .is_some_and(|d| sync::is_recorded_writer(&view.state.sync, writer.node, d));
-        if !recorded {
+        if self.recorded_writer(now).is_none() {
             return;
         }
         // Data of which nothing is known get no name: what they have under old names may be other rows.
@@ -274,8 +267,33 @@ impl Node {
                 }
             }
             Lineage::Tail { .. } | Lineage::Foreign => {
-                let incarnation = self.draw_incarnation();
-                self.step(DatabaseStep::Reclone { writer, incarnation }, now);
+                let why = self.why_copied(lineage, facts);
+                self.take_copy(writer, why, now);
+            }
+        }
+    }
+
+    /// Why its data are of no use.
+    fn why_copied(&self, lineage: Lineage, facts: &DatabaseFacts) -> String {
+        let stopped = |thread: &Thread| match thread {
+            Thread::Failed(why) => Some(why.clone()),
+            Thread::Stopped | Thread::Connecting | Thread::Running => None,
+        };
+        let cannot = || stopped(&facts.receiver).or_else(|| stopped(&facts.applier));
+        match (lineage, facts.incarnation) {
+            (_, None) => {
+                let why = self.following.distrusted.clone();
+                why.unwrap_or_else(|| "nothing is known of the data here".into())
+            }
+            (_, Some(_)) if self.following.failures >= FOLLOW_FAILURES => {
+                let why = cannot().unwrap_or_else(|| "its threads stop".into());
+                format!("it could not follow, {} tries in a row: {why}", self.following.failures)
+            }
+            (Lineage::Tail { count, .. }, _) => {
+                format!("{count} transactions of its own cannot be undone in place")
+            }
+            (Lineage::Part | Lineage::Foreign, _) => {
+                "its log and the active node's have nothing in common".into()
             }
         }
     }
@@ -301,6 +319,7 @@ impl Node {
             DatabaseStep::Reclone { .. } => {
                 self.following.lineage = Some(Lineage::Part);
                 self.following.begun = false;
+                self.following.distrusted = None;
                 self.following.failures = 0;
                 self.tell(
                     "database.recloned",
@@ -323,6 +342,7 @@ impl Node {
             | DatabaseStep::StartReceiver
             | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing
+            | DatabaseStep::Distrust { .. }
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. } => {}
         }
@@ -355,6 +375,7 @@ impl Node {
             | DatabaseStep::StopReceiver
             | DatabaseStep::StartReceiver
             | DatabaseStep::EndSession { .. }
+            | DatabaseStep::Distrust { .. }
             | DatabaseStep::EndFollowing => {}
         }
     }
@@ -369,7 +390,7 @@ impl Node {
         self.tell("database.tail-saved", Severity::Warning, text);
     }
 
-    fn draw_incarnation(&mut self) -> Incarnation {
+    pub(super) fn draw_incarnation(&mut self) -> Incarnation {
         Incarnation(self.draw() >> 11)
     }
 

@@ -50,6 +50,8 @@ pub struct NodeStatus {
     pub ailments: Vec<Ailment>,
     /// What makes this node less than it should be beside all that.
     pub concerns: Vec<String>,
+    /// Why no copy can be taken, once it has failed time and again.
+    pub copy_fails: Option<String>,
     /// What is left of a pause.
     pub pause_left: Option<Span>,
     /// What is left of each node's maintenance.
@@ -106,6 +108,7 @@ impl Node {
             probes: self.probe_statuses(now),
             ailments: self.ailments(),
             concerns: self.concerns(now),
+            copy_fails: self.copy_fails(now),
             pause_left: self.pause_left(now),
             maintenance_left: self.maintenance_left(now),
             stopped: self.is_stopped(),
@@ -141,6 +144,7 @@ impl Node {
         }
         let mut found: Vec<String> = self.explain_work(now).into_iter().collect();
         found.extend(self.explain_failing(now));
+        found.extend(self.explain_copies(now));
         if let Some(facts) = self.database.facts.as_ref().filter(|_| !self.holds()) {
             let cannot = |why| {
                 let of = facts.source.map_or_else(|| "its source".to_string(), |n| self.name(n));

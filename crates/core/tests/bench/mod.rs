@@ -59,6 +59,7 @@ pub fn at_rest() -> DatabaseFacts {
         unreached: None,
         behind: None,
         locked: None,
+        differs: None,
         drained: true,
         end: Position("0-1-1".into()),
         applied: Position("0-1-1".into()),
@@ -132,6 +133,8 @@ pub fn report(n: u64, version: Version, state: &State) -> Report {
         concerns: Vec::new(),
         link: None,
         configuration: 0,
+        leaving: false,
+        distrusts: None,
         look_for: None,
         moving_to: None,
     }

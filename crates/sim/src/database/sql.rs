@@ -181,6 +181,7 @@ impl Database {
             source: self.source(),
             unreached: None,
             behind: None,
+            differs: None,
             locked: server.locked.and_then(|(session, since)| {
                 let since = Span(self.clock.saturating_sub(since?));
                 let (who, what) = ("backup@localhost".into(), "the global read lock".into());
@@ -191,7 +192,7 @@ impl Database {
             applied: position(files.slave_pos),
             shows: look_for.filter(here),
             unconfirmed: server.unconfirmed,
-            incarnation: self.incarnation(),
+            incarnation: self.incarnation().filter(|_| !self.files.undoing),
             mark: files.kept.is_some_and(|kept| kept.mark),
             broken: self.incarnation().is_some() && self.is_broken(),
         }

@@ -3,17 +3,23 @@
 use super::{RESET_MAX, START_PATIENCE, Steps, Whom, draw};
 use crate::database::control::Fault;
 use crate::database::end::Seen;
+use crate::database::gtid::Gtid;
 use crate::database::keep::{Counts, Keep, KeepFiles, Kept};
 use crate::database::line::UnitVerb;
 use crate::database::lineage::{self, Parties, Relation};
-use crate::database::peer::{Peer, PeerAnswer, PeerRequest, aside, log_index};
-use crate::database::{binlog, rejoin};
+use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside, log_index};
+use crate::database::site::{self, Configured, Site};
+use crate::database::{account, binlog, keep, rejoin};
 use regent_core::command::SavedTail;
 use regent_core::id::{Incarnation, NodeId};
 use regent_core::state::DataCopy;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 use tokio::net::UnixListener;
+use tokio::time::Instant;
 
 impl Steps {
     /// D8: by exact look-up in the recorded writer's log. Data whose rewind or copy was not finished are foreign, and
@@ -45,7 +51,12 @@ impl Steps {
         let index = log_index(&self.link.settings).await.map_err(Fault::Failed)?;
         let read = index.clone();
         // Before the comparison: what comes meanwhile is saved twice rather than not at all.
-        let seen = aside(move || Seen::of(&read)).await.map_err(Fault::Failed)?;
+        let seen = aside(move || match Seen::of(&read) {
+            // Somebody removed it: what is left is saved.
+            Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(Seen::default()),
+            seen => seen,
+        });
+        let seen = seen.await.map_err(Fault::Failed)?;
         let relation = self.relation(writer).await?;
         let saved = self.save(&relation, &index, writer).await?;
         self.seen = Some(seen);
@@ -58,7 +69,16 @@ impl Steps {
         index: &Path,
         writer: DataCopy,
     ) -> Result<SavedTail, Fault> {
-        let all = binlog::files(index).map_err(|fault| Fault::failed(fault.to_string()))?;
+        let all = match binlog::files(index) {
+            Err(fault) if fault.kind() == ErrorKind::NotFound => Vec::new(),
+            all => all.map_err(|fault| Fault::failed(fault.to_string()))?,
+        };
+        let (all, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| path.exists());
+        if let Some(path) = gone.first() {
+            let (path, count) = (path.display(), gone.len());
+            self.link
+                .tell(format!("{path} is gone ({count} files of the log are): they are not saved"));
+        }
         let tails = self.link.settings.state_dir.join("tails");
         lineage::save(relation, all, &tails, self.parties(writer))
             .await
@@ -67,9 +87,21 @@ impl Steps {
 
     /// S6, once more, with the server down: what somebody wrote here by hand after the tail had been saved.
     async fn save_rest(&self, writer: DataCopy) -> Result<(), Fault> {
-        let Some(index) = self.log_index.clone() else { return Ok(()) };
+        let index = match self.log_index.clone() {
+            Some(index) => index,
+            None => Configured::read().await.log_index(&self.link.settings.datadir),
+        };
         let (seen, read) = (self.seen.clone().unwrap_or_default(), index.clone());
-        let rest = aside(move || Relation::beyond(&seen, &read)).await.map_err(Fault::Failed)?;
+        let rest = match aside(move || Relation::beyond(&seen, &read)).await {
+            Ok(rest) => rest,
+            Err(fault) => {
+                // Nothing can be read out of what is not there, and waiting brings none of it back.
+                self.link.tell(format!(
+                    "the log of the old data cannot be read, so none of it is saved: {fault}"
+                ));
+                return Ok(());
+            }
+        };
         if rest.tail.is_empty() {
             return Ok(());
         }
@@ -113,30 +145,27 @@ impl Steps {
         Ok(())
     }
 
-    /// D8: a fresh copy of the recorded writer's data. It is put together beside the old data, which serve nobody
-    /// meanwhile and are moved aside whole at the end (S6).
+    /// D8: a fresh copy of the recorded writer's data. Everything is looked at before anything is touched: can the
+    /// writer's data be copied, would the copy land where the server looks for it, is there room. It is put together
+    /// beside the old data, which serve nobody meanwhile and are moved aside whole at the end (S6); or, where there is
+    /// no room for two and somebody allowed it, in their place.
     pub(super) async fn reclone(
         &mut self,
         writer: DataCopy,
         incarnation: Incarnation,
     ) -> Result<(), Fault> {
-        self.follow_info(writer).await?;
+        let info = self.follow_info(writer).await?;
+        let way = self.way_of_copy(&info).await?;
         let link = Rc::clone(&self.link);
-        link.tell(format!("taking a copy of node {}", writer.node.0));
-        self.copy(writer.node).await.map_err(Fault::Failed)?;
-        let staging = rejoin::staging(&link.settings);
-        let (file, offset) = rejoin::place_of_copy(&staging).map_err(Fault::Failed)?;
-        let request = PeerRequest::StateAt { incarnation: writer.incarnation, file, offset };
-        let state = match link.ask(writer.node, request).await.map_err(Fault::Failed)? {
-            PeerAnswer::State { state } => state,
-            PeerAnswer::Refused { reason } => return Err(Fault::Failed(reason)),
-            other @ (PeerAnswer::Found { .. } | PeerAnswer::Follow(_)) => {
-                return Err(Fault::failed(format!("not an answer to a place: {other:?}")));
+        link.tell(match way {
+            Way::Beside => format!("taking a copy of node {}", writer.node.0),
+            Way::InPlace => {
+                format!("taking a copy of node {} in place of the old data", writer.node.0)
             }
-        };
-        let place = binlog::last(&state, 0)
-            .ok_or_else(|| Fault::failed("the copy stands before the first transaction"))?;
-        let mut keep = Keep {
+        });
+        account::adopt_secret(&link.settings.state_dir, &info.password)
+            .map_err(|fault| Fault::failed(format!("the password is not kept: {fault}")))?;
+        let keep = Keep {
             format: 1,
             writes: 0,
             incarnation,
@@ -147,7 +176,16 @@ impl Steps {
             starts: 0,
             counted: 0,
         };
-        keep = self.replace_data(keep, writer).await?;
+        let (keep, state) = match way {
+            Way::Beside => {
+                let site = self.site()?;
+                let staging = aside(move || site.make_staging()).await.map_err(Fault::Failed)?;
+                let state = self.fetch(writer, &staging).await?;
+                (self.replace_data(keep, writer).await?, state)
+            }
+            Way::InPlace => self.fetch_in_place(keep, writer).await?,
+        };
+        let place = end_of(&state)?;
         self.take_control(START_PATIENCE).await?;
         let reading = self.read(None).await?;
         self.set_server_id(&keep, &reading).await?;
@@ -159,15 +197,75 @@ impl Steps {
         self.begin_end(incarnation, None).await?;
         self.write_keep(Keep { start, counted: start, unfinished: false, ..keep }).await?;
         link.tell(format!("the copy of node {} is in place, at {place}", writer.node.0));
-        self.drop_surplus();
+        self.forget_consent();
+        self.give_back().await;
         Ok(())
     }
 
-    /// The stream, unpacked and prepared beside the data directory, owned like it.
-    async fn copy(&self, writer: NodeId) -> Result<(), String> {
+    fn site(&self) -> Result<Site, Fault> {
+        let datadir = &self.link.settings.datadir;
+        Site::of(datadir).map_err(|fault| Fault::failed(format!("no place for a copy: {fault}")))
+    }
+
+    /// Can there be a copy, and where is there room for it? Kept data are given back for it, the oldest first.
+    async fn way_of_copy(&self, info: &FollowInfo) -> Result<Way, Fault> {
+        if let Some(why) = &info.no_copy {
+            let text = format!("the active node's data cannot be copied: {why}");
+            return Err(Fault::Failed(text));
+        }
+        let settings = &self.link.settings;
+        let configured = Configured::read().await;
+        if let Some(setting) = site::leads_out(&settings.datadir, |name| configured.value(name)) {
+            return Err(Fault::Failed(format!(
+                "{setting} leads out of {}: a copy would not land where the server looks; take it out of the server's configuration",
+                settings.datadir.display()
+            )));
+        }
+        let site = self.site()?;
+        let Some(bytes) = info.bytes else { return Ok(Way::Beside) };
+        let (link, datadir) = (Rc::clone(&self.link), settings.datadir.clone());
+        let (room, told) = aside(move || {
+            site.drop_staging()?;
+            let mut told = Vec::new();
+            let mut kept = site.kept()?.into_iter();
+            let needed = site::needed(bytes);
+            while site.free()? < needed {
+                let Some(oldest) = kept.next() else { break };
+                std::fs::remove_dir_all(&oldest)?;
+                told.push(format!(
+                    "no room for a copy: removed replaced data at {}",
+                    oldest.display()
+                ));
+            }
+            let free = site.free()?;
+            let room =
+                Room { needed, free, own: site::extent(&datadir).map_or(0, |own| own.bytes) };
+            Ok((room, told))
+        })
+        .await
+        .map_err(Fault::Failed)?;
+        told.into_iter().for_each(|text| link.tell(text));
+        room.way(settings.copies.in_place || self.has_consent(), &settings.datadir)
+    }
+
+    /// The stream, unpacked and prepared in this folder, and owned like the data; the state of the writer's log at the
+    /// place where the copy stands.
+    async fn fetch(&self, writer: DataCopy, folder: &Path) -> Result<Vec<Gtid>, Fault> {
+        self.copy(writer.node, folder).await.map_err(Fault::Failed)?;
+        let (file, offset) = rejoin::place_of_copy(folder).map_err(Fault::Failed)?;
+        let request = PeerRequest::StateAt { incarnation: writer.incarnation, file, offset };
+        match self.link.ask(writer.node, request).await.map_err(Fault::Failed)? {
+            PeerAnswer::State { state } => end_of(&state).map(|_| state),
+            PeerAnswer::Refused { reason } => Err(Fault::Failed(reason)),
+            other @ (PeerAnswer::Found { .. } | PeerAnswer::Follow(_)) => {
+                Err(Fault::failed(format!("not an answer to a place: {other:?}")))
+            }
+        }
+    }
+
+    async fn copy(&self, writer: NodeId, folder: &Path) -> Result<(), String> {
         let link = Rc::clone(&self.link);
         let settings = &link.settings;
-        let staging = rejoin::make_staging(settings).map_err(|fault| fault.to_string())?;
         let socket: PathBuf = settings.run_dir.join("clone.sock");
         if socket.exists() {
             std::fs::remove_file(&socket).map_err(|fault| fault.to_string())?;
@@ -176,7 +274,7 @@ impl Steps {
         let telling = Rc::clone(&link);
         let progress = move |bytes: u64| telling.tell(format!("{} MiB copied", bytes >> 20));
         let (unpacked, whole) = tokio::join!(
-            rejoin::unpack(listener, &staging, progress),
+            rejoin::unpack(listener, folder, progress),
             link.backup(writer, socket.clone())
         );
         // Either may be late; a socket that is left is removed the next time.
@@ -184,17 +282,13 @@ impl Steps {
         whole?;
         unpacked?;
         link.tell("preparing the copy".into());
-        rejoin::prepare(&staging).await?;
-        let datadir = settings.datadir.clone();
-        aside(move || rejoin::adopt(&staging, &datadir)).await
+        rejoin::prepare(folder).await?;
+        let (folder, datadir) = (folder.to_path_buf(), settings.datadir.clone());
+        aside(move || rejoin::adopt(&folder, &datadir)).await
     }
 
-    /// Stops the server, exchanges the directories, starts it at rest. The copy carries its name before it is
-    /// in place.
-    async fn replace_data(&mut self, keep: Keep, writer: DataCopy) -> Result<Keep, Fault> {
-        let link = Rc::clone(&self.link);
-        let old = self.kept()?.agreed();
-        let old = old.map_or_else(|| "unnamed".to_string(), |keep| keep.incarnation.to_string());
+    /// Ends the server; what its log has beyond what was saved is saved then.
+    async fn end_server(&mut self, writer: DataCopy) -> Result<(), Fault> {
         let quiet = match self.read(None).await {
             Ok(reading) => reading.read_only && reading.waiting == 0,
             Err(_) => false,
@@ -202,30 +296,176 @@ impl Steps {
         self.control = None;
         // An orderly stop would tell waiting clients that their commit is done (D9).
         let verb = if quiet { UnitVerb::Stop } else { UnitVerb::Kill };
-        link.unit(verb).await.map_err(Fault::Failed)?;
-        self.save_rest(writer).await?;
-        let settings = link.settings.clone();
-        let staged = KeepFiles::new(&rejoin::staging(&settings), &settings.state_dir);
-        let exchanged = aside(move || {
-            let keep = staged.write(keep)?;
-            let kept = rejoin::exchange(&settings, &old)?;
-            Ok((keep, kept))
-        });
+        self.link.unit(verb).await.map_err(Fault::Failed)?;
+        self.save_rest(writer).await
+    }
+
+    /// Exchanges the directories and starts the server at rest. The copy carries its name before it is in place.
+    async fn replace_data(&mut self, keep: Keep, writer: DataCopy) -> Result<Keep, Fault> {
+        let old = self.kept()?.agreed();
+        let old = old.map_or_else(|| "unnamed".to_string(), |keep| keep.incarnation.to_string());
+        self.end_server(writer).await?;
+        let (link, site) = (Rc::clone(&self.link), self.site()?);
+        let staged = KeepFiles::new(&site.staging(), &link.settings.state_dir);
+        let exchanged = aside(move || Ok((staged.write(keep)?, site.exchange(&old)?)));
         let (keep, kept) = exchanged.await.map_err(Fault::Failed)?;
         self.seen = None;
-        link.tell(format!("the old data are kept at {}", kept.display()));
+        link.tell(match kept {
+            Some(kept) => format!("the old data are kept at {}", kept.display()),
+            None => "there were no old data".into(),
+        });
         link.unit(UnitVerb::Start).await.map_err(Fault::Failed)?;
         Ok(keep)
     }
 
-    /// Old data directories beyond the newest two, each named before it goes.
-    fn drop_surplus(&self) {
-        let surplus = rejoin::surplus(&self.link.settings).unwrap_or_default();
-        for path in surplus {
-            self.link.tell(format!("removing replaced data at {}", path.display()));
-            if let Err(fault) = std::fs::remove_dir_all(&path) {
-                self.link.tell(format!("{} is not removed: {fault}", path.display()));
-            }
+    /// The old data go before the copy comes: their log is saved, the rest is not.
+    async fn fetch_in_place(
+        &mut self,
+        keep: Keep,
+        writer: DataCopy,
+    ) -> Result<(Keep, Vec<Gtid>), Fault> {
+        self.end_server(writer).await?;
+        let (link, site) = (Rc::clone(&self.link), self.site()?);
+        let data = site.data.clone();
+        link.tell(format!("removing the old data in {}: there is no room for two", data.display()));
+        aside(move || site.clear(rejoin::is_note)).await.map_err(Fault::Failed)?;
+        self.seen = None;
+        let state = self.fetch(writer, &data).await?;
+        let staged = KeepFiles::new(&data, &link.settings.state_dir);
+        let keep = aside(move || staged.write(keep)).await.map_err(Fault::Failed)?;
+        link.unit(UnitVerb::Start).await.map_err(Fault::Failed)?;
+        Ok((keep, state))
+    }
+
+    /// These data are nobody's copy any more, whatever they are: a copy replaces them. On the disk when this returns.
+    pub(super) async fn distrust(&mut self, in_place: bool) -> Result<(), Fault> {
+        if in_place {
+            keep::write_synced(&self.consent(), b"", 0o600)
+                .map_err(|fault| Fault::failed(fault.to_string()))?;
         }
+        match self.kept()?.agreed().filter(|keep| !keep.unfinished) {
+            Some(keep) => self.write_keep(Keep { unfinished: true, ..keep }).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Somebody allowed one copy in place of the old data.
+    fn consent(&self) -> PathBuf {
+        self.link.settings.state_dir.join("copy-in-place")
+    }
+
+    fn has_consent(&self) -> bool {
+        self.consent().exists()
+    }
+
+    fn forget_consent(&self) {
+        if let Err(fault) = std::fs::remove_file(self.consent())
+            && fault.kind() != ErrorKind::NotFound
+        {
+            self.link.tell(format!("{} is not removed: {fault}", self.consent().display()));
+        }
+    }
+
+    /// Replaced data beyond what is to be kept, by number and by age; each is named before it goes.
+    pub(super) async fn give_back(&mut self) {
+        self.given_back = Some(Instant::now());
+        let Ok(site) = self.site() else { return };
+        let copies = self.link.settings.copies;
+        let removed = aside(move || {
+            let kept = site.kept()?;
+            let surplus = kept.len().saturating_sub(copies.keep);
+            let mut told = Vec::new();
+            for (n, path) in kept.into_iter().enumerate() {
+                // What is kept has not been changed since it was moved aside; the folder itself then was.
+                let age = path.metadata()?.ctime_age();
+                if n < surplus || age > copies.keep_for {
+                    std::fs::remove_dir_all(&path)?;
+                    told.push(format!("removed replaced data at {}", path.display()));
+                }
+            }
+            Ok(told)
+        });
+        match removed.await {
+            Ok(told) => told.into_iter().for_each(|text| self.link.tell(text)),
+            Err(fault) => self.link.tell(format!("replaced data are not removed: {fault}")),
+        }
+    }
+}
+
+/// Where a copy comes together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// Beside the old data.
+    Beside,
+    /// Instead of them: they are removed before.
+    InPlace,
+}
+
+/// What there is, and what it takes.
+struct Room {
+    needed: u64,
+    free: u64,
+    /// What the old data take.
+    own: u64,
+}
+
+impl Room {
+    fn way(&self, may_remove: bool, datadir: &Path) -> Result<Way, Fault> {
+        let Room { needed, free, own } = *self;
+        if free >= needed {
+            return Ok(Way::Beside);
+        }
+        let (wants, has) = (site::size(needed), site::size(free));
+        let place = datadir.display();
+        if free + own < needed {
+            return Err(Fault::Failed(format!(
+                "no room for a copy: it takes {wants}, {has} are free beside {place}, and without the old data {}",
+                site::size(free + own)
+            )));
+        }
+        if may_remove {
+            return Ok(Way::InPlace);
+        }
+        Err(Fault::Failed(format!(
+            "no room for a second copy: it takes {wants}, {has} are free beside {place}; make room, or let the old data go first: regent resync --in-place, or [database] copy-in-place = true"
+        )))
+    }
+}
+
+fn end_of(state: &[Gtid]) -> Result<Gtid, Fault> {
+    binlog::last(state, 0)
+        .ok_or_else(|| Fault::failed("the copy stands before the first transaction"))
+}
+
+/// For how long it has been as it is.
+trait Age {
+    fn ctime_age(&self) -> Duration;
+}
+
+impl Age for std::fs::Metadata {
+    fn ctime_age(&self) -> Duration {
+        let changed = Duration::from_secs(u64::try_from(self.ctime()).unwrap_or(0));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_decides_where_a_copy_comes_together() {
+        let data = Path::new("/data");
+        let way = |needed, free, own, may| Room { needed, free, own }.way(may, data);
+        assert_eq!(way(10, 10, 0, false), Ok(Way::Beside));
+        assert_eq!(way(10, 9, 5, true), Ok(Way::InPlace));
+        let Err(Fault::Failed(why)) = way(10 << 20, 9 << 20, 5 << 20, false) else { panic!() };
+        assert!(
+            why.contains("10 MiB") && why.contains("9 MiB") && why.contains("--in-place"),
+            "{why}"
+        );
+        let Err(Fault::Failed(why)) = way(10 << 20, 3 << 20, 5 << 20, true) else { panic!() };
+        assert!(why.contains("without the old data 8 MiB"), "{why}");
     }
 }

@@ -1,0 +1,193 @@
+//! A standby whose data are to be copied anew: at an operator's word, because the active node found other rows in them,
+//! or because its database does not come up any more.
+//!
+//! The active node goes on alone first (D5): until the record says so, these data may be the only other copy of an
+//! acknowledged write. Then they lose their name, durably, and what has no name is saved and replaced (S6, D8).
+
+use super::Node;
+use super::database::STARTS_ALARM;
+use crate::command::{Answer, DatabaseStep, StepResult};
+use crate::event::Severity;
+use crate::id::{Incarnation, NodeId, RequestId};
+use crate::state::DataCopy;
+use crate::sync;
+use crate::time::Time;
+use alloc::format;
+use alloc::string::{String, ToString};
+
+/// Why, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Recopy {
+    why: String,
+    in_place: bool,
+    request: Option<RequestId>,
+    /// Asked of the database's worker.
+    asked: bool,
+}
+
+impl Node {
+    /// An operator wants this node's data copied anew.
+    pub(super) fn ask_resync(
+        &mut self,
+        request: RequestId,
+        node: NodeId,
+        in_place: bool,
+        now: Time,
+    ) {
+        if let Some(reason) = self.no_resync(node, now) {
+            return self.answer(request, Answer::refused(reason));
+        }
+        self.database.forget_copies();
+        let why = "an operator asked for it".to_string();
+        self.recopy = Some(Recopy { why, in_place, request: Some(request), asked: false });
+        self.report_now = true;
+    }
+
+    fn no_resync(&self, node: NodeId, now: Time) -> Option<String> {
+        let name = self.name(node);
+        if self.spec.stack.is_some() {
+            return Some("there is one copy of shared data: nothing to copy".into());
+        }
+        if node != self.me() {
+            return Some(format!(
+                "{name} takes its copy itself: regent resync {name} --node {name}"
+            ));
+        }
+        if self.holds() {
+            return Some(format!(
+                "{name} is active: its data are what others copy; regent switchover first"
+            ));
+        }
+        if self.is_stopped() {
+            return Some("the cluster is stopped: regent cluster start first".into());
+        }
+        let Some(view) = &self.view else {
+            return Some("the register was not read yet: this node has no quorum".into());
+        };
+        if self.recorded_writer(now).is_none() {
+            let writer = self.name(view.state.sync.writer.node);
+            return Some(format!(
+                "there is nobody to copy from: {writer} does not report a database that is the recorded one"
+            ));
+        }
+        let busy = self.recopy.is_some() || self.database.is_copying();
+        busy.then(|| format!("{name} is being copied already: regent status says how far it is"))
+    }
+
+    /// The recorded writer, if it is another node that reports its data as recorded now.
+    pub(super) fn recorded_writer(&self, now: Time) -> Option<DataCopy> {
+        let sync = self.view.as_ref()?.state.sync;
+        let writer = sync.writer;
+        let report = self.peers.get(&writer.node)?.fresh(self.spec.pace.suspicion, now)?;
+        let database = report.database.as_ref()?;
+        let recorded = sync::is_recorded_writer(&sync, writer.node, database);
+        (recorded && writer.node != self.me()).then_some(writer)
+    }
+
+    /// Does the record still count on the data here?
+    fn is_recorded_beside(&self) -> bool {
+        let sync = self.view.as_ref().map(|view| view.state.sync);
+        sync.is_none_or(|sync| {
+            sync.writer.node == self.me() || sync.with.is_some_and(|with| with.node == self.me())
+        })
+    }
+
+    /// It is about to lose its name: the active node goes on alone for it.
+    pub(super) fn loses_name(&self) -> bool {
+        self.recopy.is_some() && !self.holds()
+    }
+
+    /// One that holds has other things to do; whoever asked is told.
+    pub(super) fn drop_recopy(&mut self) {
+        if let Some(Recopy { request: Some(request), .. }) = self.recopy.take() {
+            let why = "this node was made active meanwhile: its data are what others copy";
+            self.answer(request, Answer::failed(why));
+        }
+    }
+
+    /// A standby's: towards data without a name.
+    pub(super) fn advance_recopy(&mut self, now: Time) {
+        self.hear_distrust(now);
+        let Some(recopy) = &self.recopy else { return };
+        if recopy.asked || self.is_recorded_beside() || self.database.is_busy() {
+            return;
+        }
+        let in_place = recopy.in_place;
+        let text = format!("the data here lose their name, a copy replaces them: {}", recopy.why);
+        if self.try_step(DatabaseStep::Distrust { in_place }, now) {
+            self.tell("database.distrusted", Severity::Warning, text);
+            if let Some(recopy) = &mut self.recopy {
+                recopy.asked = true;
+            }
+        }
+    }
+
+    /// The active node found other rows in these very data than it has.
+    fn hear_distrust(&mut self, now: Time) {
+        let Some(facts) = &self.database.facts else { return };
+        let Some(incarnation) = facts.incarnation.filter(|_| self.recopy.is_none()) else { return };
+        let Some(holder) = self.view.as_ref().map(|view| view.state.lease.holder) else { return };
+        let report = self.peers.get(&holder);
+        let report = report.and_then(|peer| peer.fresh(self.spec.pace.suspicion, now));
+        if report.and_then(|report| report.distrusts) == Some(incarnation) {
+            let why = format!("{} found other rows here than it has", self.name(holder));
+            self.recopy = Some(Recopy { why, in_place: false, request: None, asked: false });
+            self.report_now = true;
+        }
+    }
+
+    /// The step was done, or not. It needs no server: one that is down hinders nobody.
+    pub(super) fn take_distrusted(&mut self, result: &StepResult) {
+        let Some(recopy) = &mut self.recopy else { return };
+        recopy.asked = false;
+        let answer = match result {
+            StepResult::Failed(why) => {
+                Answer::failed(format!("the data could not be taken out of use: {why}"))
+            }
+            StepResult::Done | StepResult::Down => {
+                Answer::Done("its data have no name any more, and a copy replaces them".into())
+            }
+            // Asked for again.
+            StepResult::NoAnswer
+            | StepResult::Blocked
+            | StepResult::Lineage(_)
+            | StepResult::Saved(_) => return,
+        };
+        let Some(Recopy { request, why, .. }) = self.recopy.take() else { return };
+        if matches!(answer, Answer::Done(_)) {
+            self.following.distrusted = Some(why);
+        }
+        if let Some(request) = request {
+            self.answer(request, answer);
+        }
+    }
+
+    /// Its database does not come up, try after try, while another node serves: then its data are replaced by a copy,
+    /// and starts are tried on in the pauses between two copies that fail.
+    pub(super) fn copy_instead_of_start(&mut self, now: Time) -> bool {
+        if self.database.failures() < STARTS_ALARM
+            || self.holds()
+            || self.leaves_alone(now)
+            || self.is_recorded_beside()
+            || self.is_succession_unanswered()
+        {
+            return false;
+        }
+        let Some(writer) = self.recorded_writer(now) else { return false };
+        let times = self.database.failures();
+        let why = format!("its database did not come up, {times} tries in a row");
+        self.take_copy(writer, why, now)
+    }
+
+    /// The incarnation of a standby in which this node, the active one, found other rows than it has.
+    pub(super) fn distrusts(&self) -> Option<Incarnation> {
+        self.database.facts.as_ref()?.differs
+    }
+
+    /// May this standby not be counted on, whatever it reports?
+    pub(super) fn is_distrusted(&self, node: NodeId, incarnation: Option<Incarnation>) -> bool {
+        let leaving = self.peers.get(&node).and_then(|peer| peer.report.as_ref());
+        leaving.is_some_and(|report| report.leaving)
+            || (incarnation.is_some() && incarnation == self.distrusts())
+    }
+}
