@@ -19,6 +19,7 @@ mod keep;
 pub mod line;
 mod lineage;
 mod locks;
+mod own;
 pub mod peer;
 mod rejoin;
 mod settings;

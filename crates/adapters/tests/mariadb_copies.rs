@@ -78,6 +78,8 @@ fn data_behind_a_link_and_on_a_mount_of_their_own_are_replaced_where_they_are() 
     let datadir = b.settings().datadir.clone();
     let real = datadir.with_file_name("disk").join("mysql");
     std::fs::create_dir_all(real.parent().expect("a folder")).expect("made");
+    // A server that is told to stop before it is up hangs.
+    b.expect(DatabaseStep::TakeControl);
     b.stop();
     std::fs::rename(&datadir, &real).expect("moved");
     std::os::unix::fs::symlink(&real, &datadir).expect("linked");
@@ -131,11 +133,12 @@ fn without_room_for_two_a_copy_needs_a_word_and_then_comes_in_place() {
     let [a, b] = pair("room");
     writes(&a);
     let datadir = b.settings().datadir.clone();
+    b.expect(DatabaseStep::TakeControl);
     b.stop();
     let aside = datadir.with_file_name("aside");
     std::fs::rename(&datadir, &aside).expect("moved");
     std::fs::create_dir(&datadir).expect("made");
-    let Some(mounted) = Mounted::new(&datadir, &["-t", "tmpfs", "-o", "size=112m", "tmpfs"]) else {
+    let Some(mounted) = Mounted::new(&datadir, &["-t", "tmpfs", "-o", "size=128m", "tmpfs"]) else {
         return skipped("no room for two: this machine may not mount");
     };
     let status = Command::new("cp").arg("-a").arg(aside.join(".")).arg(&datadir).status();

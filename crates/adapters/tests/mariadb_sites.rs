@@ -3,7 +3,7 @@
 
 mod mariadb_lab;
 
-use mariadb_lab::{Node, pair, ready, token, wait_until};
+use mariadb_lab::{Node, ROOT_PASSWORD, pair, ready, token, wait_until};
 use regent_core::command::{DatabaseStep, Lineage, StepResult};
 use regent_core::id::Incarnation;
 use regent_core::observe::Thread;
@@ -199,4 +199,92 @@ fn a_source_that_is_not_reached_is_told_with_the_servers_own_words() {
     let facts = b.await_facts("told", |f| f.unreached.is_some());
     let why = facts.unreached.expect("told");
     assert!(facts.receiver == Thread::Connecting && why.contains("connect"), "{why}");
+}
+
+#[test]
+fn what_a_site_does_to_roots_account_shuts_nobody_out() {
+    if !ready("what_a_site_does_to_roots_account_shuts_nobody_out") {
+        return;
+    }
+    let [a, b] = pair("root");
+    in_sync(&a, &b);
+    let own = "SELECT COUNT(*) FROM mysql.global_priv WHERE user='regent' AND host='localhost'";
+    for node in [&a, &b] {
+        wait_until("its own account", || {
+            node.facts();
+            node.sql(own) == "1"
+        });
+    }
+    let lock = format!(
+        "ALTER USER root@localhost IDENTIFIED VIA mysql_native_password USING PASSWORD(\"{ROOT_PASSWORD}\")"
+    );
+    a.sql(&lock);
+    let end = a.facts().end;
+    b.await_facts("the same there", |f| f.applied == end);
+    // Every way that needs to sign in anew: a restart, a worker, a tail that is undone, a copy, a move.
+    b.crash();
+    b.expect(DatabaseStep::TakeControl);
+    b.expect(DatabaseStep::Keep { incarnation: Incarnation(22), mark: true });
+    b.expect(DatabaseStep::Follow { writer: a.copy() });
+    a.expect(DatabaseStep::Marker { token: token(2) });
+    a.kill_worker();
+    a.start_worker();
+    a.expect(DatabaseStep::TakeControl);
+    b.sql("INSERT INTO app.t VALUES (100, 'errant')");
+    a.expect(DatabaseStep::Loose);
+    a.sql("INSERT INTO app.t VALUES (2, 'acknowledged')");
+    b.await_facts("stopped by it", |f| matches!(f.applier, Thread::Failed(_)));
+    let writer = a.copy();
+    b.expect_any(DatabaseStep::Compare { writer });
+    b.expect_any(DatabaseStep::SaveTail { writer });
+    b.expect(DatabaseStep::Keep { incarnation: Incarnation(23), mark: true });
+    b.expect(DatabaseStep::Rewind { writer });
+    b.expect(DatabaseStep::Reclone { writer, incarnation: Incarnation(24) });
+    b.expect(DatabaseStep::Follow { writer });
+    a.expect(DatabaseStep::Strict);
+    a.expect(DatabaseStep::Marker { token: token(3) });
+    let end = a.facts().end;
+    b.await_facts("in sync", |f| f.applied == end);
+    switch(&a, &b, 25);
+    assert_eq!(a.content("app"), b.content("app"));
+
+    // Dropped, or with another password: made anew before anybody needs it.
+    for deed in ["DROP USER regent@localhost", "ALTER USER regent@localhost IDENTIFIED BY 'x'"] {
+        b.sql(&format!("SET sql_log_bin=0; {deed}"));
+        let told = b.events().len();
+        wait_until("made anew", || {
+            b.facts();
+            b.events()[told..].iter().any(|event| event.contains("regent@localhost is made"))
+        });
+    }
+    b.crash();
+    b.expect(DatabaseStep::TakeControl);
+    assert_eq!(b.facts().shut_out, None);
+}
+
+#[test]
+fn sessions_from_before_a_name_was_drawn_write_under_no_other_server_id() {
+    if !ready("sessions_from_before_a_name_was_drawn_write_under_no_other_server_id") {
+        return;
+    }
+    let [a, b] = pair("sessions");
+    a.expect(DatabaseStep::TakeControl);
+    // As a pool of the product on this very host that came in before the agent did.
+    let mut pool = a.sql_in_background("SELECT SLEEP(600)");
+    wait_until("it is in", || a.sql("SHOW PROCESSLIST").contains("SLEEP(600)"));
+    in_sync(&a, &b);
+    assert!(!pool.wait().expect("ended").success(), "it would go on under the old server id");
+    let id = a.sql("SELECT @@global.server_id");
+    let end = a.facts().end.0;
+    assert_eq!(end.split('-').nth(1), Some(id.as_str()), "the marker, too: {end}");
+    // The same again changes nothing, and ends nobody.
+    let mut pool = b.sql_in_background("SELECT SLEEP(600)");
+    wait_until("it is in", || b.sql("SHOW PROCESSLIST").contains("SLEEP(600)"));
+    b.kill_worker();
+    b.start_worker();
+    b.expect(DatabaseStep::TakeControl);
+    assert!(pool.try_wait().expect("asked").is_none());
+    // A new name ends it.
+    b.expect(DatabaseStep::Keep { incarnation: Incarnation(31), mark: true });
+    assert!(!pool.wait().expect("ended").success());
 }

@@ -65,6 +65,7 @@ impl ToyHost {
             behind: None,
             locked: None,
             differs: None,
+            shut_out: None,
             drained: true,
             end: Position("0-1-1".into()),
             applied: Position("0-1-1".into()),

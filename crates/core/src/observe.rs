@@ -59,6 +59,9 @@ pub struct DatabaseFacts {
     /// Data of a standby in which other rows were found than here: they are not taken in (D4).
     #[serde(default)]
     pub differs: Option<Incarnation>,
+    /// Regent's own account does not let it in, and why: a restart of the server may shut it out.
+    #[serde(default)]
+    pub shut_out: Option<String>,
     /// The receiver is stopped and everything received is applied, by both signs (D6).
     pub drained: bool,
     /// The end of this server's log.

@@ -17,7 +17,8 @@
 //! `release FORMAT on HOST` (another release, R7), `stranger for TIME`, `maintenance HOST for TIME`, `maintenance
 //! HOST off`, `suspend cluster for TIME` (a pause), `stop cluster`, `start cluster`, `fence HOST`, `ttl TIME`,
 //! `resync HOST` (asked there), `by hand finite|writable|reset|wipe HOST` (what somebody does to its server),
-//! `fill state|data HOST for TIME` (its disk is full), `refuse arm|enable|close|add|remove HOST for TIME` (its kernel does), `hang address HOST for TIME`,
+//! `fill state|data HOST for TIME` (its disk is full), `refuse arm|enable|close|add|remove HOST for TIME` (its kernel
+//! does), `hang address HOST for TIME`,
 //! `flush gate HOST`, `lose voter HOST`, `copy data HOST`, `restore data HOST`, `seed N` (first of all;
 //! without it every length is its middle one); each but the waits may end with `at SECONDS`.
 //!

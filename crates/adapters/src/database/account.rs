@@ -22,6 +22,9 @@ pub(crate) const HEARTBEAT: &str = "regent.heartbeat";
 const PROBE_CONNECTIONS: u32 = 20;
 /// A statement of definition may wait for the replica.
 const BOUND: Duration = Duration::from_secs(60);
+/// Where the replication account's password is kept, and the one that it replaced.
+const SECRET: &str = "replication.secret";
+const SECRET_WAS: &str = "replication.secret.was";
 const QUICK: Duration = Duration::from_secs(2);
 
 /// Makes what is missing for markers and probes; nothing while the server is read-only (D9: our account writes only
@@ -33,7 +36,7 @@ pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), St
         make_table(client).await.map_err(text)?;
     }
     let password = secret(state_dir).map_err(|fault| fault.to_string())?;
-    make_for_probes(client, &derived(&password)).await
+    make_for_probes(client, &derived(PROBE_USER, &password)).await
 }
 
 /// The replication account from each member's address and from nowhere else (D4), on the control connection (D11): what
@@ -182,17 +185,28 @@ pub(crate) fn secret(state_dir: &Path) -> io::Result<String> {
 
 /// The probe account's password. It follows from the other one, which every node has, and does not tell it.
 pub(crate) fn probe_password(state_dir: &Path) -> io::Result<String> {
-    kept_secret(state_dir).map(|secret| derived(&secret))
+    kept_secret(state_dir).map(|secret| derived(PROBE_USER, &secret))
 }
 
-fn derived(secret: &str) -> String {
-    let digest = digest(&SHA256, format!("{PROBE_USER} {secret}").as_bytes());
+/// The password of another account of ours: it follows from the replication account's, and does not tell it.
+pub(crate) fn derived(user: &str, secret: &str) -> String {
+    let digest = digest(&SHA256, format!("{user} {secret}").as_bytes());
     digest.as_ref()[..24].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The replication account's passwords that are known here: the present one first, then the one that it replaced, which
+/// accounts of ours may still go by.
+pub(crate) fn secrets(state_dir: &Path) -> Vec<String> {
+    let kept = [SECRET, SECRET_WAS].map(|name| read_secret(&state_dir.join(name)));
+    kept.into_iter().flatten().collect()
+}
+
 fn kept_secret(state_dir: &Path) -> io::Result<String> {
-    let path = state_dir.join("replication.secret");
-    let text = std::fs::read_to_string(&path)?;
+    read_secret(&state_dir.join(SECRET))
+}
+
+fn read_secret(path: &Path) -> io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
     if !is_plain(text.trim()) {
         return Err(io::Error::other(format!("{}: not a password of ours", path.display())));
     }
@@ -204,9 +218,13 @@ pub(crate) fn adopt_secret(state_dir: &Path, password: &str) -> io::Result<()> {
     if !is_plain(password) {
         return Err(io::Error::other("not a password of ours"));
     }
-    let path = state_dir.join("replication.secret");
-    if std::fs::read_to_string(&path).is_ok_and(|known| known.trim() == password) {
+    let path = state_dir.join(SECRET);
+    let known = read_secret(&path).ok();
+    if known.as_deref() == Some(password) {
         return Ok(());
+    }
+    if let Some(known) = known {
+        keep::write_synced(&state_dir.join(SECRET_WAS), known.as_bytes(), 0o600)?;
     }
     keep::write_synced(&path, password.as_bytes(), 0o600)
 }

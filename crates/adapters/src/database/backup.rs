@@ -3,6 +3,7 @@
 //! The writer's agent calls [`send`], the other's [`receive`]; between them is any ordered stream of bytes. Every
 //! part is framed, and the last frame says whether the copy is whole: a stream that merely ends is a failure.
 
+use crate::database::own;
 use crate::database::settings::WorkerSettings;
 use crate::database::tool;
 use std::io;
@@ -41,9 +42,15 @@ pub async fn send<S: AsyncWrite + Unpin>(
     settings: &WorkerSettings,
     stream: &mut S,
 ) -> io::Result<u64> {
-    let mut command = tool::tool("mariadb-backup");
-    command.args(["--backup", "--stream=xbstream", "--user=root", OPEN_FILES]);
-    command.arg(format!("--socket={}", settings.socket.display()));
+    let signing_in = own::tool("mariadb-backup", settings).await;
+    let mut command = match signing_in {
+        Ok(command) => command,
+        Err(fault) => {
+            frame(stream, FAILED, fault.as_bytes()).await?;
+            return Err(io::Error::other(fault));
+        }
+    };
+    command.args(["--backup", "--stream=xbstream", OPEN_FILES]);
     command.arg(format!("--datadir={}", settings.datadir.display()));
     match pass(command, stream, settings.copies.rate).await? {
         Ok(sent) => {

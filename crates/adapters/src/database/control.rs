@@ -1,5 +1,6 @@
 //! The one control connection of a run (D11): who holds it may read modes and change them.
 
+use crate::database::own;
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, Rows, SqlError};
 use std::io;
@@ -56,7 +57,7 @@ impl Control {
     ) -> Result<Control, Fault> {
         let patient_until = Instant::now() + patience;
         let mut client = loop {
-            match Client::connect(&settings.socket, SIMPLE).await {
+            match own::connect(settings, SIMPLE).await {
                 Ok(client) => break client,
                 Err(fault) if Instant::now() >= patient_until => {
                     // Nothing was sent but a greeting: a server that goes away meanwhile is down.

@@ -299,6 +299,7 @@ pub(crate) fn facts(
             .map(|behind| Span(behind.as_nanos() as u64)),
         locked: None,
         differs: None,
+        shut_out: None,
         drained: nothing_received || reading.is_drained(),
         end: Position(gtid::text(&reading.end)),
         applied: Position(gtid::text(&reading.applied)),

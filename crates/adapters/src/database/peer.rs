@@ -7,6 +7,7 @@ use crate::database::account;
 use crate::database::binlog::Log;
 use crate::database::gtid::Gtid;
 use crate::database::keep::{KeepFiles, Kept};
+use crate::database::own;
 use crate::database::settings::WorkerSettings;
 use crate::database::site;
 use crate::database::sql::Client;
@@ -139,8 +140,7 @@ async fn state_at(
 
 async fn follow_info(settings: &WorkerSettings) -> Result<PeerAnswer, String> {
     let keep = present(settings, &log_index(settings).await?)?;
-    let mut client =
-        Client::connect(&settings.socket, BOUND).await.map_err(|fault| fault.to_string())?;
+    let mut client = own::connect(settings, BOUND).await.map_err(|fault| fault.to_string())?;
     let port = client.one("SELECT @@port", BOUND).await.map_err(|fault| fault.to_string())?;
     let port = port.scalar().and_then(|p| p.parse().ok()).ok_or("the server has no port")?;
     let password = account::secret(&settings.state_dir).map_err(|fault| fault.to_string())?;
@@ -199,8 +199,7 @@ fn expect_incarnation(
 
 /// Where the server's log index is.
 pub(crate) async fn log_index(settings: &WorkerSettings) -> Result<PathBuf, String> {
-    let mut client =
-        Client::connect(&settings.socket, BOUND).await.map_err(|fault| fault.to_string())?;
+    let mut client = own::connect(settings, BOUND).await.map_err(|fault| fault.to_string())?;
     let answer =
         client.one("SELECT @@log_bin_index", BOUND).await.map_err(|fault| fault.to_string())?;
     answer.scalar().map(PathBuf::from).ok_or_else(|| "the server keeps no binary log".into())

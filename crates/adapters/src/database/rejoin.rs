@@ -7,6 +7,7 @@
 use crate::database::backup::{OPEN_FILES, STALL, bounded};
 use crate::database::gtid::{self, Gtid};
 use crate::database::lineage::Common;
+use crate::database::own;
 use crate::database::settings::WorkerSettings;
 use crate::database::tool;
 use std::io;
@@ -33,8 +34,7 @@ pub(crate) async fn undo(
     command.args(&common.files);
     tool::into_file(&mut command, &path).map_err(|fault| fault.to_string())?;
     tool::run(command, UNDO).await?;
-    let mut client = tool::tool("mariadb");
-    client.arg("--user=root").arg(format!("--socket={}", settings.socket.display()));
+    let mut client = own::tool("mariadb", settings).await?;
     client.arg("--init-command=SET SESSION sql_log_bin=0, innodb_lock_wait_timeout=5");
     client.args(["--batch", "--binary-mode"]);
     let mut child =

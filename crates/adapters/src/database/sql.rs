@@ -126,11 +126,16 @@ struct Login<'a> {
 }
 
 impl Client {
-    /// Connects as root; all of it within the bound.
-    pub(crate) async fn connect(socket: &Path, bound: Duration) -> Result<Client, SqlError> {
+    /// Connects as this account; all of it within the bound. Without a password the socket's owner is the proof.
+    pub(crate) async fn connect_as(
+        socket: &Path,
+        user: &str,
+        password: Option<&str>,
+        bound: Duration,
+    ) -> Result<Client, SqlError> {
         let connecting = async {
             let stream = UnixStream::connect(socket).await.map_err(SqlError::Absent)?;
-            Client::sign_in(stream, Login { user: "root", password: None }).await
+            Client::sign_in(stream, Login { user, password }).await
         };
         timeout(bound, connecting).await.unwrap_or(Err(SqlError::Late(bound)))
     }

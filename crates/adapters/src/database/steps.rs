@@ -11,8 +11,9 @@ use crate::database::facts::{self, Reading};
 use crate::database::gtid::Gtid;
 use crate::database::keep::{self, Counts, Keep, KeepFiles, Kept, Touch};
 use crate::database::locks::{self, Blocker};
+use crate::database::own;
 use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside};
-use crate::database::sql::{Client, SqlError};
+use crate::database::sql::SqlError;
 use crate::database::worker::{Link, is_there, unpack};
 use regent_core::command::{DatabaseStep, StepResult};
 use regent_core::id::{AttemptId, Incarnation};
@@ -60,6 +61,8 @@ const FORGET_MAX: Duration = Duration::from_secs(5);
 const RESET_MAX: Duration = Duration::from_secs(60);
 /// The writer may just be making its account.
 const INFO_MAX: Duration = Duration::from_secs(3);
+/// Between two looks at our own account.
+const OWN_PAUSE: Duration = Duration::from_secs(10);
 /// Between two looks for replaced data that are kept too long.
 const GIVE_BACK_PAUSE: Duration = Duration::from_secs(3600);
 /// Crash recovery of a fresh copy is short; a large log takes its time.
@@ -96,6 +99,9 @@ pub(crate) struct Steps {
     writer_seen: Option<Instant>,
     /// When replaced data were last given back.
     given_back: Option<Instant>,
+    /// When our own account was last looked at, and why it lets nobody in.
+    own_seen: Option<Instant>,
+    own_fault: Option<String>,
 }
 
 /// Work that the next statement of core need not wait for.
@@ -136,6 +142,8 @@ impl Steps {
             applied_seen: None,
             writer_seen: None,
             given_back: None,
+            own_seen: None,
+            own_fault: None,
         }
     }
 
@@ -198,6 +206,9 @@ impl Steps {
         if self.link.accounts_wanted.take() {
             self.make_accounts().await;
         }
+        if self.own_seen.is_none_or(|at| at.elapsed() >= OWN_PAUSE) {
+            self.look_after_own().await;
+        }
         if self.given_back.is_none_or(|at| at.elapsed() >= GIVE_BACK_PAUSE) {
             self.give_back().await;
         }
@@ -207,6 +218,36 @@ impl Steps {
             Some(After::Forget) => {
                 if let Err(fault) = self.forget_source().await {
                     self.link.tell(format!("the old source is not forgotten yet: {fault:?}"));
+                }
+            }
+        }
+    }
+
+    /// Our own account lets us in, or is made to, while the control connection can do that.
+    async fn look_after_own(&mut self) {
+        if self.control.is_none() {
+            return;
+        }
+        self.own_seen = Some(Instant::now());
+        let link = Rc::clone(&self.link);
+        let Err(why) = own::lets_in(&link.settings, SIMPLE).await else {
+            self.own_fault = None;
+            return;
+        };
+        let Some(control) = &mut self.control else { return };
+        match own::make(&mut control.client, &link.settings.state_dir).await {
+            Ok(()) => {
+                self.own_fault = None;
+                link.tell(format!("the account {}@localhost is made: {why}", own::USER));
+            }
+            Err(fault) => {
+                let text = format!("the account {}@localhost cannot be made: {fault}", own::USER);
+                if self.own_fault.as_ref() != Some(&text) {
+                    link.tell(text.clone());
+                }
+                self.own_fault = Some(text);
+                if !matches!(fault, SqlError::Server { .. }) {
+                    self.control = None;
                 }
             }
         }
@@ -291,6 +332,7 @@ impl Steps {
         let counts = keep::read_counts(&settings.state_dir);
         let kept = self.kept()?;
         let mut facts = facts::facts(reading, control.start, &kept, counts.as_ref(), settings);
+        facts.shut_out.clone_from(&self.own_fault);
         facts.locked = self.blocker.as_ref().map(|(Blocker { session, who, what }, since)| {
             let since = Span(since.elapsed().as_nanos() as u64);
             Box::new(Locked { session: *session, who: who.clone(), what: what.clone(), since })
@@ -336,7 +378,7 @@ impl Steps {
         let stands = waits && self.applied_seen.as_deref() == Some(reading.applied());
         self.applied_seen = Some(reading.applied().to_vec());
         let looking = async {
-            let mut client = Client::connect(&self.link.settings.socket, LOCKS_MAX).await?;
+            let mut client = own::connect(&self.link.settings, LOCKS_MAX).await?;
             locks::look(&mut client, stands, LOCKS_MAX).await
         };
         let found = looking.await.unwrap_or_else(|fault| {
@@ -413,6 +455,7 @@ impl Steps {
     /// and the server id of the kept incarnation is set again, because a restart forgets it.
     async fn take_control(&mut self, patience: Duration) -> Result<(), Fault> {
         self.control = None;
+        self.own_seen = None;
         let control = Control::take(&self.link.settings, patience).await?;
         let start = control.start;
         self.control = Some(control);
@@ -444,10 +487,38 @@ impl Steps {
 
     async fn set_server_id(&mut self, keep: &Keep, reading: &Reading) -> Result<(), Fault> {
         if reading.server_id != keep.server_id {
+            self.note_sessions(true)?;
             let set = format!("SET GLOBAL server_id={}", keep.server_id);
             self.control()?.run(&set).await?;
+            // The one for the next marker is from before, too.
+            self.link.drop_spare();
+            self.after = Some(After::Spare);
+        }
+        if reading.read_only && reading.waiting == 0 {
+            self.renew_sessions().await?;
         }
         Ok(())
+    }
+
+    /// A session keeps the server id of the moment when it began, and writes under it: another one's names, perhaps
+    /// (D8). So those that began before it was set are ended, while no commit of them can be open (D9).
+    async fn renew_sessions(&mut self) -> Result<(), Fault> {
+        if !self.sessions_note().exists() {
+            return Ok(());
+        }
+        self.send_clients_away(Whom::All).await?;
+        self.note_sessions(false)
+    }
+
+    /// Sessions with another server id may be open; noted over the death of a worker, but not of the host.
+    fn note_sessions(&self, stale: bool) -> Result<(), Fault> {
+        let path = self.sessions_note();
+        let noted = if stale { std::fs::write(path, "") } else { std::fs::remove_file(path) };
+        noted.map_err(|fault| Fault::failed(format!("sessions are not noted: {fault}")))
+    }
+
+    fn sessions_note(&self) -> PathBuf {
+        self.link.settings.run_dir.join("sessions")
     }
 
     fn counts(&self, incarnation: Incarnation) -> Option<Counts> {
@@ -608,6 +679,9 @@ impl Steps {
         let keep = keep.ok_or_else(|| Fault::failed("the data here have no name"))?;
         let reading = self.read(None).await?;
         self.set_server_id(&keep, &reading).await?;
+        if self.sessions_note().exists() {
+            return Err(Fault::failed("sessions with another server id are open"));
+        }
         self.control()?.run("SET GLOBAL read_only=0").await?;
         self.after = Some(After::Forget);
         self.link.accounts_wanted.set(true);
@@ -851,7 +925,7 @@ impl Steps {
 /// What a writer has that a replica has not. All of it is over before read-only is asked for.
 async fn make(link: &Link) -> Result<(), String> {
     let (settings, text) = (&link.settings, |fault: SqlError| fault.to_string());
-    let mut client = Client::connect(&settings.socket, SIMPLE).await.map_err(text)?;
+    let mut client = own::connect(settings, SIMPLE).await.map_err(text)?;
     account::make(&mut client, &settings.state_dir).await?;
     if settings.events && account::is_writable(&mut client).await.map_err(text)? {
         events::run(&mut client, |text| link.tell(text)).await.map_err(text)?;

@@ -14,6 +14,7 @@ use crate::database::control::{Fault, SIMPLE, start_of};
 use crate::database::facts;
 use crate::database::keep::{self, KeepFiles};
 use crate::database::line::{FromWorker, Reply, ToWorker, UnitVerb};
+use crate::database::own;
 use crate::database::peer::{self, Peer, PeerAnswer, PeerRequest};
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, SqlError};
@@ -179,12 +180,12 @@ async fn mark(link: &Link, token: AttemptId) -> Result<Option<DatabaseFacts>, Fa
     let had_spare = spare.is_some();
     let mut client = match spare {
         Some(client) => client,
-        None => Client::connect(&link.settings.socket, SIMPLE).await?,
+        None => own::connect(&link.settings, SIMPLE).await?,
     };
     let mut answer = insert(&mut client, token).await;
     if had_spare && matches!(answer, Err(SqlError::Lost(_))) {
         // The spare one was from before a restart. The same token twice is one row.
-        client = Client::connect(&link.settings.socket, SIMPLE).await?;
+        client = own::connect(&link.settings, SIMPLE).await?;
         answer = insert(&mut client, token).await;
     }
     if answer? == 0 {
@@ -227,7 +228,7 @@ async fn read_aside(client: &mut Client, settings: &WorkerSettings) -> Option<Da
 /// Rows of yesterday go, a few at a time; only while clients may write, and never behind a row that waits.
 async fn prune(settings: &WorkerSettings) {
     let bound = Duration::from_secs(5);
-    let Ok(mut client) = Client::connect(&settings.socket, bound).await else { return };
+    let Ok(mut client) = own::connect(settings, bound).await else { return };
     let delete = "SET STATEMENT innodb_lock_wait_timeout=1 FOR DELETE FROM regent.marker \
         WHERE @@global.read_only=0 AND at < NOW() - INTERVAL 1 DAY LIMIT 1000";
     // Another time will do.
@@ -282,9 +283,14 @@ impl Link {
         }
     }
 
+    /// The connection that is ready for the next marker is not to be used.
+    pub(crate) fn drop_spare(&self) {
+        self.spare.set(None);
+    }
+
     /// Opens the connection that the next marker will take.
     pub(crate) async fn prepare_marker(&self) {
-        self.spare.set(Client::connect(&self.settings.socket, SIMPLE).await.ok());
+        self.spare.set(own::connect(&self.settings, SIMPLE).await.ok());
     }
 
     /// Asks the agent to act on the unit.

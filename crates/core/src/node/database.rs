@@ -596,6 +596,13 @@ impl Node {
         if facts.locked.is_some() {
             self.database.locked = Some(now);
         }
+        match &facts.shut_out {
+            Some(why) => {
+                let text = format!("a restart of the database may shut Regent out: {why}");
+                self.tell_edge("database.account", Severity::Alarm, text);
+            }
+            None => self.end_edge("database.account"),
+        }
         self.database.facts = Some(facts);
     }
 

@@ -153,6 +153,9 @@ impl Node {
             found.extend(facts.unreached.as_ref().map(cannot));
             found.extend(facts.behind.filter(|b| *b >= BEHIND_TOLD).map(behind));
         }
+        let out = |why| format!("a restart of the database may shut Regent out: {why}");
+        let facts = self.database.facts.as_ref();
+        found.extend(facts.and_then(|facts| facts.shut_out.as_ref()).map(out));
         if let Some(locked) = self.locked(now) {
             let (held, s) = (held(locked), locked.since.as_millis() / 1000);
             found.push(if self.holds() {

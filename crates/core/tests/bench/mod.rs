@@ -60,6 +60,7 @@ pub fn at_rest() -> DatabaseFacts {
         behind: None,
         locked: None,
         differs: None,
+        shut_out: None,
         drained: true,
         end: Position("0-1-1".into()),
         applied: Position("0-1-1".into()),

@@ -182,6 +182,7 @@ impl Database {
             unreached: None,
             behind: None,
             differs: None,
+            shut_out: None,
             locked: server.locked.and_then(|(session, since)| {
                 let since = Span(self.clock.saturating_sub(since?));
                 let (who, what) = ("backup@localhost".into(), "the global read lock".into());
