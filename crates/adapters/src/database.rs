@@ -4,7 +4,7 @@
 //! [`mod@line`]s; only the bulk copy ([`backup`]) passes through the agents themselves. How to read it:
 //! [`worker`], then `steps.rs` (what core can ask, one function each), `facts.rs` (what core is told),
 //! `keep.rs` and `end.rs` (what is kept beside the data and outside), then `lineage.rs` and `rejoin.rs` (the way
-//! back of a returned node).
+//! back of a returned node). `verify.rs` stands apart: it compares two copies, and nothing follows from it.
 
 pub(crate) mod account;
 pub mod backup;
@@ -27,6 +27,7 @@ pub mod site;
 pub(crate) mod sql;
 mod steps;
 mod tool;
+mod verify;
 pub mod worker;
 
 pub use gtid::Gtid;

@@ -8,7 +8,7 @@ use regent_core::health::{Counts, Health, ProbeId, Subject, Weight};
 use regent_core::id::{NodeId, RunId, Version};
 use regent_core::node::NodeStatus;
 use regent_core::observe::{
-    Ailment, DatabaseFacts, DatabaseReport, ServiceReport, Thread, UnitState,
+    Ailment, Comparison, DatabaseFacts, DatabaseReport, ServiceReport, Thread, UnitState,
 };
 use regent_core::role::Role;
 use regent_core::spec::Spec;
@@ -63,6 +63,18 @@ pub struct Frame<'a> {
     pub claim: Option<Claim>,
 }
 
+/// What the active node knows of both copies' equality.
+fn tell_compared(status: &mut api::Status, comparison: Option<&Comparison>) {
+    let (Some(sync), Some(comparison)) = (&mut status.sync, comparison) else { return };
+    let last = comparison.last.as_ref();
+    sync.compared = Some(api::Compared {
+        under_way: comparison.under_way.clone(),
+        age_ms: last.map(|last| last.age.as_millis()),
+        equal: last.map(|last| !last.differs),
+        text: last.map_or_else(String::new, |last| last.text.clone()),
+    });
+}
+
 impl Frame<'_> {
     /// A node that belongs to no cluster yet.
     pub fn uninitialised(&self, reason: &str) -> api::Status {
@@ -80,6 +92,8 @@ impl Frame<'_> {
         reports: &HashMap<NodeId, regent_core::observe::Report>,
     ) -> api::Status {
         let mut status = self.of_state(state);
+        let holder = state.and_then(|state| reports.get(&state.lease.holder));
+        tell_compared(&mut status, holder.and_then(|report| report.comparison.as_deref()));
         for member in &self.settings.members {
             let node = match reports.get(&member.id) {
                 Some(report) if !member.witness => self.peer(member.id, report),
@@ -100,6 +114,11 @@ impl Frame<'_> {
         let state = core.view.as_ref().map(|(_, state)| state);
         let mut status = self.of_state(state);
         status.alarm = alarm;
+        let holder = state.and_then(|s| core.peers.iter().find(|p| p.node == s.lease.holder));
+        let theirs = holder.and_then(|peer| peer.report.as_ref()?.comparison.as_deref());
+        let holds = state.is_some_and(|state| state.lease.holder == self.me);
+        let ours = core.comparison.as_ref().filter(|_| holds);
+        tell_compared(&mut status, ours.or(theirs));
         if core.view.is_none() {
             status.reason = core.reasons.first().cloned().unwrap_or_default();
         }
@@ -203,6 +222,7 @@ impl Frame<'_> {
                 },
                 writer: name(s.sync.writer.node),
                 with: s.sync.with.map(|c| name(c.node)),
+                compared: None,
             }),
             switchover: state
                 .and_then(|s| s.intent.switchover.filter(|i| i.epoch == s.lease.epoch))

@@ -64,7 +64,8 @@ impl ToyHost {
             unreached: None,
             behind: None,
             locked: None,
-            differs: None,
+            comparison: None,
+            renewed: false,
             shut_out: None,
             drained: true,
             end: Position("0-1-1".into()),
@@ -129,6 +130,7 @@ impl Host for ToyHost {
             | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing => {}
             DatabaseStep::Distrust { .. }
+            | DatabaseStep::Verify { .. }
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }
             | DatabaseStep::Rewind { .. }

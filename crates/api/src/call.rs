@@ -50,6 +50,11 @@ pub enum Ask {
         /// The old data may go before the copy comes, if there is no room for two.
         in_place: bool,
     },
+    /// The active node compares both copies.
+    VerifyDb {
+        /// Per cent of the time during which it reads; none: as configured.
+        duty: Option<u8>,
+    },
     /// Make the cluster.
     Init,
     /// Let the voter on this node, which lost its disk, vote again.
@@ -138,6 +143,7 @@ impl Ask {
             | Ask::ConfigSet { .. }
             | Ask::Switchover { .. }
             | Ask::Resync { .. }
+            | Ask::VerifyDb { .. }
             | Ask::Init
             | Ask::AdmitVoter { .. }
             | Ask::Rejoin { .. }

@@ -77,6 +77,22 @@ pub struct Sync {
     pub writer: String,
     /// Who received them all.
     pub with: Option<String>,
+    /// Whether both copies are the same, as the active node last found; none if it has not looked yet.
+    #[serde(default)]
+    pub compared: Option<Compared>,
+}
+
+/// Comparisons of both copies.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Compared {
+    /// How far the one is that is under way.
+    pub under_way: Option<String>,
+    /// How long ago the last one came to its end.
+    pub age_ms: Option<u64>,
+    /// Whether it found the same on both sides.
+    pub equal: Option<bool>,
+    /// What came out, in a sentence.
+    pub text: String,
 }
 
 /// With a copy beside the writer, or without.
@@ -591,6 +607,7 @@ mod tests {
                 state: SyncState::InSync,
                 writer: "mn1".into(),
                 with: Some("mn2".into()),
+                compared: None,
             }),
             switchover: None,
             nodes: vec![
@@ -613,7 +630,8 @@ mod tests {
     fn the_exit_code_is_the_worst_that_holds() {
         assert_eq!(healthy().exit(), Exit::Ok);
         let mut solo = healthy();
-        solo.sync = Some(Sync { state: SyncState::Solo, writer: "mn1".into(), with: None });
+        solo.sync =
+            Some(Sync { state: SyncState::Solo, writer: "mn1".into(), with: None, compared: None });
         assert_eq!(solo.exit(), Exit::Degraded);
         let mut lost = healthy();
         lost.nodes[2].reachable = false;

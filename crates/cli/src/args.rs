@@ -210,6 +210,14 @@ enum Word {
         #[command(flatten)]
         way: Way,
     },
+    /// Compare both copies of the database while they serve, and name what differs
+    VerifyDb {
+        /// Per cent of the time during which it reads, on both nodes [default: as configured]
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+        duty: Option<u8>,
+        #[command(flatten)]
+        way: Way,
+    },
     /// Shared data: bring everything up on this node
     Activate {
         #[command(flatten)]
@@ -595,6 +603,7 @@ impl Line {
                 way.showing(Ask::Status, Shown { probes, timing })
             }
             Word::Switchover { to, way } => way.to(Ask::Switchover { to }),
+            Word::VerifyDb { duty, way } => way.to(Ask::VerifyDb { duty }),
             Word::Resync { node, in_place, yes, way } => way.resync(node, in_place, yes),
             Word::Activate { activation, way } => {
                 let confirm = activation.confirm();

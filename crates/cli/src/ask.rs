@@ -142,7 +142,7 @@ fn patience(ask: &Ask) -> Duration {
         // On shared data everything goes down and comes up; the agent knows its bound and ends within it.
         Ask::Switchover { .. } => Duration::from_secs(940),
         // A copy may take hours, and tells how far it is every few seconds.
-        Ask::Resync { .. } => Duration::from_secs(60),
+        Ask::Resync { .. } | Ask::VerifyDb { .. } => Duration::from_secs(60),
         // The longest time-out of a fence that the configuration takes, and then some.
         Ask::Fence { .. } | Ask::FenceTest { .. } => Duration::from_secs(310),
         Ask::Stop | Ask::Start => Duration::from_secs(130),

@@ -8,7 +8,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use regent_api::call::Fences;
 use regent_api::history::{History, Severity};
 use regent_api::status::{
-    Database, Health, Measured, NodeStatus, Phase, Probe, Role, Service, Status, SyncState, Weight,
+    Compared, Database, Health, Measured, NodeStatus, Phase, Probe, Role, Service, Status,
+    SyncState, Weight,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -75,6 +76,9 @@ pub(crate) fn status(status: &Status, shown: Shown, paint: bool) -> String {
             say(&trouble, red());
         }
     }
+    if let Some(compared) = status.sync.as_ref().and_then(|sync| sync.compared.as_ref()) {
+        say(&copies(compared), Style::new());
+    }
     for warning in status.nodes.iter().flat_map(NodeStatus::warnings) {
         say(&format!("warning: {warning}"), yellow());
     }
@@ -95,6 +99,19 @@ pub(crate) fn status(status: &Status, shown: Shown, paint: bool) -> String {
         out.push_str(&measured(&status.measured, &status.now_node, paint));
     }
     out
+}
+
+/// Whether both copies are the same, and when that was looked at.
+fn copies(compared: &Compared) -> String {
+    let last = match (compared.age_ms, compared.text.as_str()) {
+        (Some(ms), text) => format!("both copies, {} ago: {text}", length(ms)),
+        (None, _) => "both copies were not compared yet".into(),
+    };
+    match compared.under_way.as_deref() {
+        None => last,
+        Some("") => format!("{last}; being compared now"),
+        Some(how_far) => format!("{last}; being compared now: {how_far}"),
+    }
 }
 
 fn nodes(status: &Status, paint: bool) -> String {
@@ -440,6 +457,7 @@ mod tests {
                 state: SyncState::InSync,
                 writer: "mn1".into(),
                 with: Some("mn2".into()),
+                compared: None,
             }),
             switchover: None,
             nodes: vec![mn1, mn2, node("w1", Role::Witness, 12)],
@@ -464,9 +482,32 @@ mod tests {
     }
 
     #[test]
+    fn status_says_when_both_copies_were_compared_and_how_far_it_is() {
+        let said = |age_ms, under_way: Option<&str>| {
+            let mut lab = lab();
+            let text = "equal: 12 tables, 40000 rows".to_string();
+            let under_way = under_way.map(String::from);
+            let compared = Compared { under_way, age_ms, equal: Some(true), text };
+            lab.sync.as_mut().expect("there").compared = Some(compared);
+            let table = table_of(&lab);
+            let line = table.lines().find(|line| line.starts_with("both copies"));
+            line.expect("a line").to_string()
+        };
+        let hours = Some(2 * 3_600_000);
+        assert_eq!(said(hours, None), "both copies, 2 h ago: equal: 12 tables, 40000 rows");
+        let under_way = said(None, Some("3 of 12 tables, 400 of about 40000 rows"));
+        assert_eq!(
+            under_way,
+            "both copies were not compared yet; being compared now: 3 of 12 tables, 400 of about \
+             40000 rows"
+        );
+    }
+
+    #[test]
     fn status_with_a_node_lost_and_blocked() {
         let mut lab = lab();
-        lab.sync = Some(Sync { state: SyncState::Solo, writer: "mn1".into(), with: None });
+        lab.sync =
+            Some(Sync { state: SyncState::Solo, writer: "mn1".into(), with: None, compared: None });
         lab.nodes[0].reachable = false;
         lab.nodes[0].role = Role::Unknown;
         lab.nodes[0].serving = false;

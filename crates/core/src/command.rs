@@ -239,6 +239,16 @@ pub enum DatabaseStep {
         /// The old data may go before the copy comes, if there is no room for two.
         in_place: bool,
     },
+    /// Compare both copies, on connections of their own, for as long as that takes. What comes out is kept, and told with
+    /// the facts.
+    Verify {
+        /// The standby's data.
+        with: DataCopy,
+        /// The data here.
+        ours: Incarnation,
+        /// Per cent of the time during which it reads.
+        duty: u8,
+    },
     /// Turn the replica's master side off, set gtid_slave_pos to gtid_binlog_pos, attach by GTID, start both
     /// threads (D8).
     Follow {
@@ -271,6 +281,7 @@ impl DatabaseStep {
             DatabaseStep::Rewind { .. } => "undoing what the writer does not have",
             DatabaseStep::Reclone { .. } => "copying the writer's data",
             DatabaseStep::Distrust { .. } => "taking the name off its data",
+            DatabaseStep::Verify { .. } => "comparing both copies",
             DatabaseStep::Follow { .. } => "making it follow the writer",
         }
     }
@@ -473,6 +484,11 @@ pub enum Request {
         node: NodeId,
         /// The old data may go before the copy comes, if there is no room for two.
         in_place: bool,
+    },
+    /// Compare both copies now.
+    Verify {
+        /// Per cent of the time during which it reads; none: as configured.
+        duty: Option<u8>,
     },
     /// Change the timing of rights (C5).
     Timing(crate::state::Timing),

@@ -56,9 +56,12 @@ pub struct DatabaseFacts {
     /// Who holds up every writer, or the applier, with a lock.
     #[serde(default)]
     pub locked: Option<Box<Locked>>,
-    /// Data of a standby in which other rows were found than here: they are not taken in (D4).
+    /// What is known of both copies' equality.
     #[serde(default)]
-    pub differs: Option<Incarnation>,
+    pub comparison: Option<Box<Comparison>>,
+    /// These data began by a copy or a rewind, and not by following alone.
+    #[serde(default)]
+    pub renewed: bool,
     /// Regent's own account does not let it in, and why: a restart of the server may shut it out.
     #[serde(default)]
     pub shut_out: Option<String>,
@@ -79,6 +82,28 @@ pub struct DatabaseFacts {
     /// Under a mark: relay logs may be gone (the server was started anew, both threads were stopped, or somebody
     /// else started or stopped one) since the incarnation was kept (D4). It then ends.
     pub broken: bool,
+}
+
+/// Comparisons of both copies, as the active node makes them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Comparison {
+    /// How far the one is that is under way.
+    pub under_way: Option<String>,
+    /// The last one that came to its end.
+    pub last: Option<Compared>,
+}
+
+/// A comparison that came to its end.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Compared {
+    /// With these data of the standby.
+    pub with: Incarnation,
+    /// How long ago, by the host's clock.
+    pub age: Span,
+    /// They are not the same.
+    pub differs: bool,
+    /// What came out, in a sentence.
+    pub text: String,
 }
 
 /// A session of the database that others wait for: every writer, or the applier.
@@ -164,6 +189,9 @@ pub struct Report {
     /// Of an active node: data of a standby in which it found other rows than it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distrusts: Option<Incarnation>,
+    /// Of an active node: what it knows of both copies' equality.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Box<Comparison>>,
     /// The writer's question to its follower: show me this row (D4).
     pub look_for: Option<AttemptId>,
     /// The holder is about to release to this node: observe quickly.
@@ -229,6 +257,9 @@ pub struct DatabaseReport {
     /// How long ago what its applier is at was committed; none if nothing is left to apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<Span>,
+    /// It began by a copy or a rewind.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub renewed: bool,
     /// Who holds what its applier waits for, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,

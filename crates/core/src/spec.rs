@@ -61,6 +61,10 @@ pub struct Policy {
     pub settled: Span,
     /// A session that keeps every writer out is ended after this; zero: never.
     pub lock_patience: Span,
+    /// Both copies are compared this often; zero: only when asked.
+    pub verify_every: Span,
+    /// Per cent of the time during which a comparison reads.
+    pub verify_duty: u8,
     /// The holder fences a peer that it succeeded and that stays silent, if a fence is configured.
     pub fence_silent: bool,
 }
@@ -74,6 +78,8 @@ impl Default for Policy {
             pause_most: Span::millis(30_000),
             settled: Span::millis(60_000),
             lock_patience: Span::millis(60_000),
+            verify_every: Span::millis(7 * 86_400_000),
+            verify_duty: 20,
             fence_silent: false,
         }
     }

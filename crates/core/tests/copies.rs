@@ -6,8 +6,11 @@ use regent_core::command::{Action, Answer, DatabaseStep, Lineage, Outcome, Reque
 use regent_core::event::Severity;
 use regent_core::id::{Incarnation, NodeId, RequestId};
 use regent_core::node::Input;
-use regent_core::observe::{DatabaseFacts, Thread, UnitState};
+use regent_core::observe::{
+    Compared, Comparison, DatabaseFacts, DatabaseReport, Thread, UnitState,
+};
 use regent_core::state::DataCopy;
+use regent_core::time::Span;
 use world::bench::{ME, PEER, at_rest, follows};
 use world::{World, compared, is, led_by_peer, obeys, with_peer, writes};
 
@@ -118,9 +121,17 @@ fn a_standby_that_leaves_is_let_go_at_once_and_not_taken_in() {
 #[test]
 fn data_with_other_rows_are_no_candidate_until_they_were_copied() {
     let mut world = World::serving();
-    world.facts.as_mut().expect("it runs").differs = Some(Incarnation(22));
+    let last = Compared {
+        with: Incarnation(22),
+        age: Span::millis(1_000),
+        differs: true,
+        text: "app.t: differing (a=1)".into(),
+    };
+    let comparison = Comparison { under_way: None, last: Some(last) };
+    world.facts.as_mut().expect("it runs").comparison = Some(Box::new(comparison));
     world.run(3_000);
     assert_eq!(world.state.sync.with, None, "{}", world.why());
+    assert_eq!(world.told("database.differs"), [Severity::Alarm]);
     let told = world.sent.as_ref().and_then(|report| report.distrusts);
     assert_eq!(told, Some(Incarnation(22)));
     world.peer = Some(follows(Incarnation(23)));
@@ -198,4 +209,64 @@ fn a_node_that_is_alone_starts_on_what_it_has() {
     assert_eq!(world.count(copies), 0);
     world.refuses = obeys;
     assert!(world.count(starts) > 3);
+}
+
+fn compares(action: &Action) -> bool {
+    is(action, |step| matches!(step, DatabaseStep::Verify { .. }))
+}
+
+/// The newest comparison, of these data of the standby, so many seconds ago.
+fn compared_with(world: &mut World, with: Incarnation, age_s: u64) {
+    let last = Compared {
+        with,
+        age: Span::millis(age_s * 1_000),
+        differs: false,
+        text: "equal: 3 tables, 10 rows".into(),
+    };
+    let comparison = Comparison { under_way: None, last: Some(last) };
+    world.facts.as_mut().expect("it runs").comparison = Some(Box::new(comparison));
+    world.asked.clear();
+}
+
+#[test]
+fn both_copies_are_compared_when_due_when_renewed_and_when_asked() {
+    const WEEK_S: u64 = 7 * 86_400;
+    let mut world = World::serving();
+    world.run(30_000);
+    assert_eq!(world.count(compares), 1, "once, though nothing came out");
+    compared_with(&mut world, Incarnation(22), 10);
+    world.run(60_000);
+    assert_eq!(world.count(compares), 0, "not due");
+    compared_with(&mut world, Incarnation(22), WEEK_S);
+    world.run(1_000);
+    assert_eq!(world.count(compares), 1, "due");
+    // Another name alone is no reason, a copy or a rewind is.
+    compared_with(&mut world, Incarnation(21), 10);
+    world.run(60_000);
+    assert_eq!(world.count(compares), 0);
+    world.peer = Some(DatabaseReport { renewed: true, ..follows(Incarnation(22)) });
+    world.run(1_000);
+    assert_eq!(world.count(compares), 1, "renewed");
+    compared_with(&mut world, Incarnation(22), 10);
+    let what = Request::Verify { duty: Some(50) };
+    world.feed(Input::Operator { request: RequestId(1), what });
+    world.run(1_000);
+    assert!(
+        world.asked.iter().any(|a| is(a, |s| matches!(s, DatabaseStep::Verify { duty: 50, .. })))
+    );
+    // One that does not come to its end is tried again with growing pauses, and told.
+    world.refuses = |action| {
+        let result = StepResult::Failed("the standby is not reached".into());
+        compares(action).then_some(Outcome::Database { result, facts: None })
+    };
+    compared_with(&mut world, Incarnation(22), WEEK_S);
+    world.run(600_000);
+    let tries = world.count(compares);
+    assert!((3..=6).contains(&tries), "{tries} tries in ten minutes");
+    assert!(world.why().contains("the standby is not reached"), "{}", world.why());
+
+    let mut world = standby(true);
+    let what = Request::Verify { duty: None };
+    world.feed(Input::Operator { request: RequestId(1), what });
+    assert!(refusal(&world).contains("--node mn2"), "{}", refusal(&world));
 }

@@ -210,6 +210,7 @@ impl Judge {
             | DatabaseStep::Rewind { .. }
             | DatabaseStep::Reclone { .. }
             | DatabaseStep::Distrust { .. }
+            | DatabaseStep::Verify { .. }
             | DatabaseStep::Follow { .. } => {}
         }
     }
@@ -389,6 +390,7 @@ impl World {
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }
             | DatabaseStep::Rewind { .. }
+            | DatabaseStep::Verify { .. }
             | DatabaseStep::Reclone { .. } => {}
         }
         Outcome::Database { result: StepResult::Done, facts: Some(facts.clone()) }

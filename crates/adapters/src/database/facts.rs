@@ -298,8 +298,9 @@ pub(crate) fn facts(
             .and_then(|source| source.behind)
             .map(|behind| Span(behind.as_nanos() as u64)),
         locked: None,
-        differs: None,
         shut_out: None,
+        comparison: None,
+        renewed: false,
         drained: nothing_received || reading.is_drained(),
         end: Position(gtid::text(&reading.end)),
         applied: Position(gtid::text(&reading.applied)),

@@ -204,7 +204,8 @@ async fn look_up(
             PeerAnswer::Refused { reason } => return Err(reason),
             other @ (PeerAnswer::Found { .. }
             | PeerAnswer::State { .. }
-            | PeerAnswer::Follow(_)) => {
+            | PeerAnswer::Follow(_)
+            | PeerAnswer::Checksum { .. }) => {
                 return Err(format!("not an answer to a look-up: {other:?}"));
             }
         }

@@ -6,11 +6,12 @@
 use crate::database::account;
 use crate::database::binlog::Log;
 use crate::database::gtid::Gtid;
-use crate::database::keep::{KeepFiles, Kept};
+use crate::database::keep::{Keep, KeepFiles, Kept};
 use crate::database::own;
 use crate::database::settings::WorkerSettings;
 use crate::database::site;
 use crate::database::sql::Client;
+use crate::database::verify::{self, Look, Seen, Trouble};
 use regent_core::id::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,17 @@ pub enum PeerRequest {
     },
     /// What do I need to follow you?
     FollowInfo,
+    /// Once you have applied all of this: what do you see there?
+    Checksum {
+        /// Answer only if your data are this stay, and a follower's.
+        incarnation: Incarnation,
+        /// The end of the writer's log, by domain.
+        reached: Vec<Gtid>,
+        /// Wait for it this long, at most some seconds.
+        patience_ms: u64,
+        /// What to look at.
+        chunk: Look,
+    },
 }
 
 /// A peer's answer.
@@ -60,6 +72,11 @@ pub enum PeerAnswer {
     },
     /// To `FollowInfo`.
     Follow(FollowInfo),
+    /// To `Checksum`.
+    Checksum {
+        /// What is seen, or why nothing is.
+        seen: Result<Seen, Trouble>,
+    },
     /// The question cannot be answered, and why.
     Refused {
         /// In the operator's words.
@@ -100,6 +117,10 @@ pub(crate) async fn serve(settings: &WorkerSettings, request: PeerRequest) -> Pe
             state_at(settings, incarnation, file, offset).await
         }
         PeerRequest::FollowInfo => follow_info(settings).await,
+        PeerRequest::Checksum { incarnation, reached, patience_ms, chunk } => {
+            let patience = Duration::from_millis(patience_ms);
+            checksum(settings, incarnation, reached, patience, chunk).await
+        }
     };
     answer.unwrap_or_else(|reason| PeerAnswer::Refused { reason })
 }
@@ -174,11 +195,31 @@ async fn copyable(
     Ok((Some(extent.bytes), why))
 }
 
+async fn checksum(
+    settings: &WorkerSettings,
+    incarnation: Incarnation,
+    reached: Vec<Gtid>,
+    patience: Duration,
+    chunk: Look,
+) -> Result<PeerAnswer, String> {
+    let is_asked = |index: PathBuf| {
+        let keep = expect_stay(settings, incarnation, &index)?;
+        keep.mark.then_some(()).ok_or_else(|| "the data here are not a follower's".into())
+    };
+    let seen = verify::serve(settings, is_asked, &reached, patience, &chunk).await?;
+    Ok(PeerAnswer::Checksum { seen })
+}
+
 /// The incarnation of the data here.
 fn present(settings: &WorkerSettings, index: &Path) -> Result<Incarnation, String> {
+    kept(settings, index).map(|keep| keep.incarnation)
+}
+
+/// What is kept of the data here.
+fn kept(settings: &WorkerSettings, index: &Path) -> Result<Keep, String> {
     let kept = KeepFiles::new(&settings.datadir, &settings.state_dir).of_data(Some(index));
     match kept.map_err(|fault| fault.to_string())? {
-        Kept::Agreed(keep) => Ok(keep.incarnation),
+        Kept::Agreed(keep) => Ok(keep),
         Kept::Missing => Err("the data here have no name".into()),
         Kept::Disagree { .. } => Err("the data here were exchanged".into()),
     }
@@ -190,16 +231,30 @@ fn expect_incarnation(
     incarnation: Incarnation,
     index: &Path,
 ) -> Result<(), String> {
-    let here = present(settings, index)?;
-    if here == incarnation {
-        return Ok(());
+    expect_stay(settings, incarnation, index).map(drop)
+}
+
+/// The data here, if they are this stay.
+pub(crate) fn expect_stay(
+    settings: &WorkerSettings,
+    incarnation: Incarnation,
+    index: &Path,
+) -> Result<Keep, String> {
+    let keep = kept(settings, index)?;
+    if keep.incarnation == incarnation {
+        return Ok(keep);
     }
-    Err(format!("the data here are {here}, not {incarnation}"))
+    Err(format!("the data here are {}, not {incarnation}", keep.incarnation))
 }
 
 /// Where the server's log index is.
 pub(crate) async fn log_index(settings: &WorkerSettings) -> Result<PathBuf, String> {
     let mut client = own::connect(settings, BOUND).await.map_err(|fault| fault.to_string())?;
+    log_index_by(&mut client).await
+}
+
+/// The same, asked on this connection.
+pub(crate) async fn log_index_by(client: &mut Client) -> Result<PathBuf, String> {
     let answer =
         client.one("SELECT @@log_bin_index", BOUND).await.map_err(|fault| fault.to_string())?;
     answer.scalar().map(PathBuf::from).ok_or_else(|| "the server keeps no binary log".into())

@@ -106,6 +106,11 @@ impl Rows {
         })
     }
 
+    /// All rows, each with all of its columns.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &[Option<String>]> {
+        self.rows.iter().map(Vec::as_slice)
+    }
+
     /// The first column of all rows.
     pub(crate) fn column(&self) -> impl Iterator<Item = &str> {
         self.rows.iter().filter_map(|row| row.first()?.as_deref())

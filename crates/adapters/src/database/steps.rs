@@ -61,6 +61,8 @@ const FORGET_MAX: Duration = Duration::from_secs(5);
 const RESET_MAX: Duration = Duration::from_secs(60);
 /// The writer may just be making its account.
 const INFO_MAX: Duration = Duration::from_secs(3);
+/// Where it is kept which data began by a copy or a rewind.
+const RENEWED: &str = "database.renewed";
 /// Between two looks at our own account.
 const OWN_PAUSE: Duration = Duration::from_secs(10);
 /// Between two looks for replaced data that are kept too long.
@@ -102,6 +104,8 @@ pub(crate) struct Steps {
     /// When our own account was last looked at, and why it lets nobody in.
     own_seen: Option<Instant>,
     own_fault: Option<String>,
+    /// Data that began by a copy or a rewind.
+    renewed: Option<Incarnation>,
 }
 
 /// Work that the next statement of core need not wait for.
@@ -124,6 +128,7 @@ enum Whom {
 impl Steps {
     pub(crate) fn new(link: Rc<Link>) -> Steps {
         let keep = KeepFiles::new(&link.settings.datadir, &link.settings.state_dir);
+        let renewed = keep::read_json(&link.settings.state_dir.join(RENEWED));
         Steps {
             link,
             keep,
@@ -144,6 +149,7 @@ impl Steps {
             given_back: None,
             own_seen: None,
             own_fault: None,
+            renewed,
         }
     }
 
@@ -279,8 +285,8 @@ impl Steps {
             DatabaseStep::Start | DatabaseStep::Kill | DatabaseStep::Stop => {
                 Err(Fault::failed("the agent starts, stops and kills the unit itself"))
             }
-            DatabaseStep::Marker { .. } => {
-                Err(Fault::failed("a marker has a connection of its own"))
+            DatabaseStep::Marker { .. } | DatabaseStep::Verify { .. } => {
+                Err(Fault::failed("it has a connection of its own"))
             }
             DatabaseStep::Keep { incarnation, mark } => {
                 self.keep(incarnation, mark).await.map(done)
@@ -333,6 +339,8 @@ impl Steps {
         let kept = self.kept()?;
         let mut facts = facts::facts(reading, control.start, &kept, counts.as_ref(), settings);
         facts.shut_out.clone_from(&self.own_fault);
+        facts.comparison = self.link.comparison();
+        facts.renewed = facts.incarnation.is_some() && facts.incarnation == self.renewed;
         facts.locked = self.blocker.as_ref().map(|(Blocker { session, who, what }, since)| {
             let since = Span(since.elapsed().as_nanos() as u64);
             Box::new(Locked { session: *session, who: who.clone(), what: what.clone(), since })

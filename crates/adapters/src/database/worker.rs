@@ -19,9 +19,12 @@ use crate::database::peer::{self, Peer, PeerAnswer, PeerRequest};
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, SqlError};
 use crate::database::steps::Steps;
+use crate::database::verify::{self, Pace, Progress, Run};
 use regent_core::command::{DatabaseStep, Outcome, StepResult};
-use regent_core::id::{AttemptId, NodeId};
-use regent_core::observe::DatabaseFacts;
+use regent_core::id::{AttemptId, Incarnation, NodeId};
+use regent_core::observe::{Compared, Comparison, DatabaseFacts};
+use regent_core::state::DataCopy;
+use regent_core::time::Span;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -87,7 +90,10 @@ where
     spawn_local(write_lines(lines, output));
     let (asks, next, spare) = (RefCell::default(), Cell::new(0), Cell::new(None));
     let accounts_wanted = Cell::new(false);
-    let link = Rc::new(Link { settings, out, asks, next, spare, accounts_wanted });
+    let (comparing, compared) = (RefCell::default(), RefCell::default());
+    let link = Link { settings, out, asks, next, spare, accounts_wanted, comparing, compared };
+    let link = Rc::new(link);
+    link.read_compared();
     let (queue, steps) = mpsc::channel(QUEUE);
     spawn_local(do_steps(Rc::clone(&link), steps));
     let markers = Rc::new(Cell::new(0));
@@ -107,6 +113,9 @@ async fn dispatch(link: &Rc<Link>, queue: &Queue, markers: &Rc<Cell<usize>>, lin
     match line {
         ToWorker::Step { id, step: DatabaseStep::Marker { token }, .. } => {
             spawn_local(do_marker(Rc::clone(link), Rc::clone(markers), id, token));
+        }
+        ToWorker::Step { id, step: DatabaseStep::Verify { with, ours, duty }, .. } => {
+            spawn_local(do_verify(Rc::clone(link), id, with, ours, duty));
         }
         ToWorker::Step { id, step, patience_ms } => {
             let patience = Duration::from_millis(patience_ms.unwrap_or(0));
@@ -147,6 +156,28 @@ async fn do_steps(link: Rc<Link>, mut queue: mpsc::Receiver<(u64, DatabaseStep, 
         link.send(FromWorker::Outcome { id, outcome }).await;
         steps.afterwards().await;
     }
+}
+
+/// Compares both copies, for as long as that takes; one at a time.
+async fn do_verify(link: Rc<Link>, id: u64, with: DataCopy, ours: Incarnation, duty: u8) {
+    let busy = link.comparing.borrow().is_some();
+    let result = if busy {
+        StepResult::Failed("a comparison is under way already".into())
+    } else {
+        *link.comparing.borrow_mut() = Some(String::new());
+        let tell = |progress: Progress| *link.comparing.borrow_mut() = Some(progress.words());
+        let pace = Pace { duty: duty.clamp(1, 100), ..Pace::default() };
+        let (node, theirs) = (with.node, with.incarnation);
+        let ran = verify::verify(&link.settings, &*link, node, ours, theirs, pace, tell).await;
+        *link.comparing.borrow_mut() = None;
+        link.read_compared();
+        match ran {
+            Ok(_) => StepResult::Done,
+            Err(why) => StepResult::Failed(why),
+        }
+    };
+    let outcome = Box::new(Outcome::Database { result, facts: None });
+    link.send(FromWorker::Outcome { id, outcome }).await;
 }
 
 async fn do_marker(link: Rc<Link>, markers: Rc<Cell<usize>>, id: u64, token: AttemptId) {
@@ -245,6 +276,10 @@ pub(crate) struct Link {
     spare: Cell<Option<Client>>,
     /// The replication account is to be looked at.
     pub(crate) accounts_wanted: Cell<bool>,
+    /// How far the comparison under way is.
+    comparing: RefCell<Option<String>>,
+    /// The last one that came to its end.
+    compared: RefCell<Option<Run>>,
 }
 
 impl Link {
@@ -256,6 +291,24 @@ impl Link {
     /// Progress for the log; left out if the queue is full.
     pub(crate) fn tell(&self, event: String) {
         let _ = self.out.try_send(FromWorker::Event { event });
+    }
+
+    fn read_compared(&self) {
+        let kept = verify::last(&self.settings.state_dir);
+        *self.compared.borrow_mut() = kept.and_then(|kept| kept.last);
+    }
+
+    /// What is known of both copies' equality.
+    pub(crate) fn comparison(&self) -> Option<Box<Comparison>> {
+        let under_way = self.comparing.borrow().clone();
+        let last = self.compared.borrow().as_ref().map(|run| Compared {
+            with: run.theirs,
+            age: Span::millis(verify::seconds().saturating_sub(run.ended.unwrap_or(0)) * 1000),
+            differs: !run.differences.is_empty(),
+            text: run.words(),
+        });
+        let any = under_way.is_some() || last.is_some();
+        any.then(|| Box::new(Comparison { under_way, last }))
     }
 
     fn answered(&self, number: u64, answer: Result<Reply, String>) {

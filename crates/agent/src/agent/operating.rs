@@ -24,6 +24,9 @@ const FENCE_GRACE: Duration = Duration::from_secs(3);
 /// Between two words of how far a copy is.
 const COPY_TOLD: Duration = Duration::from_secs(2);
 
+/// One that ended so short a time ago is the one that was asked for.
+const VERIFIED: Span = Span::millis(10_000);
+
 /// A picture of core's knowledge takes a moment at most.
 const PICTURE: Duration = Duration::from_millis(800);
 
@@ -184,6 +187,42 @@ impl Speaking {
                 true => "waiting to be taken in".into(),
                 false => core.concerns.join("; "),
             });
+        }
+    }
+
+    /// Both copies are compared; tells how far it is, until it comes to its end or is stopped.
+    pub(super) async fn verify(&self, duty: Option<u8>, progress: &Progress) -> Reply {
+        let begun = self.put(Request::Verify { duty }, WISH, LOOK).await;
+        let Reply::Done(text) = begun else { return begun };
+        progress.tell(text);
+        let mut every = tokio::time::interval(COPY_TOLD);
+        every.reset();
+        let mut seen = false;
+        loop {
+            every.tick().await;
+            let Some(core) = self.inputs.look(PICTURE).await else { continue };
+            let under_way = core.comparison.as_ref().and_then(|c| c.under_way.clone());
+            if let Some(text) = under_way {
+                seen = true;
+                if !text.is_empty() {
+                    progress.tell(text);
+                }
+                continue;
+            }
+            if let Some(why) = core.comparison_stopped {
+                let remedy = "it goes on from there, by itself or by regent verify-db";
+                return refuse(RefusalKind::TimedOut, &why, remedy);
+            }
+            let last = core.comparison.and_then(|comparison| comparison.last);
+            // A short one is over before it was ever seen.
+            let Some(last) = last.filter(|last| seen || last.age < VERIFIED) else { continue };
+            return match last.differs {
+                false => Reply::Done(last.text),
+                true => {
+                    let remedy = "the standby's data are replaced by a copy: regent status";
+                    refuse(RefusalKind::Degraded, &last.text, remedy)
+                }
+            };
         }
     }
 

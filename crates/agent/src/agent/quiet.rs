@@ -60,6 +60,7 @@ impl Quiet {
             Ask::Init => self.init(&progress).await,
             Ask::Switchover { .. }
             | Ask::Resync { .. }
+            | Ask::VerifyDb { .. }
             | Ask::AdmitVoter { .. }
             | Ask::Rejoin { .. }
             | Ask::Maintenance { .. }

@@ -88,6 +88,7 @@ impl Speaking {
             }
             Ask::Switchover { to } => self.switchover(to).await,
             Ask::Resync { node, in_place } => self.resync(&node, in_place, &progress).await,
+            Ask::VerifyDb { duty } => self.verify(duty, &progress).await,
             Ask::Init => refuse(
                 RefusalKind::Guard,
                 "this node belongs to a cluster already",

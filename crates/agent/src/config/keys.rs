@@ -432,6 +432,20 @@ static DATABASE: Table = Table {
             "A start that neither reads nor writes nor tells systemd how far it is for this long is killed and tried again.",
         ),
         key(
+            "verify-every",
+            Duration,
+            Value("7d"),
+            Life,
+            "Both copies are compared this often, while they serve, and soon after a copy or a rewind; 0s: only by regent verify-db.",
+        ),
+        key(
+            "verify-duty",
+            Whole(1, 100),
+            Value("20"),
+            Life,
+            "Per cent of the time during which such a comparison reads, on both nodes.",
+        ),
+        key(
             "probe",
             List(&PROBE),
             Derived("database-read, database-write and database-client"),

@@ -589,7 +589,13 @@ fn policy(file: &Node, problems: &mut Vec<Problem>) -> Policy {
     let default = Policy::default();
     let patience = file.table("database").and_then(|table| table.span("lock-patience"));
     let lock_patience = patience.map_or(default.lock_patience, |patience| patience.value);
-    let default = Policy { lock_patience, ..default };
+    let database = file.table("database");
+    let every = database.as_ref().and_then(|table| table.span("verify-every"));
+    let duty = database.as_ref().and_then(|table| table.whole("verify-duty"));
+    let verify_every = every.map_or(default.verify_every, |every| every.value);
+    let duty = duty.and_then(|duty| u8::try_from(duty.value).ok());
+    let verify_duty = duty.unwrap_or(default.verify_duty);
+    let default = Policy { lock_patience, verify_every, verify_duty, ..default };
     let Some(table) = file.table("policy") else { return default };
     let span = |key| table.span(key).map(|s| s.value);
     let policy = Policy {
@@ -602,6 +608,8 @@ fn policy(file: &Node, problems: &mut Vec<Problem>) -> Policy {
         pause_most: span("pause-most").unwrap_or(default.pause_most),
         settled: span("settled").unwrap_or(default.settled),
         lock_patience,
+        verify_every,
+        verify_duty,
         fence_silent: table.truth("fence-silent").unwrap_or(default.fence_silent),
     };
     if policy.pause_first > policy.pause_most {

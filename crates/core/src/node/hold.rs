@@ -89,6 +89,7 @@ impl Node {
         self.advance_join(now);
         self.free_stranded(now);
         self.watch_locks(now);
+        self.compare_when_due(now);
         if self.is_writable() {
             self.tenure_since = Some(now);
         }

@@ -155,6 +155,7 @@ impl Node {
             Request::Start => Change::Stopped(false),
             Request::Fence { node } => return self.fence_asked(request, node, now),
             Request::Timing(timing) => return self.retime(request, timing, now),
+            Request::Verify { duty } => return self.ask_verify(request, duty, now),
             Request::Resync { node, in_place } => {
                 return self.ask_resync(request, node, in_place, now);
             }

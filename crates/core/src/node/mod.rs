@@ -21,6 +21,7 @@
 //! | `intents` | maintenance, pause, stop and start, timing (C5) |
 //! | `shared` | who may use shared data: occupy, vacate, clear (section 6) |
 //! | `stack` | the local stack on them, one step at a time |
+//! | `compare` | when both copies are compared, and what a difference means |
 //! | `recopy` | a standby whose data are copied anew |
 //! | `asked` | activate, deactivate, repair, as operators ask for them |
 //! | `word` | the operator's word on a silent node, and what speaks against it (section 6) |
@@ -28,6 +29,7 @@
 //! | `status` | why it is where it is |
 
 mod asked;
+mod compare;
 mod database;
 mod failing;
 mod fencing;
@@ -72,6 +74,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use asked::Asked;
+use compare::Comparing;
 use database::Database;
 use failing::{Local, Refused};
 use fencing::Fencing;
@@ -196,6 +199,7 @@ enum Flight {
     Read,
     Database(DatabaseStep),
     Marker { token: AttemptId },
+    Verify,
     Service(ServiceId),
     Stack(StackStep),
     Probe(NodeId),
@@ -293,6 +297,8 @@ pub struct Node {
     waiting_requests: Vec<(RequestId, Time, Epoch)>,
     /// The data here are to be copied anew.
     recopy: Option<Recopy>,
+    /// Comparisons of both copies.
+    comparing: Comparing,
     asked_switchover: Option<Switchover>,
     clear_intent: bool,
     /// When a move because of a service's death was last seen, by whichever node (L4).
@@ -380,6 +386,7 @@ impl Node {
             moving: None,
             waiting_requests: Vec::new(),
             recopy: None,
+            comparing: Comparing::default(),
             asked_switchover: None,
             clear_intent: false,
             service_moved: None,
@@ -534,6 +541,7 @@ impl Node {
             Flight::Propose { n } => self.take_swap(n, outcome, now),
             Flight::Database(step) => self.take_database(step, id, outcome, now),
             Flight::Marker { token } => self.take_marker(token, outcome, now),
+            Flight::Verify => self.take_compared(outcome, now),
             Flight::Probe(node) => self.take_probe(node, outcome),
             Flight::AddressAdd => self.take_added(outcome, now),
             Flight::AddressRemove => {

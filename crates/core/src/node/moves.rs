@@ -428,6 +428,7 @@ impl Node {
             | Request::Start
             | Request::Fence { .. }
             | Request::Resync { .. }
+            | Request::Verify { .. }
             | Request::Timing(_) => self.wish(request, what, now),
             Request::Switchover { to } => match self.check_switchover(to, now) {
                 Ok(to) => {

@@ -274,6 +274,7 @@ impl Node {
                 shows: facts.shows,
                 confirms: facts.confirms,
                 behind: facts.behind,
+                renewed: facts.renewed,
                 held: facts.locked.as_deref().map(super::database::held),
             }),
             stack: self.stack_report(),
@@ -284,6 +285,11 @@ impl Node {
             configuration: self.identity.configuration,
             leaving: self.loses_name(),
             distrusts: self.distrusts().filter(|_| self.holds()),
+            comparison: self
+                .comparison()
+                .filter(|_| self.holds())
+                .cloned()
+                .map(alloc::boxed::Box::new),
             look_for: self.looked_for(),
             moving_to: self.moving.as_ref().map(|moving| moving.to),
         }

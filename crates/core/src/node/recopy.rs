@@ -181,7 +181,8 @@ impl Node {
 
     /// The incarnation of a standby in which this node, the active one, found other rows than it has.
     pub(super) fn distrusts(&self) -> Option<Incarnation> {
-        self.database.facts.as_ref()?.differs
+        let last = self.comparison()?.last.as_ref()?;
+        last.differs.then_some(last.with)
     }
 
     /// May this standby not be counted on, whatever it reports?

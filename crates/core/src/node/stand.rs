@@ -343,6 +343,7 @@ impl Node {
             | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing
             | DatabaseStep::Distrust { .. }
+            | DatabaseStep::Verify { .. }
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. } => {}
         }
@@ -376,6 +377,7 @@ impl Node {
             | DatabaseStep::StartReceiver
             | DatabaseStep::EndSession { .. }
             | DatabaseStep::Distrust { .. }
+            | DatabaseStep::Verify { .. }
             | DatabaseStep::EndFollowing => {}
         }
     }

@@ -4,7 +4,9 @@ use super::Node;
 use super::database::held;
 use crate::health::{Health, ProbeId};
 use crate::id::{NodeId, Version};
-use crate::observe::{Ailment, CONCERNS_MAX, DatabaseFacts, Report, ServiceReport, Thread};
+use crate::observe::{
+    Ailment, CONCERNS_MAX, Comparison, DatabaseFacts, Report, ServiceReport, Thread,
+};
 use crate::role::Role;
 use crate::stack::StackReport;
 use crate::state::{Phase, State};
@@ -50,6 +52,10 @@ pub struct NodeStatus {
     pub ailments: Vec<Ailment>,
     /// What makes this node less than it should be beside all that.
     pub concerns: Vec<String>,
+    /// What is known of both copies' equality; an active node's.
+    pub comparison: Option<Comparison>,
+    /// Why the last comparison did not come to its end.
+    pub comparison_stopped: Option<String>,
     /// Why no copy can be taken, once it has failed time and again.
     pub copy_fails: Option<String>,
     /// What is left of a pause.
@@ -108,6 +114,8 @@ impl Node {
             probes: self.probe_statuses(now),
             ailments: self.ailments(),
             concerns: self.concerns(now),
+            comparison: self.comparison().cloned(),
+            comparison_stopped: self.comparison_stopped(),
             copy_fails: self.copy_fails(now),
             pause_left: self.pause_left(now),
             maintenance_left: self.maintenance_left(now),
@@ -145,6 +153,7 @@ impl Node {
         let mut found: Vec<String> = self.explain_work(now).into_iter().collect();
         found.extend(self.explain_failing(now));
         found.extend(self.explain_copies(now));
+        found.extend(self.explain_comparison());
         if let Some(facts) = self.database.facts.as_ref().filter(|_| !self.holds()) {
             let cannot = |why| {
                 let of = facts.source.map_or_else(|| "its source".to_string(), |n| self.name(n));

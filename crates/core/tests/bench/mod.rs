@@ -59,7 +59,8 @@ pub fn at_rest() -> DatabaseFacts {
         unreached: None,
         behind: None,
         locked: None,
-        differs: None,
+        comparison: None,
+        renewed: false,
         shut_out: None,
         drained: true,
         end: Position("0-1-1".into()),
@@ -111,6 +112,7 @@ pub fn follows(incarnation: Incarnation) -> DatabaseReport {
         shows: None,
         confirms: true,
         behind: None,
+        renewed: false,
         held: None,
     }
 }
@@ -136,6 +138,7 @@ pub fn report(n: u64, version: Version, state: &State) -> Report {
         configuration: 0,
         leaving: false,
         distrusts: None,
+        comparison: None,
         look_for: None,
         moving_to: None,
     }

@@ -181,7 +181,8 @@ impl Database {
             source: self.source(),
             unreached: None,
             behind: None,
-            differs: None,
+            comparison: None,
+            renewed: false,
             shut_out: None,
             locked: server.locked.and_then(|(session, since)| {
                 let since = Span(self.clock.saturating_sub(since?));

@@ -1,6 +1,6 @@
 //! The way back to the recorded writer: what of the own log it does not have, that saved, undone or replaced (S6, D8).
 
-use super::{RESET_MAX, START_PATIENCE, Steps, Whom, draw};
+use super::{RENEWED, RESET_MAX, START_PATIENCE, Steps, Whom, draw};
 use crate::database::control::Fault;
 use crate::database::end::Seen;
 use crate::database::gtid::Gtid;
@@ -140,6 +140,7 @@ impl Steps {
         self.control()?.client.query(&reset, RESET_MAX).await?;
         // The log begins anew by our own hand.
         self.begin_end(keep.incarnation, None).await?;
+        self.note_renewed(keep.incarnation)?;
         self.write_keep(Keep { unfinished: false, ..keep }).await?;
         self.link.tell(format!("{} transactions undone, back at {}", gtids.len(), common.gtid));
         Ok(())
@@ -195,10 +196,21 @@ impl Steps {
         let reading = self.read(None).await?;
         self.write_counts(&Counts::begun(incarnation, start, reading.starts, reading.stops))?;
         self.begin_end(incarnation, None).await?;
+        self.note_renewed(incarnation)?;
         self.write_keep(Keep { start, counted: start, unfinished: false, ..keep }).await?;
         link.tell(format!("the copy of node {} is in place, at {place}", writer.node.0));
         self.forget_consent();
         self.give_back().await;
+        Ok(())
+    }
+
+    /// These data did not come by following alone: both copies are compared soon.
+    fn note_renewed(&mut self, incarnation: Incarnation) -> Result<(), Fault> {
+        let path = self.link.settings.state_dir.join(RENEWED);
+        let noted =
+            keep::to_json(&incarnation).and_then(|bytes| keep::write_synced(&path, &bytes, 0o600));
+        noted.map_err(|fault| Fault::failed(format!("the new data are not noted: {fault}")))?;
+        self.renewed = Some(incarnation);
         Ok(())
     }
 
@@ -257,7 +269,9 @@ impl Steps {
         match self.link.ask(writer.node, request).await.map_err(Fault::Failed)? {
             PeerAnswer::State { state } => end_of(&state).map(|_| state),
             PeerAnswer::Refused { reason } => Err(Fault::Failed(reason)),
-            other @ (PeerAnswer::Found { .. } | PeerAnswer::Follow(_)) => {
+            other @ (PeerAnswer::Found { .. }
+            | PeerAnswer::Follow(_)
+            | PeerAnswer::Checksum { .. }) => {
                 Err(Fault::failed(format!("not an answer to a place: {other:?}")))
             }
         }
