@@ -19,6 +19,7 @@ mod keep;
 pub mod line;
 mod lineage;
 mod locks;
+pub(crate) mod needs;
 mod own;
 pub mod peer;
 mod rejoin;
@@ -31,4 +32,5 @@ mod verify;
 pub mod worker;
 
 pub use gtid::Gtid;
+pub use needs::Amiss;
 pub use settings::{Copies, DatabaseNode, WorkerSettings};

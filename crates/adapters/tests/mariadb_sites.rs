@@ -6,7 +6,7 @@ mod mariadb_lab;
 use mariadb_lab::{Node, ROOT_PASSWORD, pair, ready, token, wait_until};
 use regent_core::command::{DatabaseStep, Lineage, StepResult};
 use regent_core::id::Incarnation;
-use regent_core::observe::Thread;
+use regent_core::observe::{DatabaseFacts, Thread};
 
 #[test]
 #[ignore = "not a test: the worker's process"]
@@ -287,4 +287,28 @@ fn sessions_from_before_a_name_was_drawn_write_under_no_other_server_id() {
     // A new name ends it.
     b.expect(DatabaseStep::Keep { incarnation: Incarnation(31), mark: true });
     assert!(!pool.wait().expect("ended").success());
+}
+
+#[test]
+fn settings_that_somebody_changes_are_told_and_the_server_id_is_set_again() {
+    if !ready("settings_that_somebody_changes_are_told_and_the_server_id_is_set_again") {
+        return;
+    }
+    let [a, b] = pair("drift");
+    in_sync(&a, &b);
+    // These servers are bound to loopback, which is wrong on a real node, and told.
+    let drift = |facts: &DatabaseFacts| {
+        let mut drift = facts.drift.clone();
+        drift.retain(|text| !text.starts_with("bind_address=127.0.0.1"));
+        drift
+    };
+    assert_eq!(drift(&a.facts()), Vec::<String>::new(), "as it is shipped");
+    let id = a.sql("SELECT @@global.server_id");
+    a.sql("SET GLOBAL sync_binlog=0; SET GLOBAL gtid_domain_id=5; SET GLOBAL server_id=77");
+    let facts = a.await_facts("told", |f| drift(f).len() == 2);
+    let told = |name: &str| facts.drift.iter().any(|text| text.starts_with(name));
+    assert!(told("sync_binlog=0, and must be 1") && told("gtid_domain_id=5, and must be 0"));
+    wait_until("the id is set again", || a.sql("SELECT @@global.server_id") == id);
+    a.sql("SET GLOBAL sync_binlog=1; SET GLOBAL gtid_domain_id=0");
+    a.await_facts("well again", |f| drift(f).is_empty());
 }

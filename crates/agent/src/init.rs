@@ -17,6 +17,8 @@ use crate::runs;
 use crate::serve::Progress;
 use crate::token;
 use crate::transport::Transport;
+use regent_adapters::database::Amiss;
+use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_api::call::{Refusal, RefusalKind};
 use regent_core::id::{AttemptId, BootId, ClusterId, Epoch, Incarnation, NodeId, RunId};
 use regent_core::state::{
@@ -58,6 +60,30 @@ pub fn fingerprint(settings: &Settings) -> String {
     let text = format!("{settings:?}");
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+/// What a node's database says of its settings.
+fn surveyed(name: &str, answer: PeerAnswer) -> Result<Vec<Amiss>, Refusal> {
+    match answer {
+        PeerAnswer::Survey { amiss } => Ok(amiss),
+        PeerAnswer::Refused { reason } => {
+            Err(not_as_needed(&[format!("{name}: its database cannot be asked: {reason}")]))
+        }
+        PeerAnswer::Found { .. }
+        | PeerAnswer::State { .. }
+        | PeerAnswer::Follow(_)
+        | PeerAnswer::Checksum { .. } => Err(refused(name, "its answer is not understood")),
+    }
+}
+
+fn not_as_needed(lines: &[String]) -> Refusal {
+    Refusal {
+        kind: RefusalKind::Configuration,
+        reason: format!("a database does not run as Regent needs it; nothing was changed:\n  {}", lines.join("\n  ")),
+        remedy: "zz-regent.cnf must be the last file under /etc/mysql/mariadb.conf.d that has these settings; \
+            then systemctl restart mariadb on that node, and regent init again"
+            .into(),
+    }
 }
 
 impl Founding {
@@ -122,6 +148,9 @@ impl Founding {
             Some(stack) => self.compare_tokens(stack, progress).await?,
             None => self.ask_segment(host, progress).await?,
         }
+        if self.settings.database().is_some() {
+            self.survey_databases(host, progress).await?;
+        }
         let mut plan = self.plan()?;
         self.seat_voters(&mut plan, progress).await?;
         if let Some(database) = self.settings.database() {
@@ -175,6 +204,53 @@ impl Founding {
                 self.others().join(" and ")
             ),
         })
+    }
+
+    /// Every database runs with the settings that Regent rests on: looked at on all nodes before anything is done. What a
+    /// restart mends here is restarted, as nobody is active yet.
+    async fn survey_databases(&self, host: &dyn Host, progress: &Progress) -> Result<(), Refusal> {
+        progress.tell("looking at the settings of both databases");
+        let me = self.settings.name(self.me);
+        let mut amiss: Vec<(String, Amiss)> = Vec::new();
+        let own = surveyed(&me, host.serve(PeerRequest::Survey).await)?;
+        amiss.extend(own.into_iter().map(|one| (me.clone(), one)));
+        for member in self.settings.members.iter().filter(|m| !m.witness && m.id != self.me) {
+            let name = &member.name;
+            let question = Question::Database(PeerRequest::Survey);
+            let answer = peer::ask(&self.transport, member.id, &question).await;
+            match answer.map_err(|why| unreachable(name, &why))? {
+                Answer::Database(answer) => {
+                    let theirs = surveyed(name, answer)?;
+                    amiss.extend(theirs.into_iter().map(|one| (name.clone(), one)));
+                }
+                Answer::Refused(why) => return Err(refused(name, &why)),
+                // A member that has its cluster already: the seats tell whether it is this one.
+                Answer::Belongs { .. } => {}
+                Answer::Voter(_)
+                | Answer::Installed
+                | Answer::Events(_)
+                | Answer::Token(_)
+                | Answer::Configuration(_)
+                | Answer::Agreed => return Err(refused(name, "its answer is not understood")),
+            }
+        }
+        let mends = |(name, one): &&(String, Amiss)| *name == me && one.by_restart;
+        if !amiss.is_empty() && amiss.iter().all(|one| mends(&one)) {
+            progress.tell(format!("restarting the database of {me}: it runs with older settings"));
+            host.restart_database()
+                .await
+                .map_err(|why| not_as_needed(&[format!("{me}: {why}")]))?;
+            let left = surveyed(&me, host.serve(PeerRequest::Survey).await)?;
+            amiss = left.into_iter().map(|one| (me.clone(), one)).collect();
+        }
+        if amiss.is_empty() {
+            return Ok(());
+        }
+        let told = |(name, Amiss { what, by_restart }): &(String, Amiss)| {
+            let restart = if *by_restart { "; a restart mends it" } else { "" };
+            format!("{name}: {what}{restart}")
+        };
+        Err(not_as_needed(&amiss.iter().map(told).collect::<Vec<_>>()))
     }
 
     /// Nobody may have the address that this node is about to use.

@@ -64,6 +64,7 @@ impl ToyHost {
             unreached: None,
             behind: None,
             locked: None,
+            drift: Vec::new(),
             comparison: None,
             renewed: false,
             shut_out: None,
@@ -206,7 +207,14 @@ impl Host for ToyHost {
         Box::pin(async { Ok(()) })
     }
 
-    fn serve(&self, _: PeerRequest) -> Later<PeerAnswer> {
+    fn restart_database(&self) -> Later<Result<(), String>> {
+        Box::pin(async { Err("this database is a toy".into()) })
+    }
+
+    fn serve(&self, request: PeerRequest) -> Later<PeerAnswer> {
+        if request == PeerRequest::Survey {
+            return Box::pin(async { PeerAnswer::Survey { amiss: Vec::new() } });
+        }
         Box::pin(async { PeerAnswer::Refused { reason: "this database is a toy".into() } })
     }
 

@@ -231,6 +231,10 @@ impl Host for ToyHost {
         Box::pin(async { Ok(()) })
     }
 
+    fn restart_database(&self) -> Later<Result<(), String>> {
+        Box::pin(async { Err("this database is a toy".into()) })
+    }
+
     fn serve(&self, _: PeerRequest) -> Later<PeerAnswer> {
         Box::pin(async { PeerAnswer::Refused { reason: "there is no database".into() } })
     }

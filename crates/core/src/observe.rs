@@ -56,6 +56,9 @@ pub struct DatabaseFacts {
     /// Who holds up every writer, or the applier, with a lock.
     #[serde(default)]
     pub locked: Option<Box<Locked>>,
+    /// Settings of the server that are not as Regent needs them, with what they must be and why.
+    #[serde(default)]
+    pub drift: Vec<String>,
     /// What is known of both copies' equality.
     #[serde(default)]
     pub comparison: Option<Box<Comparison>>,

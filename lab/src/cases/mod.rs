@@ -23,6 +23,7 @@ mod agent_stop;
 mod bmc;
 mod clock_jump;
 mod cluster_stop;
+mod database_copies;
 mod database_site;
 mod fence;
 mod flapping;
@@ -155,6 +156,7 @@ pub const ALL: &[Case] = &[
     foreign_restart::MAINTAINED,
     status_bounded::CASE,
     cluster_stop::CASE,
+    database_copies::CASE,
     database_site::CASE,
     stranger::CASE,
     init_refused::CASE,

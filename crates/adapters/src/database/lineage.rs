@@ -202,7 +202,8 @@ async fn look_up(
             PeerAnswer::Found { index: Some(i) } if i < part.len() => return Ok(Some(asked + i)),
             PeerAnswer::Found { index: None } => {}
             PeerAnswer::Refused { reason } => return Err(reason),
-            other @ (PeerAnswer::Found { .. }
+            other @ (PeerAnswer::Survey { .. }
+            | PeerAnswer::Found { .. }
             | PeerAnswer::State { .. }
             | PeerAnswer::Follow(_)
             | PeerAnswer::Checksum { .. }) => {

@@ -49,14 +49,30 @@ const NEEDS: [Need; 27] = [
     need("gtid_strict_mode", Must::Be("ON"), "a standby must stop at a hole"),
     need("gtid_domain_id", Must::Be("0"), "a cluster writes in one domain"),
     need("sync_binlog", Must::Be("1"), "a loss of power would lose acknowledged writes"),
-    need("innodb_flush_log_at_trx_commit", Must::Be("1"), "a loss of power would lose acknowledged writes"),
+    need(
+        "innodb_flush_log_at_trx_commit",
+        Must::Be("1"),
+        "a loss of power would lose acknowledged writes",
+    ),
     need("innodb_support_xa", Must::Be("ON"), "the log and the tables would part"),
     need("innodb_doublewrite", Must::Be("ON"), "a loss of power would tear pages"),
-    need("skip_name_resolve", Must::Be("ON"), "a resolver that hangs would hold up every connection"),
+    need(
+        "skip_name_resolve",
+        Must::Be("ON"),
+        "a resolver that hangs would hold up every connection",
+    ),
     need("skip_networking", Must::Be("OFF"), "nobody could follow"),
-    need("bind_address", Must::BeReached, "neither clients at the virtual IP nor the other node reach it"),
+    need(
+        "bind_address",
+        Must::BeReached,
+        "neither clients at the virtual IP nor the other node reach it",
+    ),
     need("max_statement_time", Must::Be("0"), "a timer could end a commit's wait for the standby"),
-    need("rpl_semi_sync_master_wait_point", Must::Be("AFTER_SYNC"), "others would see a row before it is safe"),
+    need(
+        "rpl_semi_sync_master_wait_point",
+        Must::Be("AFTER_SYNC"),
+        "others would see a row before it is safe",
+    ),
     need("binlog_do_db", Must::BeEmpty, "what is filtered out is not on the standby"),
     need("binlog_ignore_db", Must::BeEmpty, "what is filtered out is not on the standby"),
     need("replicate_do_db", Must::BeEmpty, "what is filtered out is not on the standby"),
@@ -93,7 +109,9 @@ fn same(value: &str, wanted: &str) -> bool {
     let plain = |text: &str| match text.trim().to_ascii_uppercase().as_str() {
         "1" | "TRUE" | "YES" => "ON".to_string(),
         "0" | "FALSE" | "NO" => "OFF".to_string(),
-        other => other.parse::<f64>().map_or_else(|_| other.to_string(), |number| number.to_string()),
+        other => {
+            other.parse::<f64>().map_or_else(|_| other.to_string(), |number| number.to_string())
+        }
     };
     let (value, wanted) = (plain(value), plain(wanted));
     let zero = |text: &str| text == "0" || text == "OFF";
@@ -122,6 +140,11 @@ async fn running(client: &mut Client) -> Result<Rows, SqlError> {
     client.one(&look, BOUND).await
 }
 
+/// What is not as it must be in what a server that is down will read.
+pub(crate) async fn of_files() -> Vec<Amiss> {
+    look(&Rows::default(), &Configured::read().await)
+}
+
 /// Everything that is not as it must be, as the server runs and as it will start.
 pub(crate) async fn survey(
     client: &mut Client,
@@ -147,7 +170,9 @@ pub(crate) async fn survey(
     }
     let all = "SHOW GLOBAL VARIABLES WHERE Variable_name LIKE 'innodb_%' OR Variable_name='aria_log_dir_path'";
     let all = client.one(all, BOUND).await?;
-    if let Some(setting) = site::leads_out(&settings.datadir, |name| all.value(name).map(String::from)) {
+    if let Some(setting) =
+        site::leads_out(&settings.datadir, |name| all.value(name).map(String::from))
+    {
         let what = format!("{setting} leads out of the data directory: no copy can be taken");
         amiss.push(Amiss { what, by_restart: false });
     }
@@ -164,9 +189,9 @@ fn look(running: &Rows, configured: &Configured) -> Vec<Amiss> {
         let written = written.map(|value| if value.is_empty() { "ON" } else { value });
         let in_file = need.wrong(written);
         if need.at_start {
-            let nothing = written.is_none().then(|| {
-                format!("{} is not set in the server's files: {}", need.name, need.why)
-            });
+            let nothing = written
+                .is_none()
+                .then(|| format!("{} is not set in the server's files: {}", need.name, need.why));
             amiss.extend(in_file.or(nothing).map(|what| Amiss { what, by_restart: false }));
             continue;
         }
@@ -204,12 +229,14 @@ mod tests {
     fn what_only_needs_a_restart_is_told_apart() {
         let shipped = "--read_only=1\n--skip_slave_start=1\n--rpl_semi_sync_master_enabled=1\n\
             --init_rpl_role=MASTER\n--log_bin=binlog\n--sync_binlog=1\n";
-        let row = |name: &str, value: &str| [name, value].map(|text| Some(text.to_string())).to_vec();
-        let running = |value| Rows::of(["Variable_name", "Value"], vec![
-            row("log_bin", "OFF"),
-            row("sync_binlog", value),
-            row("binlog_do_db", ""),
-        ]);
+        let row =
+            |name: &str, value: &str| [name, value].map(|text| Some(text.to_string())).to_vec();
+        let running = |value| {
+            Rows::of(
+                ["Variable_name", "Value"],
+                vec![row("log_bin", "OFF"), row("sync_binlog", value), row("binlog_do_db", "")],
+            )
+        };
         let found = look(&running("1"), &Configured::of(shipped));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].by_restart && found[0].what.contains("log_bin=OFF"), "{found:?}");

@@ -7,10 +7,11 @@ use crate::database::account;
 use crate::database::binlog::Log;
 use crate::database::gtid::Gtid;
 use crate::database::keep::{Keep, KeepFiles, Kept};
+use crate::database::needs::{self, Amiss};
 use crate::database::own;
 use crate::database::settings::WorkerSettings;
 use crate::database::site;
-use crate::database::sql::Client;
+use crate::database::sql::{Client, SqlError};
 use crate::database::verify::{self, Look, Seen, Trouble};
 use regent_core::id::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub enum PeerRequest {
     },
     /// What do I need to follow you?
     FollowInfo,
+    /// What of your server's settings is not as Regent needs it? Asked before there is a cluster.
+    Survey,
     /// Once you have applied all of this: what do you see there?
     Checksum {
         /// Answer only if your data are this stay, and a follower's.
@@ -72,6 +75,11 @@ pub enum PeerAnswer {
     },
     /// To `FollowInfo`.
     Follow(FollowInfo),
+    /// To `Survey`.
+    Survey {
+        /// Nothing: all is as it must be.
+        amiss: Vec<Amiss>,
+    },
     /// To `Checksum`.
     Checksum {
         /// What is seen, or why nothing is.
@@ -117,6 +125,7 @@ pub(crate) async fn serve(settings: &WorkerSettings, request: PeerRequest) -> Pe
             state_at(settings, incarnation, file, offset).await
         }
         PeerRequest::FollowInfo => follow_info(settings).await,
+        PeerRequest::Survey => survey(settings).await,
         PeerRequest::Checksum { incarnation, reached, patience_ms, chunk } => {
             let patience = Duration::from_millis(patience_ms);
             checksum(settings, incarnation, reached, patience, chunk).await
@@ -173,6 +182,20 @@ async fn follow_info(settings: &WorkerSettings) -> Result<PeerAnswer, String> {
     let user = account::USER.to_string();
     let (bytes, no_copy) = copyable(settings, &mut client).await?;
     Ok(PeerAnswer::Follow(FollowInfo { port, user, password, incarnation: keep, bytes, no_copy }))
+}
+
+async fn survey(settings: &WorkerSettings) -> Result<PeerAnswer, String> {
+    let text = |fault: SqlError| fault.to_string();
+    let mut client = match own::connect(settings, BOUND).await {
+        // Down: what it will read at its start is what there is to look at.
+        Err(SqlError::Absent(_)) => {
+            return Ok(PeerAnswer::Survey { amiss: needs::of_files().await });
+        }
+        client => client.map_err(text)?,
+    };
+    let port = settings.place_of(settings.node).map_or(0, |node| node.port);
+    let amiss = needs::survey(&mut client, settings, port).await.map_err(text)?;
+    Ok(PeerAnswer::Survey { amiss })
 }
 
 /// How much a copy of the data here takes, and why there can be none.

@@ -344,7 +344,7 @@ impl Configured {
         }
     }
 
-    fn of(text: &str) -> Configured {
+    pub(crate) fn of(text: &str) -> Configured {
         let option = |line: &str| {
             let (name, value) = line.trim().strip_prefix("--")?.split_once('=')?;
             Some((name.replace('-', "_"), value.to_owned()))

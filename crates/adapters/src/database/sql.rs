@@ -71,6 +71,12 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    /// As a test makes them.
+    #[cfg(test)]
+    pub(crate) fn of<const N: usize>(names: [&str; N], rows: Vec<Vec<Option<String>>>) -> Rows {
+        Rows { names: names.map(String::from).to_vec(), rows, affected: 0 }
+    }
+
     /// The first row's column of this name.
     pub(crate) fn first(&self, name: &str) -> Option<&str> {
         let column = self.names.iter().position(|n| n.eq_ignore_ascii_case(name))?;

@@ -11,6 +11,7 @@ use crate::database::facts::{self, Reading};
 use crate::database::gtid::Gtid;
 use crate::database::keep::{self, Counts, Keep, KeepFiles, Kept, Touch};
 use crate::database::locks::{self, Blocker};
+use crate::database::needs;
 use crate::database::own;
 use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside};
 use crate::database::sql::SqlError;
@@ -104,6 +105,8 @@ pub(crate) struct Steps {
     /// When our own account was last looked at, and why it lets nobody in.
     own_seen: Option<Instant>,
     own_fault: Option<String>,
+    /// Settings of the server that are not as they must be any more.
+    drift: Vec<String>,
     /// Data that began by a copy or a rewind.
     renewed: Option<Incarnation>,
 }
@@ -149,6 +152,7 @@ impl Steps {
             given_back: None,
             own_seen: None,
             own_fault: None,
+            drift: Vec::new(),
             renewed,
         }
     }
@@ -214,6 +218,7 @@ impl Steps {
         }
         if self.own_seen.is_none_or(|at| at.elapsed() >= OWN_PAUSE) {
             self.look_after_own().await;
+            self.look_after_settings().await;
         }
         if self.given_back.is_none_or(|at| at.elapsed() >= GIVE_BACK_PAUSE) {
             self.give_back().await;
@@ -225,6 +230,27 @@ impl Steps {
                 if let Err(fault) = self.forget_source().await {
                     self.link.tell(format!("the old source is not forgotten yet: {fault:?}"));
                 }
+            }
+        }
+    }
+
+    /// What somebody changed by hand: the server id is set again, the rest is told.
+    async fn look_after_settings(&mut self) {
+        let looked = async {
+            let reading = self.read(None).await?;
+            if let Some(keep) = self.kept()?.agreed().filter(|k| k.server_id != reading.server_id) {
+                let text = format!("somebody set server_id={}: set again", reading.server_id);
+                self.link.tell(text);
+                self.set_server_id(&keep, &reading).await?;
+            }
+            Ok::<_, Fault>(needs::drifted(&mut self.control()?.client).await?)
+        };
+        match looked.await {
+            Ok(drift) => self.drift = drift,
+            // The next taking of control ends what may still act.
+            Err(Fault::Down | Fault::NoAnswer) => self.control = None,
+            Err(Fault::Failed(fault)) => {
+                self.link.tell(format!("its settings are not read: {fault}"))
             }
         }
     }
@@ -340,6 +366,7 @@ impl Steps {
         let mut facts = facts::facts(reading, control.start, &kept, counts.as_ref(), settings);
         facts.shut_out.clone_from(&self.own_fault);
         facts.comparison = self.link.comparison();
+        facts.drift.clone_from(&self.drift);
         facts.renewed = facts.incarnation.is_some() && facts.incarnation == self.renewed;
         facts.locked = self.blocker.as_ref().map(|(Blocker { session, who, what }, since)| {
             let since = Span(since.elapsed().as_nanos() as u64);

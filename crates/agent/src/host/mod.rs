@@ -106,6 +106,9 @@ pub trait Host: Send + Sync + 'static {
     /// For `init`: the database runs, is under control, and its data are this incarnation.
     fn prepare(&self, incarnation: Incarnation) -> Later<Result<(), String>>;
 
+    /// For `init`: the database is stopped in order and started anew.
+    fn restart_database(&self) -> Later<Result<(), String>>;
+
     /// For `init`: asks the segment whether somebody answers for a virtual IP, and tells who. Before there is a cluster
     /// nobody should.
     fn vip_used(&self) -> Later<Result<Option<String>, String>>;

@@ -589,6 +589,15 @@ impl Host for RealHost {
         })
     }
 
+    fn restart_database(&self) -> Later<Result<(), String>> {
+        let worker = self.begun().worker.clone();
+        Box::pin(async move {
+            let worker = worker.ok_or(NO_DATABASE)?;
+            expect_done("stop it", worker.ask(DatabaseStep::Stop).await?)?;
+            expect_done("start it", worker.ask(DatabaseStep::Start).await?).map(drop)
+        })
+    }
+
     fn serve(&self, request: PeerRequest) -> Later<PeerAnswer> {
         let worker = self.begun().worker.clone();
         Box::pin(async move {

@@ -596,6 +596,12 @@ impl Node {
         if facts.locked.is_some() {
             self.database.locked = Some(now);
         }
+        if facts.drift.is_empty() {
+            self.end_edge("database.settings");
+        } else {
+            let text = format!("settings of the database were changed: {}", facts.drift.join("; "));
+            self.tell_edge("database.settings", Severity::Alarm, text);
+        }
         match &facts.shut_out {
             Some(why) => {
                 let text = format!("a restart of the database may shut Regent out: {why}");

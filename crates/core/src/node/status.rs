@@ -162,6 +162,9 @@ impl Node {
             found.extend(facts.unreached.as_ref().map(cannot));
             found.extend(facts.behind.filter(|b| *b >= BEHIND_TOLD).map(behind));
         }
+        if let Some(first) = self.database.facts.as_ref().and_then(|facts| facts.drift.first()) {
+            found.push(format!("a setting of its database was changed: {first}"));
+        }
         let out = |why| format!("a restart of the database may shut Regent out: {why}");
         let facts = self.database.facts.as_ref();
         found.extend(facts.and_then(|facts| facts.shut_out.as_ref()).map(out));

@@ -181,6 +181,7 @@ impl Database {
             source: self.source(),
             unreached: None,
             behind: None,
+            drift: Vec::new(),
             comparison: None,
             renewed: false,
             shut_out: None,

@@ -269,7 +269,8 @@ impl Steps {
         match self.link.ask(writer.node, request).await.map_err(Fault::Failed)? {
             PeerAnswer::State { state } => end_of(&state).map(|_| state),
             PeerAnswer::Refused { reason } => Err(Fault::Failed(reason)),
-            other @ (PeerAnswer::Found { .. }
+            other @ (PeerAnswer::Survey { .. }
+            | PeerAnswer::Found { .. }
             | PeerAnswer::Follow(_)
             | PeerAnswer::Checksum { .. }) => {
                 Err(Fault::failed(format!("not an answer to a place: {other:?}")))

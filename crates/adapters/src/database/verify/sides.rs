@@ -215,7 +215,8 @@ impl<'a, P: Peer> Sides<'a, P> {
             PeerAnswer::Refused { reason } => {
                 Err(Fault::Stop(format!("the standby does not answer: {reason}")))
             }
-            other @ (PeerAnswer::Found { .. }
+            other @ (PeerAnswer::Survey { .. }
+            | PeerAnswer::Found { .. }
             | PeerAnswer::State { .. }
             | PeerAnswer::Follow(_)) => {
                 Err(Fault::Stop(format!("not an answer to a look: {other:?}")))
