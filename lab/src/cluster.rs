@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::image::Image;
-use crate::lab::{Lab, VIP};
+use crate::lab::{APART, Lab, VIP};
 use crate::run::{run, run_within, wait_for};
 use crate::status::Status;
 use crate::{diagnose, lab, say, sweep};
@@ -81,6 +81,8 @@ pub struct Settings {
     pub policy: String,
     /// What stands at the top: `gateway = "10.77.0.1"`.
     pub top: String,
+    /// The members reach each other by second cables, and not by those that carry the virtual address.
+    pub apart: bool,
 }
 
 impl Settings {
@@ -98,7 +100,12 @@ impl Settings {
         };
         let text = CONFIG.replace("DRIVER\n", &format!("{driver}\n"));
         let text = text.replace("MANAGEMENT\n", &format!("{MANAGEMENT}\n"));
-        let text = text.replace("UI\n", UI);
+        let mut text = text.replace("UI\n", UI);
+        if self.apart {
+            text = text.replace("\naddress = \"10.77.0.1", &format!("\naddress = \"{APART}.1"));
+            // The one that is no member's.
+            text = text.replace(&format!("{APART}.100/24"), "10.77.0.100/24");
+        }
         let policy = match self.policy.as_str() {
             "" => String::new(),
             lines => format!("\n[policy]\n{lines}"),
@@ -224,7 +231,7 @@ impl Cluster {
         sweep::mark(&run)?;
         let layer = run.join("product");
         product.lay_out(&layer)?;
-        let lab = Lab::new(name, image, &layer)?;
+        let lab = Lab::new(name, image, &layer, settings.apart)?;
         let mut cluster = Cluster { lab };
         cluster.configure(product, settings)?;
         cluster.lab.boot_all()?;
@@ -432,7 +439,7 @@ pub fn bare(name: &str, image: &Image) -> Result<Lab> {
     let source = Product::beside()?.source.join("packaging/rootfs/.");
     fs::create_dir_all(&layer)?;
     crate::run::run(Command::new("cp").args(["-r", "--no-dereference"]).arg(source).arg(&layer))?;
-    let mut lab = Lab::new(name, image, &layer)?;
+    let mut lab = Lab::new(name, image, &layer, false)?;
     lab.boot_all()?;
     Ok(lab)
 }

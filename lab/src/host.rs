@@ -27,6 +27,8 @@ pub struct Spec {
     pub address: String,
     /// Its hardware address, the same after each boot.
     pub mac: String,
+    /// Its address on a second cable, by which the members reach each other, if it has one.
+    pub apart: Option<String>,
 }
 
 /// A host: running or off.
@@ -243,13 +245,13 @@ impl Host {
         let supervisor = self.supervisor.as_mut().context("this process did not boot it")?;
         wait_for("the shutdown", BOOT, || Ok(supervisor.try_wait()?.map(drop)))?;
         self.reap()?;
-        sh(&format!("ip -n {} link del {}", self.bridge_ns, self.port())).ok();
+        self.unplug().ok();
         sh(&format!("ip netns del {}", self.netns)).map(drop)
     }
 
     /// Cable out, PID 1 killed, network namespace gone: what is on disk stays.
     pub fn power_off(&mut self) -> Result<()> {
-        sh(&format!("ip -n {} link del {}", self.bridge_ns, self.port()))?;
+        self.unplug()?;
         if let Some(pid) = Pid::from_raw(self.leader()?) {
             kill_process(pid, Signal::KILL)?;
         }
@@ -293,7 +295,28 @@ impl Host {
     fn plug_in(&self) -> Result<()> {
         let (bridge, netns, port) = (&self.bridge_ns, &self.netns, self.port());
         sh(&format!("ip netns add {netns}"))?;
-        connect(bridge, netns, &port, "host0", &self.spec.mac, &self.spec.address)
+        connect(bridge, netns, &port, "host0", &self.spec.mac, &self.spec.address)?;
+        let Some(apart) = &self.spec.apart else { return Ok(()) };
+        let port = self.second_port();
+        let cable =
+            format!("ip -n {bridge} link add {port} type veth peer name host1 netns {netns}");
+        sh(&cable)?;
+        sh(&format!("ip -n {bridge} link set {port} master br1 up"))?;
+        sh(&format!("ip -n {netns} link set host1 up"))?;
+        sh(&format!("ip -n {netns} addr add {apart}/24 dev host1")).map(drop)
+    }
+
+    /// Takes its cables out.
+    fn unplug(&self) -> Result<()> {
+        sh(&format!("ip -n {} link del {}", self.bridge_ns, self.port()))?;
+        if self.spec.apart.is_some() {
+            sh(&format!("ip -n {} link del {}", self.bridge_ns, self.second_port()))?;
+        }
+        Ok(())
+    }
+
+    fn second_port(&self) -> String {
+        format!("c-{}", self.spec.name)
     }
 
     fn has_event(&self, line: &str) -> bool {

@@ -14,6 +14,8 @@ use crate::sweep;
 /// The virtual address of the lab.
 pub const VIP: &str = "10.77.0.100";
 const CLIENT_ADDRESS: &str = "10.77.0.1";
+/// How the addresses on the second cables begin.
+pub const APART: &str = "10.78.0";
 
 /// Where the lab keeps images, runs and diagnostics.
 pub fn base_dir() -> Result<PathBuf> {
@@ -35,13 +37,16 @@ pub struct Plan {
     pub hosts: Vec<(String, u8)>,
     /// Of this machine, `/outside:/inside`, on the hosts that are named with it.
     pub binds: Vec<(String, Vec<String>)>,
+    /// The hosts have a second cable, to a bridge of its own.
+    #[serde(default)]
+    pub apart: bool,
 }
 
 impl Plan {
     /// Hosts of these names, with nothing of this machine.
     pub fn of(hosts: &[(&str, u8)]) -> Plan {
         let hosts = hosts.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect();
-        Plan { hosts, binds: Vec::new() }
+        Plan { hosts, binds: Vec::new(), apart: false }
     }
 }
 
@@ -62,10 +67,10 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes the bridge, the client's namespace and three hosts that are off: mn1, mn2, w1.
-    /// `product` is a directory laid over the image on every host.
-    pub fn new(name: &str, image: &Image, product: &Path) -> Result<Lab> {
-        Lab::planned(name, image, product, &Plan::of(&HOSTS))
+    /// Makes the bridge, the client's namespace and three hosts that are off: mn1, mn2, w1, with a second cable each if
+    /// `apart`. `product` is a directory laid over the image on every host.
+    pub fn new(name: &str, image: &Image, product: &Path, apart: bool) -> Result<Lab> {
+        Lab::planned(name, image, product, &Plan { apart, ..Plan::of(&HOSTS) })
     }
 
     /// The same with hosts of the plan.
@@ -85,6 +90,12 @@ impl Lab {
             "ip -n {bridge} link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
         ))?;
         sh(&format!("ip -n {bridge} link set br0 up"))?;
+        if plan.apart {
+            sh(&format!(
+                "ip -n {bridge} link add br1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+            ))?;
+            sh(&format!("ip -n {bridge} link set br1 up"))?;
+        }
         sh(&format!("ip netns add {name}-cl"))?;
         let client = format!("{name}-cl");
         connect(&bridge, &client, "p-cl", "eth0", &mac_of(name, 1), CLIENT_ADDRESS)?;
@@ -223,6 +234,7 @@ fn hosts_of(lab: &str, dir: &Path, lower: &str, plan: &Plan) -> Result<Vec<Host>
             name: name.clone(),
             address: format!("10.77.0.{number}"),
             mac: mac_of(lab, *number),
+            apart: plan.apart.then(|| format!("{APART}.{number}")),
         };
         let binds = plan.binds.iter().find(|(host, _)| host == name);
         let binds = binds.map(|(_, binds)| binds.as_slice()).unwrap_or_default();

@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod database;
 mod diag;
+pub mod durable;
 pub mod fence;
 pub mod gate;
 pub mod keepalived;

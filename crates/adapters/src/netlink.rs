@@ -153,6 +153,11 @@ impl Socket {
         Socket::with(None, 0)
     }
 
+    /// The same, for word of what changes: `groups` is the mask of the groups it listens to.
+    pub(crate) fn route_word(groups: u32) -> Result<Socket, Errno> {
+        Socket::with(None, groups)
+    }
+
     /// Opens one; `groups` is the mask of the groups it listens to.
     pub(crate) fn open(protocol: Protocol, groups: u32) -> Result<Socket, Errno> {
         Socket::with(Some(protocol), groups)

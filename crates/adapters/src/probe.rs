@@ -13,6 +13,7 @@
 //!                                  one in flight per probe
 //! ```
 
+mod changes;
 pub(crate) mod connect;
 mod exec;
 mod eye;

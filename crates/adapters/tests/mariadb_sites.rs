@@ -298,7 +298,7 @@ fn settings_that_somebody_changes_are_told_and_the_server_id_is_set_again() {
     in_sync(&a, &b);
     // These servers are bound to loopback, which is wrong on a real node, and told.
     let drift = |facts: &DatabaseFacts| {
-        let mut drift = facts.drift.clone();
+        let mut drift = facts.drift.to_vec();
         drift.retain(|text| !text.starts_with("bind_address=127.0.0.1"));
         drift
     };

@@ -31,6 +31,7 @@ use crate::measure::Measures;
 use crate::peer::{self, Peers};
 use crate::place::Place;
 use crate::register::Bridge;
+use crate::room::{self, Vital};
 use crate::serve::{self, Answerer};
 use crate::status::Heard;
 use crate::steps::Steps;
@@ -39,7 +40,7 @@ use crate::transport::{Lane, Pace, Setup, Transport};
 use crate::watchdog::Arm;
 use crate::{log, random, renew, runs};
 use configuring::Configured;
-use quiet::Quiet;
+use quiet::{Quiet, Scarce};
 use regent_adapters::clock;
 use regent_adapters::notify::Notify;
 use regent_api::history::Severity;
@@ -462,6 +463,12 @@ async fn wait_or_witness(
         let (inputs, _) = driver::queue();
         host.begin(None, inputs, transport.clone(), events.clone());
     }
+    let scarce = Arc::<Scarce>::default();
+    let room = {
+        let (scarce, events) = (Arc::clone(&scarce), events.clone());
+        room::watch(&life.place, Vital::Register, move |room| scarce.take(&room, &events))
+    };
+    let _room = watched(room);
     let configured = configured(life, me, &transport, &events);
     let quiet = Arc::new(Quiet {
         configured: Arc::clone(&configured),
@@ -469,6 +476,7 @@ async fn wait_or_witness(
         host: life.host.clone(),
         heard: Arc::clone(&heard),
         reports,
+        scarce,
         events,
         bridge: Arc::clone(&bridge),
         belongs: cluster.is_some(),
@@ -630,6 +638,12 @@ async fn serve_as_node(
     ));
     // Before the first command, which may follow from the first input.
     host.begin(Some(cluster), inputs.clone(), transport.clone(), events.clone());
+    let vital = if life.settings.stack().is_some() { Vital::Stack } else { Vital::Replicated };
+    let room = {
+        let inputs = inputs.clone();
+        room::watch(&life.place, vital, move |room| inputs.put(Input::Room(room)))
+    };
+    let _room = watched(room);
     let lease = std::thread::Builder::new().name("lease".into()).spawn(move || driver.run())?;
     let carrier = std::thread::Builder::new()
         .name("dispatch".into())
@@ -715,6 +729,11 @@ fn configured(life: &Life, me: &Member, transport: &Transport, events: &Events) 
     });
     tokio::spawn(Arc::clone(&configured).decide());
     configured
+}
+
+/// Without the thread nothing is reserved and nothing told; all else goes on.
+fn watched(room: io::Result<room::Watch>) -> Option<room::Watch> {
+    room.inspect_err(|error| log::warning(&format!("failed to watch the disk: {error}"))).ok()
 }
 
 /// How to arm the watchdog device, if one is configured and this process alone is the agent.

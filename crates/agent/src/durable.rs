@@ -1,20 +1,22 @@
 //! Small files that are whole or not there, and durable before anybody acts on them.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use crate::room;
+use regent_adapters::durable;
+use std::fs;
+use std::io;
 use std::path::Path;
 
-/// Writes beside the file, syncs, renames over it, and syncs the directory.
+/// Writes beside the file, syncs, takes its place, and syncs the directory. On a disk without room something gives way
+/// that is less needed.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let beside = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(directory)?.sync_all()
+    loop {
+        match durable::write(path, bytes) {
+            // Each time there is less that could, so it ends.
+            Err(error) if room::is_full(&error) && room::give_way(directory) => {}
+            ended => return ended,
+        }
+    }
 }
 
 /// The file's text; none if there is no file.

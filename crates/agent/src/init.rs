@@ -206,8 +206,8 @@ impl Founding {
         })
     }
 
-    /// Every database runs with the settings that Regent rests on: looked at on all nodes before anything is done. What a
-    /// restart mends here is restarted, as nobody is active yet.
+    /// Every database runs with the settings that Regent rests on: looked at on all nodes before anything is done. What
+    /// a restart mends here is restarted, as nobody is active yet.
     async fn survey_databases(&self, host: &dyn Host, progress: &Progress) -> Result<(), Refusal> {
         progress.tell("looking at the settings of both databases");
         let me = self.settings.name(self.me);

@@ -1,18 +1,19 @@
 //! Every input and command of core as a line of JSON, bounded: what an incident is replayed from.
 //!
-//! The lease thread only hands over; a thread of its own writes. What does not fit is lost, and the next line
-//! says how many were.
+//! The lease thread only hands over; a thread of its own writes. What does not fit, or what a disk without room does
+//! not take, is lost, and the next line says how many were.
 
 use crate::log;
 use regent_core::command::Command;
 use regent_core::node::Input;
 use regent_core::time::Time;
 use serde::Serialize;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What may wait for the disk: some seconds of a busy node.
 const QUEUE: usize = 4096;
@@ -20,6 +21,16 @@ const QUEUE: usize = 4096;
 /// How long one file gets, and how many there are: together about an hour of a busy node, or a dozen restarts.
 const LENGTH_MAX: u64 = 8 << 20;
 const FILES_MAX: usize = 12;
+
+/// Lines are gathered to so much, and no longer than this while nothing happens.
+const BLOCK: usize = 8 << 10;
+const FLUSH: Duration = Duration::from_millis(200);
+
+/// What the journal leaves of a disk to those who need it more.
+const LEAVES: u64 = 4 << 20;
+
+/// After the disk refused, before it is tried again; what comes meanwhile is counted.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The way into the journal.
 pub struct Journal {
@@ -41,13 +52,12 @@ struct Line {
 }
 
 impl Journal {
-    /// Starts the thread; without a directory that can be written there is no journal, and that is told.
+    /// Starts the thread; without one there is no journal, and that is told.
     pub fn start(dir: &Path) -> Journal {
         let (queue, lines) = sync_channel(QUEUE);
         let dir = dir.to_path_buf();
-        let begun = fs::create_dir_all(&dir).and_then(|()| {
-            std::thread::Builder::new().name("journal".into()).spawn(move || run(&dir, &lines))
-        });
+        let thread = std::thread::Builder::new().name("journal".into());
+        let begun = thread.spawn(move || run(&dir, &lines));
         if let Err(error) = begun {
             log::warning(&format!("failed to keep a journal: {error}"));
             return Journal { queue: None, lost: 0 };
@@ -123,6 +133,7 @@ enum Read<'a> {
         state: regent_core::observe::UnitState,
     },
     GateLost,
+    Room(&'a regent_core::room::Room),
     Stranger {
         mac: [u8; 6],
     },
@@ -170,6 +181,7 @@ impl<'a> Read<'a> {
                 Read::ForeignRegister { node: *node, cluster: *cluster }
             }
             Input::Watchdog(length) => Read::Watchdog { length: *length },
+            Input::Room(room) => Read::Room(room),
             Input::Stranger { mac } => Read::Stranger { mac: *mac },
             Input::Operator { request, what } => Read::Operator { request: *request, what },
         }
@@ -196,55 +208,125 @@ fn encode(line: &Line) -> serde_json::Result<Vec<u8>> {
 }
 
 fn run(dir: &Path, lines: &Receiver<Line>) {
-    let mut files = match Files::open(dir) {
-        Ok(files) => files,
-        Err(error) => {
-            log::warning(&format!("failed to open the journal in {}: {error}", dir.display()));
-            return;
-        }
-    };
+    let mut files = Files::new(dir);
     loop {
-        let done = match lines.recv_timeout(Duration::from_millis(200)) {
-            Ok(line) => encode(&line).map_err(io::Error::from).and_then(|b| files.append(&b)),
-            Err(RecvTimeoutError::Timeout) => files.file.flush(),
-            Err(RecvTimeoutError::Disconnected) => {
-                files.file.flush().ok();
-                return;
-            }
-        };
-        if let Err(error) = done {
-            log::warning(&format!("failed to write the journal, it ends here: {error}"));
-            return;
+        match lines.recv_timeout(FLUSH) {
+            Ok(line) => files.take(line),
+            Err(RecvTimeoutError::Timeout) => files.flush(),
+            Err(RecvTimeoutError::Disconnected) => return files.flush(),
         }
     }
 }
 
+/// The files, in the hands of their own thread. What the disk does not take is lost and counted; after a pause it is
+/// tried on.
 struct Files {
     dir: PathBuf,
-    file: BufWriter<File>,
+    /// Open once this run has a file of its own, so that a run's first line is the first of a file.
+    file: Option<File>,
+    begun: bool,
+    /// How much of the file is whole lines.
     length: u64,
+    /// Whole lines that are not written yet, and how many inputs and commands they stand for.
+    waiting: Vec<u8>,
+    held: u64,
+    /// What was not written, and no line tells yet.
+    lost: u64,
+    /// When the disk refused last.
+    failed: Option<Instant>,
 }
 
 impl Files {
-    /// Each run has files of its own, so that a run's first line is the first of a file.
-    fn open(dir: &Path) -> io::Result<Files> {
-        rotate(dir)?;
-        let file = BufWriter::new(File::create(name(dir, 0))?);
-        Ok(Files { dir: dir.into(), file, length: 0 })
+    fn new(dir: &Path) -> Files {
+        Files {
+            dir: dir.into(),
+            file: None,
+            begun: false,
+            length: 0,
+            waiting: Vec::new(),
+            held: 0,
+            lost: 0,
+            failed: None,
+        }
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.length > LENGTH_MAX {
-            self.file.flush()?;
-            *self = Files::open(&self.dir)?;
+    fn take(&mut self, mut line: Line) {
+        if self.failed.is_some_and(|at| at.elapsed() < PAUSE) {
+            self.lost += line.lost + 1;
+            return;
         }
-        self.length += bytes.len() as u64;
-        self.file.write_all(bytes)
+        line.lost += std::mem::take(&mut self.lost);
+        self.held += line.lost + 1;
+        // All of it is made of numbers and texts.
+        let Ok(bytes) = encode(&line) else { return };
+        self.waiting.extend(bytes);
+        if self.waiting.len() >= BLOCK {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let (held, written) = (self.held, self.write());
+        self.waiting.clear();
+        self.held = 0;
+        let dir = self.dir.display();
+        match written {
+            Ok(()) if self.failed.take().is_some() => {
+                log::warning(&format!("the journal in {dir} is written again, with a gap"));
+            }
+            Ok(()) => {}
+            Err(error) => {
+                self.lost += held;
+                self.file = None;
+                if self.failed.replace(Instant::now()).is_none() {
+                    log::warning(&format!(
+                        "failed to write the journal in {dir}, trying on: {error}"
+                    ));
+                }
+            }
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if !self.begun {
+            fs::create_dir_all(&self.dir)?;
+        }
+        let left = rustix::fs::statvfs(&self.dir)?;
+        if left.f_bavail.saturating_mul(left.f_frsize) < LEAVES {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if !self.begun || self.length > LENGTH_MAX {
+            self.file = None;
+            rotate(&self.dir)?;
+            (self.begun, self.length) = (true, 0);
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let mut options = OpenOptions::new();
+                let options = options.create(true).write(true).truncate(false);
+                let file = options.open(name(&self.dir, 0))?;
+                // A write that failed may have left a part of a line.
+                file.set_len(self.length)?;
+                none.insert(file)
+            }
+        };
+        file.write_all_at(&self.waiting, self.length)?;
+        self.length += self.waiting.len() as u64;
+        Ok(())
     }
 }
 
 fn name(dir: &Path, age: usize) -> PathBuf {
     dir.join(format!("{age}.jsonl"))
+}
+
+/// Removes the oldest file, but never the newest; false if there is nothing to remove.
+pub(crate) fn drop_oldest(dir: &Path) -> bool {
+    (1..FILES_MAX).rev().any(|age| fs::remove_file(name(dir, age)).is_ok())
 }
 
 /// `0.jsonl` is the newest; each becomes one older, and the oldest goes.
@@ -293,8 +375,45 @@ mod tests {
     fn old_files_go() {
         let dir = Scratch::new("journal-old");
         for _ in 0..FILES_MAX + 3 {
-            Files::open(dir.path()).unwrap();
+            let mut files = Files::new(dir.path());
+            files.take(line());
+            files.flush();
         }
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), FILES_MAX);
+        let count = || fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(count(), FILES_MAX);
+        while drop_oldest(dir.path()) {}
+        assert_eq!(count(), 1);
+        assert!(name(dir.path(), 0).exists());
+    }
+
+    fn line() -> Line {
+        Line { at: Time { boot: 1, raw: 2 }, lost: 0, what: What::Began("{}".into()) }
+    }
+
+    #[test]
+    fn a_disk_that_refuses_is_tried_again_and_the_next_line_tells_how_many_are_missing() {
+        let dir = Scratch::new("journal-refused");
+        let inside = dir.path().join("journal");
+        let mut files = Files::new(&inside);
+        for _ in 0..3 {
+            files.take(line());
+        }
+        // Where the directory is to be stands a file: as good as a disk that is full.
+        fs::write(&inside, "").unwrap();
+        files.flush();
+        files.take(line());
+        assert_eq!((files.lost, files.failed.is_some()), (4, true));
+        fs::remove_file(&inside).unwrap();
+        files.failed = Instant::now().checked_sub(PAUSE);
+        files.take(line());
+        files.take(line());
+        files.flush();
+        let text = fs::read_to_string(name(&inside, 0)).unwrap();
+        let lost: Vec<u64> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| line["lost"].as_u64().unwrap_or(0))
+            .collect();
+        assert_eq!((lost, files.lost), (vec![4, 0], 0));
     }
 }

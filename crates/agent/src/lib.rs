@@ -35,6 +35,7 @@ mod random;
 pub mod register;
 pub mod remote;
 pub mod renew;
+mod room;
 pub mod runs;
 #[cfg(test)]
 mod scratch;

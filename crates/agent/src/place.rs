@@ -24,6 +24,12 @@ impl Default for Place {
 }
 
 impl Place {
+    /// The name of the journal's directory.
+    pub(crate) const JOURNAL: &str = "journal";
+
+    /// The name of what is held back of the disk.
+    pub(crate) const RESERVE: &str = "reserve";
+
     /// Everything under one directory, for tests.
     pub fn under(root: &Path) -> Place {
         Place { state: root.join("state"), run: root.join("run"), tls: root.join("tls") }
@@ -61,7 +67,7 @@ impl Place {
 
     /// Every input and command.
     pub fn journal(&self) -> PathBuf {
-        self.state.join("journal")
+        self.state.join(Place::JOURNAL)
     }
 
     /// Where the command line asks.

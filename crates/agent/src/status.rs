@@ -85,11 +85,12 @@ impl Frame<'_> {
         status
     }
 
-    /// A witness: it knows the register and hears the nodes' lanes, and has no core.
+    /// A witness: it knows the register and hears the nodes' lanes, and has no core. `concern` is about itself.
     pub fn of_witness(
         &self,
         state: Option<&State>,
         reports: &HashMap<NodeId, regent_core::observe::Report>,
+        concern: Option<String>,
     ) -> api::Status {
         let mut status = self.of_state(state);
         let holder = state.and_then(|state| reports.get(&state.lease.holder));
@@ -100,6 +101,10 @@ impl Frame<'_> {
                 Some(_) | None => self.stranger(member.id),
             };
             status.nodes.push(node);
+        }
+        let me = self.settings.name(self.me);
+        if let Some(here) = status.nodes.iter_mut().find(|node| node.name == me) {
+            here.concerns.extend(concern);
         }
         status
     }

@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "any other answer fails the test")]
 
+#[path = "../../adapters/tests/skipped/mod.rs"]
+mod skipped;
+
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_agent::agent::{Ending, Life, live};
 use regent_agent::driver::{Gate, Inputs};
@@ -64,7 +67,7 @@ impl ToyHost {
             unreached: None,
             behind: None,
             locked: None,
-            drift: Vec::new(),
+            drift: Box::default(),
             comparison: None,
             renewed: false,
             shut_out: None,
@@ -736,6 +739,69 @@ fn init_without_a_voter_says_whom_it_misses_and_goes_on_later() {
     let cluster = plan["cluster"].as_str().unwrap().to_string();
     let explained = format!("{:?}", mn1.ask(Ask::History { last: 100, cluster: false }));
     assert!(explained.contains(&cluster), "the first plan was carried out: {explained}");
+    for running in [mn1, mn2, w1] {
+        running.stop();
+    }
+}
+
+/// Runs this test again where it may mount a small disk; true in the run that has it.
+fn may_mount(test: &str) -> bool {
+    const INSIDE: &str = "REGENT_OWN_MOUNTS";
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let unshare = || std::process::Command::new("unshare");
+    if !unshare().args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
+        skipped::skipped(&format!("{test}: needs root, to mount a small disk"));
+        return false;
+    }
+    let mut again = unshare();
+    again.arg("-m").arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
+    assert!(again.env(INSIDE, "1").status().unwrap().success(), "{test}");
+    false
+}
+
+#[test]
+fn an_agent_that_starts_anew_on_a_full_disk_comes_back_and_says_so() {
+    if !may_mount("an_agent_that_starts_anew_on_a_full_disk_comes_back_and_says_so") {
+        return;
+    }
+    let lab = Lab::new("full");
+    let state = Place::under(&lab.root.join("mn2")).state;
+    std::fs::create_dir_all(&state).unwrap();
+    let mut mount = std::process::Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=16m,nr_inodes=600", "tmpfs"]).arg(&state);
+    assert!(mount.status().unwrap().success());
+    let [mn1, mut mn2, w1] = ["mn1", "mn2", "w1"].map(|name| lab.start(name));
+    mn1.expect("links", |s| s.nodes.iter().all(|n| n.name == "mn1" || n.age_ms.is_some()));
+    expect_done(mn1.ask(Ask::Init), "mn1 holds");
+    let told = |s: &Status| node(s, "mn2").concerns.iter().any(|c| c.contains("is full: "));
+    let there = |s: &Status| s.initialised && s.epoch == Some(1);
+    let well = mn2.expect("mn2 is a member", there);
+    assert!(!told(&well), "{well:#?}");
+    // As it would be after some seconds in any case.
+    let reserved = || state.join("reserve").exists() && state.join("runs.json.new").exists();
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !reserved() {
+        assert!(Instant::now() < deadline, "nothing is reserved");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let filler = |n: u32| std::fs::File::create(state.join(format!("filler{n}")));
+    let mut first = filler(0).unwrap();
+    while std::io::Write::write_all(&mut first, &[1; 4096]).is_ok() {}
+    drop(first);
+    let files = (1..).take_while(|n| filler(*n).is_ok()).count() as u32;
+    for _ in 0..5 {
+        mn2.expect("it is there and says that its disk is full", |s| there(s) && told(s));
+        mn1.expect("the other one knows it", told);
+        mn2.stop();
+        mn2 = lab.start("mn2");
+    }
+    mn2.expect("it is there again", there);
+    for n in 0..=files {
+        std::fs::remove_file(state.join(format!("filler{n}"))).unwrap();
+    }
+    mn1.expect("the alarm is over", |s| node(s, "mn2").reachable && !told(s));
     for running in [mn1, mn2, w1] {
         running.stop();
     }

@@ -113,13 +113,37 @@ fn without_a_word_the_database_and_the_host_are_probed() {
         ("disk-data", Degraded, Always, 5000, 2000, 3),
         ("disk-regent", Degraded, Always, 5000, 2000, 3),
         ("memory", Degraded, Always, 5000, 2000, 3),
-        ("link", Degraded, Always, 5000, 2000, 3),
+        ("link", Vital, Always, 200, 250, 3),
         ("clock", Degraded, Always, 5000, 2000, 3),
     ];
     let expected: Vec<_> = expected.map(|(n, w, c, i, t, f)| (n.to_owned(), w, c, i, t, f)).into();
     assert_eq!(probes_of(&text("bare.toml")), expected);
     let file = format!("gateway = \"10.77.0.1\"\n{}", text("bare.toml"));
     assert_eq!(probes_of(&file).last().unwrap().0, "gateway");
+}
+
+#[test]
+fn the_link_of_the_virtual_ip_is_vital_in_both_topologies_unless_the_file_says_otherwise() {
+    let links = |file: &str| {
+        let settings = config::parse_for("own", file, Family::RedHat);
+        let settings = settings.unwrap_or_else(|p| panic!("{p}"));
+        let link = |p: &&config::settings::Probe| p.what == What::VipLink;
+        let known: Vec<(String, Weight)> =
+            settings.probes.iter().filter(link).map(|p| (p.name.clone(), p.weight)).collect();
+        let spec = settings.spec().probes.into_iter().filter(|p| p.vip_link);
+        assert_eq!(spec.map(|p| (p.name, p.weight)).collect::<Vec<_>>(), known);
+        known
+    };
+    let vital = [("link".to_owned(), Weight::Vital)];
+    assert_eq!(links(&text("bare.toml")), vital);
+    assert_eq!(links(&text("shared.toml")), vital);
+    let bare = text("bare.toml");
+    let other = "[[probe]]\nname = \"uplink\"\nlink = \"@vip\"\n";
+    assert_eq!(links(&format!("{bare}{other}")), [("uplink".to_owned(), Weight::Vital)]);
+    let tells = "[[probe]]\nname = \"link\"\nweight = \"degraded\"\n";
+    assert_eq!(links(&format!("{bare}{tells}")), [("link".to_owned(), Weight::Degraded)]);
+    let off = "[[probe]]\nname = \"link\"\nenabled = false\n";
+    assert_eq!(links(&format!("{bare}{off}")), []);
 }
 
 #[test]

@@ -447,6 +447,7 @@ impl NodeStatus {
             found.extend(self.troubles_of(stack));
             if self.role != Role::Active {
                 // Nothing runs where nothing is to run.
+                found.extend(self.concerns.iter().map(|concern| format!("{name}: {concern}")));
                 found.extend(self.vital_ailments());
                 return found;
             }

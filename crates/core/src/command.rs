@@ -239,8 +239,8 @@ pub enum DatabaseStep {
         /// The old data may go before the copy comes, if there is no room for two.
         in_place: bool,
     },
-    /// Compare both copies, on connections of their own, for as long as that takes. What comes out is kept, and told with
-    /// the facts.
+    /// Compare both copies, on connections of their own, for as long as that takes. What comes out is kept, and told
+    /// with the facts.
     Verify {
         /// The standby's data.
         with: DataCopy,

@@ -110,6 +110,11 @@ impl Judge {
         Some(next)
     }
 
+    /// The last observation spoke against the present conclusion, and is not enough by itself.
+    pub fn is_in_doubt(&self) -> bool {
+        self.against > 0
+    }
+
     /// What is observed is another start, or another role: nothing is known of it.
     pub fn forget(&mut self) {
         self.health = Health::Unknown;
@@ -132,6 +137,8 @@ pub struct ProbeSpec {
     pub rise: u8,
     /// Failures in a row until it fails.
     pub fall: u8,
+    /// It looks at the interface that carries the VIP: while such a vital one fails, nobody would be served from here.
+    pub vip_link: bool,
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub mod pair;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod role;
+pub mod room;
 pub mod spec;
 pub mod stack;
 pub mod state;

@@ -58,7 +58,7 @@ pub struct DatabaseFacts {
     pub locked: Option<Box<Locked>>,
     /// Settings of the server that are not as Regent needs them, with what they must be and why.
     #[serde(default)]
-    pub drift: Vec<String>,
+    pub drift: Box<[String]>,
     /// What is known of both copies' equality.
     #[serde(default)]
     pub comparison: Option<Box<Comparison>>,
@@ -67,7 +67,7 @@ pub struct DatabaseFacts {
     pub renewed: bool,
     /// Regent's own account does not let it in, and why: a restart of the server may shut it out.
     #[serde(default)]
-    pub shut_out: Option<String>,
+    pub shut_out: Option<Box<str>>,
     /// The receiver is stopped and everything received is applied, by both signs (D6).
     pub drained: bool,
     /// The end of this server's log.

@@ -443,6 +443,7 @@ fn a_session_that_keeps_writers_out_is_named_and_ended_and_the_server_is_not_kil
         counts: Counts::Always,
         rise: 2,
         fall: 3,
+        vip_link: false,
     };
     let mut world = World::serving_as(Spec { probes: vec![probe], ..spec() });
     world.feed(Input::DatabaseUnit(UnitState::Up { start: 1 }));

@@ -61,6 +61,7 @@ fn probes() -> Vec<ProbeSpec> {
         counts: Counts::Always,
         rise: 2,
         fall: 3,
+        vip_link: false,
     };
     vec![
         spec("http", Subject::Service(ServiceId(0)), Weight::Vital),

@@ -5,7 +5,7 @@ use regent_core::command::{
     Action, AddressStep, Answer, Fenced, GateStep, LifeSigns, Obstacle, Outcome, PortAnswer,
     Request, RunRecord, SwapOutcome, Word,
 };
-use regent_core::health::Weight;
+use regent_core::health::{Counts, Health, ProbeId, ProbeSpec, Subject, Weight};
 use regent_core::id::{
     AttemptId, BootId, ClusterId, CommandId, Epoch, Incarnation, NodeId, RequestId, RunId, Version,
 };
@@ -67,7 +67,7 @@ fn spec(failover: Failover, pair: bool) -> Spec {
     Spec {
         nodes: vec![(A, "a".into()), (B, "b".into())],
         services: Vec::new(),
-        probes: Vec::new(),
+        probes: vec![link()],
         policy: Policy::default(),
         pace: Pace::default(),
         stack: Some(StackSpec {
@@ -80,6 +80,18 @@ fn spec(failover: Failover, pair: bool) -> Spec {
         }),
         #[cfg(feature = "planted")]
         planted: None,
+    }
+}
+
+fn link() -> ProbeSpec {
+    ProbeSpec {
+        name: "link".into(),
+        subject: Subject::Host,
+        weight: Weight::Vital,
+        counts: Counts::Always,
+        rise: 2,
+        fall: 3,
+        vip_link: true,
     }
 }
 
@@ -896,4 +908,41 @@ fn an_isolated_user_stops_by_itself_and_goes_on_when_it_is_back() {
     world.pass(5_000);
     let up = [A, B].into_iter().filter(|id| world.is_up(*id)).count();
     assert_eq!(up, 1, "{:#?}", world.hosts[&A].log);
+}
+
+fn carrier(world: &mut World, id: NodeId, there: bool) {
+    let health = if there { Health::Passing } else { Health::Failing };
+    let why = if there { "" } else { "eth0 has no carrier" }.into();
+    world.feed(id, Input::Health { probe: ProbeId(0), health, why });
+    world.pass(50);
+}
+
+#[test]
+fn a_stack_moves_away_from_a_host_without_a_carrier_and_to_none() {
+    let mut world = World::new(Failover::Automatic);
+    world.asked(A, 1, ACTIVATE);
+    carrier(&mut world, B, false);
+    let refused = world.asked(A, 2, Request::Switchover { to: Some(B) });
+    assert!(format!("{refused:?}").contains("eth0 has no carrier"), "{refused:?}");
+    carrier(&mut world, A, false);
+    world.pass(5_000);
+    assert!(world.is_up(A) && world.is_down(B), "{}", world.log(A));
+    carrier(&mut world, B, true);
+    world.pass(2_000);
+    assert!(world.is_down(A) && world.is_up(B), "{}", world.log(A));
+    assert!(world.log(A).contains("the host of a fails: probe link: eth0 has no carrier"));
+}
+
+#[test]
+fn a_standby_without_a_carrier_does_not_take_a_stack_over() {
+    let mut world = World::new(Failover::Automatic);
+    world.fence = Fenced::Confirmed("off".into());
+    world.asked(A, 1, ACTIVATE);
+    carrier(&mut world, B, false);
+    world.power_off(A);
+    world.pass(20_000);
+    assert!(world.is_down(B) && world.host(B).fences == 0, "{}", world.log(B));
+    carrier(&mut world, B, true);
+    world.pass(20_000);
+    assert!(world.is_up(B), "{}", world.log(B));
 }

@@ -619,6 +619,7 @@ fn show_input(input: &Input) -> String {
         | Input::ForeignClaim(_)
         | Input::ForeignRegister { .. }
         | Input::Watchdog(_)
+        | Input::Room(_)
         | Input::Stranger { .. }
         | Input::Operator { .. } => format!("{input:?}"),
     }

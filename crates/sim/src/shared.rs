@@ -98,6 +98,7 @@ pub fn shared_spec() -> Spec {
         counts: Counts::Always,
         rise: 2,
         fall: 3,
+        vip_link: false,
     };
     Spec {
         stack: Some(StackSpec {

@@ -212,6 +212,7 @@ fn probe(name: &str, subject: Subject) -> ProbeSpec {
         counts: Counts::Always,
         rise: 2,
         fall: 3,
+        vip_link: false,
     }
 }
 

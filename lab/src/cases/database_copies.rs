@@ -1,6 +1,6 @@
-//! Copies of the database on real hosts: one that differs is found and replaced, one that was wiped comes back by itself,
-//! one is asked for by hand, root's password shuts nobody out, and data on a mount of their own are replaced where they
-//! are.
+//! Copies of the database on real hosts: one that differs is found and replaced, one that was wiped comes back by
+//! itself, one is asked for by hand, root's password shuts nobody out, and data on a mount of their own are replaced
+//! where they are.
 
 use std::time::Duration;
 

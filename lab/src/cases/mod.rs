@@ -21,6 +21,7 @@ mod kit;
 mod agent_kill;
 mod agent_stop;
 mod bmc;
+mod carrier;
 mod clock_jump;
 mod cluster_stop;
 mod database_copies;
@@ -37,10 +38,12 @@ mod keepalived;
 mod maintenance;
 mod moves;
 mod no_quorum;
+mod own_address;
 mod partition;
 mod pause;
 mod releases;
 mod services;
+mod state_full;
 mod status_bounded;
 mod stranger;
 mod units_in_host;
@@ -159,6 +162,9 @@ pub const ALL: &[Case] = &[
     database_copies::CASE,
     database_site::CASE,
     stranger::CASE,
+    own_address::CASE,
+    state_full::CASE,
+    carrier::CASE,
     init_refused::CASE,
     pause::CASE,
     maintenance::CASE,

@@ -299,7 +299,7 @@ pub(crate) fn facts(
             .map(|behind| Span(behind.as_nanos() as u64)),
         locked: None,
         shut_out: None,
-        drift: Vec::new(),
+        drift: Box::default(),
         comparison: None,
         renewed: false,
         drained: nothing_received || reading.is_drained(),

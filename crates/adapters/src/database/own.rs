@@ -1,10 +1,10 @@
 //! Regent's own account in the server, `regent@localhost`: with what it may do and no more, and its own password, so
 //! that nothing that a site does to root's account shuts Regent out.
 //!
-//! The password follows from the replication account's, which every node has (and adopts before it takes a copy): so the
-//! account that comes with a copy of another node's data lets this one in. It is made outside the log, on each node for
-//! itself, by whoever still gets in: that is root through the socket at first, later the account itself. It is looked
-//! after while the control connection stands, because that one gets in nowhere any more: it is in.
+//! The password follows from the replication account's, which every node has (and adopts before it takes a copy): so
+//! the account that comes with a copy of another node's data lets this one in. It is made outside the log, on each node
+//! for itself, by whoever still gets in: that is root through the socket at first, later the account itself. It is
+//! looked after while the control connection stands, because that one gets in nowhere any more: it is in.
 
 use crate::database::account;
 use crate::database::keep;

@@ -364,9 +364,9 @@ impl Steps {
         let counts = keep::read_counts(&settings.state_dir);
         let kept = self.kept()?;
         let mut facts = facts::facts(reading, control.start, &kept, counts.as_ref(), settings);
-        facts.shut_out.clone_from(&self.own_fault);
+        facts.shut_out = self.own_fault.as_deref().map(Box::from);
         facts.comparison = self.link.comparison();
-        facts.drift.clone_from(&self.drift);
+        facts.drift = self.drift.as_slice().into();
         facts.renewed = facts.incarnation.is_some() && facts.incarnation == self.renewed;
         facts.locked = self.blocker.as_ref().map(|(Blocker { session, who, what }, since)| {
             let since = Span(since.elapsed().as_nanos() as u64);

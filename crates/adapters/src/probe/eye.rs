@@ -42,6 +42,8 @@ pub(crate) enum Eye {
     Sql(Box<SqlEye>),
     /// What may block, on a thread; a program has a moment more, to die.
     Host(Look, Flight<Seen>, Duration),
+    /// The kernel, on a thread: that it is late says nothing about the link, only about a lock of some driver.
+    Link(Look, Flight<Seen>),
     /// What lacks something.
     Blind(&'static str),
 }
@@ -68,7 +70,7 @@ impl Eye {
             }
             Kind::Disk(disk) => blocking(Arc::new(move |_| host::look_at_disk(&disk))),
             Kind::Memory(most) => blocking(Arc::new(move |_| host::look_at_memory(most))),
-            Kind::Link(name) => blocking(Arc::new(move |_| link::look(&name))),
+            Kind::Link(name) => Eye::Link(Arc::new(move |_| link::look(&name)), Flight::new()),
             Kind::Gateway(router) => blocking(Arc::new(move |bound| gateway::look(router, bound))),
         }
     }
@@ -80,15 +82,12 @@ impl Eye {
             Eye::Http(eye) => eye.look(threads, bound).await,
             Eye::Sql(eye) => eye.look(threads, bound).await,
             Eye::Host(look, flight, more) => {
-                let job = Arc::clone(look);
-                let launch = |sender: tokio::sync::oneshot::Sender<Seen>| {
-                    threads.run(move || {
-                        // If nobody waits, the probe is gone.
-                        let _ = sender.send(job(bound));
-                    });
-                };
-                let seen = flight.take(bound + *more, launch).await;
+                let seen = on_thread(look, flight, threads, bound, *more).await;
                 seen.unwrap_or_else(|late| Seen::late(late, bound))
+            }
+            Eye::Link(look, flight) => {
+                let seen = on_thread(look, flight, threads, bound, Duration::ZERO).await;
+                seen.unwrap_or_else(|_| Seen::Unknown("the kernel is slow to tell".into()))
             }
             Eye::Blind(why) => Seen::Unknown((*why).to_owned()),
         }
@@ -98,7 +97,25 @@ impl Eye {
     pub(crate) fn warning(&self) -> Option<&str> {
         match self {
             Eye::Http(eye) => eye.warning(),
-            Eye::Tcp(_) | Eye::Sql(_) | Eye::Host(..) | Eye::Blind(_) => None,
+            Eye::Tcp(_) | Eye::Sql(_) | Eye::Host(..) | Eye::Link(..) | Eye::Blind(_) => None,
         }
     }
+}
+
+/// One look on a thread, for at most `bound` and as much more.
+async fn on_thread(
+    look: &Look,
+    flight: &mut Flight<Seen>,
+    threads: &Threads,
+    bound: Duration,
+    more: Duration,
+) -> Result<Seen, Late> {
+    let job = Arc::clone(look);
+    let launch = |sender: tokio::sync::oneshot::Sender<Seen>| {
+        threads.run(move || {
+            // If nobody waits, the probe is gone.
+            let _ = sender.send(job(bound));
+        });
+    };
+    flight.take(bound + more, launch).await
 }

@@ -14,6 +14,9 @@ use tokio::time::sleep_until;
 /// Starts are gathered on a grid of a tenth of the interval, but no wider than this: many looks in a row cost less than
 /// half of what as many single ones do.
 const GRID_MAX: Duration = Duration::from_millis(50);
+/// What tells of its changes itself is looked at again so soon while a look speaks against what is known: three looks
+/// in a row are a failure within a tenth of a second, and a blink is none.
+const AGAIN: Duration = Duration::from_millis(25);
 /// While it keeps failing, or stays unknown, another why is told no more often than this.
 const WHY_EVERY: Duration = Duration::from_secs(5);
 /// A warning is told again after this long.
@@ -55,6 +58,8 @@ pub(crate) struct Watch {
     eye: Eye,
     common: Rc<Common>,
     told: Rc<Told>,
+    /// Word that what it looks at may have changed, where there is such a thing.
+    changes: Option<watch::Receiver<u64>>,
     judge: Judge,
     why: String,
     /// When `why` was told.
@@ -66,12 +71,19 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Knows nothing yet.
-    pub(crate) fn new(probe: Probe, eye: Eye, common: Rc<Common>, told: Rc<Told>) -> Watch {
+    pub(crate) fn new(
+        probe: Probe,
+        eye: Eye,
+        common: Rc<Common>,
+        told: Rc<Told>,
+        changes: Option<watch::Receiver<u64>>,
+    ) -> Watch {
         Watch {
             judge: Judge::new(probe.rise, probe.fall),
             eye,
             common,
             told,
+            changes,
             why: String::new(),
             why_at: Instant::now(),
             agreed: None,
@@ -100,9 +112,10 @@ impl Watch {
             while known.counts {
                 let due = if is_due { next } else { on_grid(next, self.common.began, interval) };
                 let look = async {
-                    sleep_until(due.into()).await;
+                    until(due, self.changes.as_mut()).await;
                     let start = Instant::now();
-                    self.common.late.set(self.common.late.get().max(start - due));
+                    let late = start.saturating_duration_since(due);
+                    self.common.late.set(self.common.late.get().max(late));
                     (start, self.eye.look(&self.common.threads, bound).await)
                 };
                 let (start, seen) = tokio::select! {
@@ -126,7 +139,11 @@ impl Watch {
                 self.warn().await;
                 // What took longer than its interval starts again at once.
                 let now = Instant::now();
-                (next, is_due) = (now.max(next + interval), now >= next + interval);
+                (next, is_due) = if self.changes.is_some() && self.judge.is_in_doubt() {
+                    (now + AGAIN.min(interval), true)
+                } else {
+                    (now.max(next + interval), now >= next + interval)
+                };
             }
         }
     }
@@ -207,6 +224,16 @@ impl Watch {
     async fn say(&self, line: FromProber) {
         // If nobody reads, the agent is gone, and so are we in a moment.
         let _ = self.common.out.send(line).await;
+    }
+}
+
+/// Until it is due, or there is word of a change.
+async fn until(due: Instant, changes: Option<&mut watch::Receiver<u64>>) {
+    let due = sleep_until(due.into());
+    let Some(changes) = changes else { return due.await };
+    tokio::select! {
+        () = due => {}
+        Ok(()) = changes.changed() => {}
     }
 }
 

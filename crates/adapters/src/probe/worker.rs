@@ -1,6 +1,7 @@
 //! The prober: a process of its own between the agent and everything that is looked at. It reads lines, keeps a task
 //! for each probe, and tells changes. It decides nothing and may be killed at any moment.
 
+use crate::probe::changes::Changes;
 use crate::probe::exec::Groups;
 use crate::probe::eye::Eye;
 use crate::probe::kind::{Accounts, Kind, Probe};
@@ -68,6 +69,7 @@ where
         running: BTreeMap::new(),
         accounts: None,
         serving: None,
+        links: None,
     };
     let mut input = BufReader::new(input).lines();
     while let Some(line) = input.next_line().await? {
@@ -111,6 +113,8 @@ struct Prober {
     running: BTreeMap<ProbeId, Running>,
     accounts: Option<Accounts>,
     serving: Option<bool>,
+    /// Word of changes of links, once a probe looks at one.
+    links: Option<Changes>,
 }
 
 struct Running {
@@ -148,6 +152,15 @@ impl Prober {
     }
 
     async fn set(&mut self, probes: Vec<Probe>, accounts: Option<Accounts>) {
+        if self.links.is_none() && probes.iter().any(|probe| matches!(probe.kind, Kind::Link(_))) {
+            match Changes::listen() {
+                Ok(links) => self.links = Some(links),
+                Err(error) => {
+                    let event = format!("links are only looked at now and then: {error}");
+                    self.say(FromProber::Event(event)).await;
+                }
+            }
+        }
         let same_accounts = self.accounts == accounts;
         self.accounts = accounts;
         let mut before = std::mem::take(&mut self.running);
@@ -173,7 +186,10 @@ impl Prober {
         let (orders, listening) = watch::channel(Orders { counts, starts: 0 });
         let told = Rc::new(Told::default());
         let eye = Eye::new(&probe.kind, self.accounts.as_ref(), &self.groups);
-        let watch = Watch::new(probe.clone(), eye, Rc::clone(&self.common), Rc::clone(&told));
+        let is_link = matches!(probe.kind, Kind::Link(_));
+        let changes = self.links.as_ref().filter(|_| is_link).map(Changes::word);
+        let common = Rc::clone(&self.common);
+        let watch = Watch::new(probe.clone(), eye, common, Rc::clone(&told), changes);
         let task = spawn_local(watch.run(listening, phase(place, probe.interval_ms)));
         Running { probe, orders, told, task: task.abort_handle() }
     }

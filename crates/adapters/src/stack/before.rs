@@ -1,8 +1,9 @@
 //! The durable record of what a host looked like before it was changed, and of what is up. It is written before the
 //! change that it is about, so that whoever runs after a kill or a power cut can go on in either direction.
 
-use super::files::{self, Kept, Rights};
+use super::files::{self, Kept};
 use super::trouble::Trouble;
+use crate::durable;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -97,7 +98,9 @@ impl Record {
             return Ok(());
         }
         let text = serde_json::to_vec_pretty(&next).map_err(Trouble::at("write", &self.path))?;
-        files::write(&self.path, &text, Rights { mode: 0o600, ..Rights::ROOTS })?;
+        files::crash::point();
+        durable::write(&self.path, &text).map_err(Trouble::at("write", &self.path))?;
+        files::crash::point();
         self.now = next;
         Ok(())
     }

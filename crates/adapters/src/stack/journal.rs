@@ -1,13 +1,15 @@
 //! Every step that was begun, done or failed, one JSON line each, synced before the step goes on: after a power cut it
-//! says where it was.
+//! says where it was. A disk without room stops no step: what it did not take is counted, and told once there is room.
 
 use super::files::crash;
 use super::trouble::Trouble;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Then it is put aside, and the one before that is gone: some thousand activations.
@@ -34,23 +36,36 @@ pub struct Line {
 #[derive(Clone, Debug)]
 pub(super) struct Journal {
     path: PathBuf,
+    /// Lines that found no room, and that the file does not tell yet.
+    missing: Arc<AtomicU32>,
 }
 
 impl Journal {
     pub(super) fn new(directory: &Path) -> Journal {
-        Journal { path: directory.join("journal") }
+        Journal { path: directory.join("journal"), missing: Arc::default() }
     }
 
     pub(super) fn put(&self, step: &str, way: &str, what: &str, why: &str) -> Result<(), Trouble> {
-        let synced = what != "done";
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64);
-        let [step, way, what, why] = [step, way, what, why].map(str::to_owned);
-        let line = Line { at, step, way, what, why };
-        let text = serde_json::to_string(&line).map_err(Trouble::at("write", &self.path))?;
         crash::point();
-        self.append(&text, synced).map_err(Trouble::at("write", &self.path))?;
+        match self.try_put([step, way, what, why]) {
+            Err(error) if is_full(&error) => {
+                self.missing.fetch_add(1, Ordering::Relaxed);
+            }
+            ended => ended.map_err(Trouble::at("write", &self.path))?,
+        }
         crash::point();
         Ok(())
+    }
+
+    fn try_put(&self, words: [&str; 4]) -> std::io::Result<()> {
+        let missing = self.missing.load(Ordering::Relaxed);
+        if missing > 0 {
+            let why = format!("{missing} lines are missing here: there was no room for them");
+            self.append(&line(["", "", "note", &why])?, false)?;
+            self.missing.fetch_sub(missing, Ordering::Relaxed);
+        }
+        let [_, _, what, _] = words;
+        self.append(&line(words)?, what != "done")
     }
 
     fn append(&self, line: &str, synced: bool) -> std::io::Result<()> {
@@ -83,6 +98,16 @@ impl Journal {
     }
 }
 
+fn line([step, way, what, why]: [&str; 4]) -> std::io::Result<String> {
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64);
+    let [step, way, what, why] = [step, way, what, why].map(str::to_owned);
+    Ok(serde_json::to_string(&Line { at, step, way, what, why })?)
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
 /// The last lines of the journal of the stack, the oldest first. A line that is not whole is left out.
 pub fn journal(state_dir: &Path, lines: usize) -> std::io::Result<Vec<Line>> {
     let text = match std::fs::read_to_string(state_dir.join("stack/journal")) {
@@ -92,4 +117,29 @@ pub fn journal(state_dir: &Path, lines: usize) -> std::io::Result<Vec<Line>> {
     };
     let all: Vec<Line> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     Ok(all[all.len().saturating_sub(lines)..].to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_stops_no_step_and_the_next_line_tells_how_many_are_missing() {
+        let folder = std::env::temp_dir().join(format!("regent-lines-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("stack")).unwrap();
+        let mut journal = Journal::new(&folder.join("stack"));
+        let place = std::mem::replace(&mut journal.path, "/dev/full".into());
+        for what in ["begun", "done"] {
+            journal.put("database", "up", what, "").unwrap();
+        }
+        journal.path = place;
+        journal.put("xcatd", "up", "begun", "").unwrap();
+        journal.put("xcatd", "up", "done", "").unwrap();
+        let lines = super::journal(&folder, 9).unwrap();
+        let words: Vec<(&str, &str)> =
+            lines.iter().map(|line| (line.what.as_str(), line.why.as_str())).collect();
+        let missing = "2 lines are missing here: there was no room for them";
+        assert_eq!(words, [("note", missing), ("begun", ""), ("done", "")]);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -13,9 +13,10 @@ use crate::status::{Frame, Heard};
 use regent_api::call::{Ask, RefusalKind, Reply};
 use regent_api::history::Severity;
 use regent_core::id::NodeId;
+use regent_core::room::{Level, Room};
 use regent_store::cell::NodeId as StoreNode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// An agent without a core: what it answers.
 pub(super) struct Quiet {
@@ -24,12 +25,36 @@ pub(super) struct Quiet {
     pub(super) host: Option<Arc<dyn Host>>,
     pub(super) heard: Arc<Heard>,
     pub(super) reports: Reports,
+    pub(super) scarce: Arc<Scarce>,
     pub(super) events: Events,
     pub(super) bridge: Arc<Bridge>,
     pub(super) belongs: bool,
     pub(super) founded: Arc<tokio::sync::Notify>,
     pub(super) is_founded: AtomicBool,
     pub(super) busy: tokio::sync::Mutex<()>,
+}
+
+/// What is left of the disk of its state, where there is no core to tell it.
+#[derive(Default)]
+pub(super) struct Scarce(Mutex<Option<(Level, Option<String>)>>);
+
+impl Scarce {
+    /// As it was seen just now; told at its edges.
+    pub(super) fn take(&self, room: &Room, events: &Events) {
+        let mut kept = self.0.lock().expect("nothing panics while it holds this");
+        let was = kept.as_ref().map_or(Level::Enough, |(level, _)| *level);
+        let (level, edge) = room.after(was);
+        *kept = Some((level, room.concern(level)));
+        drop(kept);
+        if let Some(edge) = edge {
+            events.tell(&edge);
+        }
+    }
+
+    fn concern(&self) -> Option<String> {
+        let kept = self.0.lock().expect("nothing panics while it holds this");
+        kept.as_ref().and_then(|(_, concern)| concern.clone())
+    }
 }
 
 impl Quiet {
@@ -126,7 +151,7 @@ impl Quiet {
         let latest = self.bridge.latest().borrow().clone();
         let state = crate::status::decode(latest.as_deref()).map(|(_, state)| state);
         let reports = self.reports.lock().expect("nothing panics while it holds this");
-        frame.of_witness(state.as_ref(), &reports)
+        frame.of_witness(state.as_ref(), &reports, self.scarce.concern())
     }
 
     async fn init(&self, progress: &Progress) -> Reply {

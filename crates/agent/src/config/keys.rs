@@ -620,7 +620,8 @@ pub(super) static PROBE: Table = Table {
             "weight",
             Word(WEIGHTS),
             Derived(
-                "its service's; of the database vital, sql = \"client\" degraded; of the host degraded",
+                "its service's; of the database vital, sql = \"client\" degraded; of the host degraded, \
+                 link = \"@vip\" vital",
             ),
             Life,
             "What its failure means.",
@@ -651,7 +652,7 @@ pub(super) static PROBE: Table = Table {
         key(
             "rise",
             Whole(1, 100),
-            Derived("2 if vital, 1 if degraded"),
+            Derived("2 if vital, 1 if degraded; link = \"@vip\" 1"),
             Life,
             "Passes in a row until it passes again.",
         ),

@@ -3,6 +3,7 @@
 
 use super::keys::{self, COMPANIONS, KINDS};
 use super::profile::{self, Family};
+use super::settings::VIP_INTERFACE;
 use super::timing;
 use super::tree::{At, Node, Origin, Value, fill};
 use regent_core::health::Weight;
@@ -133,7 +134,7 @@ fn supply_probes(file: &mut Node, shared: bool) {
         default(&[("name", "disk-data"), ("disk", &data), ("least", "5%"), ("role", role)]),
         default(&[("name", "disk-regent"), ("disk", "/var/lib/regent"), ("least", "5%")]),
         default(&[("name", "memory"), ("memory", "10%")]),
-        default(&[("name", "link"), ("link", "@vip")]),
+        default(&[("name", "link"), ("link", VIP_INTERFACE)]),
         default(&[("name", "clock"), ("clock", "500ms")]),
     ];
     if let Some(gateway) = gateway {
@@ -223,6 +224,9 @@ fn fill_probes(file: &mut Node, shared: bool) {
 fn fill_probe(probe: &mut Node, weight: Weight, role: &str) {
     let sql = probe.text("sql").map(|s| s.value).unwrap_or_default();
     let (write, client) = (sql == "write", sql == "client");
+    // Without its carrier nobody is served, whatever else is well.
+    let carries = probe.text("link").is_some_and(|link| link.value == VIP_INTERFACE);
+    let weight = if carries { Weight::Vital } else { weight };
     let mut or = |key: &'static str, text: &str| {
         if !has(probe, key) {
             probe.set_text(key, text, Origin::Default);
@@ -267,7 +271,8 @@ fn fill_probe(probe: &mut Node, weight: Weight, role: &str) {
             short
         },
     );
-    or("rise", if vital { "2" } else { "1" });
+    // A carrier that is back must be known before the word of those that are reached by it.
+    or("rise", if vital && !carries { "2" } else { "1" });
     if has(probe, "disk") && !has(probe, "least") {
         probe.set_text("least", "5%", Origin::Default);
     }

@@ -307,6 +307,7 @@ impl Probe {
             counts: self.counts,
             rise: self.rise,
             fall: self.fall,
+            vip_link: self.what == What::VipLink,
         }
     }
 

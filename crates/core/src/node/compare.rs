@@ -1,8 +1,8 @@
 //! Equality of both copies is looked at, not assumed: when, and what a difference means.
 //!
 //! The active node compares while both serve: when somebody asks, as often as the site wants it, and soon after the
-//! standby's data began by a copy or a rewind. A difference is an alarm. The record counts on that standby no more (solo
-//! first, D5), it is not taken in (D4), and its data are copied anew ([`super::recopy`]).
+//! standby's data began by a copy or a rewind. A difference is an alarm. The record counts on that standby no more
+//! (solo first, D5), it is not taken in (D4), and its data are copied anew ([`super::recopy`]).
 
 use super::tries::pause_after;
 use super::{Flight, Node};

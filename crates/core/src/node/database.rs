@@ -474,7 +474,10 @@ impl Node {
                 return;
             }
         };
-        if let Some(facts) = facts {
+        // What was read before its death is of the dead one, whenever it is told; but for a step that starts it.
+        let starts = matches!(step, DatabaseStep::Start | DatabaseStep::Reclone { .. });
+        let dead = self.database.is_down() && !starts;
+        if let Some(facts) = facts.filter(|_| !dead) {
             self.take_facts(facts, now);
         }
         match (&step, &result) {

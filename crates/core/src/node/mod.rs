@@ -25,6 +25,7 @@
 //! | `recopy` | a standby whose data are copied anew |
 //! | `asked` | activate, deactivate, repair, as operators ask for them |
 //! | `word` | the operator's word on a silent node, and what speaks against it (section 6) |
+//! | `room` | what is left of the disk of the agent's own state |
 //! | `fencing` | the holder fences, and nobody else (section 6) |
 //! | `status` | why it is where it is |
 
@@ -40,6 +41,7 @@ mod peers;
 mod propose;
 mod recopy;
 mod release;
+mod room;
 mod services;
 mod shared;
 mod stack;
@@ -65,6 +67,7 @@ use crate::id::{
 use crate::lease::Tenure;
 use crate::observe::{Report, ServiceId, UnitState};
 use crate::role::Role;
+use crate::room::{Level, Room};
 use crate::spec::Spec;
 use crate::stack::StackStep;
 use crate::state::Switchover;
@@ -169,6 +172,8 @@ pub enum Input {
         /// Its cluster id.
         cluster: ClusterId,
     },
+    /// What is left of the file system of the agent's own state; at each change.
+    Room(Room),
     /// Somebody else answers for the VIP (G2).
     Stranger {
         /// The foreign link address.
@@ -317,6 +322,8 @@ pub struct Node {
 
     stack: Stack,
     asked: Vec<Asked>,
+    /// As it was seen last.
+    room: Option<(Room, Level)>,
 
     peers: BTreeMap<NodeId, Peer>,
     services: Vec<Service>,
@@ -400,6 +407,7 @@ impl Node {
             stranger: None,
             stack: Stack::default(),
             asked: Vec::new(),
+            room: None,
             peers,
             services,
             probes,
@@ -435,6 +443,7 @@ impl Node {
             Input::ForeignRegister { node, cluster } => {
                 self.take_foreign_register(node, cluster, now);
             }
+            Input::Room(room) => self.take_room(room),
             Input::Stranger { mac } => self.take_stranger(mac, now),
             Input::Operator { request, what } => self.take_request(request, what, now),
         }

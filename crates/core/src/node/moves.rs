@@ -32,6 +32,8 @@ const CUT_MAX: Span = Span::millis(50);
 const STACK_MAX: Span = Span::millis(900_000);
 /// How long the end of a dead database's unit may take before peers are told that this node cannot serve.
 const KILL_MAX: Span = Span::millis(3_000);
+/// What a hold-down comes to on a node whose interface of the VIP has no carrier.
+const CUT_OFF_HOLD_DOWN: Span = Span::millis(5_000);
 /// How the reasons of moves begin that probes or a service's death caused.
 const BY_HEALTH: [&str; 3] = ["service ", "the host ", "clients of the database "];
 
@@ -236,7 +238,12 @@ impl Node {
     /// The recorded follower, if it would serve better than a holder on which something vital fails, and such a move is
     /// allowed now (L4).
     pub(super) fn better_node(&self, now: Time) -> Option<NodeId> {
-        let hold_down = self.spec.policy.hold_down;
+        // Where nobody is served a move costs nobody anything: then only so much of it that a cable with a loose
+        // contact moves nothing in a circle.
+        let hold_down = match self.cut_off() {
+            Some(_) => self.spec.policy.hold_down.min(CUT_OFF_HOLD_DOWN),
+            None => self.spec.policy.hold_down,
+        };
         let held_down = self.service_moved.is_some_and(|at| now.elapsed_most(at) < hold_down);
         if !self.holds() || held_down || self.leaves_alone(now) {
             return None;

@@ -23,6 +23,8 @@ pub(super) struct Peer {
     pub report: Option<Report>,
     /// When the last report came; at the start of a run, when the run began.
     pub heard: Time,
+    /// When it last said that it cannot serve.
+    pub unable: Option<Time>,
     probe_asked: Option<Time>,
     /// The newest probe: when it was asked, and whether the host showed any life.
     probe: Option<(Time, bool)>,
@@ -45,7 +47,7 @@ const STRANGER_NEWBORN: Span = Span::millis(3_000);
 
 impl Peer {
     pub fn new(now: Time) -> Peer {
-        Peer { report: None, heard: now, probe_asked: None, probe: None }
+        Peer { report: None, heard: now, unable: None, probe_asked: None, probe: None }
     }
 
     /// The newest report, unless it is older than this.
@@ -66,6 +68,7 @@ impl Node {
             return;
         }
         peer.heard = now;
+        peer.unable = report.unable.as_ref().map(|_| now).or(peer.unable);
         peer.probe = None;
         let served = peer.report.as_ref().is_some_and(|known| known.serving);
         let stopped = served && !report.serving;
@@ -209,6 +212,9 @@ impl Node {
         }
         if self.address_hangs(now).is_some() {
             return Some("the step that puts the VIP on does not end".into());
+        }
+        if let Some(why) = self.cut_off() {
+            return Some(why);
         }
         if self.spec.stack.is_some() {
             return self.unable_shared();

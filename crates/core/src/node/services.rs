@@ -19,6 +19,10 @@ use alloc::vec::Vec;
 /// How long a database may fail its probes after a start, until the first one passes.
 const DATABASE_START: Span = Span::millis(30_000);
 
+/// What takes the carrier of one node may take that of the other, at the same moment: a switch. Before anything moves
+/// because of it, the other one has had the time of two reports to say so, and has been heard after that.
+const LINK_SETTLE: Span = Span::millis(100);
+
 /// One managed service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Service {
@@ -225,6 +229,32 @@ impl Node {
         self.vital_failing(Subject::Database)
     }
 
+    /// Why nobody would be served from here, whatever else is well: the interface that carries the VIP.
+    pub(super) fn cut_off(&self) -> Option<String> {
+        let mut failing = self.failing(Subject::Host);
+        let link = failing.find(|(spec, _)| spec.vip_link && spec.weight == Weight::Vital);
+        link.map(|(spec, probe)| format!("probe {}: {}", spec.name, probe.why))
+    }
+
+    /// The first vital thing of the host that is not well here. The link counts once another node was heard long enough
+    /// after it went: with the link went the way to that one, or it would have said that it lost its own. So it is when
+    /// both get it back, one of them a moment before the other.
+    pub(super) fn host_failure(&self) -> Option<Failure> {
+        let heard_after = |since| {
+            self.peers.values().any(|peer| {
+                let long = |since| peer.heard.elapsed_most(since) >= LINK_SETTLE;
+                long(since) && peer.unable.is_none_or(long)
+            })
+        };
+        let mut failing = self.failing(Subject::Host).filter(|(spec, probe)| {
+            let counts = !spec.vip_link || probe.since.is_none_or(heard_after);
+            spec.weight == Weight::Vital && counts
+        });
+        let (spec, probe) = failing.next()?;
+        let cause = format!("probe {}: {}", spec.name, probe.why);
+        Some(Failure { what: "the host".to_string(), cause })
+    }
+
     /// The first vital thing beside the database that is not well here.
     pub(super) fn vital_failure(&self, now: Time) -> Option<Failure> {
         for (at, spec) in self.spec.services.iter().enumerate() {
@@ -236,8 +266,7 @@ impl Node {
                 return Some(Failure { what: format!("service {}", spec.name), cause });
             }
         }
-        let cause = self.vital_failing(Subject::Host)?;
-        Some(Failure { what: "the host".to_string(), cause })
+        self.host_failure()
     }
 
     /// The first vital thing that a peer reports as not well.

@@ -238,10 +238,12 @@ impl Node {
             }
             return;
         }
-        if !self.is_stack_up() || !self.is_restored_often() {
+        if !self.is_stack_up() {
             return;
         }
-        if let Some(failure) = self.vital_failure(now) {
+        // What ails the host is not mended by starting a service again.
+        let service = || self.vital_failure(now).filter(|_| self.is_restored_often());
+        if let Some(failure) = self.host_failure().or_else(service) {
             let (what, cause) = (failure.what, failure.cause);
             let why = format!("{what} of {} fails: {cause}", self.name(self.me()));
             self.begin_move(to, why, Stage::Stack, now);
@@ -494,7 +496,8 @@ impl Node {
         if asked && age >= wait && matches!(view.state.data, Data::Clear) {
             return Some(format!("an operator asked, and {holder} does not rule"));
         }
-        if !self.is_automatic() {
+        // A person may want it all the same; by itself nobody takes over who would serve nobody.
+        if !self.is_automatic() || self.cut_off().is_some() {
             return None;
         }
         // A cluster that was just started is its holder's first.

@@ -75,9 +75,9 @@ impl Node {
         }
     }
 
-    /// The guard of succeed: eligible; no Pause; and the holder is silent, or reports that it cannot serve while
-    /// this node can, or was named by a Free record that it has not taken for one ttl, or has not renewed for as
-    /// long as C3 waits.
+    /// The guard of succeed: eligible; no Pause; the interface of the VIP is not known to lack its carrier; and the
+    /// holder is silent, or reports that it cannot serve while this node can, or was named by a Free record that it
+    /// has not taken for one ttl, or has not renewed for as long as C3 waits.
     fn reason_to_succeed(&self, now: Time) -> Option<String> {
         let view = self.view.as_ref()?;
         let lease = view.state.lease;
@@ -85,7 +85,7 @@ impl Node {
         if self.eligibility() != Some(true) || !facts.read_only || facts.waiting > 0 {
             return None;
         }
-        if !self.may_stand(now) {
+        if !self.may_stand(now) || self.cut_off().is_some() {
             return None;
         }
         self.why_holder_fails(self.record_age(now) >= view.state.timing.wait(lease.ttl), now)

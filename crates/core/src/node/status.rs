@@ -147,10 +147,11 @@ impl Node {
 
     /// What makes this node less than it should be, and shows neither in its role nor in a probe, a sentence each.
     pub(super) fn concerns(&self, now: Time) -> Vec<String> {
+        let mut found: Vec<String> = self.room_concern().into_iter().collect();
         if self.spec.stack.is_some() || self.is_stopped() {
-            return Vec::new();
+            return found;
         }
-        let mut found: Vec<String> = self.explain_work(now).into_iter().collect();
+        found.extend(self.explain_work(now));
         found.extend(self.explain_failing(now));
         found.extend(self.explain_copies(now));
         found.extend(self.explain_comparison());
@@ -297,6 +298,9 @@ impl Node {
         if let Some(succession) = &self.succession {
             lines.push(format!("about to take the lease: {}", succession.why()));
         }
+        if let Some(why) = self.cut_off() {
+            lines.push(format!("nobody would be served from here: {why}"));
+        }
         match self.eligibility() {
             Some(true) => {
                 lines.push("this node is eligible: its copy is the recorded one".to_string())
@@ -370,6 +374,10 @@ impl Node {
                         ),
                     )
                 });
+            }
+            if let Some(why) = self.cut_off() {
+                let text = format!("{name} is gone, and nobody would be served from here: {why}");
+                return Some((8, text));
             }
         }
         if self.spec.stack.is_some() {

@@ -59,7 +59,7 @@ pub fn at_rest() -> DatabaseFacts {
         unreached: None,
         behind: None,
         locked: None,
-        drift: Vec::new(),
+        drift: Box::default(),
         comparison: None,
         renewed: false,
         shut_out: None,

@@ -181,7 +181,7 @@ impl Database {
             source: self.source(),
             unreached: None,
             behind: None,
-            drift: Vec::new(),
+            drift: Box::default(),
             comparison: None,
             renewed: false,
             shut_out: None,

@@ -1,0 +1,64 @@
+//! A small file that is whole or not there, written again and again, also on a disk that has become full.
+//!
+//! It is written beside its name and exchanged with what stood there, which stays beside it: the next write goes over
+//! those blocks and needs none of the disk's. Who has to rely on the first write as well makes the file beside before
+//! it is needed, with blocks of its own.
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where a file is written before it takes its place.
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+/// Writes beside the file, syncs, takes its place, and syncs the directory. Readable by its owner alone.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = beside(path);
+    // Not emptied before: its blocks are what is written over.
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    let length = bytes.len() as u64;
+    // To give a file the length that it has frees what is reserved behind its end.
+    if file.metadata()?.len() != length {
+        file.set_len(length)?;
+    }
+    file.sync_all()?;
+    match renameat_with(CWD, &beside, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        // There is nothing yet to exchange it with, or the file system cannot.
+        Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::rename(&beside, path)?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shorter_than_what_stood_there_is_whole_as_well() {
+        let folder = std::env::temp_dir().join(format!("regent-durable-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("file.json");
+        for text in ["a long text, the first", "short", "", "a middling one", "x"] {
+            write(&path, text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(fs::read_to_string(beside(&path)).unwrap(), "a middling one");
+        fs::remove_file(&path).unwrap();
+        write(&path, b"again").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "again");
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
