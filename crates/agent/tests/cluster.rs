@@ -134,6 +134,7 @@ impl Host for ToyHost {
             | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing => {}
             DatabaseStep::Distrust { .. }
+            | DatabaseStep::MayCopy { .. }
             | DatabaseStep::Verify { .. }
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }

@@ -234,6 +234,13 @@ pub enum DatabaseStep {
         /// What the new data are called; kept with the mark.
         incarnation: Incarnation,
     },
+    /// Could a copy of the writer's data be taken now: can they be copied, and is there room? Changes nothing.
+    MayCopy {
+        /// The recorded writer, in its recorded incarnation (D8).
+        writer: DataCopy,
+        /// The old data may go before the copy comes.
+        in_place: bool,
+    },
     /// These data are nobody's copy any more: they lose their name, durably, so that a copy replaces them.
     Distrust {
         /// The old data may go before the copy comes, if there is no room for two.
@@ -280,6 +287,7 @@ impl DatabaseStep {
             DatabaseStep::SaveTail { .. } => "saving what the writer does not have",
             DatabaseStep::Rewind { .. } => "undoing what the writer does not have",
             DatabaseStep::Reclone { .. } => "copying the writer's data",
+            DatabaseStep::MayCopy { .. } => "looking whether a copy could be taken",
             DatabaseStep::Distrust { .. } => "taking the name off its data",
             DatabaseStep::Verify { .. } => "comparing both copies",
             DatabaseStep::Follow { .. } => "making it follow the writer",

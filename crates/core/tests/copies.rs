@@ -60,6 +60,10 @@ fn distrusts(action: &Action) -> bool {
     is(action, |step| matches!(step, DatabaseStep::Distrust { .. }))
 }
 
+fn looks(action: &Action) -> bool {
+    is(action, |step| matches!(step, DatabaseStep::MayCopy { .. }))
+}
+
 fn starts(action: &Action) -> bool {
     is(action, |step| *step == DatabaseStep::Start)
 }
@@ -77,6 +81,7 @@ fn a_copy_by_an_operators_word_waits_until_the_record_counts_on_the_old_data_no_
     world.refuses = |action| compared(action, Lineage::Part).filter(|_| !copies(action));
     resync(&mut world, ME);
     lead(&mut world, 1_000);
+    assert_eq!(world.count(looks), 1, "whether a copy can be taken comes first");
     assert_eq!(world.count(distrusts), 0, "the record still names them");
     assert!(world.sent.as_ref().is_some_and(|report| report.leaving), "it says that it leaves");
     assert!(world.answers.is_empty());
@@ -89,6 +94,34 @@ fn a_copy_by_an_operators_word_waits_until_the_record_counts_on_the_old_data_no_
     assert!(nameless.is_some() && nameless < saved && saved < copied, "{}", world.why());
     assert!(matches!(world.answers[..], [Answer::Done(_)]), "{:?}", world.answers);
     assert!(!world.sent.as_ref().is_some_and(|report| report.leaving));
+}
+
+#[test]
+fn without_room_nothing_of_a_healthy_standby_is_touched() {
+    let mut world = standby(true);
+    world.refuses = |action| {
+        let result = StepResult::Failed("no room for a second copy".into());
+        looks(action).then_some(Outcome::Database { result, facts: None })
+    };
+    resync(&mut world, ME);
+    lead(&mut world, 3_000);
+    assert!(refusal(&world).contains("no room"), "{}", refusal(&world));
+    assert!(!world.sent.as_ref().is_some_and(|report| report.leaving));
+    assert_eq!(world.count(distrusts) + world.count(copies), 0);
+}
+
+#[test]
+fn a_copy_that_nobody_makes_way_for_is_given_up_and_told() {
+    let mut world = standby(true);
+    resync(&mut world, ME);
+    lead(&mut world, 3_000);
+    assert!(world.why().contains("waits until the active node goes on alone"), "{}", world.why());
+    lead(&mut world, 5_000);
+    assert!(matches!(world.answers[..], [Answer::Failed { .. }]), "{:?}", world.answers);
+    // Later it is nobody's wish any more.
+    world.state.sync.with = None;
+    lead(&mut world, 3_000);
+    assert_eq!(world.count(distrusts), 0);
 }
 
 #[test]

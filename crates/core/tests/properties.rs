@@ -211,6 +211,7 @@ impl Judge {
             | DatabaseStep::Rewind { .. }
             | DatabaseStep::Reclone { .. }
             | DatabaseStep::Distrust { .. }
+            | DatabaseStep::MayCopy { .. }
             | DatabaseStep::Verify { .. }
             | DatabaseStep::Follow { .. } => {}
         }
@@ -391,6 +392,7 @@ impl World {
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }
             | DatabaseStep::Rewind { .. }
+            | DatabaseStep::MayCopy { .. }
             | DatabaseStep::Verify { .. }
             | DatabaseStep::Reclone { .. } => {}
         }

@@ -45,6 +45,8 @@ pub enum Part {
     Start,
     /// The writer tells a follower that may attach how to follow it, in its recorded incarnation (D8).
     AskWriter(DataCopy),
+    /// The writer is asked whether its data can be copied.
+    AskCopy(DataCopy),
     /// How does the log relate to the writer's?
     Compare(DataCopy),
     /// The tail is copied and counted.
@@ -83,6 +85,7 @@ fn bound(step: &DatabaseStep) -> u64 {
         | DatabaseStep::StartReceiver
         | DatabaseStep::EndSession { .. }
         | DatabaseStep::Distrust { .. }
+        | DatabaseStep::MayCopy { .. }
         | DatabaseStep::Verify { .. }
         | DatabaseStep::EndFollowing => SECOND,
     }
@@ -116,6 +119,7 @@ pub(crate) fn parts(step: DatabaseStep) -> Vec<Part> {
             facts,
         ],
         DatabaseStep::Distrust { .. } => vec![Part::UndoBegin, facts],
+        DatabaseStep::MayCopy { writer, .. } => vec![Part::AskCopy(writer), facts],
         DatabaseStep::Compare { writer } => vec![facts, Part::Compare(writer)],
         DatabaseStep::SaveTail { writer } => vec![Part::Save(writer), facts],
         DatabaseStep::Rewind { writer } => {
@@ -247,6 +251,7 @@ impl World {
             Part::Keep(..)
             | Part::Start
             | Part::AskWriter(_)
+            | Part::AskCopy(_)
             | Part::Compare(_)
             | Part::Save(_)
             | Part::UndoBegin
@@ -264,6 +269,7 @@ impl World {
                     | Part::NeedDrained
                     | Part::Keep(..)
                     | Part::AskWriter(_)
+                    | Part::AskCopy(_)
                     | Part::Compare(_)
                     | Part::Save(_)
                     | Part::UndoBegin
@@ -316,6 +322,7 @@ impl World {
             | Part::NeedDrained
             | Part::Start
             | Part::AskWriter(_)
+            | Part::AskCopy(_)
             | Part::Compare(_) => false,
         }
     }
@@ -330,6 +337,10 @@ impl World {
             Part::Keep(incarnation, mark) => {
                 self.hosts[host].database.ask_to_keep(incarnation, mark)
             }
+            Part::AskCopy(writer) => match self.peer_files(host, writer) {
+                Ok(_) => Reply::Ok,
+                Err(reply) => reply,
+            },
             Part::AskWriter(writer) => match self.peer_files(host, writer) {
                 Ok(_) => self.hosts[host].database.may_follow(),
                 Err(reply) => reply,
@@ -493,7 +504,10 @@ impl World {
             Reply::Facts(facts) => work.facts = Some(*facts),
             Reply::Lineage(_) | Reply::Saved(_) => work.result = to_result(reply),
             Reply::Down => {
-                work.result = StepResult::Down;
+                // Why it failed is worth more than that the server is down.
+                if !matches!(work.result, StepResult::Failed(_)) {
+                    work.result = StepResult::Down;
+                }
                 work.facts = None;
                 work.todo.clear();
             }

@@ -19,7 +19,7 @@ use regent_sim::world::default_spec;
 const MORE: usize = 24;
 /// A mistake that is seen less often than once in so many runs is not looked for by chance: its kind of fault is drawn
 /// more often, or only runs are taken in which it can be seen.
-const RUNS: usize = 600;
+const RUNS: usize = 1_000;
 
 /// In which runs a mistake is looked for.
 struct Runs {

@@ -41,6 +41,7 @@ mod no_quorum;
 mod own_address;
 mod partition;
 mod pause;
+mod power_loss;
 mod releases;
 mod services;
 mod state_full;
@@ -159,6 +160,8 @@ pub const ALL: &[Case] = &[
     foreign_restart::MAINTAINED,
     status_bounded::CASE,
     cluster_stop::CASE,
+    power_loss::CASE,
+    power_loss::LONG,
     database_copies::CASE,
     database_site::CASE,
     stranger::CASE,

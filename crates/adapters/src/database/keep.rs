@@ -38,6 +38,9 @@ pub(crate) struct Keep {
     pub(crate) start: u64,
     /// A rewind or a copy was begun and not ended: only a fresh copy helps (D8).
     pub(crate) unfinished: bool,
+    /// It is so because these data lost their name, and for nothing that was done to them.
+    #[serde(default)]
+    pub(crate) distrusted: bool,
     /// Starts of the server on these data of which control was taken.
     #[serde(default)]
     pub(crate) starts: u64,
@@ -284,6 +287,7 @@ mod tests {
             server_id: 77,
             start: 5,
             unfinished: false,
+            distrusted: false,
             starts: 0,
             counted: 0,
         }

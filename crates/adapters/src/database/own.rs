@@ -11,10 +11,12 @@ use crate::database::keep;
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, SqlError};
 use crate::database::tool;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 /// The account.
 pub(crate) const USER: &str = "regent";
@@ -78,7 +80,8 @@ pub(crate) async fn lets_in(settings: &WorkerSettings, bound: Duration) -> Resul
     let password = account::derived(USER, secret);
     match Client::connect_as(&settings.socket, USER, Some(&password), bound).await {
         Ok(client) => {
-            client.quit().await;
+            // A server that hangs does not say goodbye.
+            let _ = timeout(bound, client.quit()).await;
             Ok(())
         }
         // A server that is away says nothing of its accounts.
@@ -102,7 +105,11 @@ pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), Sq
             "CREATE USER IF NOT EXISTS {at} IDENTIFIED VIA mysql_native_password USING 'invalid'"
         ),
         format!("GRANT {RIGHTS} ON *.* TO {at} WITH GRANT OPTION"),
-        format!("ALTER USER {at} IDENTIFIED BY '{password}' ACCOUNT UNLOCK PASSWORD EXPIRE NEVER"),
+        format!(
+            "ALTER USER {at} IDENTIFIED VIA mysql_native_password USING '{}' \
+             ACCOUNT UNLOCK PASSWORD EXPIRE NEVER",
+            hash(&password)
+        ),
     ];
     let mut made = Ok(());
     for statement in make {
@@ -116,12 +123,20 @@ pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), Sq
     made
 }
 
+/// As the server keeps it: no password in clear stands in a statement, and so in no log.
+fn hash(password: &str) -> String {
+    let once = digest(&SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
+    let twice = digest(&SHA1_FOR_LEGACY_USE_ONLY, once.as_ref());
+    let hex: String = twice.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    format!("*{hex}")
+}
+
 /// A program of the server's package that signs in by the way that works now; what it needs to know is in a file that
 /// only root reads, never in its arguments.
 pub(crate) async fn tool(program: &str, settings: &WorkerSettings) -> Result<Command, String> {
     let text = |fault: SqlError| format!("{program}: {fault}");
     let (client, (user, password)) = connect_by(settings, BOUND).await.map_err(text)?;
-    client.quit().await;
+    let _ = timeout(BOUND, client.quit()).await;
     let file = settings.run_dir.join(format!("{program}.cnf"));
     let write = || -> io::Result<()> {
         let password = password.map_or_else(String::new, |p| format!("password={p}\n"));

@@ -21,6 +21,8 @@ use std::time::Duration;
 /// How many names one question carries; more are asked in further ones.
 pub(crate) const BATCH: usize = 500;
 const BOUND: Duration = Duration::from_secs(2);
+/// What a copy takes is told if it is found out within this.
+const WALK_MAX: Duration = Duration::from_secs(1);
 
 /// A question to a peer's worker.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -206,7 +208,10 @@ async fn copyable(
     let look = "SHOW GLOBAL VARIABLES WHERE variable_name LIKE 'innodb_%' OR variable_name='aria_log_dir_path'";
     let rows = client.one(look, BOUND).await.map_err(|fault| fault.to_string())?;
     let datadir = settings.datadir.clone();
-    let extent = aside(move || site::extent(&datadir)).await?;
+    // Who only wants to follow does not wait for a walk through a large site.
+    let walk = tokio::time::timeout(WALK_MAX, aside(move || site::extent(&datadir))).await;
+    let Ok(extent) = walk else { return Ok((None, None)) };
+    let extent = extent?;
     let leads_out = site::leads_out(&settings.datadir, |name| rows.value(name).map(String::from));
     let why = match (leads_out, extent.outside) {
         (Some(setting), _) => {

@@ -119,7 +119,8 @@ pub(crate) fn place_of_copy(folder: &Path) -> Result<(String, u64), String> {
 /// Gives everything in the folder the owner and the folder the mode of the data directory, and the package's notes;
 /// syncs all of it. Where there is no data directory any more, those that the package gives it.
 pub(crate) fn adopt(folder: &Path, datadir: &Path) -> io::Result<()> {
-    if datadir.exists() && folder != datadir {
+    let same = folder.canonicalize()? == datadir.canonicalize().unwrap_or_default();
+    if datadir.exists() && !same {
         for entry in std::fs::read_dir(datadir)? {
             let entry = entry?;
             if is_note(&entry.file_name().to_string_lossy()) {

@@ -29,6 +29,10 @@ const LOST_AND_FOUND: &str = "lost+found";
 const OUT: &str = "exchange.out";
 /// All of them are; those of the copy are being moved in.
 const IN: &str = "exchange.in";
+/// Outside the data: what kind of place they have.
+const PLACE: &str = "database.place";
+const MOUNT: &str = "mount";
+const PLAIN: &str = "plain";
 /// Debian's and MariaDB's own.
 pub(crate) const DATADIR: &str = "/var/lib/mysql";
 /// What is asked for beyond the size of the data: a tenth for what is written meanwhile, and this.
@@ -85,8 +89,11 @@ impl Site {
         Ok(folder)
     }
 
-    /// Gives back what an unfinished copy takes.
+    /// Gives back what an unfinished copy takes; not while its entries are being moved in.
     pub(crate) fn drop_staging(&self) -> io::Result<()> {
+        if self.inside && (self.copies.join(OUT).exists() || self.copies.join(IN).exists()) {
+            return Err(io::Error::other("an exchange of the data is not finished"));
+        }
         match std::fs::remove_dir_all(self.staging()) {
             Err(fault) if fault.kind() != ErrorKind::NotFound => Err(fault),
             _ => Ok(()),
@@ -111,6 +118,28 @@ impl Site {
         // The name begins with the date.
         kept.sort();
         Ok(kept)
+    }
+
+    /// Notes whether the data are a mount of their own, with the server on them: one that is not mounted later is no
+    /// place for a copy.
+    pub(crate) fn note(&self, state_dir: &Path) -> io::Result<()> {
+        let path = state_dir.join(PLACE);
+        let now = if self.inside { MOUNT } else { PLAIN };
+        if std::fs::read_to_string(&path).is_ok_and(|known| known == now) {
+            return Ok(());
+        }
+        keep::write_synced(&path, now.as_bytes(), 0o600)
+    }
+
+    /// As it was noted.
+    pub(crate) fn expect_as_before(&self, state_dir: &Path) -> io::Result<()> {
+        let known = std::fs::read_to_string(state_dir.join(PLACE)).unwrap_or_default();
+        if known == MOUNT && !self.inside {
+            let place = self.data.display();
+            let text = format!("{place} was a mount of its own, and is none now: mount it");
+            return Err(io::Error::other(text));
+        }
+        Ok(())
     }
 
     /// Bytes that are free where copies are.
@@ -267,11 +296,22 @@ pub(crate) fn extent(datadir: &Path) -> io::Result<Extent> {
     Ok(found)
 }
 
+/// All that a folder takes.
+pub(crate) fn bytes_of(folder: &Path) -> io::Result<u64> {
+    let mut found = Extent::default();
+    measure(folder, &mut found, false)?;
+    Ok(found.bytes)
+}
+
 fn measure(path: &Path, found: &mut Extent, top: bool) -> io::Result<()> {
     // A table that is dropped meanwhile.
     let Ok(meta) = path.symlink_metadata() else { return Ok(()) };
     if meta.is_dir() {
-        for entry in std::fs::read_dir(path)? {
+        let entries = match std::fs::read_dir(path) {
+            Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
             measure(&entry?.path(), found, false)?;
         }
         return Ok(());
@@ -346,8 +386,19 @@ impl Configured {
 
     pub(crate) fn of(text: &str) -> Configured {
         let option = |line: &str| {
-            let (name, value) = line.trim().strip_prefix("--")?.split_once('=')?;
-            Some((name.replace('-', "_"), value.to_owned()))
+            let line = line.trim().strip_prefix("--")?;
+            let (name, value) = line.split_once('=').unwrap_or((line, "ON"));
+            let name = name.replace('-', "_");
+            let name = name.strip_prefix("loose_").unwrap_or(&name);
+            // A switch may be written as its opposite; some have it in their own name.
+            let off = name.strip_prefix("disable_").or_else(|| {
+                let own = ["skip_slave_start", "skip_name_resolve", "skip_networking"];
+                name.strip_prefix("skip_").filter(|_| !own.contains(&name))
+            });
+            Some(match off {
+                Some(name) => (name.to_owned(), "OFF".to_owned()),
+                None => (name.to_owned(), value.to_owned()),
+            })
         };
         Configured(text.lines().filter_map(option).collect())
     }

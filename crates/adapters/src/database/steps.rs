@@ -14,6 +14,7 @@ use crate::database::locks::{self, Blocker};
 use crate::database::needs;
 use crate::database::own;
 use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside};
+use crate::database::site::Site;
 use crate::database::sql::SqlError;
 use crate::database::worker::{Link, is_there, unpack};
 use regent_core::command::{DatabaseStep, StepResult};
@@ -64,6 +65,8 @@ const RESET_MAX: Duration = Duration::from_secs(60);
 const INFO_MAX: Duration = Duration::from_secs(3);
 /// Where it is kept which data began by a copy or a rewind.
 const RENEWED: &str = "database.renewed";
+/// A session that was killed is gone within this.
+const SESSIONS_MAX: Duration = Duration::from_millis(500);
 /// Between two looks at our own account.
 const OWN_PAUSE: Duration = Duration::from_secs(10);
 /// Between two looks for replaced data that are kept too long.
@@ -180,6 +183,10 @@ impl Steps {
             Ok(facts) => return (result, facts),
             // The step may be done, but nobody can tell: it is idempotent.
             Err(Some(Fault::Failed(_))) => {}
+            // Why it failed is worth more than that the server is down, which systemd tells as well.
+            Err(Some(Fault::Down)) if matches!(result, StepResult::Failed(_)) => {
+                self.control = None
+            }
             Err(Some(fault)) => result = unpack(Err(fault)),
             Err(None) => {}
         }
@@ -221,7 +228,7 @@ impl Steps {
             self.look_after_settings().await;
         }
         if self.given_back.is_none_or(|at| at.elapsed() >= GIVE_BACK_PAUSE) {
-            self.give_back().await;
+            self.give_back();
         }
         match self.after.take() {
             None => {}
@@ -332,6 +339,9 @@ impl Steps {
                 self.save_tail(writer).await.map(StepResult::Saved)
             }
             DatabaseStep::Rewind { writer } => self.rewind(writer).await.map(done),
+            DatabaseStep::MayCopy { writer, in_place } => {
+                self.may_copy(writer, in_place).await.map(done)
+            }
             DatabaseStep::Distrust { in_place } => self.distrust(in_place).await.map(done),
             DatabaseStep::Reclone { writer, incarnation } => {
                 self.reclone(writer, incarnation).await.map(done)
@@ -505,6 +515,11 @@ impl Steps {
             self.settle(&keep, start, &reading)?;
         }
         self.after = Some(After::Spare);
+        let (datadir, state_dir) =
+            (self.link.settings.datadir.clone(), self.link.settings.state_dir.clone());
+        if let Err(fault) = aside(move || Site::of(&datadir)?.note(&state_dir)).await {
+            self.link.tell(format!("the place of the data is not noted: {fault}"));
+        }
         Ok(())
     }
 
@@ -541,8 +556,33 @@ impl Steps {
         if !self.sessions_note().exists() {
             return Ok(());
         }
-        self.send_clients_away(Whom::All).await?;
+        self.end_sessions().await?;
         self.note_sessions(false)
+    }
+
+    /// Every other session, those that are just signing in as well, and sees them gone.
+    async fn end_sessions(&mut self) -> Result<(), Fault> {
+        let look = "SELECT id FROM information_schema.processlist WHERE id<>CONNECTION_ID() \
+            AND user NOT IN ('system user', 'event_scheduler')";
+        let begun: Vec<String> =
+            self.control()?.run(look).await?.column().map(String::from).collect();
+        for id in &begun {
+            self.control()?.run_if_allowed(&format!("KILL CONNECTION {id}")).await?;
+        }
+        let deadline = Instant::now() + SESSIONS_MAX;
+        while self
+            .control()?
+            .run("SHOW PROCESSLIST")
+            .await?
+            .column()
+            .any(|id| begun.iter().any(|b| b == id))
+        {
+            if Instant::now() >= deadline {
+                return Err(Fault::failed("sessions with another server id do not end"));
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
     }
 
     /// Sessions with another server id may be open; noted over the death of a worker, but not of the host.
@@ -590,7 +630,8 @@ impl Steps {
                 mark,
                 server_id: draw()?,
                 start,
-                unfinished: old.is_some_and(|keep| keep.unfinished),
+                unfinished: old.as_ref().is_some_and(|keep| keep.unfinished),
+                distrusted: old.is_some_and(|keep| keep.distrusted),
                 starts: 0,
                 counted: start,
             },

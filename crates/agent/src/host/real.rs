@@ -403,6 +403,7 @@ impl Host for RealHost {
         let worker = self.settings.database().map(|database| {
             let unit = Unit {
                 name: database.unit.clone(),
+                datadir: self.worker_settings.datadir.clone(),
                 start: database.start,
                 units: units.clone(),
                 inputs: inputs.clone(),

@@ -69,6 +69,8 @@ pub(super) struct Worker {
 pub(super) struct Unit {
     pub(super) name: String,
     pub(super) start: StartBounds,
+    /// Its data: an exchange that was cut short is brought to its end before it starts.
+    pub(super) datadir: PathBuf,
     pub(super) units: UnitsLater,
     pub(super) inputs: Inputs,
 }
@@ -78,6 +80,8 @@ impl Unit {
         let units = connected(self.units.clone()).await?;
         let done = match verb {
             UnitVerb::Start => {
+                site::finish(&self.datadir)
+                    .map_err(|error| format!("an exchange of its data is not finished: {error}"))?;
                 let tell = |text| self.inputs.put(Input::DatabaseProgress(text));
                 units.start_watched(&self.name, self.start, tell).await
             }

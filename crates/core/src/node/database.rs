@@ -531,6 +531,9 @@ impl Node {
         if matches!(step, DatabaseStep::Distrust { .. }) {
             self.take_distrusted(&result);
         }
+        if matches!(step, DatabaseStep::MayCopy { .. }) {
+            self.take_may_copy(&result);
+        }
         if result == StepResult::Done {
             self.end_failing(&step);
             if is_copy(&step) {

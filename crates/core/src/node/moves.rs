@@ -173,6 +173,9 @@ impl Node {
             return Err(format!("clients of the database of {name} fail, too: {}", ailment.why));
         }
         let incarnation = report.database.as_ref().and_then(|database| database.incarnation);
+        if incarnation.is_some() && incarnation == self.distrusts() {
+            return Err(format!("{name} has other rows than this node: they are replaced"));
+        }
         if !sync::is_eligible(&view.state.sync, node, incarnation) {
             return Err(format!("{name} is not in sync: wait until `regent status` says so"));
         }

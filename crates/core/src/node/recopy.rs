@@ -4,14 +4,14 @@
 //! The active node goes on alone first (D5): until the record says so, these data may be the only other copy of an
 //! acknowledged write. Then they lose their name, durably, and what has no name is saved and replaced (S6, D8).
 
-use super::Node;
 use super::database::STARTS_ALARM;
+use super::{Flight, Node};
 use crate::command::{Answer, DatabaseStep, StepResult};
 use crate::event::Severity;
 use crate::id::{Incarnation, NodeId, RequestId};
 use crate::state::DataCopy;
 use crate::sync;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use alloc::format;
 use alloc::string::{String, ToString};
 
@@ -21,9 +21,13 @@ pub(super) struct Recopy {
     why: String,
     in_place: bool,
     request: Option<RequestId>,
-    /// Asked of the database's worker.
-    asked: bool,
+    since: Time,
+    /// A copy can be taken, as far as was seen; only looked at for an operator, before anything else.
+    looked: bool,
 }
+
+/// An operator's wish that has not begun after this is over.
+const ASKED_MAX: Span = Span::millis(6_000);
 
 impl Node {
     /// An operator wants this node's data copied anew.
@@ -39,8 +43,8 @@ impl Node {
         }
         self.database.forget_copies();
         let why = "an operator asked for it".to_string();
-        self.recopy = Some(Recopy { why, in_place, request: Some(request), asked: false });
-        self.report_now = true;
+        let request = Some(request);
+        self.recopy = Some(Recopy { why, in_place, request, since: now, looked: false });
     }
 
     fn no_resync(&self, node: NodeId, now: Time) -> Option<String> {
@@ -94,7 +98,7 @@ impl Node {
 
     /// It is about to lose its name: the active node goes on alone for it.
     pub(super) fn loses_name(&self) -> bool {
-        self.recopy.is_some() && !self.holds()
+        self.recopy.as_ref().is_some_and(|recopy| recopy.looked) && !self.holds()
     }
 
     /// One that holds has other things to do; whoever asked is told.
@@ -105,21 +109,66 @@ impl Node {
         }
     }
 
-    /// A standby's: towards data without a name.
+    /// A standby's: looks first, then waits until the record counts on these data no more, then takes their name.
     pub(super) fn advance_recopy(&mut self, now: Time) {
         self.hear_distrust(now);
         let Some(recopy) = &self.recopy else { return };
-        if recopy.asked || self.is_recorded_beside() || self.database.is_busy() {
+        let is_done =
+            self.in_flight(|f| matches!(f, Flight::Database(DatabaseStep::Distrust { .. })));
+        let late = now.elapsed_most(recopy.since) >= ASKED_MAX && !is_done;
+        if let Some(request) = recopy.request.filter(|_| late) {
+            let reason = match recopy.looked {
+                true => "the active node does not go on alone for it; nothing was changed",
+                false => "it could not be looked whether a copy can be taken; nothing was changed",
+            };
+            self.recopy = None;
+            return self.answer(request, Answer::failed(reason));
+        }
+        let (in_place, looked) = (recopy.in_place, recopy.looked);
+        let why = recopy.why.clone();
+        if self.database.is_busy() {
             return;
         }
-        let in_place = recopy.in_place;
-        let text = format!("the data here lose their name, a copy replaces them: {}", recopy.why);
-        if self.try_step(DatabaseStep::Distrust { in_place }, now) {
-            self.tell("database.distrusted", Severity::Warning, text);
-            if let Some(recopy) = &mut self.recopy {
-                recopy.asked = true;
+        if !looked {
+            if let Some(writer) = self.recorded_writer(now) {
+                self.step(DatabaseStep::MayCopy { writer, in_place }, now);
             }
+            return;
         }
+        if !self.is_recorded_beside() && self.try_step(DatabaseStep::Distrust { in_place }, now) {
+            let text = format!("the data here lose their name, a copy replaces them: {why}");
+            self.tell("database.distrusted", Severity::Warning, text);
+        }
+    }
+
+    /// Can a copy be taken? If not, nothing has changed.
+    pub(super) fn take_may_copy(&mut self, result: &StepResult) {
+        let Some(recopy) = &mut self.recopy else { return };
+        match result {
+            StepResult::Done | StepResult::Down => {
+                recopy.looked = true;
+                self.report_now = true;
+            }
+            StepResult::Failed(why) => {
+                let reason = format!("{why}; nothing was changed");
+                if let Some(Recopy { request: Some(request), .. }) = self.recopy.take() {
+                    self.answer(request, Answer::refused(reason));
+                }
+            }
+            // Asked for again.
+            StepResult::NoAnswer
+            | StepResult::Blocked
+            | StepResult::Lineage(_)
+            | StepResult::Saved(_) => {}
+        }
+    }
+
+    /// What waits for the active node, for people.
+    pub(super) fn explain_recopy(&self) -> Option<String> {
+        let recopy = self.recopy.as_ref().filter(|_| !self.holds())?;
+        let waits =
+            if recopy.looked { ": it waits until the active node goes on alone" } else { "" };
+        Some(format!("its data are to be copied anew, {}{waits}", recopy.why))
     }
 
     /// The active node found other rows in these very data than it has.
@@ -131,15 +180,14 @@ impl Node {
         let report = report.and_then(|peer| peer.fresh(self.spec.pace.suspicion, now));
         if report.and_then(|report| report.distrusts) == Some(incarnation) {
             let why = format!("{} found other rows here than it has", self.name(holder));
-            self.recopy = Some(Recopy { why, in_place: false, request: None, asked: false });
+            self.recopy =
+                Some(Recopy { why, in_place: false, request: None, since: now, looked: true });
             self.report_now = true;
         }
     }
 
     /// The step was done, or not. It needs no server: one that is down hinders nobody.
     pub(super) fn take_distrusted(&mut self, result: &StepResult) {
-        let Some(recopy) = &mut self.recopy else { return };
-        recopy.asked = false;
         let answer = match result {
             StepResult::Failed(why) => {
                 Answer::failed(format!("the data could not be taken out of use: {why}"))

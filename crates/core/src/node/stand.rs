@@ -343,6 +343,7 @@ impl Node {
             | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing
             | DatabaseStep::Distrust { .. }
+            | DatabaseStep::MayCopy { .. }
             | DatabaseStep::Verify { .. }
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. } => {}
@@ -377,6 +378,7 @@ impl Node {
             | DatabaseStep::StartReceiver
             | DatabaseStep::EndSession { .. }
             | DatabaseStep::Distrust { .. }
+            | DatabaseStep::MayCopy { .. }
             | DatabaseStep::Verify { .. }
             | DatabaseStep::EndFollowing => {}
         }

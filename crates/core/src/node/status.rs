@@ -153,6 +153,7 @@ impl Node {
         }
         found.extend(self.explain_work(now));
         found.extend(self.explain_failing(now));
+        found.extend(self.explain_recopy());
         found.extend(self.explain_copies(now));
         found.extend(self.explain_comparison());
         if let Some(facts) = self.database.facts.as_ref().filter(|_| !self.holds()) {

@@ -238,6 +238,7 @@ impl World {
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }
             | DatabaseStep::Rewind { .. }
+            | DatabaseStep::MayCopy { .. }
             | DatabaseStep::Verify { .. }
             | DatabaseStep::Reclone { .. } => {}
             // What the threads had stopped with is gone only now.

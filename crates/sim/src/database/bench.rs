@@ -233,6 +233,13 @@ impl Bench {
                 let reply = self.replies.iter().find(|(to, _)| *to == n);
                 reply.map_or(Reply::Down, |(_, reply)| reply.clone())
             }
+            Part::AskCopy(writer) => {
+                let peer = usize::from(writer.node.0) - 1;
+                match self.both[peer].incarnation() == Some(writer.incarnation) {
+                    true => Reply::Ok,
+                    false => Reply::Failed(String::from("the writer cannot be asked")),
+                }
+            }
             Part::AskWriter(writer) => {
                 let peer = usize::from(writer.node.0) - 1;
                 match self.both[peer].incarnation() {

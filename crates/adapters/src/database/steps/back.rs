@@ -13,12 +13,13 @@ use crate::database::{account, binlog, keep, rejoin};
 use regent_core::command::SavedTail;
 use regent_core::id::{Incarnation, NodeId};
 use regent_core::state::DataCopy;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 use tokio::net::UnixListener;
+use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 impl Steps {
@@ -26,10 +27,19 @@ impl Steps {
     /// so are those of which nothing is known: a log that began anew gives old names to other rows.
     pub(super) async fn relation(&mut self, writer: DataCopy) -> Result<Relation, Fault> {
         let reading = self.read(None).await?;
-        if self.kept()?.agreed().is_none_or(|keep| keep.unfinished) {
+        let keep = self.kept()?.agreed();
+        if keep.as_ref().is_none_or(|keep| keep.unfinished && !keep.distrusted) {
             return Ok(Relation::FOREIGN);
         }
         let index = log_index(&self.link.settings).await.map_err(Fault::Failed)?;
+        // Of data that were only distrusted the log still tells what the writer lacks, if it is the one that was kept.
+        if let Some(keep) = keep.filter(|keep| keep.distrusted) {
+            let (end, of) = (self.keep.end.clone(), index.clone());
+            let goes_on = aside(move || end.goes_on(keep.incarnation, Some(&of)));
+            if !goes_on.await.map_err(Fault::Failed)? {
+                return Ok(Relation::FOREIGN);
+            }
+        }
         let link = Rc::clone(&self.link);
         lineage::compare(index, &reading.end, &*link, writer.node, writer.incarnation)
             .await
@@ -86,7 +96,7 @@ impl Steps {
     }
 
     /// S6, once more, with the server down: what somebody wrote here by hand after the tail had been saved.
-    async fn save_rest(&self, writer: DataCopy) -> Result<(), Fault> {
+    async fn save_rest(&self, writer: DataCopy, way: Way) -> Result<(), Fault> {
         let index = match self.log_index.clone() {
             Some(index) => index,
             None => Configured::read().await.log_index(&self.link.settings.datadir),
@@ -95,11 +105,20 @@ impl Steps {
         let rest = match aside(move || Relation::beyond(&seen, &read)).await {
             Ok(rest) => rest,
             Err(fault) => {
-                // Nothing can be read out of what is not there, and waiting brings none of it back.
-                self.link.tell(format!(
-                    "the log of the old data cannot be read, so none of it is saved: {fault}"
-                ));
-                return Ok(());
+                self.link.tell(format!("the log of the old data is not whole: {fault}"));
+                // Whatever there is of it, whole.
+                return match self.save(&Relation::FOREIGN, &index, writer).await {
+                    Ok(saved) => {
+                        self.link.tell(format!("what is left of it is saved in {}", saved.path));
+                        Ok(())
+                    }
+                    // Beside the copy it is kept with the data.
+                    Err(fault) if way == Way::Beside && self.has_log_inside(&index) => {
+                        self.link.tell(format!("it is kept with the old data only: {fault:?}"));
+                        Ok(())
+                    }
+                    Err(fault) => Err(fault),
+                };
             }
         };
         if rest.tail.is_empty() {
@@ -109,6 +128,12 @@ impl Steps {
         let count = rest.tail.len();
         self.link.tell(format!("{count} more transactions are saved in {}", saved.path));
         Ok(())
+    }
+
+    fn has_log_inside(&self, index: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let folder = index.parent().unwrap_or(Path::new("/"));
+        real(folder).starts_with(real(&self.link.settings.datadir))
     }
 
     /// D8: undoes the tail in place; only rows, only what is saved, only with nobody at work. Anything that
@@ -174,6 +199,7 @@ impl Steps {
             server_id: draw()?,
             start: 0,
             unfinished: true,
+            distrusted: false,
             starts: 0,
             counted: 0,
         };
@@ -200,7 +226,7 @@ impl Steps {
         self.write_keep(Keep { start, counted: start, unfinished: false, ..keep }).await?;
         link.tell(format!("the copy of node {} is in place, at {place}", writer.node.0));
         self.forget_consent();
-        self.give_back().await;
+        self.give_back();
         Ok(())
     }
 
@@ -219,8 +245,37 @@ impl Steps {
         Site::of(datadir).map_err(|fault| Fault::failed(format!("no place for a copy: {fault}")))
     }
 
-    /// Can there be a copy, and where is there room for it? Kept data are given back for it, the oldest first.
+    /// Can there be a copy, and where is there room for it? Kept data are given back for it, the oldest first, if that
+    /// makes room.
     async fn way_of_copy(&self, info: &FollowInfo) -> Result<Way, Fault> {
+        let (room, kept) = self.room_for(info).await?;
+        let Some(room) = room else { return Ok(Way::Beside) };
+        let may_remove = self.link.settings.copies.in_place || self.has_consent();
+        let way = room.way(may_remove, &self.link.settings.datadir)?;
+        let site = self.site()?;
+        let link = Rc::clone(&self.link);
+        let told = aside(move || {
+            site.drop_staging()?;
+            let mut told = Vec::new();
+            for (path, _) in kept {
+                if site.free()? >= room.needed {
+                    break;
+                }
+                remove_all(&path)?;
+                told.push(format!(
+                    "no room for a copy: removed replaced data at {}",
+                    path.display()
+                ));
+            }
+            Ok(told)
+        });
+        told.await.map_err(Fault::Failed)?.into_iter().for_each(|text| link.tell(text));
+        Ok(way)
+    }
+
+    /// What a copy takes and what there is, with everything that could be given back; nothing is touched. None: the
+    /// writer does not say how much it has.
+    async fn room_for(&self, info: &FollowInfo) -> Result<(Option<Room>, Kepts), Fault> {
         if let Some(why) = &info.no_copy {
             let text = format!("the active node's data cannot be copied: {why}");
             return Err(Fault::Failed(text));
@@ -234,30 +289,24 @@ impl Steps {
             )));
         }
         let site = self.site()?;
-        let Some(bytes) = info.bytes else { return Ok(Way::Beside) };
-        let (link, datadir) = (Rc::clone(&self.link), settings.datadir.clone());
-        let (room, told) = aside(move || {
-            site.drop_staging()?;
-            let mut told = Vec::new();
-            let mut kept = site.kept()?.into_iter();
-            let needed = site::needed(bytes);
-            while site.free()? < needed {
-                let Some(oldest) = kept.next() else { break };
-                std::fs::remove_dir_all(&oldest)?;
-                told.push(format!(
-                    "no room for a copy: removed replaced data at {}",
-                    oldest.display()
-                ));
-            }
-            let free = site.free()?;
-            let room =
-                Room { needed, free, own: site::extent(&datadir).map_or(0, |own| own.bytes) };
-            Ok((room, told))
-        })
-        .await
-        .map_err(Fault::Failed)?;
-        told.into_iter().for_each(|text| link.tell(text));
-        room.way(settings.copies.in_place || self.has_consent(), &settings.datadir)
+        site.expect_as_before(&settings.state_dir)
+            .map_err(|fault| Fault::failed(fault.to_string()))?;
+        let Some(bytes) = info.bytes else { return Ok((None, Vec::new())) };
+        let datadir = settings.datadir.clone();
+        let measured = aside(move || {
+            let kept = site.kept()?.into_iter().map(|path| {
+                let bytes = site::bytes_of(&path)?;
+                Ok((path, bytes))
+            });
+            let kept = kept.collect::<io::Result<Kepts>>()?;
+            let staging = site.staging();
+            let staged = if staging.exists() { site::bytes_of(&staging)? } else { 0 };
+            let spare = staged + kept.iter().map(|(_, bytes)| bytes).sum::<u64>();
+            let own = site::extent(&datadir).map_or(0, |own| own.bytes);
+            Ok((Room { needed: site::needed(bytes), free: site.free()? + spare, own }, kept))
+        });
+        let (room, kept) = measured.await.map_err(Fault::Failed)?;
+        Ok((Some(room), kept))
     }
 
     /// The stream, unpacked and prepared in this folder, and owned like the data; the state of the writer's log at the
@@ -303,7 +352,7 @@ impl Steps {
     }
 
     /// Ends the server; what its log has beyond what was saved is saved then.
-    async fn end_server(&mut self, writer: DataCopy) -> Result<(), Fault> {
+    async fn end_server(&mut self, writer: DataCopy, way: Way) -> Result<(), Fault> {
         let quiet = match self.read(None).await {
             Ok(reading) => reading.read_only && reading.waiting == 0,
             Err(_) => false,
@@ -312,14 +361,14 @@ impl Steps {
         // An orderly stop would tell waiting clients that their commit is done (D9).
         let verb = if quiet { UnitVerb::Stop } else { UnitVerb::Kill };
         self.link.unit(verb).await.map_err(Fault::Failed)?;
-        self.save_rest(writer).await
+        self.save_rest(writer, way).await
     }
 
     /// Exchanges the directories and starts the server at rest. The copy carries its name before it is in place.
     async fn replace_data(&mut self, keep: Keep, writer: DataCopy) -> Result<Keep, Fault> {
         let old = self.kept()?.agreed();
         let old = old.map_or_else(|| "unnamed".to_string(), |keep| keep.incarnation.to_string());
-        self.end_server(writer).await?;
+        self.end_server(writer, Way::Beside).await?;
         let (link, site) = (Rc::clone(&self.link), self.site()?);
         let staged = KeepFiles::new(&site.staging(), &link.settings.state_dir);
         let exchanged = aside(move || Ok((staged.write(keep)?, site.exchange(&old)?)));
@@ -339,7 +388,7 @@ impl Steps {
         keep: Keep,
         writer: DataCopy,
     ) -> Result<(Keep, Vec<Gtid>), Fault> {
-        self.end_server(writer).await?;
+        self.end_server(writer, Way::InPlace).await?;
         let (link, site) = (Rc::clone(&self.link), self.site()?);
         let data = site.data.clone();
         link.tell(format!("removing the old data in {}: there is no room for two", data.display()));
@@ -352,14 +401,27 @@ impl Steps {
         Ok((keep, state))
     }
 
+    /// Could a copy be taken now? Nothing is touched.
+    pub(super) async fn may_copy(&self, writer: DataCopy, in_place: bool) -> Result<(), Fault> {
+        let info = self.follow_info(writer).await?;
+        let (room, _) = self.room_for(&info).await?;
+        let Some(room) = room else { return Ok(()) };
+        let may_remove = in_place || self.link.settings.copies.in_place || self.has_consent();
+        room.way(may_remove, &self.link.settings.datadir).map(drop)
+    }
+
     /// These data are nobody's copy any more, whatever they are: a copy replaces them. On the disk when this returns.
     pub(super) async fn distrust(&mut self, in_place: bool) -> Result<(), Fault> {
         if in_place {
             keep::write_synced(&self.consent(), b"", 0o600)
                 .map_err(|fault| Fault::failed(fault.to_string()))?;
         }
-        match self.kept()?.agreed().filter(|keep| !keep.unfinished) {
-            Some(keep) => self.write_keep(Keep { unfinished: true, ..keep }).await.map(drop),
+        // By the two files alone: a server that is down tells nothing of its log.
+        match self.keep.read().agreed().filter(|keep| !keep.unfinished) {
+            Some(keep) => {
+                let keep = Keep { unfinished: true, distrusted: true, ..keep };
+                self.write_keep(keep).await.map(drop)
+            }
             None => Ok(()),
         }
     }
@@ -381,29 +443,44 @@ impl Steps {
         }
     }
 
-    /// Replaced data beyond what is to be kept, by number and by age; each is named before it goes.
-    pub(super) async fn give_back(&mut self) {
+    /// Replaced data beyond what is to be kept, by number and by age; each is named before it goes. Beside the steps,
+    /// which must not wait for it: it may be much.
+    pub(super) fn give_back(&mut self) {
         self.given_back = Some(Instant::now());
         let Ok(site) = self.site() else { return };
-        let copies = self.link.settings.copies;
-        let removed = aside(move || {
-            let kept = site.kept()?;
-            let surplus = kept.len().saturating_sub(copies.keep);
-            let mut told = Vec::new();
-            for (n, path) in kept.into_iter().enumerate() {
-                // What is kept has not been changed since it was moved aside; the folder itself then was.
-                let age = path.metadata()?.ctime_age();
-                if n < surplus || age > copies.keep_for {
-                    std::fs::remove_dir_all(&path)?;
-                    told.push(format!("removed replaced data at {}", path.display()));
+        let link = Rc::clone(&self.link);
+        let copies = link.settings.copies;
+        spawn_local(async move {
+            let removed = aside(move || {
+                let kept = site.kept()?;
+                let surplus = kept.len().saturating_sub(copies.keep);
+                let mut told = Vec::new();
+                for (n, path) in kept.into_iter().enumerate() {
+                    // What is kept has not been changed since it was moved aside; the folder itself then was.
+                    let age = path.symlink_metadata()?.ctime_age();
+                    if n < surplus || age > copies.keep_for {
+                        remove_all(&path)?;
+                        told.push(format!("removed replaced data at {}", path.display()));
+                    }
                 }
+                Ok(told)
+            });
+            match removed.await {
+                Ok(told) => told.into_iter().for_each(|text| link.tell(text)),
+                Err(fault) => link.tell(format!("replaced data are not removed: {fault}")),
             }
-            Ok(told)
         });
-        match removed.await {
-            Ok(told) => told.into_iter().for_each(|text| self.link.tell(text)),
-            Err(fault) => self.link.tell(format!("replaced data are not removed: {fault}")),
-        }
+    }
+}
+
+/// Replaced data, and what each takes.
+type Kepts = Vec<(PathBuf, u64)>;
+
+/// Somebody else may be at it.
+fn remove_all(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

@@ -124,6 +124,7 @@ impl Server {
             server_id: 7,
             start: 0,
             unfinished: false,
+            distrusted: false,
             starts: 0,
             counted: 0,
         };

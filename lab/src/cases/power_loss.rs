@@ -1,0 +1,100 @@
+//! All power is lost, and comes back: in either order, a while apart, and once for one host only. Who has every write
+//! serves; who may lack one waits, and says for whom.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::kit::{regent, throughout, wait_event};
+use super::{Case, Run, Tier};
+use crate::fault::{Watched, other_of};
+use crate::run::{now_us, wait_for};
+use crate::say;
+
+pub(super) const CASE: Case = Case {
+    name: "power-loss",
+    about: "both nodes lose their power: back in either order 10 s apart, and one that may not serve alone",
+    tier: Tier::Default,
+    run: Run::Watched(|watched| run(watched, Duration::from_secs(10))),
+};
+
+pub(super) const LONG: Case = Case {
+    name: "power-loss-long",
+    about: "the same, ten minutes apart",
+    tier: Tier::All,
+    run: Run::Watched(|watched| run(watched, Duration::from_secs(600))),
+};
+
+const SYNC: Duration = Duration::from_secs(120);
+const STEADY: Duration = Duration::from_secs(1);
+const TOLD: Duration = Duration::from_secs(30);
+/// How long a node that may lack a write is looked at, as it does not serve.
+const WAITS: Duration = Duration::from_secs(10);
+/// No node is active.
+const NOBODY: i32 = 6;
+
+fn run(watched: &mut Watched, apart: Duration) -> Result<()> {
+    let active = watched.cluster.active()?;
+    both_lost(watched, other_of(&active), apart)?;
+    let active = watched.cluster.active()?;
+    both_lost(watched, &active, apart)?;
+    one_that_lacks_writes(watched)
+}
+
+/// In sync, both go at once: whichever comes back first serves, because it has every acknowledged write.
+fn both_lost(watched: &mut Watched, first: &str, apart: Duration) -> Result<()> {
+    watched.cluster.wait_in_sync(SYNC)?;
+    let active = watched.cluster.active()?;
+    let second = other_of(first);
+    say::line(&format!("fault   power-off of {active}, the active host, and of the other one"));
+    watched.power_off_node(&active)?;
+    watched.power_off_node(other_of(&active))?;
+    let from = now_us();
+    say::line(&format!("fault   power is back on {first} only"));
+    watched.power_on_node(first)?;
+    watched.wait_served_by(first)?;
+    watched.recorder.wait_steady(STEADY, SYNC)?;
+    say::line(&format!("case    {first} serves {} ms after its power", (now_us() - from) / 1000));
+    let left = apart.saturating_sub(Duration::from_micros(now_us() - from));
+    throughout(left, || {
+        let status = watched.cluster.status_of(first);
+        ensure!(status.is_some_and(|status| status.is_active_itself()), "{first} serves no more");
+        Ok(())
+    })?;
+    say::line(&format!("fault   power is back on {second}, too"));
+    watched.power_on_node(second)?;
+    watched.cluster.wait_in_sync(SYNC)?;
+    ensure!(watched.cluster.active()? == first, "it moved for the one that came back");
+    Ok(())
+}
+
+/// The other one had gone on alone: only that one has every write, and this one waits for it, and says so.
+fn one_that_lacks_writes(watched: &mut Watched) -> Result<()> {
+    let active = watched.cluster.active()?;
+    let other = other_of(&active);
+    say::line(&format!("fault   power-off of {other}, the standby; {active} goes on alone"));
+    let from = now_us();
+    watched.power_off_node(other)?;
+    wait_event(watched, &active, from, ("sync.solo", ""), TOLD)?;
+    watched.recorder.wait_steady(STEADY, SYNC)?;
+    say::line(&format!("fault   power-off of {active}; power is back on {other} only"));
+    watched.power_off_node(&active)?;
+    watched.power_on_node(other)?;
+    let words = format!("{active} had recorded solo");
+    wait_for("the reason to be told", TOLD, || {
+        let told = watched.cluster.told(other, &["explain"])?;
+        Ok(told.contains(&words).then_some(()))
+    })?;
+    throughout(WAITS, || {
+        let serves = watched.cluster.status_of(other).is_some_and(|s| s.is_active_itself());
+        ensure!(!serves, "{other} serves without the writes that only {active} has");
+        Ok(())
+    })?;
+    let status = regent(watched, other, "status")?;
+    ensure!(status.code == NOBODY, "exit {}: {}", status.code, status.text);
+    ensure!(status.text.contains("bring it back"), "no way out is told: {}", status.text);
+    watched.power_on_node(&active)?;
+    watched.wait_served_by(&active)?;
+    watched.recorder.wait_steady(STEADY, SYNC)?;
+    watched.cluster.wait_in_sync(SYNC).map(drop)
+}
