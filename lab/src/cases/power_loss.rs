@@ -35,36 +35,70 @@ const NOBODY: i32 = 6;
 
 fn run(watched: &mut Watched, apart: Duration) -> Result<()> {
     let active = watched.cluster.active()?;
-    both_lost(watched, other_of(&active), apart)?;
-    let active = watched.cluster.active()?;
-    both_lost(watched, &active, apart)?;
+    both_lost(watched, &active)?;
+    writer_first(watched, &active, apart)?;
+    both_lost(watched, &active)?;
+    standby_first(watched, &active, apart)?;
     one_that_lacks_writes(watched)
 }
 
-/// In sync, both go at once: whichever comes back first serves, because it has every acknowledged write.
-fn both_lost(watched: &mut Watched, first: &str, apart: Duration) -> Result<()> {
+/// In sync, both go at once.
+fn both_lost(watched: &mut Watched, active: &str) -> Result<()> {
     watched.cluster.wait_in_sync(SYNC)?;
-    let active = watched.cluster.active()?;
-    let second = other_of(first);
     say::line(&format!("fault   power-off of {active}, the active host, and of the other one"));
-    watched.power_off_node(&active)?;
-    watched.power_off_node(other_of(&active))?;
+    watched.power_off_node(active)?;
+    watched.power_off_node(other_of(active))
+}
+
+/// The one that wrote serves, whether the other one comes or not.
+fn writer_first(watched: &mut Watched, active: &str, apart: Duration) -> Result<()> {
     let from = now_us();
-    say::line(&format!("fault   power is back on {first} only"));
-    watched.power_on_node(first)?;
-    watched.wait_served_by(first)?;
+    say::line(&format!("fault   power is back on {active} only"));
+    watched.power_on_node(active)?;
+    watched.wait_served_by(active)?;
     watched.recorder.wait_steady(STEADY, SYNC)?;
-    say::line(&format!("case    {first} serves {} ms after its power", (now_us() - from) / 1000));
+    say::line(&format!("case    {active} serves {} ms after its power", (now_us() - from) / 1000));
     let left = apart.saturating_sub(Duration::from_micros(now_us() - from));
     throughout(left, || {
-        let status = watched.cluster.status_of(first);
-        ensure!(status.is_some_and(|status| status.is_active_itself()), "{first} serves no more");
+        let status = watched.cluster.status_of(active);
+        ensure!(status.is_some_and(|status| status.is_active_itself()), "{active} serves no more");
         Ok(())
     })?;
-    say::line(&format!("fault   power is back on {second}, too"));
-    watched.power_on_node(second)?;
+    let other = other_of(active);
+    say::line(&format!("fault   power is back on {other}, too"));
+    watched.power_on_node(other)?;
     watched.cluster.wait_in_sync(SYNC)?;
-    ensure!(watched.cluster.active()? == first, "it moved for the one that came back");
+    ensure!(watched.cluster.active()? == active, "it moved for the one that came back");
+    Ok(())
+}
+
+/// What a follower had received and not applied goes with its power: it waits for the one that wrote, and says so.
+fn standby_first(watched: &mut Watched, active: &str, apart: Duration) -> Result<()> {
+    let other = other_of(active);
+    say::line(&format!("fault   power is back on {other} only"));
+    watched.power_on_node(other)?;
+    expect_waiting(watched, other, &format!("{active} is gone and this copy is not whole"), apart)?;
+    say::line(&format!("fault   power is back on {active}, too"));
+    watched.power_on_node(active)?;
+    watched.wait_served_by(active)?;
+    watched.recorder.wait_steady(STEADY, SYNC)?;
+    watched.cluster.wait_in_sync(SYNC).map(drop)
+}
+
+/// It does not serve, for so long, and says why and what helps.
+fn expect_waiting(watched: &Watched, node: &str, why: &str, length: Duration) -> Result<()> {
+    wait_for("the reason to be told", TOLD, || {
+        let told = watched.cluster.told(node, &["explain"])?;
+        Ok(told.contains(why).then_some(()))
+    })?;
+    throughout(length, || {
+        let serves = watched.cluster.status_of(node).is_some_and(|s| s.is_active_itself());
+        ensure!(!serves, "{node} serves without the writes that only the other one has");
+        Ok(())
+    })?;
+    let status = regent(watched, node, "status")?;
+    ensure!(status.code == NOBODY, "exit {}: {}", status.code, status.text);
+    ensure!(status.text.contains("bring it back"), "no way out is told: {}", status.text);
     Ok(())
 }
 
@@ -80,19 +114,7 @@ fn one_that_lacks_writes(watched: &mut Watched) -> Result<()> {
     say::line(&format!("fault   power-off of {active}; power is back on {other} only"));
     watched.power_off_node(&active)?;
     watched.power_on_node(other)?;
-    let words = format!("{active} had recorded solo");
-    wait_for("the reason to be told", TOLD, || {
-        let told = watched.cluster.told(other, &["explain"])?;
-        Ok(told.contains(&words).then_some(()))
-    })?;
-    throughout(WAITS, || {
-        let serves = watched.cluster.status_of(other).is_some_and(|s| s.is_active_itself());
-        ensure!(!serves, "{other} serves without the writes that only {active} has");
-        Ok(())
-    })?;
-    let status = regent(watched, other, "status")?;
-    ensure!(status.code == NOBODY, "exit {}: {}", status.code, status.text);
-    ensure!(status.text.contains("bring it back"), "no way out is told: {}", status.text);
+    expect_waiting(watched, other, &format!("{active} had recorded solo"), WAITS)?;
     watched.power_on_node(&active)?;
     watched.wait_served_by(&active)?;
     watched.recorder.wait_steady(STEADY, SYNC)?;
