@@ -46,6 +46,25 @@ pub enum Level {
     Full,
 }
 
+/// What was seen last, and what it meant.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Seen(Option<(Room, Level)>);
+
+impl Seen {
+    /// As it is now; what is told of it, if it means another thing than before.
+    pub fn take(&mut self, room: Room) -> Option<Event> {
+        let was = self.0.as_ref().map_or(Level::Enough, |(_, level)| *level);
+        let (level, edge) = room.after(was);
+        self.0 = Some((room, level));
+        edge
+    }
+
+    /// What people should know of it, if anything.
+    pub fn concern(&self) -> Option<String> {
+        self.0.as_ref().and_then(|(room, level)| room.concern(*level))
+    }
+}
+
 impl Room {
     /// What it means, after what it meant before.
     pub fn level(&self, was: Level) -> Level {

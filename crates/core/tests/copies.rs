@@ -12,7 +12,7 @@ use regent_core::observe::{
 use regent_core::state::DataCopy;
 use regent_core::time::Span;
 use world::bench::{ME, PEER, at_rest, follows};
-use world::{World, compared, is, led_by_peer, obeys, with_peer, writes};
+use world::{World, compared, is, led_by_peer, obeys, starts, with_peer, writes};
 
 /// This node's database, following the peer.
 fn following() -> DatabaseFacts {
@@ -62,10 +62,6 @@ fn distrusts(action: &Action) -> bool {
 
 fn looks(action: &Action) -> bool {
     is(action, |step| matches!(step, DatabaseStep::MayCopy { .. }))
-}
-
-fn starts(action: &Action) -> bool {
-    is(action, |step| *step == DatabaseStep::Start)
 }
 
 fn refusal(world: &World) -> &str {

@@ -14,7 +14,7 @@ use regent_core::spec::{ServiceSpec, Spec};
 use regent_core::state::{DataCopy, Phase, State};
 use regent_core::time::Span;
 use world::bench::{ME, PEER, at_rest, first_state, follows, spec};
-use world::{World, compared, denied, fails, is, led_by_peer, obeys, with_peer, writes};
+use world::{World, compared, denied, fails, is, led_by_peer, obeys, starts, with_peer, writes};
 
 #[test]
 fn an_address_that_the_kernel_refuses_opens_no_gate_and_is_asked_for_with_a_pause() {
@@ -366,10 +366,6 @@ fn a_database_is_not_started_behind_a_gate_that_an_earlier_run_left_open() {
     world.refuses = obeys;
     world.run(200);
     assert_eq!(world.count(|a| *a == Action::Database(DatabaseStep::Start)), 1);
-}
-
-fn starts(action: &Action) -> bool {
-    is(action, |step| matches!(step, DatabaseStep::Start))
 }
 
 fn kills(action: &Action) -> bool {

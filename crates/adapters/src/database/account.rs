@@ -69,13 +69,19 @@ pub(crate) async fn make_for_replication(
     if !is_writable(client).await? {
         return Err(Fault::failed("the database is read-only"));
     }
+    Ok(unlogged(client, &statements).await?)
+}
+
+/// Statements that stay out of the log, each of them, whatever becomes of another; the first error. The session logs
+/// again afterwards.
+pub(crate) async fn unlogged(client: &mut Client, statements: &[String]) -> Result<(), SqlError> {
     client.query("SET SESSION sql_log_bin=0", QUICK).await?;
     let mut made = Ok(());
     for statement in statements {
-        made = made.and(client.query(&statement, QUICK).await.map(drop));
+        made = made.and(client.query(statement, QUICK).await.map(drop));
     }
     client.query("SET SESSION sql_log_bin=1", QUICK).await?;
-    Ok(made?)
+    made
 }
 
 /// Where members' databases follow from.

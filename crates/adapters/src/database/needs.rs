@@ -8,6 +8,7 @@ use crate::database::site::{self, Configured};
 use crate::database::sql::{Client, Rows, SqlError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 const BOUND: Duration = Duration::from_secs(2);
@@ -162,17 +163,12 @@ pub(crate) async fn survey(
     }
     let datadir = client.one("SELECT @@datadir", BOUND).await?;
     let datadir = datadir.scalar().unwrap_or_default().trim_end_matches('/');
-    let real = |path: &std::path::Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    if real(std::path::Path::new(datadir)) != real(&settings.datadir) {
+    if site::real(Path::new(datadir)) != site::real(&settings.datadir) {
         let expected = settings.datadir.display();
         let what = format!("datadir={datadir}, and the server's files say {expected}");
         amiss.push(Amiss { what, by_restart: true });
     }
-    let all = "SHOW GLOBAL VARIABLES WHERE Variable_name LIKE 'innodb_%' OR Variable_name='aria_log_dir_path'";
-    let all = client.one(all, BOUND).await?;
-    if let Some(setting) =
-        site::leads_out(&settings.datadir, |name| all.value(name).map(String::from))
-    {
+    if let Some(setting) = site::leads_out_of(client, &settings.datadir, BOUND).await? {
         let what = format!("{setting} leads out of the data directory: no copy can be taken");
         amiss.push(Amiss { what, by_restart: false });
     }

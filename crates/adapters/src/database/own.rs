@@ -97,7 +97,6 @@ pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), Sq
         text: format!("its password is not kept: {fault}"),
     })?;
     let password = account::derived(USER, &secret);
-    client.query("SET SESSION sql_log_bin=0", BOUND).await?;
     let at = format!("{USER}@localhost");
     // The password comes last: who can sign in also has the rights.
     let make = [
@@ -111,16 +110,9 @@ pub(crate) async fn make(client: &mut Client, state_dir: &Path) -> Result<(), Sq
             hash(&password)
         ),
     ];
-    let mut made = Ok(());
-    for statement in make {
-        let patient = format!("SET STATEMENT lock_wait_timeout=1 FOR {statement}");
-        made = made.and(client.query(&patient, BOUND).await.map(drop));
-        if matches!(made, Err(SqlError::Lost(_) | SqlError::Late(_))) {
-            return made;
-        }
-    }
-    client.query("SET SESSION sql_log_bin=1", BOUND).await?;
-    made
+    let patient =
+        make.map(|statement| format!("SET STATEMENT lock_wait_timeout=1 FOR {statement}"));
+    account::unlogged(client, &patient).await
 }
 
 /// As the server keeps it: no password in clear stands in a statement, and so in no log.

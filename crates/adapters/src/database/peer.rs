@@ -205,14 +205,13 @@ async fn copyable(
     settings: &WorkerSettings,
     client: &mut Client,
 ) -> Result<(Option<u64>, Option<String>), String> {
-    let look = "SHOW GLOBAL VARIABLES WHERE variable_name LIKE 'innodb_%' OR variable_name='aria_log_dir_path'";
-    let rows = client.one(look, BOUND).await.map_err(|fault| fault.to_string())?;
+    let leads_out = site::leads_out_of(client, &settings.datadir, BOUND).await;
+    let leads_out = leads_out.map_err(|fault| fault.to_string())?;
     let datadir = settings.datadir.clone();
     // Who only wants to follow does not wait for a walk through a large site.
     let walk = tokio::time::timeout(WALK_MAX, aside(move || site::extent(&datadir))).await;
     let Ok(extent) = walk else { return Ok((None, None)) };
     let extent = extent?;
-    let leads_out = site::leads_out(&settings.datadir, |name| rows.value(name).map(String::from));
     let why = match (leads_out, extent.outside) {
         (Some(setting), _) => {
             Some(format!("{setting} leads out of {}", settings.datadir.display()))

@@ -13,6 +13,7 @@
 
 use crate::database::keep;
 use crate::database::lineage::stamp;
+use crate::database::sql::{Client, SqlError};
 use crate::database::tool;
 use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags};
 use std::ffi::OsString;
@@ -94,10 +95,7 @@ impl Site {
         if self.inside && (self.copies.join(OUT).exists() || self.copies.join(IN).exists()) {
             return Err(io::Error::other("an exchange of the data is not finished"));
         }
-        match std::fs::remove_dir_all(self.staging()) {
-            Err(fault) if fault.kind() != ErrorKind::NotFound => Err(fault),
-            _ => Ok(()),
-        }
+        remove_all(&self.staging())
     }
 
     /// Replaced data that are kept, oldest first.
@@ -353,7 +351,6 @@ pub(crate) fn leads_out(datadir: &Path, value: impl Fn(&str) -> Option<String>) 
         "innodb_undo_directory",
         "aria_log_dir_path",
     ];
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let data = real(datadir);
     let out = FOLDERS.into_iter().find_map(|name| {
         let folder = value(name).filter(|folder| !folder.is_empty())?;
@@ -364,6 +361,30 @@ pub(crate) fn leads_out(datadir: &Path, value: impl Fn(&str) -> Option<String>) 
         files.contains('/').then(|| format!("innodb_data_file_path={files}"))
     };
     out.or_else(files)
+}
+
+/// The same of a server that runs.
+pub(crate) async fn leads_out_of(
+    client: &mut Client,
+    datadir: &Path,
+    bound: Duration,
+) -> Result<Option<String>, SqlError> {
+    let look = "SHOW GLOBAL VARIABLES WHERE Variable_name LIKE 'innodb_%' OR Variable_name='aria_log_dir_path'";
+    let rows = client.one(look, bound).await?;
+    Ok(leads_out(datadir, |name| rows.value(name).map(String::from)))
+}
+
+/// Without links; as it is written where it leads nowhere.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// Removes a folder; it may be gone already, or somebody else may be at it.
+pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// What the server's configuration files say, by `my_print_defaults --mysqld`: for a server that is down. The last of a

@@ -19,7 +19,7 @@ use crate::database::peer::{self, Peer, PeerAnswer, PeerRequest};
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, SqlError};
 use crate::database::steps::Steps;
-use crate::database::verify::{self, Pace, Progress, Run};
+use crate::database::verify::{self, Pace, Progress};
 use regent_core::command::{DatabaseStep, Outcome, StepResult};
 use regent_core::id::{AttemptId, Incarnation, NodeId};
 use regent_core::observe::{Compared, Comparison, DatabaseFacts};
@@ -278,8 +278,8 @@ pub(crate) struct Link {
     pub(crate) accounts_wanted: Cell<bool>,
     /// How far the comparison under way is.
     comparing: RefCell<Option<String>>,
-    /// The last one that came to its end.
-    compared: RefCell<Option<Run>>,
+    /// The last one that came to its end, and when, in seconds since 1970.
+    compared: RefCell<Option<(Compared, u64)>>,
 }
 
 impl Link {
@@ -295,17 +295,20 @@ impl Link {
 
     fn read_compared(&self) {
         let kept = verify::last(&self.settings.state_dir);
-        *self.compared.borrow_mut() = kept.and_then(|kept| kept.last);
+        let last = kept.and_then(|kept| kept.last).map(|run| {
+            let (text, differs) = (run.words(), !run.differences.is_empty());
+            let compared = Compared { with: run.theirs, age: Span::ZERO, differs, text };
+            (compared, run.ended.unwrap_or(0))
+        });
+        *self.compared.borrow_mut() = last;
     }
 
     /// What is known of both copies' equality.
     pub(crate) fn comparison(&self) -> Option<Box<Comparison>> {
         let under_way = self.comparing.borrow().clone();
-        let last = self.compared.borrow().as_ref().map(|run| Compared {
-            with: run.theirs,
-            age: Span::millis(verify::seconds().saturating_sub(run.ended.unwrap_or(0)) * 1000),
-            differs: !run.differences.is_empty(),
-            text: run.words(),
+        let last = self.compared.borrow().as_ref().map(|(compared, ended)| Compared {
+            age: Span::millis(verify::seconds().saturating_sub(*ended) * 1000),
+            ..compared.clone()
         });
         let any = under_way.is_some() || last.is_some();
         any.then(|| Box::new(Comparison { under_way, last }))

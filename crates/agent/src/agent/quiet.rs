@@ -13,7 +13,7 @@ use crate::status::{Frame, Heard};
 use regent_api::call::{Ask, RefusalKind, Reply};
 use regent_api::history::Severity;
 use regent_core::id::NodeId;
-use regent_core::room::{Level, Room};
+use regent_core::room::{Room, Seen};
 use regent_store::cell::NodeId as StoreNode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,24 +36,19 @@ pub(super) struct Quiet {
 
 /// What is left of the disk of its state, where there is no core to tell it.
 #[derive(Default)]
-pub(super) struct Scarce(Mutex<Option<(Level, Option<String>)>>);
+pub(super) struct Scarce(Mutex<Seen>);
 
 impl Scarce {
     /// As it was seen just now; told at its edges.
     pub(super) fn take(&self, room: &Room, events: &Events) {
-        let mut kept = self.0.lock().expect("nothing panics while it holds this");
-        let was = kept.as_ref().map_or(Level::Enough, |(level, _)| *level);
-        let (level, edge) = room.after(was);
-        *kept = Some((level, room.concern(level)));
-        drop(kept);
+        let edge = self.0.lock().expect("nothing panics while it holds this").take(room.clone());
         if let Some(edge) = edge {
             events.tell(&edge);
         }
     }
 
     fn concern(&self) -> Option<String> {
-        let kept = self.0.lock().expect("nothing panics while it holds this");
-        kept.as_ref().and_then(|(_, concern)| concern.clone())
+        self.0.lock().expect("nothing panics while it holds this").concern()
     }
 }
 

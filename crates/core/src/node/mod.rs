@@ -67,7 +67,7 @@ use crate::id::{
 use crate::lease::Tenure;
 use crate::observe::{Report, ServiceId, UnitState};
 use crate::role::Role;
-use crate::room::{Level, Room};
+use crate::room::{Room, Seen};
 use crate::spec::Spec;
 use crate::stack::StackStep;
 use crate::state::Switchover;
@@ -323,7 +323,7 @@ pub struct Node {
     stack: Stack,
     asked: Vec<Asked>,
     /// As it was seen last.
-    room: Option<(Room, Level)>,
+    room: Seen,
 
     peers: BTreeMap<NodeId, Peer>,
     services: Vec<Service>,
@@ -407,7 +407,7 @@ impl Node {
             stranger: None,
             stack: Stack::default(),
             asked: Vec::new(),
-            room: None,
+            room: Seen::default(),
             peers,
             services,
             probes,

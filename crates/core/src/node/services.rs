@@ -81,6 +81,11 @@ pub(super) struct Failure {
     pub cause: String,
 }
 
+/// A probe that fails, and what it saw.
+fn cause((spec, probe): (&ProbeSpec, &Probe)) -> String {
+    format!("probe {}: {}", spec.name, probe.why)
+}
+
 impl Node {
     pub(super) fn take_service_unit(&mut self, id: ServiceId, state: UnitState, now: Time) {
         let name = self.service_name(id);
@@ -187,7 +192,7 @@ impl Node {
 
     fn vital_failing(&self, subject: Subject) -> Option<String> {
         let mut failing = self.failing(subject).filter(|(spec, _)| spec.weight == Weight::Vital);
-        failing.next().map(|(spec, probe)| format!("probe {}: {}", spec.name, probe.why))
+        failing.next().map(cause)
     }
 
     /// The conclusion from a service's unit and probes, and why it is not well.
@@ -233,7 +238,7 @@ impl Node {
     pub(super) fn cut_off(&self) -> Option<String> {
         let mut failing = self.failing(Subject::Host);
         let link = failing.find(|(spec, _)| spec.vip_link && spec.weight == Weight::Vital);
-        link.map(|(spec, probe)| format!("probe {}: {}", spec.name, probe.why))
+        link.map(cause)
     }
 
     /// The first vital thing of the host that is not well here. The link counts once another node was heard long enough
@@ -250,8 +255,7 @@ impl Node {
             let counts = !spec.vip_link || probe.since.is_none_or(heard_after);
             spec.weight == Weight::Vital && counts
         });
-        let (spec, probe) = failing.next()?;
-        let cause = format!("probe {}: {}", spec.name, probe.why);
+        let cause = cause(failing.next()?);
         Some(Failure { what: "the host".to_string(), cause })
     }
 

@@ -46,7 +46,8 @@ pub struct World {
     /// The first [`ASKED_MOST`] of them.
     pub asked: Vec<Action>,
     pub proposals: u64,
-    pub told: Vec<Event>,
+    /// And when.
+    pub told: Vec<(Time, Event)>,
     pub sent: Option<Report>,
 }
 
@@ -89,11 +90,17 @@ impl World {
         World::serving_as(spec())
     }
 
-    pub fn serving_as(spec: Spec) -> World {
-        let mut world = World::new(first_state(), at_rest());
+    /// A run with another configuration.
+    pub fn with(spec: Spec, state: State, facts: DatabaseFacts) -> World {
+        let mut world = World::new(state, facts);
         let record =
             RunRecord { runs: vec![RunId(1)], high: Version(0), lock_held: true, gate: [None; 2] };
         world.node = Node::new(identity(), spec, record, world.now);
+        world
+    }
+
+    pub fn serving_as(spec: Spec) -> World {
+        let mut world = World::with(spec, first_state(), at_rest());
         world.peer = Some(follows(Incarnation(22)));
         world.run(3_000);
         assert!(world.is_open() && world.state.sync.with.is_some(), "{}", world.why());
@@ -153,15 +160,20 @@ impl World {
             (lease.holder, lease.epoch, lease.phase) =
                 (PEER, Epoch(lease.epoch.0 + 1), Phase::Heir);
         }
+        self.renewed_by_peer();
+    }
+
+    /// The record as it is, with another swap of the peer's.
+    pub fn renewed_by_peer(&mut self) {
         self.version += 1;
-        lease.by = AttemptId { node: PEER, n: self.version, ..AttemptId::default() };
+        self.state.lease.by = AttemptId { node: PEER, n: self.version, ..AttemptId::default() };
         let (version, bytes) = (Version(self.version), self.state.encode());
         self.feed(Input::View { version, bytes, recent: Vec::new() });
     }
 
     pub fn carry_out(&mut self, action: Action) -> Option<Outcome> {
         match action {
-            Action::Tell(event) => self.told.push(event),
+            Action::Tell(event) => self.told.push((self.now, event)),
             Action::Send(report) => self.sent = Some(*report),
             Action::Answer { answer, .. } => self.answers.push(answer),
             Action::ReadClock => return Some(Outcome::Clock(self.now)),
@@ -224,7 +236,9 @@ impl World {
                 (facts.incarnation, facts.mark) = (Some(*incarnation), *mark);
                 facts.broken = false;
             }
-            DatabaseStep::StopReceiver => facts.receiver = Thread::Stopped,
+            DatabaseStep::StopReceiver => {
+                (facts.receiver, facts.drained) = (Thread::Stopped, true);
+            }
             DatabaseStep::StartReceiver => facts.receiver = Thread::Running,
             DatabaseStep::EndFollowing => facts.source = None,
             DatabaseStep::Marker { token } => self.marker = Some(*token),
@@ -255,7 +269,13 @@ impl World {
     }
 
     pub fn told(&self, code: &str) -> Vec<Severity> {
-        self.told.iter().filter(|event| event.code == code).map(|event| event.severity).collect()
+        let of = self.told.iter().filter(|(_, event)| event.code == code);
+        of.map(|(_, event)| event.severity).collect()
+    }
+
+    /// When an event of this code was told first.
+    pub fn first_told(&self, code: &str) -> Option<Time> {
+        self.told.iter().find(|(_, event)| event.code == code).map(|(at, _)| *at)
     }
 
     pub fn unable(&self) -> Option<&str> {
@@ -316,4 +336,8 @@ pub fn compared(action: &Action, lineage: Lineage) -> Option<Outcome> {
     ];
     let result = answers.into_iter().find_map(|(is_asked, result)| is_asked.then_some(result))?;
     Some(Outcome::Database { result, facts: None })
+}
+
+pub fn starts(action: &Action) -> bool {
+    is(action, |step| matches!(step, DatabaseStep::Start))
 }

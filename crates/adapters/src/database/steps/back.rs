@@ -131,9 +131,8 @@ impl Steps {
     }
 
     fn has_log_inside(&self, index: &Path) -> bool {
-        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let folder = index.parent().unwrap_or(Path::new("/"));
-        real(folder).starts_with(real(&self.link.settings.datadir))
+        site::real(folder).starts_with(site::real(&self.link.settings.datadir))
     }
 
     /// D8: undoes the tail in place; only rows, only what is saved, only with nobody at work. Anything that
@@ -261,7 +260,7 @@ impl Steps {
                 if site.free()? >= room.needed {
                     break;
                 }
-                remove_all(&path)?;
+                site::remove_all(&path)?;
                 told.push(format!(
                     "no room for a copy: removed replaced data at {}",
                     path.display()
@@ -459,7 +458,7 @@ impl Steps {
                     // What is kept has not been changed since it was moved aside; the folder itself then was.
                     let age = path.symlink_metadata()?.ctime_age();
                     if n < surplus || age > copies.keep_for {
-                        remove_all(&path)?;
+                        site::remove_all(&path)?;
                         told.push(format!("removed replaced data at {}", path.display()));
                     }
                 }
@@ -475,14 +474,6 @@ impl Steps {
 
 /// Replaced data, and what each takes.
 type Kepts = Vec<(PathBuf, u64)>;
-
-/// Somebody else may be at it.
-fn remove_all(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
 
 /// Where a copy comes together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
