@@ -63,7 +63,7 @@ struct Seen {
     strict: bool,
     waiting: u32,
     confirming: u32,
-    others: Vec<String>,
+    others: Box<[String]>,
     confirms: bool,
     receiver: &'static str,
     applier: &'static str,
@@ -71,6 +71,7 @@ struct Seen {
     drained: bool,
     unconfirmed: u64,
     incarnation: Option<Incarnation>,
+    was: Box<[Incarnation]>,
     mark: bool,
     broken: bool,
 }
@@ -96,6 +97,7 @@ fn seen(facts: &DatabaseFacts, first: &mut Option<u64>) -> Seen {
         drained: facts.drained,
         unconfirmed: facts.unconfirmed,
         incarnation: facts.incarnation,
+        was: facts.was.clone(),
         mark: facts.mark,
         broken: facts.broken,
     }
@@ -353,6 +355,10 @@ fn in_sync() -> Vec<Deed> {
     deeds
 }
 
+fn rename(incarnation: u64) -> DatabaseStep {
+    DatabaseStep::Rename { incarnation: Incarnation(incarnation) }
+}
+
 #[test]
 fn a_writer_alone_is_the_same() {
     use DatabaseStep::{
@@ -394,7 +400,7 @@ fn a_writer_alone_is_the_same() {
 
 #[test]
 fn data_that_are_not_what_they_were_are_the_same() {
-    use DatabaseStep::{Loose, TakeControl, Writable};
+    use DatabaseStep::{Loose, Strict, TakeControl, Writable};
     let mut deeds = alone();
     deeds.extend([
         Deed::Write,
@@ -422,7 +428,30 @@ fn data_that_are_not_what_they_were_are_the_same() {
         Deed::Write,
         a(Loose),
         Deed::Rest(A),
-        // The log reset, and the same names again.
+        // The log reset, and named anew; where a commit waits it is not.
+        a(rename(15)),
+        Deed::ResetMaster(A),
+        Deed::Write,
+        a(Strict),
+        Deed::Write,
+        a(rename(15)),
+        a(Loose),
+        a(rename(15)),
+        a(Writable),
+        Deed::Write,
+        Deed::ResetMaster(A),
+        a(OBSERVE),
+        a(rename(16)),
+        a(keep(16, true)),
+        Deed::ResetMaster(A),
+        a(rename(17)),
+        a(keep(13, false)),
+        a(keep(17, false)),
+        a(Loose),
+        a(Writable),
+        Deed::Write,
+        Deed::Rest(A),
+        // And the same names again.
         Deed::ResetMaster(A),
         Deed::Write,
         a(OBSERVE),

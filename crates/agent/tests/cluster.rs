@@ -59,7 +59,7 @@ impl ToyHost {
             strict: true,
             waiting: 0,
             confirming: 0,
-            others: Vec::new(),
+            others: Box::default(),
             confirms: true,
             receiver: Thread::Stopped,
             applier: Thread::Stopped,
@@ -76,6 +76,7 @@ impl ToyHost {
             applied: Position("0-1-1".into()),
             shows: None,
             unconfirmed: 0,
+            was: Box::default(),
             incarnation: None,
             mark: false,
             broken: false,
@@ -134,6 +135,7 @@ impl Host for ToyHost {
             | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing => {}
             DatabaseStep::Distrust { .. }
+            | DatabaseStep::Rename { .. }
             | DatabaseStep::MayCopy { .. }
             | DatabaseStep::Verify { .. }
             | DatabaseStep::Compare { .. }

@@ -246,6 +246,12 @@ pub enum DatabaseStep {
         /// The old data may go before the copy comes, if there is no room for two.
         in_place: bool,
     },
+    /// The log began anew under data that have everything ([`DatabaseFacts::was`]): with commits that do not wait, or
+    /// none open, end every session, turn read-only, begin the log anew by our own hand, and give the data this name.
+    Rename {
+        /// What the data are called from now on.
+        incarnation: Incarnation,
+    },
     /// Compare both copies, on connections of their own, for as long as that takes. What comes out is kept, and told
     /// with the facts.
     Verify {
@@ -289,6 +295,7 @@ impl DatabaseStep {
             DatabaseStep::Reclone { .. } => "copying the writer's data",
             DatabaseStep::MayCopy { .. } => "looking whether a copy could be taken",
             DatabaseStep::Distrust { .. } => "taking the name off its data",
+            DatabaseStep::Rename { .. } => "giving its data a new name",
             DatabaseStep::Verify { .. } => "comparing both copies",
             DatabaseStep::Follow { .. } => "making it follow the writer",
         }

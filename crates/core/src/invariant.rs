@@ -182,7 +182,7 @@ pub struct DatabaseView<'a> {
     pub confirmed_by: Option<NodeId>,
     /// The incarnation of its data, if that stay is unbroken.
     pub living: Option<Incarnation>,
-    /// What its log has.
+    /// What its data have: by its log, or from before the log began.
     pub logged: &'a WriteSet,
     /// What it received and has not applied.
     pub received: &'a WriteSet,
@@ -274,7 +274,7 @@ pub fn v3(cluster: &Cluster<'_>) -> Verdict {
     Ok(())
 }
 
-/// V4: every acknowledged write is in the log of `sync.writer` while its recorded incarnation lives.
+/// V4: every acknowledged write is in the data of `sync.writer` while its recorded incarnation lives.
 pub fn v4(cluster: &Cluster<'_>) -> Verdict {
     let writer = cluster.register.sync.writer;
     match cluster.nodes.iter().find(|node| node.is_living(writer)) {

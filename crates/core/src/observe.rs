@@ -37,7 +37,7 @@ pub struct DatabaseFacts {
     /// Who else is attached to this server's log, beside the members' databases, as `user@address`. Such a one may
     /// confirm (D4).
     #[serde(default)]
-    pub others: Vec<String>,
+    pub others: Box<[String]>,
     /// This server's receiver confirms what it receives.
     #[serde(default = "yes")]
     pub confirms: bool,
@@ -49,7 +49,7 @@ pub struct DatabaseFacts {
     pub source: Option<NodeId>,
     /// Why the receiver cannot reach its source, as the server last said.
     #[serde(default)]
-    pub unreached: Option<String>,
+    pub unreached: Option<Box<str>>,
     /// How long ago what the applier is at was committed over there; none if nothing is left to apply.
     #[serde(default)]
     pub behind: Option<Span>,
@@ -80,6 +80,10 @@ pub struct DatabaseFacts {
     pub unconfirmed: u64,
     /// The incarnation kept with the data; none if there is none, or the two copies disagree.
     pub incarnation: Option<Incarnation>,
+    /// Names before, the newest first, of which these data have everything: the log began anew while the server ran, and
+    /// control had been taken of that very start while it was whole. Beside no incarnation: they have no new name yet.
+    #[serde(default)]
+    pub was: Box<[Incarnation]>,
     /// The follower's mark, kept beside the incarnation.
     pub mark: bool,
     /// Under a mark: relay logs may be gone (the server was started anew, both threads were stopped, or somebody

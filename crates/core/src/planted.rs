@@ -42,6 +42,8 @@ pub enum Planted {
     DrainsUnmarked,
     /// Nobody looks at the counted starts and the kept end of the log: older data under their old name are these.
     StartsNotCounted,
+    /// A log that began anew proves the tables after another start of the server, too.
+    RenamedAfterRestart,
     /// The database is switched off and on again to be strict, while clients write.
     StrictByOff,
 }

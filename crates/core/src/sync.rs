@@ -10,6 +10,11 @@ pub fn is_eligible(sync: &Sync, me: NodeId, incarnation: Option<Incarnation>) ->
     incarnation.is_some_and(|incarnation| sync.names(DataCopy { node: me, incarnation }))
 }
 
+/// The recorded writer's data under another name, or none yet: its log began anew, and they have everything (D12).
+pub fn is_renamed(sync: &Sync, me: NodeId, was: &[Incarnation]) -> bool {
+    was.iter().any(|name| sync.writer == DataCopy { node: me, incarnation: *name })
+}
+
 /// D2: the won swap that allows this run to turn its database writable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Licence {
@@ -32,7 +37,8 @@ pub fn is_licensed(licence: Option<Licence>, epoch: Epoch, facts: &DatabaseFacts
 
 /// The guard of solo and join: I hold (asked by the caller), I am eligible, and I carry no follower's mark (D6).
 pub fn may_record_myself(state: &State, me: NodeId, facts: &DatabaseFacts) -> bool {
-    is_eligible(&state.sync, me, facts.incarnation) && !facts.mark && !facts.broken
+    let mine = is_eligible(&state.sync, me, facts.incarnation);
+    (mine || is_renamed(&state.sync, me, &facts.was)) && !facts.mark && !facts.broken
 }
 
 /// D3, D5: may the master side be off? Only when the register says (me, None) by a swap known won, and no join of

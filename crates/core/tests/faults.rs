@@ -315,7 +315,7 @@ fn a_marker_that_cannot_be_written_is_tried_again_with_a_pause() {
 fn a_second_replica_that_confirms_is_an_alarm_and_ends_the_stay_in_sync() {
     let mut world = World::serving();
     let facts = world.facts.as_mut().expect("it runs");
-    (facts.confirming, facts.others) = (2, vec!["backup@10.0.0.9".into()]);
+    (facts.confirming, facts.others) = (2, Box::from(["backup@10.0.0.9".into()]));
     world.run(500);
     assert_eq!(world.state.sync.with, None, "{}", world.why());
     assert_eq!(world.told("sync.another"), [Severity::Alarm]);
@@ -325,7 +325,7 @@ fn a_second_replica_that_confirms_is_an_alarm_and_ends_the_stay_in_sync() {
     assert_eq!(world.told("sync.another"), [Severity::Alarm]);
 
     let facts = world.facts.as_mut().expect("it runs");
-    (facts.confirming, facts.others) = (1, Vec::new());
+    (facts.confirming, facts.others) = (1, Box::default());
     world.run(20_000);
     assert!(world.state.sync.with.is_some(), "{}", world.why());
 }
@@ -334,12 +334,12 @@ fn a_second_replica_that_confirms_is_an_alarm_and_ends_the_stay_in_sync() {
 fn another_replica_that_does_not_confirm_is_nobodys_business() {
     let mut world = World::serving();
     let facts = world.facts.as_mut().expect("it runs");
-    facts.others = vec!["report@10.0.0.9".into()];
+    facts.others = Box::from(["report@10.0.0.9".into()]);
     world.run(2_000);
     assert!(world.state.sync.with.is_some() && world.told.is_empty(), "{}", world.why());
     // What the member's own ended connection leaves behind counts for a while.
     let facts = world.facts.as_mut().expect("it runs");
-    (facts.confirming, facts.others) = (2, Vec::new());
+    (facts.confirming, facts.others) = (2, Box::default());
     world.run(2_000);
     assert!(world.state.sync.with.is_some() && world.told.is_empty(), "{}", world.why());
 }
@@ -348,7 +348,7 @@ fn another_replica_that_does_not_confirm_is_nobodys_business() {
 fn a_follower_that_confirms_nothing_is_not_taken_in_for_the_one_that_does() {
     let mut world = World::new(first_state(), at_rest());
     let facts = world.facts.as_mut().expect("it runs");
-    facts.others = vec!["backup@10.0.0.9".into()];
+    facts.others = Box::from(["backup@10.0.0.9".into()]);
     world.peer = Some(DatabaseReport { confirms: false, ..follows(Incarnation(22)) });
     world.run(5_000);
     assert!(world.is_open() && world.state.sync.with.is_none(), "{}", world.why());

@@ -30,6 +30,7 @@ enum Op {
     PeerGives,
     PeerReports { following: bool, able: bool },
     DatabaseDies,
+    LogBegins,
     AgentIsStopped(u16),
     Asks(u8),
     ServiceIs { up: bool },
@@ -45,6 +46,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (any::<bool>(), any::<bool>())
             .prop_map(|(following, able)| Op::PeerReports { following, able }),
         1 => Just(Op::DatabaseDies),
+        1 => Just(Op::LogBegins),
         1 => (500u16..1500).prop_map(Op::AgentIsStopped),
         1 => any::<u8>().prop_map(Op::Asks),
         1 => any::<bool>().prop_map(|up| Op::ServiceIs { up }),
@@ -190,6 +192,12 @@ impl Judge {
             DatabaseStep::Writable => assert_eq!(state.sync.writer.node, ME, "D2"),
             DatabaseStep::Marker { .. } => {
                 assert!(facts.is_none_or(|f| !f.read_only), "D9: a row after read-only");
+            }
+            DatabaseStep::Rename { .. } => {
+                let open = facts.is_some_and(|f| f.strict && f.waiting > 0);
+                assert!(!open, "D12: a session's end would end a commit's wait");
+                let mine = facts.and_then(|f| f.was.first().copied());
+                assert!(mine.is_none_or(|_| state.sync.writer.node == ME), "D12: not the writer");
             }
             DatabaseStep::Stop => {
                 let idle = facts.is_none_or(|f| f.read_only && f.waiting == 0);
@@ -384,6 +392,9 @@ impl World {
             DatabaseStep::Marker { token } => self.marker = Some(*token),
             DatabaseStep::EndSession { .. } => facts.locked = None,
             DatabaseStep::Distrust { .. } => facts.incarnation = None,
+            DatabaseStep::Rename { incarnation } => {
+                (facts.incarnation, facts.read_only) = (Some(*incarnation), true);
+            }
             DatabaseStep::TakeControl
             | DatabaseStep::Observe { .. }
             | DatabaseStep::Start
@@ -469,6 +480,12 @@ impl World {
                     let health = all[usize::from(*health)];
                     let probe = ProbeId(*probe);
                     self.feed(Input::Health { probe, health, why: "by chance".into() });
+                }
+                Op::LogBegins => {
+                    if let Some(facts) = self.facts.as_mut().filter(|facts| !facts.mark) {
+                        let names = facts.incarnation.take().into_iter();
+                        facts.was = names.chain(facts.was.iter().copied()).collect();
+                    }
                 }
                 Op::DatabaseDies => {
                     self.facts = None;

@@ -688,6 +688,7 @@ impl World {
             self.stop_seat(host);
         }
         if host != WITNESS {
+            self.restored |= self.hosts[host].database.is_nameless();
             self.with_database(host, |database, ledger, rng, out| {
                 let mut lost = Vec::new();
                 database.kill(ledger, rng, &mut lost);
@@ -808,13 +809,13 @@ impl World {
             Meddling::Writable => (server.read_only, server.by_hand) = (false, true),
             Meddling::Reset if !server.open.is_empty() => {}
             Meddling::Reset => {
-                // The tables stay; only the log and its names are gone.
-                let logged = self.hosts[host].database.files.logged.clone();
                 self.with_database(host, |database, ledger, rng, out| {
                     database.reset_master(ledger, rng, out);
                 });
-                self.hosts[host].database.files.logged = logged;
-                self.restored = true;
+                // Before control was taken of this start: it may as well be older data that were put back.
+                let database = &self.hosts[host].database;
+                let writes = database.files.kept.is_some_and(|kept| !kept.mark);
+                self.restored |= writes && !database.is_nameless();
             }
         }
     }

@@ -47,6 +47,7 @@ pub const PLANTS: &[(&str, regent_core::planted::Planted)] = {
         ("loose-while-join", Planted::LooseWhileJoin),
         ("drains-unmarked", Planted::DrainsUnmarked),
         ("starts-not-counted", Planted::StartsNotCounted),
+        ("renamed-after-restart", Planted::RenamedAfterRestart),
         ("strict-by-off", Planted::StrictByOff),
         ("lease-end-as-proof", Planted::LeaseEndAsProof),
         ("watchdog-late", Planted::WatchdogLate),

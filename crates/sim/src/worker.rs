@@ -41,6 +41,8 @@ pub enum Part {
     NeedDrained,
     /// Files beside the data and outside.
     Keep(Incarnation, bool),
+    /// The log is begun anew, and the data get another name.
+    Rename(Incarnation),
     /// The unit is started, and answers.
     Start,
     /// The writer tells a follower that may attach how to follow it, in its recorded incarnation (D8).
@@ -71,6 +73,7 @@ fn bound(step: &DatabaseStep) -> u64 {
         DatabaseStep::Follow { .. } => 10 * SECOND,
         DatabaseStep::Compare { .. }
         | DatabaseStep::SaveTail { .. }
+        | DatabaseStep::Rename { .. }
         | DatabaseStep::Rewind { .. } => 30 * SECOND,
         DatabaseStep::Reclone { .. } => 120 * SECOND,
         DatabaseStep::TakeControl
@@ -119,6 +122,12 @@ pub(crate) fn parts(step: DatabaseStep) -> Vec<Part> {
             facts,
         ],
         DatabaseStep::Distrust { .. } => vec![Part::UndoBegin, facts],
+        DatabaseStep::Rename { incarnation } => vec![
+            Part::Sql(Op::BeginRename),
+            Part::Sql(Op::ReadOnly),
+            Part::Rename(incarnation),
+            facts,
+        ],
         DatabaseStep::MayCopy { writer, .. } => vec![Part::AskCopy(writer), facts],
         DatabaseStep::Compare { writer } => vec![facts, Part::Compare(writer)],
         DatabaseStep::SaveTail { writer } => vec![Part::Save(writer), facts],
@@ -249,6 +258,7 @@ impl World {
                 self.after(1_000, Event::SqlReply { host, at, reply });
             }
             Part::Keep(..)
+            | Part::Rename(_)
             | Part::Start
             | Part::AskWriter(_)
             | Part::AskCopy(_)
@@ -272,6 +282,7 @@ impl World {
                     | Part::AskCopy(_)
                     | Part::Compare(_)
                     | Part::Save(_)
+                    | Part::Rename(_)
                     | Part::UndoBegin
                     | Part::Undo(_)
                     | Part::UndoEnd => self.rng.range(500_000, 8_000_000),
@@ -315,7 +326,7 @@ impl World {
         let h = &self.hosts[host];
         let (data, state) = (h.full_data > self.now, h.seat.full > self.now);
         match part {
-            Part::Keep(..) => data || state,
+            Part::Keep(..) | Part::Rename(_) => data || state,
             Part::Save(_) => state,
             Part::UndoBegin | Part::Undo(_) | Part::UndoEnd | Part::Clone(..) => data,
             Part::Sql(_)
@@ -336,6 +347,13 @@ impl World {
             }
             Part::Keep(incarnation, mark) => {
                 self.hosts[host].database.ask_to_keep(incarnation, mark)
+            }
+            Part::Rename(incarnation) => {
+                let mut reply = Reply::Down;
+                self.with_database(host, |database, ledger, _, out| {
+                    reply = database.rename(incarnation, ledger, out);
+                });
+                reply
             }
             Part::AskCopy(writer) => match self.peer_files(host, writer) {
                 Ok(_) => Reply::Ok,
@@ -557,9 +575,11 @@ impl World {
 
     /// The server of a host dies.
     pub fn kill_database(&mut self, host: usize) {
-        if self.hosts[host].database.server.is_none() {
+        let database = &self.hosts[host].database;
+        if database.server.is_none() {
             return;
         }
+        self.restored |= database.is_nameless();
         self.with_database(host, |database, ledger, rng, out| database.kill(ledger, rng, out));
         self.tell(host, "database", || String::from("the server is gone"));
         self.tell_database(host);

@@ -124,6 +124,11 @@ fn older_data_under_their_old_name_are_caught() {
     Runs::replicated().expect_caught(Planted::StartsNotCounted, &["V3", "V4", "V5"]);
 }
 
+#[test]
+fn a_log_that_is_believed_to_be_of_these_data_whoever_put_them_there_is_caught() {
+    Runs::replicated().expect_caught(Planted::RenamedAfterRestart, &["V3", "V4", "V5"]);
+}
+
 /// Two steps lie between the mark and the source: who dies there has nothing left that could be drained.
 #[test]
 fn a_drain_that_nobody_does_is_caught_by_a_death_between_two_steps() {

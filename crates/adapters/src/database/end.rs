@@ -104,7 +104,10 @@ impl LogEnd {
         let files = binlog::files(index)?;
         let path = files.iter().find(|path| is_named(path, &place.file));
         let path = path.ok_or_else(|| io::Error::other(format!("no log {}", place.file)))?;
-        let begin = old.as_ref().filter(|end| end.file == place.file).map(|end| (end.at, end.gtid));
+        // Not in a log that began anew: a file of the same name is another one.
+        let goes_on =
+            |end: &&End| end.file == place.file && end.is_in(index).is_ok_and(|whole| whole);
+        let begin = old.as_ref().filter(goes_on).map(|end| (end.at, end.gtid));
         let scanned = binlog::scan(path, begin, place.at)?;
         let scanned =
             scanned.ok_or_else(|| io::Error::other(format!("{} breaks off", path.display())))?;
@@ -133,6 +136,11 @@ impl LogEnd {
         let begin = known.filter(|_| before == Some(n)).map(|end| (end.at, end.gtid));
         let Some(scanned) = binlog::scan(&files[n], begin, place.at)? else { return Ok(()) };
         self.write(&Ends { end: End::at(&files[n], incarnation, scanned)?, was: None }, synced)
+    }
+
+    /// The last transaction before the kept end of these data.
+    pub(crate) fn gtid(&self, incarnation: Incarnation) -> Option<Gtid> {
+        self.read(incarnation)?.gtid
     }
 
     fn read(&self, incarnation: Incarnation) -> Option<End> {

@@ -77,7 +77,7 @@ pub(crate) struct Source {
     pub(crate) applier: Thread,
     received: Vec<gtid::Gtid>,
     /// While the receiver looks for its source: why it has not found it.
-    unreached: Option<String>,
+    unreached: Option<Box<str>>,
     /// As the server counts it.
     behind: Option<Duration>,
     /// The applier says that it has nothing left to do.
@@ -215,7 +215,7 @@ fn source(rows: &Rows) -> Result<Option<Source>, SqlError> {
     let idle = rows.first("Slave_SQL_Running_State").unwrap_or_default();
     let idle = idle.starts_with("Slave has read all relay log");
     let said = rows.first("Last_IO_Error").filter(|text| !text.is_empty());
-    let unreached = said.filter(|_| receiver == Thread::Connecting).map(String::from);
+    let unreached = said.filter(|_| receiver == Thread::Connecting).map(Box::from);
     let behind = rows.first("Seconds_Behind_Master").and_then(|s| s.parse().ok());
     let behind = behind.filter(|s| *s > 0).map(Duration::from_secs);
     Ok(Some(Source {
@@ -266,8 +266,14 @@ pub(crate) fn facts(
         // Begun and not ended, or distrusted: these data are nobody's copy.
         Kept::Agreed(keep) if keep.unfinished => (None, keep.mark),
         Kept::Agreed(keep) => (Some(keep), keep.mark),
+        Kept::LogBegan(keep) => (None, keep.mark),
         Kept::Missing => (None, false),
         Kept::Disagree { mark } => (None, *mark),
+    };
+    let was = match kept {
+        Kept::Agreed(keep) => keep.was.as_slice().into(),
+        Kept::LogBegan(keep) => keep.names_of(start).into(),
+        Kept::Missing | Kept::Disagree { .. } => Box::default(),
     };
     let counts = counts.filter(|counts| keep.is_some_and(|k| k.incarnation == counts.incarnation));
     let explained = counts.is_some_and(|c| c.explain(start, reading.starts, reading.stops));
@@ -308,6 +314,7 @@ pub(crate) fn facts(
         shows: reading.shows,
         unconfirmed: reading.unconfirmed,
         incarnation: keep.map(|keep| keep.incarnation),
+        was,
         mark,
         broken: is_broken(keep, start, explained && !both_stopped),
     }
@@ -315,7 +322,7 @@ pub(crate) fn facts(
 
 /// Who is attached and is no member's database: another account, or ours from an address that is no member's. A name
 /// instead of an address says nothing: it is what the server's resolver made of it.
-fn others(attached: &[(String, String)], settings: &WorkerSettings) -> Vec<String> {
+fn others(attached: &[(String, String)], settings: &WorkerSettings) -> Box<[String]> {
     let ours = |user: &str, address: &str| {
         let foreign = |ip: IpAddr| settings.nodes.iter().all(|node| node.address != ip);
         user == account::USER && !address.parse().is_ok_and(foreign)

@@ -47,6 +47,24 @@ pub(crate) struct Keep {
     /// The last of them.
     #[serde(default)]
     pub(crate) counted: u64,
+    /// Names before, the newest first, of which these data have everything (D12).
+    #[serde(default)]
+    pub(crate) was: Vec<Incarnation>,
+}
+
+/// So many names before are known: each is forgotten once the next one is recorded, or the data turn a follower's.
+const NAMES_MAX: usize = 8;
+
+impl Keep {
+    /// These data have everything that had this name, and the names before: their log was whole when control was taken
+    /// of this very start of the server. None: nothing shows that.
+    pub(crate) fn names_of(&self, start: u64) -> Vec<Incarnation> {
+        if self.mark || self.unfinished || self.counted != start {
+            return Vec::new();
+        }
+        let names = [self.incarnation].into_iter().chain(self.was.iter().copied());
+        names.take(NAMES_MAX).collect()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,6 +78,8 @@ struct Outside {
 pub(crate) enum Kept {
     /// The same.
     Agreed(Keep),
+    /// The same, and the log does not go on from its kept end.
+    LogBegan(Keep),
     /// There is none inside.
     Missing,
     /// Not the same: the data are not those that were kept.
@@ -74,7 +94,7 @@ impl Kept {
     pub(crate) fn agreed(self) -> Option<Keep> {
         match self {
             Kept::Agreed(keep) => Some(keep),
-            Kept::Missing | Kept::Disagree { .. } => None,
+            Kept::LogBegan(_) | Kept::Missing | Kept::Disagree { .. } => None,
         }
     }
 }
@@ -105,9 +125,12 @@ impl KeepFiles {
             Kept::Agreed(keep)
                 if !keep.unfinished && !self.end.goes_on(keep.incarnation, index)? =>
             {
-                Ok(Kept::Disagree { mark: keep.mark })
+                Ok(Kept::LogBegan(keep))
             }
-            kept @ (Kept::Agreed(_) | Kept::Missing | Kept::Disagree { .. }) => Ok(kept),
+            kept
+            @ (Kept::Agreed(_) | Kept::LogBegan(_) | Kept::Missing | Kept::Disagree { .. }) => {
+                Ok(kept)
+            }
         }
     }
 
@@ -290,6 +313,7 @@ mod tests {
             distrusted: false,
             starts: 0,
             counted: 0,
+            was: Vec::new(),
         }
     }
 

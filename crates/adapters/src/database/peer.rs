@@ -248,6 +248,7 @@ fn kept(settings: &WorkerSettings, index: &Path) -> Result<Keep, String> {
     match kept.map_err(|fault| fault.to_string())? {
         Kept::Agreed(keep) => Ok(keep),
         Kept::Missing => Err("the data here have no name".into()),
+        Kept::LogBegan(_) => Err("the log of the data here began anew".into()),
         Kept::Disagree { .. } => Err("the data here were exchanged".into()),
     }
 }

@@ -1,6 +1,7 @@
 //! The steps of the database, each as core names it (protocol section 4). One at a time, over the control connection.
 
 mod back;
+mod rename;
 
 use crate::database::account;
 use crate::database::control::{Control, Fault, SIMPLE};
@@ -342,6 +343,7 @@ impl Steps {
             DatabaseStep::MayCopy { writer, in_place } => {
                 self.may_copy(writer, in_place).await.map(done)
             }
+            DatabaseStep::Rename { incarnation } => self.rename(incarnation).await,
             DatabaseStep::Distrust { in_place } => self.distrust(in_place).await.map(done),
             DatabaseStep::Reclone { writer, incarnation } => {
                 self.reclone(writer, incarnation).await.map(done)
@@ -612,7 +614,7 @@ impl Steps {
         let reading = self.read(None).await?;
         let start = self.start()?;
         let old = self.kept()?;
-        if matches!(old, Kept::Disagree { .. }) && self.keep.has_name(incarnation) {
+        if !matches!(old, Kept::Agreed(_)) && self.keep.has_name(incarnation) {
             return Err(Fault::failed("the data that had this name are not these"));
         }
         let old = old.agreed();
@@ -622,7 +624,10 @@ impl Steps {
         let turns_follower = mark && known.as_ref().is_some_and(|keep| !keep.mark);
         let keep = match known {
             Some(keep) if keep.mark == mark => return self.set_server_id(&keep, &reading).await,
-            Some(keep) => Keep { mark, start, ..keep },
+            Some(keep) => {
+                let was = if mark { Vec::new() } else { keep.was.clone() };
+                Keep { mark, start, was, ..keep }
+            }
             None => Keep {
                 format: 1,
                 writes: 0,
@@ -634,6 +639,7 @@ impl Steps {
                 distrusted: old.is_some_and(|keep| keep.distrusted),
                 starts: 0,
                 counted: start,
+                was: Vec::new(),
             },
         };
         if is_new || turns_follower {

@@ -9,6 +9,7 @@ use crate::id::{AttemptId, CommandId, Incarnation};
 use crate::observe::{DatabaseFacts, Locked, Thread, UnitState};
 use crate::state::DataCopy;
 use crate::time::{Span, Time};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -79,6 +80,7 @@ fn longest(step: &DatabaseStep) -> Option<Span> {
             | DatabaseStep::Compare { .. }
             | DatabaseStep::SaveTail { .. }
             | DatabaseStep::Rewind { .. }
+            | DatabaseStep::Rename { .. }
             | DatabaseStep::Reclone { .. }
     );
     (!lasts).then_some(STEP_MAX)
@@ -104,6 +106,8 @@ pub(super) struct Database {
     pub marker: Option<AttemptId>,
     /// The incarnation last read; outlives the facts, because data outlive the server.
     incarnation: Option<Option<Incarnation>>,
+    /// Names before it, of which the data have everything (D12).
+    was: Box<[Incarnation]>,
     /// The server's start that this run found writable when it first saw it (D2).
     pub found_writable: Option<u64>,
     seen_once: bool,
@@ -200,6 +204,7 @@ impl Database {
             hurried: None,
             marker: None,
             incarnation: None,
+            was: Box::default(),
             found_writable: None,
             seen_once: false,
             tried_start: None,
@@ -297,10 +302,19 @@ impl Database {
         self.incarnation
     }
 
+    /// Names before, of which the data have everything (D12).
+    pub fn was(&self) -> &[Incarnation] {
+        &self.was
+    }
+
     fn forget_server(&mut self) {
         self.facts = None;
         self.control = false;
         self.marker = None;
+        // That a log began anew and nothing is lost is known of one start of the server, until it is kept with a name.
+        if self.incarnation == Some(None) {
+            self.was = Box::default();
+        }
     }
 }
 
@@ -510,6 +524,11 @@ impl Node {
                 self.tell("database.hung", Severity::Warning, text);
             }
             (DatabaseStep::ReadOnly, StepResult::Blocked) => self.read_only_blocked(now),
+            // Nobody else may write: it is tried again, and the server lives, because only this start proves anything.
+            (DatabaseStep::Rename { .. }, StepResult::Blocked) => {
+                let why = "a statement or a commit that waits holds read-only up";
+                self.note_failing(&step, why.to_string(), now);
+            }
             (_, StepResult::Failed(why)) => {
                 self.note_failing(&step, why.clone(), now);
                 self.follow_failed(&step, now);
@@ -538,6 +557,12 @@ impl Node {
             self.end_failing(&step);
             if is_copy(&step) {
                 self.note_copied(now);
+            }
+            if let DatabaseStep::Rename { incarnation } = step {
+                let text = format!(
+                    "the data are incarnation {incarnation} from now on, nothing of them is lost"
+                );
+                self.tell("data.named", Severity::Warning, text);
             }
             self.follow_done(&step);
         }
@@ -575,6 +600,7 @@ impl Node {
         self.database.observed = Some(now);
         self.database.urgent = None;
         self.database.incarnation = Some(facts.incarnation.filter(|_| !facts.broken));
+        self.database.was.clone_from(&facts.was);
         if !self.database.seen_once {
             self.database.seen_once = true;
             self.database.found_writable = (!facts.read_only).then_some(facts.start);

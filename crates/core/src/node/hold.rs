@@ -77,6 +77,10 @@ impl Node {
         if self.eligibility() == Some(false) {
             return self.hold_without_data(now);
         }
+        if let Some(was) = self.needs_name() {
+            return self.rename_data(was, now);
+        }
+        self.end_edge("data.renamed");
         if self.is_release_unanswered() {
             self.close();
         }
@@ -122,7 +126,9 @@ impl Node {
         if self.planted(crate::planted::Planted::OutOfSyncSucceeds) {
             return Some(known.is_some());
         }
-        Some(sync::is_eligible(&view.state.sync, self.me(), known))
+        let sync = &view.state.sync;
+        let renamed = sync::is_renamed(sync, self.me(), self.database.was());
+        Some(renamed || sync::is_eligible(sync, self.me(), known))
     }
 
     /// A holder whose data is not the recorded one closes and does not renew: it lets its right end, and says so
@@ -622,6 +628,9 @@ impl Node {
         }
         let facts = self.database.facts.as_ref()?;
         let view = self.view.as_ref()?;
+        if let Some(was) = self.needs_name() {
+            return self.alone_for_name(was, facts);
+        }
         let copy = self.my_copy(facts)?;
         let may = sync::may_record_myself(&view.state, self.me(), facts);
         #[cfg(feature = "planted")]

@@ -23,6 +23,7 @@
 //! | `stack` | the local stack on them, one step at a time |
 //! | `compare` | when both copies are compared, and what a difference means |
 //! | `recopy` | a standby whose data are copied anew |
+//! | `rename` | a writer whose log began anew: its data get a new name |
 //! | `asked` | activate, deactivate, repair, as operators ask for them |
 //! | `word` | the operator's word on a silent node, and what speaks against it (section 6) |
 //! | `room` | what is left of the disk of the agent's own state |
@@ -41,6 +42,7 @@ mod peers;
 mod propose;
 mod recopy;
 mod release;
+mod rename;
 mod room;
 mod services;
 mod shared;

@@ -343,6 +343,7 @@ impl Node {
             | DatabaseStep::EndSession { .. }
             | DatabaseStep::EndFollowing
             | DatabaseStep::Distrust { .. }
+            | DatabaseStep::Rename { .. }
             | DatabaseStep::MayCopy { .. }
             | DatabaseStep::Verify { .. }
             | DatabaseStep::Compare { .. }
@@ -378,6 +379,7 @@ impl Node {
             | DatabaseStep::StartReceiver
             | DatabaseStep::EndSession { .. }
             | DatabaseStep::Distrust { .. }
+            | DatabaseStep::Rename { .. }
             | DatabaseStep::MayCopy { .. }
             | DatabaseStep::Verify { .. }
             | DatabaseStep::EndFollowing => {}

@@ -148,6 +148,7 @@ impl Node {
     /// What makes this node less than it should be, and shows neither in its role nor in a probe, a sentence each.
     pub(super) fn concerns(&self, now: Time) -> Vec<String> {
         let mut found: Vec<String> = self.room_concern().into_iter().collect();
+        found.extend(self.explain_name());
         if self.spec.stack.is_some() || self.is_stopped() {
             return found;
         }

@@ -244,6 +244,9 @@ impl World {
             DatabaseStep::Marker { token } => self.marker = Some(*token),
             DatabaseStep::EndSession { .. } => facts.locked = None,
             DatabaseStep::Distrust { .. } => facts.incarnation = None,
+            DatabaseStep::Rename { incarnation } => {
+                (facts.incarnation, facts.read_only) = (Some(*incarnation), true);
+            }
             DatabaseStep::TakeControl
             | DatabaseStep::Observe { .. }
             | DatabaseStep::Start

@@ -252,6 +252,11 @@ impl Bench {
             Part::NeedDrained if self.both[host].is_drained() => Reply::Ok,
             Part::NeedDrained => Reply::Failed(String::from("not drained")),
             Part::Keep(incarnation, mark) => self.both[host].ask_to_keep(incarnation, mark),
+            Part::Rename(incarnation) => {
+                let mut reply = Reply::Down;
+                self.act(host, |db, ledger, _, out| reply = db.rename(incarnation, ledger, out));
+                reply
+            }
             Part::Start => {
                 self.both[host].start();
                 Reply::Ok

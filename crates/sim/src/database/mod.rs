@@ -81,6 +81,8 @@ impl Ledger {
 pub struct Kept {
     /// The present stay of the data.
     pub incarnation: Incarnation,
+    /// Names before, the newest first, of which the data have everything.
+    pub was: [Option<Incarnation>; 4],
     /// Drawn with it.
     pub server: u64,
     /// These are a follower's data.

@@ -326,9 +326,9 @@ impl Database {
     pub fn reset_master(&mut self, ledger: &mut Ledger, rng: &mut Rng, out: &mut Vec<Effect>) {
         let Some(strict) = self.server.as_ref().map(|server| server.strict) else { return };
         self.go_loose(ledger, rng, out);
+        // The tables keep what they have.
         self.files.binlog.clear();
         self.files.begun += 1;
-        self.files.logged = WriteSet::default();
         self.files.synced = 0;
         let Some(server) = &mut self.server else { return };
         // It waits for what is under way; what its dump threads had is not there any more.
@@ -339,6 +339,81 @@ impl Database {
         server.strict = strict;
         server.unconfirmed = 0;
         out.extend(server.dumps.drain(..).map(|dump| Effect::Hangup(dump.connection)));
+    }
+
+    /// The log began anew while the server ran, of whose start control was taken before: the tables have everything.
+    pub fn was(&self) -> [Option<Incarnation>; 4] {
+        let (Some(kept), Some(outside)) = (self.files.kept, self.outside) else { return [None; 4] };
+        if self.incarnation().is_some() {
+            return kept.was;
+        }
+        let agree = (kept.incarnation, kept.starts) == (outside.incarnation, outside.starts);
+        let counted = self.server.as_ref().is_some_and(|server| server.start == kept.counted);
+        #[cfg(feature = "planted")]
+        let (agree, counted) = match self.planted {
+            Some(regent_core::planted::Planted::RenamedAfterRestart) => (true, true),
+            Some(_) | None => (agree, counted),
+        };
+        if !agree || !counted || kept.mark || self.files.undoing {
+            return [None; 4];
+        }
+        let [a, b, c, _] = kept.was;
+        [Some(kept.incarnation), a, b, c]
+    }
+
+    /// Its log began anew, and it has no new name yet: once this start is over nothing shows any more that the data
+    /// have everything.
+    pub fn is_nameless(&self) -> bool {
+        self.incarnation().is_none() && self.was()[0].is_some()
+    }
+
+    /// Where no commit waits for a replica every session is ended, and whatever its lock held up goes on.
+    pub(super) fn end_sessions(
+        &mut self,
+        ledger: &mut Ledger,
+        rng: &mut Rng,
+        out: &mut Vec<Effect>,
+    ) {
+        let locked = self.server.as_ref().filter(|server| !server.strict).and_then(|s| s.locked);
+        if let Some((session, _)) = locked {
+            self.unlock(session, ledger, rng, out);
+        }
+    }
+
+    /// The log is begun anew by our own hand, under another name, and goes on from the old numbers.
+    pub fn rename(
+        &mut self,
+        incarnation: Incarnation,
+        ledger: &mut Ledger,
+        out: &mut Vec<Effect>,
+    ) -> Reply {
+        let was = self.was();
+        if !self.is_nameless() {
+            return Reply::Failed(String::from("nothing shows that these data have everything"));
+        }
+        let Some(server) = &mut self.server else { return Reply::Down };
+        if !server.read_only || !server.open.is_empty() {
+            return Reply::Failed(String::from("not read-only at rest"));
+        }
+        let last = self.files.binlog.last().copied();
+        let kept = self.outside.and_then(|outside| outside.end.at).map(|(_, id)| id);
+        let number = last.into_iter().chain(kept).map(|id| ledger.gtid(id).seq).max();
+        let gtid = Gtid { server: incarnation.0, seq: number.unwrap_or(0) + 1 };
+        let first = ledger.record(gtid, None);
+        server.visible.insert(first);
+        server.unconfirmed = 0;
+        (server.acked, server.confirmed) = (None, None);
+        server.owed.iter_mut().for_each(|(index, _)| *index = usize::MAX);
+        out.extend(server.dumps.drain(..).map(|dump| Effect::Hangup(dump.connection)));
+        self.files.binlog = vec![first];
+        self.files.logged.insert(first);
+        self.files.synced = 1;
+        self.files.begun += 1;
+        self.keep(incarnation, false);
+        if let Some(kept) = &mut self.files.kept {
+            kept.was = was;
+        }
+        Reply::Ok
     }
 
     /// Under a mark: may relay logs be gone since the stay began?
@@ -360,7 +435,7 @@ impl Database {
         }
         let had = self.files.kept.map(|kept| kept.incarnation) == Some(incarnation)
             || self.outside.map(|outside| outside.incarnation) == Some(incarnation);
-        if self.files.kept.is_some() && self.incarnation().is_none() && had {
+        if self.incarnation().is_none() && had {
             return Reply::Failed(String::from("the data that had this name are not these"));
         }
         self.keep(incarnation, mark);
@@ -382,6 +457,7 @@ impl Database {
         let old = self.files.kept.filter(|_| !is_new);
         let kept = Kept {
             incarnation,
+            was: old.filter(|_| !mark).map_or([None; 4], |old| old.was),
             server: incarnation.0,
             mark,
             starts,

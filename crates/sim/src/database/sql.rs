@@ -50,6 +50,8 @@ pub enum Op {
     Marker(AttemptId),
     /// KILL CONNECTION of whoever holds the lock that others wait for.
     EndSession(u64),
+    /// If the log began anew under data that have everything: KILL CONNECTION of everybody else.
+    BeginRename,
     /// STOP SLAVE IO_THREAD.
     StopReceiver,
     /// START SLAVE IO_THREAD.
@@ -144,6 +146,13 @@ impl Database {
                 self.unlock(session, ledger, rng, out);
                 Reply::Ok
             }
+            Op::BeginRename if !self.is_nameless() => {
+                Reply::Failed(String::from("nothing shows that these data have everything"))
+            }
+            Op::BeginRename => {
+                self.end_sessions(ledger, rng, out);
+                Reply::Ok
+            }
             Op::StopReceiver => return self.stop_receiver_soon(at, rng, out),
             Op::StartReceiver => self.start_receiver(out),
             Op::EndFollowing => self.end_following(out),
@@ -196,6 +205,7 @@ impl Database {
             shows: look_for.filter(here),
             unconfirmed: server.unconfirmed,
             incarnation: self.incarnation().filter(|_| !self.files.undoing),
+            was: self.was().into_iter().flatten().collect(),
             mark: files.kept.is_some_and(|kept| kept.mark),
             broken: self.incarnation().is_some() && self.is_broken(),
         }

@@ -201,6 +201,7 @@ impl Steps {
             distrusted: false,
             starts: 0,
             counted: 0,
+            was: Vec::new(),
         };
         let (keep, state) = match way {
             Way::Beside => {
@@ -213,6 +214,9 @@ impl Steps {
         };
         let place = end_of(&state)?;
         self.take_control(START_PATIENCE).await?;
+        if self.keep.read().agreed().is_none_or(|here| here.incarnation != incarnation) {
+            return Err(Fault::failed("somebody exchanged the data while they were copied"));
+        }
         let reading = self.read(None).await?;
         self.set_server_id(&keep, &reading).await?;
         let reset = rejoin::reset_to(&state, place);

@@ -127,6 +127,7 @@ impl Server {
             distrusted: false,
             starts: 0,
             counted: 0,
+            was: Vec::new(),
         };
         let files = KeepFiles::new(&settings.datadir, &settings.state_dir);
         files.write(keep).expect("kept");

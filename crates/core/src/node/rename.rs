@@ -1,0 +1,86 @@
+//! A writer whose log began anew (somebody's RESET MASTER, files removed or put back) while its server ran: its data
+//! have every acknowledged write, and its log tells nobody so any more. They get a new name, and serve on (D12).
+//!
+//! ```text
+//!  alone under the old name ─► loose ─► sessions ended, read-only, log begun by our own hand, named ─► alone under the
+//!  (only while commits may wait)                                                                       new one, writable
+//! ```
+//! Every step is asked for again after a pause that grows; its error is in `status`. The follower is dropped at once:
+//! what it received under the old name ends somewhere, and nothing tells where.
+
+use super::Node;
+use super::propose::Kind;
+use crate::command::DatabaseStep;
+use crate::event::Severity;
+use crate::id::Incarnation;
+use crate::observe::DatabaseFacts;
+use crate::state::DataCopy;
+use crate::sync;
+use crate::time::Time;
+use alloc::string::{String, ToString};
+
+const WHY: &str = "the log of the database began anew (RESET MASTER, or its files were removed or put back); the data \
+    have everything and get a new name, a standby is copied anew";
+
+impl Node {
+    /// The old name of the recorded writer's data here, while they have no new one.
+    pub(super) fn needs_name(&self) -> Option<Incarnation> {
+        let facts = self.database.facts.as_ref()?;
+        let sync = &self.view.as_ref()?.state.sync;
+        let named = facts.incarnation.is_some();
+        let renamed = !named && sync::is_renamed(sync, self.me(), &facts.was);
+        renamed.then_some(sync.writer.incarnation)
+    }
+
+    /// What a holder does while its data need a name.
+    pub(super) fn rename_data(&mut self, was: Incarnation, now: Time) {
+        self.tell_edge("data.renamed", Severity::Alarm, WHY.to_string());
+        self.alone_why = Some("the log of its database began anew".to_string());
+        self.close();
+        self.moving = None;
+        if !self.is_join_unanswered() {
+            self.joining = None;
+        }
+        self.keep_address(now);
+        if let Some(facts) = self.database.facts.clone().filter(|_| self.database.is_free()) {
+            let alone = self.is_alone_as(was, &facts);
+            // Without a quorum nobody can go on alone, and nobody may wait for it either.
+            let may_be_quiet = facts.waiting == 0 && !self.rules(now);
+            if is_quiet(&facts) || (alone && !facts.strict) || may_be_quiet {
+                let incarnation = self.draw_incarnation();
+                self.step(DatabaseStep::Rename { incarnation }, now);
+            } else if alone {
+                self.step(DatabaseStep::Loose, now);
+            }
+        }
+        self.propose_next(now);
+    }
+
+    /// D3: loose only once this run has won solo; the old name's, since there is no other yet.
+    pub(super) fn alone_for_name(&self, was: Incarnation, facts: &DatabaseFacts) -> Option<Kind> {
+        if is_quiet(facts) || facts.mark || self.is_alone_as(was, facts) {
+            return None;
+        }
+        let copy = DataCopy { node: self.me(), incarnation: was };
+        Some(Kind::Solo { copy, start: facts.start })
+    }
+
+    fn is_alone_as(&self, was: Incarnation, facts: &DatabaseFacts) -> bool {
+        let alone = self.view.as_ref().is_some_and(|view| view.state.sync.with.is_none());
+        let won = self.licence.is_some_and(|licence| {
+            let of = (licence.epoch, licence.incarnation, licence.start);
+            of == (self.epoch(), was, facts.start)
+        });
+        alone && won && !self.is_join_unanswered()
+    }
+
+    /// For `explain`.
+    pub(super) fn explain_name(&self) -> Option<String> {
+        self.needs_name().map(|_| WHY.to_string())
+    }
+}
+
+/// Nobody writes, and no commit is open.
+fn is_quiet(facts: &DatabaseFacts) -> bool {
+    facts.read_only && facts.waiting == 0
+}
