@@ -218,7 +218,8 @@ pub(crate) async fn http(
     within(limit, "call", whole).await
 }
 
-async fn within<T>(
+/// Work that is broken off after its time.
+pub(crate) async fn within<T>(
     limit: Duration,
     what: &str,
     work: impl Future<Output = Result<T, Fault>>,

@@ -40,6 +40,7 @@ pub mod run;
 pub mod say;
 pub mod service;
 pub mod shared;
+pub mod soak;
 pub mod standstill;
 pub mod status;
 pub mod sweep;

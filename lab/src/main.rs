@@ -13,7 +13,7 @@ use regent_lab::shared::{Choice, Shared};
 use regent_lab::xcat::Db;
 use regent_lab::{
     against, bench, bmc, capture, cases, client, cluster, demo, diagnose, direct, impair, matrix,
-    run, say, shared, sweep, watch,
+    run, say, shared, soak, sweep, watch,
 };
 
 #[derive(Parser)]
@@ -120,6 +120,21 @@ enum Command {
         #[arg(long)]
         against: Option<std::path::PathBuf>,
     },
+    /// Every so often one of the things that happen to a real site, at random, under a bank's books: what came of each
+    Soak {
+        /// For how long, in minutes
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// Which things, in which order
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// From one to the next, in seconds, if the cluster is well again by then
+        #[arg(long, default_value_t = 60)]
+        every: u64,
+        /// Only these, by their names
+        #[arg(long)]
+        only: Vec<String>,
+    },
     /// Make the images of the hosts
     Image,
     /// Say what this machine lacks to run the lab; silent if nothing
@@ -127,6 +142,12 @@ enum Command {
     /// The clients, inside a namespace
     #[command(hide = true)]
     Client {
+        /// The virtual address
+        vip: Ipv4Addr,
+    },
+    /// The clerks of the bank, inside a namespace
+    #[command(hide = true)]
+    Bank {
         /// The virtual address
         vip: Ipv4Addr,
     },
@@ -173,6 +194,7 @@ fn dispatch(command: Command) -> Result<bool> {
     let is_measuring = matches!(
         command,
         Command::Client { .. }
+            | Command::Bank { .. }
             | Command::Direct { .. }
             | Command::Capture { .. }
             | Command::Watch { .. }
@@ -221,6 +243,10 @@ fn dispatch(command: Command) -> Result<bool> {
             lacking.iter().for_each(|what| say::plain(what));
             Ok(lacking.is_empty())
         }
+        Command::Soak { minutes, seed, every, only } => {
+            soak::run(&soak::Plan::minutes(minutes, every, seed, only)?)
+        }
+        Command::Bank { vip } => soak::bank::main(vip).map(|()| true),
         Command::Client { vip } => client::main(vip).map(|()| true),
         Command::Direct { node, address } => direct::main(node, address).map(|()| true),
         Command::Watch { targets } => watch::main(&targets).map(|()| true),

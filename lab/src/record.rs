@@ -29,6 +29,8 @@ pub enum Writer {
     Attempt,
     /// The prober of this node's own address.
     Direct(String),
+    /// A clerk of the bank, through the VIP.
+    Bank,
 }
 
 /// One thing that was seen; times are CLOCK_MONOTONIC in microseconds.
@@ -228,7 +230,7 @@ impl Tape {
     fn databases(&self, from: u64, to: u64) -> Vec<Event> {
         let direct = self.writes.iter().filter_map(|(by, _, sent, done)| match by {
             Writer::Direct(node) => Some((node, *sent, *done)),
-            Writer::Client | Writer::Attempt => None,
+            Writer::Client | Writer::Attempt | Writer::Bank => None,
         });
         let inside = direct.filter(|(_, _, done)| (from..=to).contains(done));
         inside.map(|(node, sent, done)| Event::write(node, sent, done)).collect()
@@ -306,6 +308,16 @@ impl Recorder {
         self.client = self.spawn("client", &lab.client_ns(), &["client", VIP])?;
         wait_for("the client's first row", Duration::from_secs(20), || {
             Ok((self.tape().last_ack > 0).then_some(()))
+        })
+        .with_context(|| format!("{:?}", self.tape().errors))
+    }
+
+    /// Starts the clerks of the bank, whose books are open.
+    pub fn start_bank(&mut self, lab: &Lab) -> Result<()> {
+        let stdin = self.spawn("bank", &lab.client_ns(), &["bank", VIP])?;
+        self.directs.extend(stdin);
+        wait_for("the bank's first move", Duration::from_secs(20), || {
+            Ok(self.tape().writes.iter().any(|write| write.0 == Writer::Bank).then_some(()))
         })
         .with_context(|| format!("{:?}", self.tape().errors))
     }

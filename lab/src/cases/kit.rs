@@ -11,7 +11,7 @@ use crate::say;
 
 /// A question to the product and what it ended with.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The exit code.
     pub code: i32,
     /// What it printed.
@@ -25,7 +25,7 @@ const BOUND: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// `regent WORDS` on a node.
-pub(super) fn regent(watched: &Watched, node: &str, words: &str) -> Result<Answer> {
+pub(crate) fn regent(watched: &Watched, node: &str, words: &str) -> Result<Answer> {
     let argv: Vec<&str> = ["regent"].into_iter().chain(words.split_whitespace()).collect();
     let from = now_us();
     let output = watched.cluster.lab.host(node)?.enter(&argv, BOUND)?;
@@ -38,14 +38,14 @@ pub(super) fn regent(watched: &Watched, node: &str, words: &str) -> Result<Answe
 }
 
 /// The same, and it must end well.
-pub(super) fn command(watched: &Watched, node: &str, words: &str) -> Result<String> {
+pub(crate) fn command(watched: &Watched, node: &str, words: &str) -> Result<String> {
     let answer = regent(watched, node, words)?;
     ensure!(answer.code == 0, "regent {words} on {node}: exit {}: {}", answer.code, answer.text);
     Ok(answer.text)
 }
 
 /// Waits for an event of this code whose text has these words; an error shows what there was.
-pub(super) fn wait_event(
+pub(crate) fn wait_event(
     watched: &Watched,
     node: &str,
     from: u64,
@@ -72,7 +72,7 @@ pub(super) fn wait_event(
 }
 
 /// Nothing else than this may be so for the time; an error of `look` ends it.
-pub(super) fn throughout(length: Duration, mut look: impl FnMut() -> Result<()>) -> Result<()> {
+pub(crate) fn throughout(length: Duration, mut look: impl FnMut() -> Result<()>) -> Result<()> {
     let until = now_us() + length.as_micros() as u64;
     wait_for("the end of a watch", length * 2 + BOUND, || {
         look()?;
@@ -85,14 +85,14 @@ pub(super) fn throughout(length: Duration, mut look: impl FnMut() -> Result<()>)
 }
 
 /// Whether a unit runs, as systemd says.
-pub(super) fn is_running(watched: &Watched, node: &str, unit: &str) -> Result<bool> {
+pub(crate) fn is_running(watched: &Watched, node: &str, unit: &str) -> Result<bool> {
     let argv = ["systemctl", "show", "--property=ActiveState", "--value", unit];
     let state = watched.cluster.lab.host(node)?.run(&argv)?;
     Ok(!matches!(state.trim(), "inactive" | "failed"))
 }
 
 /// How often a unit was started since then, by its journal.
-pub(super) fn starts(watched: &Watched, node: &str, unit: &str, from: u64) -> Result<usize> {
+pub(crate) fn starts(watched: &Watched, node: &str, unit: &str, from: u64) -> Result<usize> {
     let since = history::wall_of(from) / 1000;
     let line = format!(
         "journalctl --no-pager -o cat --since=@{}.{:03} _PID=1 UNIT={unit} \
@@ -105,7 +105,7 @@ pub(super) fn starts(watched: &Watched, node: &str, unit: &str, from: u64) -> Re
 }
 
 /// The cluster's answer to `explain` names these words.
-pub(super) fn expect_explained(watched: &Watched, node: &str, words: &str) -> Result<()> {
+pub(crate) fn expect_explained(watched: &Watched, node: &str, words: &str) -> Result<()> {
     let told = watched.cluster.told(node, &["explain"])?;
     ensure!(told.contains(words), "explain on {node} has no {words:?}: {told}");
     Ok(())

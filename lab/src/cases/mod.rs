@@ -16,7 +16,7 @@ use crate::fault::Watched;
 use crate::run::{now_us, wait_for, wait_through};
 use crate::{diagnose, say, sweep};
 
-mod kit;
+pub(crate) mod kit;
 
 mod agent_kill;
 mod agent_stop;
@@ -44,6 +44,7 @@ mod pause;
 mod power_loss;
 mod releases;
 mod services;
+mod soak;
 mod state_full;
 mod status_bounded;
 mod stranger;
@@ -164,6 +165,7 @@ pub const ALL: &[Case] = &[
     power_loss::LONG,
     database_copies::CASE,
     database_site::CASE,
+    soak::CASE,
     stranger::CASE,
     own_address::CASE,
     state_full::CASE,

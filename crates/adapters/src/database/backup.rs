@@ -23,6 +23,9 @@ const FAILED: u8 = 3;
 const FRAME_MAX: usize = 256 * 1024;
 /// It keeps a file open for each table; the agent's own limit is for other things.
 pub(crate) const OPEN_FILES: &str = "--open-files-limit=1048576";
+/// Between two looks at the redo log, in milliseconds. It waits for the next look twice, the second time with commits
+/// kept out: with the second that it takes by itself clients stand still for as long.
+const LOG_LOOKS: &str = "--log-copy-interval=10";
 /// Without a byte for this long the other side is gone.
 pub(crate) const STALL: Duration = Duration::from_secs(30);
 
@@ -50,7 +53,7 @@ pub async fn send<S: AsyncWrite + Unpin>(
             return Err(io::Error::other(fault));
         }
     };
-    command.args(["--backup", "--stream=xbstream", OPEN_FILES]);
+    command.args(["--backup", "--stream=xbstream", OPEN_FILES, LOG_LOOKS]);
     command.arg(format!("--datadir={}", settings.datadir.display()));
     match pass(command, stream, settings.copies.rate).await? {
         Ok(sent) => {

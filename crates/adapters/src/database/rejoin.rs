@@ -56,8 +56,11 @@ pub(crate) fn reset_to(state: &[Gtid], place: Gtid) -> String {
     let mut ordered: Vec<Gtid> = state.iter().filter(|gtid| **gtid != place).copied().collect();
     ordered.push(place);
     let state = gtid::text(&ordered);
+    // Each of the first two removes the log, and before that waits until the engine has written out what it holds of it:
+    // by itself that comes once a second.
     format!(
-        "RESET MASTER; SET GLOBAL gtid_binlog_state='{state}'; SET GLOBAL gtid_slave_pos='{place}'"
+        "FLUSH LOCAL ENGINE LOGS; RESET MASTER; FLUSH LOCAL ENGINE LOGS; \
+         SET GLOBAL gtid_binlog_state='{state}'; SET GLOBAL gtid_slave_pos='{place}'"
     )
 }
 
@@ -182,8 +185,8 @@ mod tests {
         let nine = state[0];
         assert_eq!(
             reset_to(&state, nine),
-            "RESET MASTER; SET GLOBAL gtid_binlog_state='0-8-4,0-7-9'; \
-             SET GLOBAL gtid_slave_pos='0-7-9'"
+            "FLUSH LOCAL ENGINE LOGS; RESET MASTER; FLUSH LOCAL ENGINE LOGS; \
+             SET GLOBAL gtid_binlog_state='0-8-4,0-7-9'; SET GLOBAL gtid_slave_pos='0-7-9'"
         );
     }
 }

@@ -1,0 +1,25 @@
+//! The soak in small: what happens to a writer's log, one after the other, under a bank's books.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Case, Run, Tier};
+use crate::cluster::Settings;
+use crate::fault::Watched;
+use crate::soak::{self, Plan, deeds};
+
+pub(super) const CASE: Case = Case {
+    name: "soak",
+    about: "RESET MASTER in sync and alone, log files removed, under a bank's books; both copies equal after each",
+    tier: Tier::Default,
+    run: Run::Configured(Settings::brisk, run),
+};
+
+const DEEDS: [&str; 3] = ["log-reset", "log-reset-alone", "log-removed"];
+
+fn run(watched: &mut Watched) -> Result<()> {
+    let chosen = |deed: &&deeds::Deed| DEEDS.contains(&deed.name);
+    let deeds = deeds::ALL.iter().filter(chosen).collect();
+    soak::on(watched, &Plan { deeds, every: Duration::from_secs(1), seed: 0 })
+}
