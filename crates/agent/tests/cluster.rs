@@ -393,7 +393,7 @@ fn a_cluster_is_founded_renews_and_outlives_a_restart() {
         Some(Reply::Refused(refusal)) => assert_eq!(refusal.kind, RefusalKind::Guard),
         other => panic!("{other:?}"),
     }
-    match mn1.ask(Ask::Switchover { to: Some("mn9".into()) }) {
+    match mn1.ask(Ask::Switchover { to: Some("mn9".into()), away: false }) {
         Some(Reply::Refused(refusal)) => assert_eq!(refusal.kind, RefusalKind::Usage),
         other => panic!("{other:?}"),
     }

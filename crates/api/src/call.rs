@@ -42,6 +42,9 @@ pub enum Ask {
     Switchover {
         /// The named successor.
         to: Option<String>,
+        /// Only if the node that is asked is active.
+        #[serde(default)]
+        away: bool,
     },
     /// A standby takes a fresh copy of the active node's data.
     Resync {

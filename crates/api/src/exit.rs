@@ -97,7 +97,7 @@ impl Exit {
                 "activate: another node may use the shared data: nobody said it is off, or its host answers"
             }
             Exit::Checks => "activate: a check of this host or of the shared data failed",
-            Exit::StepFailed => "activate: a step failed, and everything was undone",
+            Exit::StepFailed => "begun, a step failed, and everything is as it was",
             Exit::HalfWay => "a step failed, and not everything is undone, or down",
             Exit::NoQuorum => "no majority of voters answers",
         }

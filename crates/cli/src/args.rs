@@ -163,7 +163,7 @@ Exit codes:
   12  activate: another node is active, or is being activated
   13  activate: another node may use the shared data: nobody said it is off, or its host answers
   14  activate: a check of this host or of the shared data failed
-  15  activate: a step failed, and everything was undone
+  15  begun, a step failed, and everything is as it was
   16  a step failed, and not everything is undone, or down
   17  no majority of voters answers";
 
@@ -193,6 +193,9 @@ enum Word {
         /// The node to move to; the eligible standby if left out
         #[arg(long, value_name = "NODE")]
         to: Option<String>,
+        /// Only if the node that is asked is active; a host that stops asks so
+        #[arg(long)]
+        away: bool,
         #[command(flatten)]
         way: Way,
     },
@@ -602,7 +605,7 @@ impl Line {
             Word::Status { probes, timing, way } => {
                 way.showing(Ask::Status, Shown { probes, timing })
             }
-            Word::Switchover { to, way } => way.to(Ask::Switchover { to }),
+            Word::Switchover { to, away, way } => way.to(Ask::Switchover { to, away }),
             Word::VerifyDb { duty, way } => way.to(Ask::VerifyDb { duty }),
             Word::Resync { node, in_place, yes, way } => way.resync(node, in_place, yes),
             Word::Activate { activation, way } => {
@@ -707,7 +710,7 @@ mod tests {
         let Ok(Task::Ask(question)) = task("regent switchover --to mn2 --json --node mn1") else {
             panic!("no question")
         };
-        assert_eq!(question.ask, Ask::Switchover { to: Some("mn2".into()) });
+        assert_eq!(question.ask, Ask::Switchover { to: Some("mn2".into()), away: false });
         assert_eq!((question.json, question.node.as_deref()), (true, Some("mn1")));
         assert_eq!(question.socket, PathBuf::from("/run/regent/regent.sock"));
     }

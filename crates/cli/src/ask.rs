@@ -479,7 +479,7 @@ mod tests {
         let path = socket("progress");
         let replies = vec![Reply::Progress("half".into()), Reply::Done("moved".into())];
         let there = agent(&path, replies);
-        let ask = Ask::Switchover { to: None };
+        let ask = Ask::Switchover { to: None, away: false };
         assert_eq!(put(&question(&path, ask.clone()), nobody), Exit::Ok);
         assert_eq!(there.join().unwrap(), Call::new(ask));
     }

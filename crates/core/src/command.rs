@@ -586,7 +586,12 @@ impl Answer {
         Answer::Refused { reason: reason.into(), obstacle: Obstacle::Other }
     }
 
-    /// A failure of no special kind.
+    /// It was begun, and everything is as it was.
+    pub fn undone(reason: impl Into<String>) -> Answer {
+        Answer::Failed { reason: reason.into(), obstacle: Obstacle::StepFailed }
+    }
+
+    /// A failure of no special kind: it may still come to its end.
     pub fn failed(reason: impl Into<String>) -> Answer {
         Answer::Failed { reason: reason.into(), obstacle: Obstacle::Other }
     }
@@ -604,7 +609,7 @@ pub enum Obstacle {
     NotProvenClear,
     /// What was looked at before the first change is not as it must be: a survey's problems.
     Checks,
-    /// A vital step failed, and everything is undone.
+    /// A step failed, and everything is undone.
     StepFailed,
     /// A step failed to come up or to go down, and not everything could be undone.
     NotRolledBack,

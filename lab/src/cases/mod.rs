@@ -32,6 +32,7 @@ mod foreign_restart;
 mod gateway_down;
 mod hang;
 mod harness;
+mod host_stop;
 mod impaired;
 mod init_refused;
 mod keepalived;
@@ -161,6 +162,7 @@ pub const ALL: &[Case] = &[
     foreign_restart::MAINTAINED,
     status_bounded::CASE,
     cluster_stop::CASE,
+    host_stop::CASE,
     power_loss::CASE,
     power_loss::LONG,
     database_copies::CASE,

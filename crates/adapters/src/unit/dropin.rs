@@ -58,7 +58,9 @@ impl Managed {
     fn text(&self) -> String {
         let mut text = String::from(
             "# Written by regent, which restarts this unit itself.\n\
-             [Unit]\nStartLimitIntervalSec=0\n\n[Service]\n",
+             [Unit]\nStartLimitIntervalSec=0\n\
+             # It runs until the service is handed over when this host stops.\n\
+             Before=regent-handover.service\n\n[Service]\n",
         );
         for (key, value) in &self.service {
             // Writing to a String does not fail.

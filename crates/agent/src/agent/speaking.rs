@@ -20,6 +20,7 @@ use regent_api::call::{Ask, RefusalKind, Reply};
 use regent_api::history::Severity;
 use regent_core::command::Request;
 use regent_core::id::{AttemptId, NodeId};
+use regent_core::role::Role;
 use regent_core::spec::Spec;
 use regent_store::cell::{Answer as StoreAnswer, NodeId as StoreNode, Refusal as StoreRefusal};
 use regent_store::embedded::{Admit, Event, Handle, Request as StoreRequest};
@@ -86,7 +87,7 @@ impl Speaking {
             Ask::History { last, cluster } => {
                 timeline::history(self.sources(), last, cluster).await
             }
-            Ask::Switchover { to } => self.switchover(to).await,
+            Ask::Switchover { to, away } => self.switchover(to, away).await,
             Ask::Resync { node, in_place } => self.resync(&node, in_place, &progress).await,
             Ask::VerifyDb { duty } => self.verify(duty, &progress).await,
             Ask::Init => refuse(
@@ -163,7 +164,13 @@ impl Speaking {
         }
     }
 
-    async fn switchover(&self, to: Option<String>) -> Reply {
+    async fn switchover(&self, to: Option<String>, away: bool) -> Reply {
+        if away && self.spec.stack.is_some() {
+            return Reply::Done("the data are shared: nothing is handed over unasked".into());
+        }
+        if away && !self.is_active().await {
+            return Reply::Done("this node is not active: nothing is handed over".into());
+        }
         let named = match to.as_deref().map(|name| self.node(name)).transpose() {
             Ok(member) => member.map(|m| m.id),
             Err(refusal) => return refusal,
@@ -175,6 +182,11 @@ impl Speaking {
         };
         let remedy = "regent explain says why; regent history what was done";
         self.put(Request::Switchover { to: named }, bound, remedy).await
+    }
+
+    async fn is_active(&self) -> bool {
+        let role = self.look().await.map(|core| core.role);
+        role.is_some_and(|role| matches!(role, Role::Active | Role::Activating))
     }
 
     /// R2: a voter that lost its disk is a new voter, and this is its only way in.

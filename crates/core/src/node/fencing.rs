@@ -129,7 +129,7 @@ impl Node {
             }
             Outcome::Fence(Fenced::Failed(why)) | Outcome::Failed(why) => {
                 let text = format!("{name} is not fenced: {why}");
-                ("fence.failed", Severity::Alarm, text.clone(), Answer::failed(text))
+                ("fence.failed", Severity::Alarm, text.clone(), Answer::undone(text))
             }
             Outcome::Fence(Fenced::Unknown(why)) => {
                 let text = format!("whether {name} is fenced is unknown: {why}");

@@ -6,7 +6,9 @@
 
 use super::propose::Kind;
 use super::{Flight, Node};
-use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Request, ServiceStep};
+use crate::command::{
+    Action, AddressStep, Answer, DatabaseStep, GateStep, Obstacle, Request, ServiceStep,
+};
 use crate::event::Severity;
 use crate::id::{AttemptId, NodeId, RequestId};
 use crate::observe::{DatabaseReport, ServiceId, UnitState};
@@ -269,12 +271,15 @@ impl Node {
                 let ms = age.as_millis();
                 self.answer(wish.request, Answer::Done(format!("{text} ({ms} ms)")));
             } else if age >= most {
-                let reason = if wish.written {
-                    "it is written, and not everything has followed yet: see `regent status`"
+                let answer = if wish.written {
+                    Answer::failed(
+                        "it is written, and not everything has followed yet: see `regent status`",
+                    )
                 } else {
-                    "no majority of voters answered: nothing was changed, or it will be seen in `regent status`"
+                    let reason = "no majority of voters answered: nothing was changed, or it will be seen in `regent status`";
+                    Answer::Failed { reason: reason.into(), obstacle: Obstacle::NoQuorum }
                 };
-                self.answer(wish.request, Answer::failed(reason));
+                self.answer(wish.request, answer);
             } else {
                 self.wishes.push(wish);
             }
@@ -518,7 +523,7 @@ impl Node {
             self.tell("timing.changed", Severity::Warning, text.clone());
             Answer::Done(text)
         } else if late || !self.holds() {
-            Answer::failed("the timing was not written; nothing has changed")
+            Answer::undone("the timing was not written; nothing has changed")
         } else {
             return;
         };

@@ -513,7 +513,7 @@ impl Node {
         self.asked_switchover = None;
         self.clear_intent = true;
         for (request, ..) in core::mem::take(&mut self.waiting_requests) {
-            self.answer(request, Answer::failed(why));
+            self.answer(request, Answer::undone(why));
         }
     }
 
@@ -561,7 +561,7 @@ impl Node {
                     most.as_millis()
                 ))
             } else {
-                Answer::failed("the active node undid the move; see `regent history`")
+                Answer::undone("the active node undid the move; see `regent history`")
             };
             self.answer(request, answer);
         }

@@ -105,7 +105,7 @@ impl Node {
     pub(super) fn drop_recopy(&mut self) {
         if let Some(Recopy { request: Some(request), .. }) = self.recopy.take() {
             let why = "this node was made active meanwhile: its data are what others copy";
-            self.answer(request, Answer::failed(why));
+            self.answer(request, Answer::undone(why));
         }
     }
 
@@ -122,7 +122,7 @@ impl Node {
                 false => "it could not be looked whether a copy can be taken; nothing was changed",
             };
             self.recopy = None;
-            return self.answer(request, Answer::failed(reason));
+            return self.answer(request, Answer::undone(reason));
         }
         let (in_place, looked) = (recopy.in_place, recopy.looked);
         let why = recopy.why.clone();
