@@ -75,6 +75,11 @@ fn a_log_that_was_reset_goes_on_under_another_name_and_lacks_nothing() {
     let facts = rename(&a, 12);
     assert_eq!(names(&facts), [11]);
     assert!(!locks.wait().expect("ended").success());
+    // What the old log had is there, under another name.
+    let aside = a.settings().datadir.join(".regent");
+    let logs = std::fs::read_dir(aside).expect("kept").map(|entry| entry.expect("a folder").path());
+    let kept: Vec<_> = logs.collect();
+    assert!(matches!(&kept[..], [log] if log.join("binlog.000001").exists()), "{kept:?}");
     let (new_server, first) = last_name(&a);
     assert!(new_server != server && first > number, "{new_server} {first}, {server} {number}");
     a.expect(DatabaseStep::Writable);

@@ -30,7 +30,7 @@ enum Op {
     PeerGives,
     PeerReports { following: bool, able: bool },
     DatabaseDies,
-    LogBegins,
+    LogBegins { waits: bool },
     AgentIsStopped(u16),
     Asks(u8),
     ServiceIs { up: bool },
@@ -46,7 +46,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (any::<bool>(), any::<bool>())
             .prop_map(|(following, able)| Op::PeerReports { following, able }),
         1 => Just(Op::DatabaseDies),
-        1 => Just(Op::LogBegins),
+        1 => any::<bool>().prop_map(|waits| Op::LogBegins { waits }),
         1 => (500u16..1500).prop_map(Op::AgentIsStopped),
         1 => any::<u8>().prop_map(Op::Asks),
         1 => any::<bool>().prop_map(|up| Op::ServiceIs { up }),
@@ -366,7 +366,7 @@ impl World {
         };
         match step {
             DatabaseStep::Strict => facts.strict = true,
-            DatabaseStep::Loose => facts.strict = false,
+            DatabaseStep::Loose => (facts.strict, facts.waiting) = (false, 0),
             DatabaseStep::Writable => facts.read_only = false,
             DatabaseStep::ReadOnly if how.is_multiple_of(4) => {
                 let facts = Some(facts.clone());
@@ -481,8 +481,9 @@ impl World {
                     let probe = ProbeId(*probe);
                     self.feed(Input::Health { probe, health, why: "by chance".into() });
                 }
-                Op::LogBegins => {
+                Op::LogBegins { waits } => {
                     if let Some(facts) = self.facts.as_mut().filter(|facts| !facts.mark) {
+                        facts.waiting = u32::from(*waits && facts.strict && !facts.read_only);
                         let names = facts.incarnation.take().into_iter();
                         facts.was = names.chain(facts.was.iter().copied()).collect();
                     }

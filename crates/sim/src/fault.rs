@@ -496,7 +496,10 @@ impl World {
                 let stalled = &mut self.hosts[host].seat.stalled;
                 *stalled = (*stalled).max(until);
             }
-            Fault::KillDatabase(host) => self.kill_database(host),
+            Fault::KillDatabase(host) => {
+                self.excuse_nameless(host);
+                self.kill_database(host);
+            }
             Fault::StallDatabase(host, length) => {
                 let until = self.now + length;
                 if let Some(server) = &mut self.hosts[host].database.server {
@@ -688,7 +691,7 @@ impl World {
             self.stop_seat(host);
         }
         if host != WITNESS {
-            self.restored |= self.hosts[host].database.is_nameless();
+            self.excuse_nameless(host);
             self.with_database(host, |database, ledger, rng, out| {
                 let mut lost = Vec::new();
                 database.kill(ledger, rng, &mut lost);
@@ -772,6 +775,7 @@ impl World {
         let h = &mut self.hosts[host];
         h.full_data = h.full_data.max(until);
         h.bad_data = h.bad_data.max(until);
+        self.excuse_nameless(host);
         self.kill_database(host);
         if self.rng.coin() {
             self.hosts[host].database.lose_unsynced();
@@ -807,7 +811,8 @@ impl World {
             Meddling::Wipe => {}
             Meddling::Writable if holds || !server.read_only => {}
             Meddling::Writable => (server.read_only, server.by_hand) = (false, true),
-            Meddling::Reset if !server.open.is_empty() => {}
+            // A server that hangs answers nobody.
+            Meddling::Reset if !server.open.is_empty() || server.stalled > self.now => {}
             Meddling::Reset => {
                 self.with_database(host, |database, ledger, rng, out| {
                     database.reset_master(ledger, rng, out);
@@ -820,7 +825,14 @@ impl World {
         }
     }
 
+    /// Its log began anew and it has no new name yet, and a fault takes its server: after this nothing shows that the data
+    /// have everything. A server that is killed for us is no excuse.
+    pub(crate) fn excuse_nameless(&mut self, host: usize) {
+        self.restored |= self.hosts[host].database.is_nameless();
+    }
+
     fn wipe(&mut self, host: usize) {
+        self.excuse_nameless(host);
         self.kill_database(host);
         let h = &mut self.hosts[host];
         h.database.files = Files::default();

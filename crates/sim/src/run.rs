@@ -238,9 +238,11 @@ fn has_living_copy(world: &World) -> bool {
     let sync = world.truth.state.sync;
     crate::host::MEMBERS.iter().any(|host| {
         let h = &world.hosts[*host];
-        h.database.living().is_some_and(|incarnation| {
-            sync.names(regent_core::state::DataCopy { node: h.node, incarnation })
-        })
+        let copy = |incarnation| regent_core::state::DataCopy { node: h.node, incarnation };
+        // Data of the writer that only need a new name are no excuse for not giving them one.
+        let mut old = h.database.was().into_iter().flatten();
+        old.any(|name| sync.writer == copy(name))
+            || h.database.living().is_some_and(|name| sync.names(copy(name)))
     })
 }
 

@@ -34,6 +34,8 @@ pub const ALL: &[Deed] = &[
     deed("agent-killed", agent_killed),
     deed("log-reset", log_reset),
     deed("log-reset-alone", log_reset_alone),
+    deed("log-reset-then-stop", log_reset_then_stop),
+    deed("log-reset-under-a-lock", log_reset_under_a_lock),
     deed("log-removed", log_removed),
     deed("log-purged", log_purged),
     deed("standby-log-removed", standby_log_removed),
@@ -122,6 +124,25 @@ fn log_reset_alone(watched: &mut Watched, active: &str, other: &str) -> Result<(
     pause(Duration::from_secs(4))?;
     watched.power_on_node(other)?;
     wait_event(watched, other, from, ("database.recloned", ""), SYNC).map(drop)
+}
+
+/// At once: the data are named before their server is stopped.
+fn log_reset_then_stop(watched: &mut Watched, active: &str, other: &str) -> Result<()> {
+    let from = now_us();
+    sql(watched, active, "RESET MASTER")?;
+    command(watched, active, "cluster stop")?;
+    command(watched, active, "cluster start")?;
+    named_anew(watched, active, other, from)
+}
+
+/// A session with twenty thousand rows of its own is ended for it.
+fn log_reset_under_a_lock(watched: &mut Watched, active: &str, other: &str) -> Result<()> {
+    let rows = "BEGIN; INSERT INTO bank.moves SELECT seq, 1, 2, 0 FROM seq_1_to_20000";
+    let holder = Holder::open(watched, active, &format!("USE bank; {rows}"))?;
+    let from = now_us();
+    sql(watched, active, "RESET MASTER")?;
+    named_anew(watched, active, other, from)?;
+    holder.end(watched, active)
 }
 
 fn log_removed(watched: &mut Watched, active: &str, other: &str) -> Result<()> {
@@ -236,7 +257,6 @@ fn copy_cut_short(watched: &mut Watched, _: &str, other: &str) -> Result<()> {
     let from = now_us();
     shell(watched, other, "nohup regent resync --yes $(hostname) >/dev/null 2>&1 &")?;
     wait_event(watched, other, from, ("database.copying", ""), TOLD)?;
-    pause(Duration::from_millis(700))?;
     watched.power_off_node(other)?;
     pause(Duration::from_secs(2))?;
     watched.power_on_node(other)
@@ -297,7 +317,7 @@ fn port_blocked(watched: &mut Watched, active: &str, other: &str) -> Result<()> 
     harm.undo()
 }
 
-/// Both hosts at once; the one that wrote comes back first, or second.
+/// Both hosts at once; the one that wrote comes back last.
 fn power_loss(watched: &mut Watched, active: &str, other: &str) -> Result<()> {
     watched.power_off_node(active)?;
     watched.power_off_node(other)?;

@@ -52,7 +52,8 @@ pub(crate) struct Keep {
     pub(crate) was: Vec<Incarnation>,
 }
 
-/// So many names before are known: each is forgotten once the next one is recorded, or the data turn a follower's.
+/// So many names before are known, until the data turn a follower's: the newest, and the oldest, which may be the one
+/// that is recorded.
 const NAMES_MAX: usize = 8;
 
 impl Keep {
@@ -62,8 +63,12 @@ impl Keep {
         if self.mark || self.unfinished || self.counted != start {
             return Vec::new();
         }
-        let names = [self.incarnation].into_iter().chain(self.was.iter().copied());
-        names.take(NAMES_MAX).collect()
+        let mut names = vec![self.incarnation];
+        names.extend(&self.was);
+        while names.len() > NAMES_MAX {
+            names.remove(names.len() - 2);
+        }
+        names
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn reset_to(state: &[Gtid], place: Gtid) -> String {
     let mut ordered: Vec<Gtid> = state.iter().filter(|gtid| **gtid != place).copied().collect();
     ordered.push(place);
     let state = gtid::text(&ordered);
-    // Each of the first two removes the log, and before that waits until the engine has written out what it holds of it:
+    // RESET MASTER and the new state each remove the log, and before that waits until the engine has written out what it holds of it:
     // by itself that comes once a second.
     format!(
         "FLUSH LOCAL ENGINE LOGS; RESET MASTER; FLUSH LOCAL ENGINE LOGS; \

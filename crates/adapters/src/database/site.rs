@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Where copies are, inside the root of a mount; the server is told to see no database in it.
-const INSIDE: &str = ".regent";
+pub(crate) const INSIDE: &str = ".regent";
+/// How the name of a folder there begins that has files of a log that began anew.
+pub(crate) const LOG: &str = "log-";
 /// The file system's own.
 const LOST_AND_FOUND: &str = "lost+found";
 /// Entries of the old data are being moved aside; the name of the folder for them is in it.

@@ -572,19 +572,19 @@ impl Steps {
             self.control()?.run_if_allowed(&format!("KILL CONNECTION {id}")).await?;
         }
         let deadline = Instant::now() + SESSIONS_MAX;
-        while self
-            .control()?
-            .run("SHOW PROCESSLIST")
-            .await?
-            .column()
-            .any(|id| begun.iter().any(|b| b == id))
-        {
+        loop {
+            let sessions = self.control()?.run("SHOW PROCESSLIST").await?;
+            let mut open = sessions.columns(["Id", "User"]);
+            let Some([id, user]) = open.find(|[id, _]| begun.iter().any(|b| b == id)) else {
+                return Ok(());
+            };
             if Instant::now() >= deadline {
-                return Err(Fault::failed("sessions with another server id do not end"));
+                return Err(Fault::failed(format!(
+                    "session {id} of {user} does not end: it may be rolling back"
+                )));
             }
             sleep(Duration::from_millis(2)).await;
         }
-        Ok(())
     }
 
     /// Sessions with another server id may be open; noted over the death of a worker, but not of the host.
@@ -614,7 +614,9 @@ impl Steps {
         let reading = self.read(None).await?;
         let start = self.start()?;
         let old = self.kept()?;
-        if !matches!(old, Kept::Agreed(_)) && self.keep.has_name(incarnation) {
+        if matches!(old, Kept::LogBegan(_) | Kept::Disagree { .. })
+            && self.keep.has_name(incarnation)
+        {
             return Err(Fault::failed("the data that had this name are not these"));
         }
         let old = old.agreed();

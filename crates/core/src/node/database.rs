@@ -311,7 +311,12 @@ impl Database {
         self.facts = None;
         self.control = false;
         self.marker = None;
-        // That a log began anew and nothing is lost is known of one start of the server, until it is kept with a name.
+    }
+
+    /// Its server is gone. That a log began anew and nothing is lost is known of one start of it, until it is kept with
+    /// a name.
+    fn forget_start(&mut self) {
+        self.forget_server();
         if self.incarnation == Some(None) {
             self.was = Box::default();
         }
@@ -344,7 +349,7 @@ impl Node {
         if is_copy(&step) && self.database.copied.left(now).is_some() {
             return false;
         }
-        if step == DatabaseStep::ReadOnly {
+        if matches!(step, DatabaseStep::ReadOnly | DatabaseStep::Rename { .. }) {
             self.database.found_writable = None;
         }
         let id = self.ask(Action::Database(step.clone()), Some(Flight::Database(step.clone())));
@@ -499,7 +504,7 @@ impl Node {
                 self.database.must_kill = false;
                 self.database.killed = true;
                 self.database.was_up = false;
-                self.database.forget_server();
+                self.database.forget_start();
                 self.database.unit = UnitState::Down;
                 self.note_move(|m| m.killed = true);
             }
@@ -509,11 +514,18 @@ impl Node {
             }
             (DatabaseStep::Stop, StepResult::Done) => {
                 self.database.was_up = false;
-                self.database.forget_server();
+                self.database.forget_start();
                 self.database.unit = UnitState::Down;
                 self.tell("database.stopped", Severity::Info, "the database is shut down".into());
             }
             (_, StepResult::Down) => self.database.forget_server(),
+            // Only this start shows that the data have everything: a statement is over, too, once its thread was seen gone
+            // (D11), and control is taken anew. A server that does not even give that is killed.
+            (_, StepResult::NoAnswer) if self.needs_name().is_some() => {
+                let text = format!("{}: the database did not answer in time", step.words());
+                self.tell("database.hung", Severity::Warning, text);
+                self.database.forget_server();
+            }
             // D11: only its death proves that a statement is over.
             (_, StepResult::NoAnswer) => {
                 self.database.must_kill = true;
@@ -536,7 +548,7 @@ impl Node {
             // What was told meanwhile is newer: it died again, and what was read of it is of the dead one.
             (DatabaseStep::Start, StepResult::Done) if self.database.heard => {
                 if self.database.is_down() {
-                    self.database.forget_server();
+                    self.database.forget_start();
                 }
             }
             (DatabaseStep::Start, StepResult::Done) => self.database.unit = UnitState::Unknown,
@@ -653,7 +665,7 @@ impl Node {
             if up.is_some_and(|at| now.elapsed_most(at) < UP_LEAST) {
                 self.count_failed_start("it died just after it had come up");
             }
-            self.database.forget_server();
+            self.database.forget_start();
             if died {
                 let alone = self.leaves_alone(now);
                 let severity = if alone { Severity::Info } else { Severity::Alarm };
@@ -737,6 +749,7 @@ impl Node {
         };
         self.database.ailing.well = None;
         if self.database.ailing.tries.waits(&policy, now)
+            || self.needs_name().is_some()
             || self.leaves_alone(now)
             || self.moving.is_some()
             || self.better_node(now).is_some()

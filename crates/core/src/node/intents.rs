@@ -344,6 +344,10 @@ impl Node {
         if self.spec.stack.is_some() {
             return self.stop_shared(now);
         }
+        if let Some(was) = self.needs_name().filter(|_| self.holds()) {
+            // A server that is stopped before they have one proves nothing any more.
+            return self.rename_data(was, now);
+        }
         self.moving = None;
         self.joining = None;
         let stopped = self.stop_services();

@@ -84,6 +84,11 @@ impl Move {
         }
     }
 
+    /// It kills, or gives up: nothing else may come in between.
+    pub fn goes_on(&self) -> bool {
+        self.stage == Stage::Kill || self.gives_up_address()
+    }
+
     /// Read-only with the gate open: an error is the undo, nobody noticed (section 5, switchover).
     pub fn keeps_open(&self) -> bool {
         match self.stage {

@@ -23,8 +23,13 @@ const WHY: &str = "the log of the database began anew (RESET MASTER, or its file
     have everything and get a new name, a standby is copied anew";
 
 impl Node {
-    /// The old name of the recorded writer's data here, while they have no new one.
+    /// The old name of the recorded writer's data here, while they have no new one. Not of a server that is being killed:
+    /// its start is over, and with it what shows that they have everything; nor while a move must come to its end.
     pub(super) fn needs_name(&self) -> Option<Incarnation> {
+        let goes_on = self.moving.as_ref().is_some_and(super::moves::Move::goes_on);
+        if self.database.is_being_killed() || goes_on || self.is_release_unanswered() {
+            return None;
+        }
         let facts = self.database.facts.as_ref()?;
         let sync = &self.view.as_ref()?.state.sync;
         let named = facts.incarnation.is_some();
@@ -44,9 +49,13 @@ impl Node {
         self.keep_address(now);
         if let Some(facts) = self.database.facts.clone().filter(|_| self.database.is_free()) {
             let alone = self.is_alone_as(was, &facts);
+            // Nobody waits for a replica; a status that is off may hide a side that is on.
+            let loose = !facts.strict && facts.waiting == 0;
             // Without a quorum nobody can go on alone, and nobody may wait for it either.
             let may_be_quiet = facts.waiting == 0 && !self.rules(now);
-            if is_quiet(&facts) || (alone && !facts.strict) || may_be_quiet {
+            if facts.source.is_some() {
+                self.step(DatabaseStep::EndFollowing, now);
+            } else if is_quiet(&facts) || (alone && loose) || may_be_quiet {
                 let incarnation = self.draw_incarnation();
                 self.step(DatabaseStep::Rename { incarnation }, now);
             } else if alone {

@@ -229,7 +229,7 @@ impl World {
         };
         match step {
             DatabaseStep::Strict => facts.strict = true,
-            DatabaseStep::Loose => facts.strict = false,
+            DatabaseStep::Loose => (facts.strict, facts.waiting) = (false, 0),
             DatabaseStep::Writable => facts.read_only = false,
             DatabaseStep::ReadOnly => facts.read_only = true,
             DatabaseStep::Keep { incarnation, mark } => {

@@ -76,13 +76,16 @@ impl Ledger {
     }
 }
 
+/// So many names before are kept.
+pub const NAMES: usize = 8;
+
 /// What is kept beside the data, synced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kept {
     /// The present stay of the data.
     pub incarnation: Incarnation,
     /// Names before, the newest first, of which the data have everything.
-    pub was: [Option<Incarnation>; 4],
+    pub was: [Option<Incarnation>; NAMES],
     /// Drawn with it.
     pub server: u64,
     /// These are a follower's data.

@@ -1,6 +1,6 @@
 //! One start of the server: commits, waits, modes, death.
 
-use super::{Dump, Files, Gtid, Kept, Ledger, LogEnd, OpRef, Outside, Reply, Stream, TxId};
+use super::{Dump, Files, Gtid, Kept, Ledger, LogEnd, NAMES, OpRef, Outside, Reply, Stream, TxId};
 use crate::rng::Rng;
 use regent_core::id::{AttemptId, Incarnation};
 use regent_core::invariant::WriteSet;
@@ -342,8 +342,10 @@ impl Database {
     }
 
     /// The log began anew while the server ran, of whose start control was taken before: the tables have everything.
-    pub fn was(&self) -> [Option<Incarnation>; 4] {
-        let (Some(kept), Some(outside)) = (self.files.kept, self.outside) else { return [None; 4] };
+    pub fn was(&self) -> [Option<Incarnation>; NAMES] {
+        let (Some(kept), Some(outside)) = (self.files.kept, self.outside) else {
+            return [None; NAMES];
+        };
         if self.incarnation().is_some() {
             return kept.was;
         }
@@ -355,10 +357,16 @@ impl Database {
             Some(_) | None => (agree, counted),
         };
         if !agree || !counted || kept.mark || self.files.undoing {
-            return [None; 4];
+            return [None; NAMES];
         }
-        let [a, b, c, _] = kept.was;
-        [Some(kept.incarnation), a, b, c]
+        // The oldest may be the one that is recorded.
+        let mut names = [None; NAMES];
+        names[0] = Some(kept.incarnation);
+        names[1..].copy_from_slice(&kept.was[..NAMES - 1]);
+        if let Some(oldest) = kept.was[NAMES - 1] {
+            names[NAMES - 1] = Some(oldest);
+        }
+        names
     }
 
     /// Its log began anew, and it has no new name yet: once this start is over nothing shows any more that the data
@@ -457,7 +465,7 @@ impl Database {
         let old = self.files.kept.filter(|_| !is_new);
         let kept = Kept {
             incarnation,
-            was: old.filter(|_| !mark).map_or([None; 4], |old| old.was),
+            was: old.filter(|_| !mark).map_or([None; NAMES], |old| old.was),
             server: incarnation.0,
             mark,
             starts,

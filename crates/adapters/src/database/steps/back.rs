@@ -1,5 +1,6 @@
 //! The way back to the recorded writer: what of the own log it does not have, that saved, undone or replaced (S6, D8).
 
+use super::rename::kept_logs;
 use super::{RENEWED, RESET_MAX, START_PATIENCE, Steps, Whom, draw};
 use crate::database::control::Fault;
 use crate::database::end::Seen;
@@ -453,11 +454,18 @@ impl Steps {
         let Ok(site) = self.site() else { return };
         let link = Rc::clone(&self.link);
         let copies = link.settings.copies;
+        let index = self.log_index.clone();
         spawn_local(async move {
             let removed = aside(move || {
                 let kept = site.kept()?;
                 let surplus = kept.len().saturating_sub(copies.keep);
                 let mut told = Vec::new();
+                for path in index.map_or_else(|| Ok(Vec::new()), |index| kept_logs(&index))? {
+                    if path.symlink_metadata()?.ctime_age() > copies.keep_for {
+                        site::remove_all(&path)?;
+                        told.push(format!("removed an old log at {}", path.display()));
+                    }
+                }
                 for (n, path) in kept.into_iter().enumerate() {
                     // What is kept has not been changed since it was moved aside; the folder itself then was.
                     let age = path.symlink_metadata()?.ctime_age();
