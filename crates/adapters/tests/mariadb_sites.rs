@@ -312,3 +312,36 @@ fn settings_that_somebody_changes_are_told_and_the_server_id_is_set_again() {
     a.sql("SET GLOBAL sync_binlog=1; SET GLOBAL gtid_domain_id=0");
     a.await_facts("well again", |f| drift(f).is_empty());
 }
+
+/// Error 1419 without the setting of our file (D1): a product's account has no SUPER, and must not have it.
+#[test]
+fn a_products_account_makes_functions_and_triggers_that_are_replicated() {
+    if !ready("a_products_account_makes_functions_and_triggers_that_are_replicated") {
+        return;
+    }
+    let [a, b] = pair("definitions");
+    a.found(11);
+    a.sql(
+        "CREATE DATABASE app; CREATE TABLE app.t (a INT PRIMARY KEY, b INT); \
+           CREATE USER product@localhost; GRANT ALL ON app.* TO product@localhost",
+    );
+    b.join(&a, 21);
+    let product = |text: &str| {
+        let output = std::process::Command::new("mariadb")
+            .args(["--no-defaults", "--user=product", "--batch", "--skip-column-names", "-e", text])
+            .arg(format!("--socket={}", a.settings().socket.display()))
+            .output()
+            .expect("mariadb");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}: {said}");
+    };
+    product("CREATE FUNCTION app.twice(n INT) RETURNS INT RETURN n * 2");
+    product(
+        "CREATE TRIGGER app.doubled BEFORE INSERT ON app.t FOR EACH ROW SET NEW.b = app.twice(NEW.a)",
+    );
+    product("INSERT INTO app.t (a) VALUES (21)");
+    wait_until("replicated", || b.sql("SELECT b FROM app.t") == "42");
+    assert_eq!(b.sql("SELECT app.twice(4)"), "8");
+    // What the writer did is not done a second time by the trigger of the standby.
+    assert_eq!(a.content("app"), b.content("app"));
+}

@@ -11,12 +11,12 @@ use crate::soak::{self, Plan, deeds};
 
 pub(super) const CASE: Case = Case {
     name: "soak",
-    about: "RESET MASTER in sync and alone, log files removed, under a bank's books; both copies equal after each",
+    about: "RESET MASTER in sync and alone, log files removed, a lost host's locks, under a bank's books; copies equal",
     tier: Tier::Default,
     run: Run::Configured(Settings::brisk, run),
 };
 
-const DEEDS: [&str; 3] = ["log-reset", "log-reset-alone", "log-removed"];
+const DEEDS: [&str; 4] = ["log-reset", "log-reset-alone", "log-removed", "leftover-lock"];
 
 fn run(watched: &mut Watched) -> Result<()> {
     let chosen = |deed: &&deeds::Deed| DEEDS.contains(&deed.name);

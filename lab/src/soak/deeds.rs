@@ -8,7 +8,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cases::kit::{command, regent, wait_event};
 use crate::fault::{Watched, other_of};
+use crate::lab::VIP;
 use crate::run::{now_us, wait_for};
+use crate::say;
 use crate::service::{Harm, Service, inflict};
 
 /// One thing that happens.
@@ -53,11 +55,14 @@ pub const ALL: &[Deed] = &[
     deed("addresses-flushed", addresses_flushed),
     deed("port-blocked", port_blocked),
     deed("power-loss", power_loss),
+    deed("leftover-lock", leftover_lock),
 ];
 
 const TOLD: Duration = Duration::from_secs(30);
 const SYNC: Duration = Duration::from_secs(150);
 const BACK: Duration = Duration::from_secs(60);
+/// A client's host that is gone is noticed by TCP's own questions.
+const LEFT: Duration = Duration::from_secs(40);
 
 fn sql(watched: &Watched, node: &str, statement: &str) -> Result<String> {
     watched.cluster.lab.host(node)?.sql(statement)
@@ -315,6 +320,26 @@ fn port_blocked(watched: &mut Watched, active: &str, other: &str) -> Result<()> 
     watched.wait_served_by(other)?;
     pause(Duration::from_secs(2))?;
     harm.undo()
+}
+
+/// A client on the standby's host holds a lock and a row by the virtual address when the host loses its power.
+fn leftover_lock(watched: &mut Watched, active: &str, other: &str) -> Result<()> {
+    let text = "SELECT GET_LOCK('left', 0); BEGIN; \
+        SELECT * FROM bank.moves ORDER BY id LIMIT 1 FOR UPDATE; SELECT SLEEP(600)";
+    let argv = ["mariadb", "-h", VIP, "-u", "app", "-e", text];
+    let mut command = watched.cluster.lab.host(other)?.command(&argv)?;
+    let mut client =
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("mariadb")?;
+    let is_free = |watched: &Watched| -> Result<bool> {
+        Ok(sql(watched, active, "SELECT IS_FREE_LOCK('left')")?.trim() == "1")
+    };
+    wait_for("the lock", TOLD, || Ok((!is_free(watched)?).then_some(())))?;
+    let from = now_us();
+    watched.power_off_node(other)?;
+    wait_for("the lock to be released", LEFT, || Ok(is_free(watched)?.then_some(())))?;
+    say::line(&format!("case    released after {} s", (now_us() - from) / 1_000_000));
+    client.wait().context("mariadb")?;
+    watched.power_on_node(other)
 }
 
 /// Both hosts at once; the one that wrote comes back last.

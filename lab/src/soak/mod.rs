@@ -25,7 +25,7 @@ use deeds::Deed;
 /// In sync again, whatever was done: a start that takes long and a copy after it are in this.
 const WELL: Duration = Duration::from_secs(180);
 /// Both copies compared at full speed; another comparison may be under way.
-const SAME: Duration = Duration::from_secs(120);
+const SAME: Duration = Duration::from_secs(180);
 const STEADY: Duration = Duration::from_millis(1000);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(200);
@@ -70,6 +70,8 @@ struct Came {
     /// Longest time without an acknowledged row of the client with 100 a second, and without a move of the bank.
     client_gap_ms: u64,
     bank_gap_ms: u64,
+    /// Without an answer of the management service's interface, which is asked every 0.4 s or less.
+    api_gap_ms: u64,
     /// From the deed until both copies were in sync again.
     well_ms: u64,
     acknowledged: u64,
@@ -97,6 +99,8 @@ pub fn on(watched: &mut Watched, plan: &Plan) -> Result<()> {
     let active = watched.cluster.active()?;
     bank::open(watched.cluster.lab.host(&active)?)?;
     watched.recorder.start_bank(&watched.cluster.lab)?;
+    // Its rows would be most of what is compared.
+    watched.recorder.attempt(Attempt::Http)?;
     let begun = now_us();
     let mut came = Vec::new();
     for (n, deed) in plan.deeds.iter().enumerate() {
@@ -142,6 +146,7 @@ fn one(watched: &mut Watched, deed: &Deed, nth: usize, of: usize) -> Result<Came
         name: deed.name,
         client_gap_ms: figures.client_gap_ms,
         bank_gap_ms: bank_gap(watched, from, to),
+        api_gap_ms: api_gap(watched, from, to),
         well_ms: (well - from) / 1000,
         acknowledged: figures.acknowledged,
     };
@@ -175,6 +180,13 @@ fn bank_gap(watched: &Watched, from: u64, to: u64) -> u64 {
     let acks: Vec<u64> =
         tape.rows(|by| *by == Writer::Bank).into_iter().map(|(_, at)| at).collect();
     gap::to_ms(gap::longest_us(&acks, gap::last_before(&acks, from), to))
+}
+
+fn api_gap(watched: &Watched, from: u64, to: u64) -> u64 {
+    let tape = watched.recorder.tape();
+    let calls = tape.calls.iter().filter(|(what, _)| what == "job" || what == "jobs");
+    let answers: Vec<u64> = calls.map(|(_, at)| *at).collect();
+    gap::to_ms(gap::longest_us(&answers, gap::last_before(&answers, from), to))
 }
 
 /// Everything once more, over the whole time.
@@ -213,6 +225,7 @@ fn table(came: &[Came]) {
         "times",
         "no row, ms: median (most)",
         "no move of money, ms: median (most)",
+        "no answer of the API, ms: median (most)",
         "in sync again, s: median (most)",
     ]);
     for (name, all) in kinds(came) {
@@ -226,6 +239,7 @@ fn table(came: &[Came]) {
             all.len().to_string(),
             shown(|one| one.client_gap_ms, 1),
             shown(|one| one.bank_gap_ms, 1),
+            shown(|one| one.api_gap_ms, 1),
             shown(|one| one.well_ms, 1000),
         ]);
     }

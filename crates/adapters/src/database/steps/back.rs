@@ -357,14 +357,10 @@ impl Steps {
 
     /// Ends the server; what its log has beyond what was saved is saved then.
     async fn end_server(&mut self, writer: DataCopy, way: Way) -> Result<(), Fault> {
-        let quiet = match self.read(None).await {
-            Ok(reading) => reading.read_only && reading.waiting == 0,
-            Err(_) => false,
-        };
         self.control = None;
-        // An orderly stop would tell waiting clients that their commit is done (D9).
-        let verb = if quiet { UnitVerb::Stop } else { UnitVerb::Kill };
-        self.link.unit(verb).await.map_err(Fault::Failed)?;
+        // Its data are of no use any more. An orderly stop would tell waiting clients that their commit is done (D9), and
+        // one in the middle of applying may hang.
+        self.link.unit(UnitVerb::Kill).await.map_err(Fault::Failed)?;
         self.save_rest(writer, way).await
     }
 
