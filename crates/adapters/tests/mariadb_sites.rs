@@ -169,7 +169,7 @@ fn whoever_holds_up_the_applier_of_an_heir_is_named_and_ended() {
             "rows",
         ),
     ];
-    for (holder, statement, what) in holders {
+    for (round, (holder, statement, what)) in (1..).zip(holders) {
         let mut child = b.sql_in_background(holder);
         let last = holder.rsplit_once("; ").expect("statements").1;
         let sleeps = format!(
@@ -181,6 +181,13 @@ fn whoever_holds_up_the_applier_of_an_heir_is_named_and_ended() {
         let locked = facts.locked.expect("named");
         assert!(locked.session > 0 && locked.what.contains(what), "{what}: {locked:?}");
         b.await_facts("known to be late", |f| f.behind.is_some());
+        // And by how much.
+        a.sql(&format!(
+            "USE app; INSERT INTO t (a, b) SELECT seq, REPEAT('x', 60000) FROM seq_{}_to_{}",
+            round * 100,
+            round * 100 + 60
+        ));
+        b.await_facts("known how much waits", |f| (3..10).contains(&f.backlog));
         b.expect(DatabaseStep::EndSession { session: locked.session });
         assert!(!child.wait().expect("ended").success());
         let end = a.facts().end;

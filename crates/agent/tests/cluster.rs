@@ -66,6 +66,7 @@ impl ToyHost {
             source: None,
             unreached: None,
             behind: None,
+            backlog: 0,
             locked: None,
             drift: Box::default(),
             comparison: None,

@@ -53,6 +53,9 @@ pub struct DatabaseFacts {
     /// How long ago what the applier is at was committed over there; none if nothing is left to apply.
     #[serde(default)]
     pub behind: Option<Span>,
+    /// What it has received of that and not applied, in MiB, about.
+    #[serde(default)]
+    pub backlog: u32,
     /// Who holds up every writer, or the applier, with a lock.
     #[serde(default)]
     pub locked: Option<Box<Locked>>,
@@ -264,12 +267,19 @@ pub struct DatabaseReport {
     /// How long ago what its applier is at was committed; none if nothing is left to apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<Span>,
+    /// What waits for the applier, in MiB, about.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub backlog: u32,
     /// It began by a copy or a rewind.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub renewed: bool,
     /// Who holds what its applier waits for, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A release that does not tell whether it confirms does.

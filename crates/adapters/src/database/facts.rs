@@ -80,6 +80,8 @@ pub(crate) struct Source {
     unreached: Option<Box<str>>,
     /// As the server counts it.
     behind: Option<Duration>,
+    /// Bytes of its relay logs that the applier has not come to; those that are done with are removed.
+    backlog: u64,
     /// The applier says that it has nothing left to do.
     idle: bool,
 }
@@ -218,6 +220,8 @@ fn source(rows: &Rows) -> Result<Option<Source>, SqlError> {
     let unreached = said.filter(|_| receiver == Thread::Connecting).map(Box::from);
     let behind = rows.first("Seconds_Behind_Master").and_then(|s| s.parse().ok());
     let behind = behind.filter(|s| *s > 0).map(Duration::from_secs);
+    let bytes = |name| rows.first(name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let backlog = bytes("Relay_Log_Space").saturating_sub(bytes("Relay_Log_Pos"));
     Ok(Some(Source {
         host: host.to_string(),
         port: number(rows.first("Master_Port"), "Master_Port")?,
@@ -226,6 +230,7 @@ fn source(rows: &Rows) -> Result<Option<Source>, SqlError> {
         received: gtid::list(rows.first("Gtid_IO_Pos").unwrap_or_default()).map_err(strange)?,
         unreached,
         behind,
+        backlog,
         idle,
     }))
 }
@@ -303,6 +308,9 @@ pub(crate) fn facts(
             .filter(|_| reading.waits_for_applier())
             .and_then(|source| source.behind)
             .map(|behind| Span(behind.as_nanos() as u64)),
+        backlog: source
+            .filter(|_| reading.waits_for_applier())
+            .map_or(0, |source| u32::try_from(source.backlog >> 20).unwrap_or(u32::MAX)),
         locked: None,
         shut_out: None,
         drift: Box::default(),

@@ -146,8 +146,9 @@ impl Node {
         self.can_take(to, now)?;
         let report = self.peers.get(&to).and_then(|peer| peer.report.as_ref());
         let database = report.and_then(|report| report.database.as_ref());
-        if let Some(late) = database.and_then(|d| d.behind).filter(|late| *late >= BEHIND_TOLD) {
-            return Err(format!("{}: {}", self.name(to), behind(late)));
+        let late = database.and_then(|d| Some((d.behind?, d.backlog)));
+        if let Some((late, backlog)) = late.filter(|(late, _)| *late >= BEHIND_TOLD) {
+            return Err(format!("{}: {}", self.name(to), behind(late, backlog)));
         }
         let there = database.and_then(|database| database.held.clone());
         let there = there.map(|held| format!("{}: {held}", self.name(to)));

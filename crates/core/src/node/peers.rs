@@ -280,6 +280,7 @@ impl Node {
                 shows: facts.shows,
                 confirms: facts.confirms,
                 behind: facts.behind,
+                backlog: facts.backlog,
                 renewed: facts.renewed,
                 held: facts.locked.as_deref().map(super::database::held),
             }),

@@ -20,9 +20,14 @@ use alloc::vec::Vec;
 pub(super) const BEHIND_TOLD: Span = Span::millis(2_000);
 
 /// What a standby far behind means.
-pub(super) fn behind(behind: Span) -> String {
+pub(super) fn behind(behind: Span, backlog: u32) -> String {
     let s = behind.as_millis() / 1000;
-    format!("it applies what it received {s} s late: it would be ready in about {s} s")
+    let waits = match backlog {
+        0 => "less than 1 MiB waits".to_string(),
+        1 => "about 1 MiB waits".to_string(),
+        mib => format!("about {mib} MiB wait"),
+    };
+    format!("it applies what it received {s} s late, {waits}: it would be ready in about {s} s")
 }
 
 /// Everything that `regent status` shows of one node's knowledge.
@@ -163,7 +168,8 @@ impl Node {
                 format!("its database does not reach that of {of}: {why}")
             };
             found.extend(facts.unreached.as_ref().map(cannot));
-            found.extend(facts.behind.filter(|b| *b >= BEHIND_TOLD).map(behind));
+            let late = facts.behind.filter(|late| *late >= BEHIND_TOLD);
+            found.extend(late.map(|late| behind(late, facts.backlog)));
         }
         if let Some(first) = self.database.facts.as_ref().and_then(|facts| facts.drift.first()) {
             found.push(format!("a setting of its database was changed: {first}"));

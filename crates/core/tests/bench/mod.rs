@@ -58,6 +58,7 @@ pub fn at_rest() -> DatabaseFacts {
         source: None,
         unreached: None,
         behind: None,
+        backlog: 0,
         locked: None,
         drift: Box::default(),
         comparison: None,
@@ -114,6 +115,7 @@ pub fn follows(incarnation: Incarnation) -> DatabaseReport {
         shows: None,
         confirms: true,
         behind: None,
+        backlog: 0,
         renewed: false,
         held: None,
     }

@@ -190,6 +190,7 @@ impl Database {
             source: self.source(),
             unreached: None,
             behind: None,
+            backlog: 0,
             drift: Box::default(),
             comparison: None,
             renewed: false,
