@@ -443,6 +443,9 @@ impl NodeStatus {
         if self.role == Role::Active && !self.serving {
             found.push(format!("{name} is active, and does not answer for the virtual IP"));
         }
+        if self.role == Role::Isolated {
+            found.push(format!("{name} sees no majority of voters, and could not take over"));
+        }
         if let Some(stack) = &self.stack {
             found.extend(self.troubles_of(stack));
             if self.role != Role::Active {
@@ -651,6 +654,14 @@ mod tests {
         dark.nodes[0].serving = false;
         let text = "mn1 is active, and does not answer for the virtual IP".to_string();
         assert_eq!(dark.verdict(), (Exit::NoActive, vec![text]));
+    }
+
+    #[test]
+    fn a_standby_that_sees_no_majority_is_a_trouble() {
+        let mut lab = healthy();
+        lab.nodes[1].role = Role::Isolated;
+        let text = "mn2 sees no majority of voters, and could not take over".to_string();
+        assert_eq!(lab.verdict(), (Exit::Degraded, vec![text]));
     }
 
     fn ailment(weight: Weight) -> Ailment {

@@ -46,4 +46,16 @@ pub enum Planted {
     RenamedAfterRestart,
     /// The database is switched off and on again to be strict, while clients write.
     StrictByOff,
+    /// That a standby's applier is late, and a lock that holds it up, are not counted as concerns.
+    LateUncounted,
+    /// What a peer said last is shown as if it were said now.
+    UnheardShown,
+    /// A holder whose database takes writes says that it serves, without a look at its gate.
+    ServesUnlooked,
+    /// That somebody else answered for the VIP is a concern for ever.
+    ConcernKept,
+    /// `explain` tells how long a right lasts as what is left of it.
+    RightUncounted,
+    /// `explain` tells what was once read of the data here, whatever became of their server.
+    EligibleOnce,
 }

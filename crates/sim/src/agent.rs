@@ -20,7 +20,7 @@ use regent_core::command::{
 use regent_core::health::{Judge, Subject};
 use regent_core::id::{CommandId, NodeId, RunId, Version};
 use regent_core::invariant::Violation;
-use regent_core::node::{Identity, Input, Node};
+use regent_core::node::{Identity, Input, Node, NodeStatus};
 use regent_core::observe::{Report, ServiceId, UnitState};
 use regent_core::role::Role;
 use regent_core::spec::Spec;
@@ -55,6 +55,10 @@ pub trait Brain {
     /// The host's watchdog may be fed.
     fn may_feed(&self, _now: Time) -> bool {
         true
+    }
+    /// What `regent status` is written from.
+    fn status(&self, _now: Time) -> Option<NodeStatus> {
+        None
     }
     /// Nothing of the stack is up here, as it was last looked at.
     fn is_put_down(&self, _now: Time) -> bool {
@@ -95,6 +99,10 @@ impl Brain for Node {
         Node::may_feed(self, now)
     }
 
+    fn status(&self, now: Time) -> Option<NodeStatus> {
+        Some(Node::status(self, now))
+    }
+
     fn is_put_down(&self, now: Time) -> bool {
         Node::status(self, now).stack.is_some_and(|stack| stack.clear && stack.doing.is_none())
     }
@@ -122,6 +130,10 @@ pub struct Agent {
     pub role: Role,
     /// It has said that it serves, and did not, in every report from the first to the last of these times.
     dark: Option<(u64, u64)>,
+    /// Until when a probe of each service that fails does not count: it has not passed since core heard of its unit.
+    pub starting: Vec<u64>,
+    /// It found no room for its own state when it last looked.
+    pub has_no_room: bool,
     /// The prober's judges, as in the spec.
     pub judges: Vec<Judge>,
     inbox: VecDeque<Input>,
@@ -169,6 +181,8 @@ impl World {
             stalled: 0,
             role: Role::Standby,
             dark: None,
+            starting: vec![0; self.spec.services.len()],
+            has_no_room: false,
             judges: health::judges(&self.spec.probes),
             inbox: VecDeque::new(),
             turn: 0,
@@ -180,6 +194,7 @@ impl World {
         let after = self.rng.range(1_000_000, 60_000_000);
         self.after(after, Event::Units { host, run });
         self.begin_probes(host, run);
+        self.after(health::ROOM, Event::Room { host, run });
         self.schedule_step(host, 0);
     }
 
@@ -194,6 +209,7 @@ impl World {
         }
         for service in 0..self.hosts[host].services.len() {
             let state = self.service_state(host, service);
+            self.note_starting(host, service);
             let service = ServiceId(service as u16);
             self.input(host, Input::ServiceUnit { service, state });
         }
@@ -587,6 +603,7 @@ impl World {
     fn tell_service(&mut self, host: usize, service: usize) {
         self.hosts[host].hung[service] = false;
         self.forget_probes(host, Subject::Service(ServiceId(service as u16)));
+        self.note_starting(host, service);
         let (run, state) = (self.session(host), self.service_state(host, service));
         let service = ServiceId(service as u16);
         let after = self.rng.range(1_000_000, 8_000_000);

@@ -44,6 +44,11 @@ impl Clients {
         Clients { period, current: vec![None; count], ..Clients::default() }
     }
 
+    /// They write so seldom that none is missed.
+    pub fn is_seldom(&self) -> bool {
+        self.period.0 > PATIENCE
+    }
+
     /// How many.
     pub fn count(&self) -> usize {
         self.current.len()

@@ -764,9 +764,11 @@ impl World {
     fn go_on(&mut self, host: usize) {
         let now = self.now;
         let h = &mut self.hosts[host];
-        if h.paused.take().is_some() && h.clock.is_stopped() {
+        let Some(until) = h.paused.take() else { return };
+        if h.clock.is_stopped() {
             h.clock.go_on(now);
         }
+        self.promise.note_thaw(host, until);
     }
 
     /// A server that cannot write ends itself; what it had not synced may be gone.

@@ -10,12 +10,15 @@ use regent_core::health::{Health, Judge, ProbeId, ProbeSpec, Subject};
 use regent_core::id::{CommandId, NodeId};
 use regent_core::node::Input;
 use regent_core::observe::ServiceId;
+use regent_core::room::Room;
 use regent_core::state::Timing;
 use regent_core::time::Span;
 
 const MS: u64 = 1_000_000;
 /// Between two observations of a probe.
 const INTERVAL: u64 = 200 * MS;
+/// Between two looks at the room for the agent's own state.
+pub(crate) const ROOM: u64 = 1_000 * MS;
 /// How long an observation waits for its answer.
 const TIMEOUT: u64 = 250 * MS;
 
@@ -70,6 +73,21 @@ impl World {
         self.after(next, Event::Observe { host, run, probe });
     }
 
+    /// The agent looks at the room for its own state, once a second, and its core hears of a change.
+    pub fn look_for_room(&mut self, host: usize, run: u64) {
+        let is_full = self.hosts[host].seat.full > self.now;
+        let Some(agent) = self.hosts[host].agent.as_mut().filter(|agent| agent.run == run) else {
+            return;
+        };
+        if std::mem::replace(&mut agent.has_no_room, is_full) != is_full {
+            let refused = is_full.then(|| String::from("no space left on the device"));
+            let place = String::from("/var/lib/regent");
+            let room = Room { place, free: 1 << 40, size: 1 << 40, files: None, refused };
+            self.input(host, Input::Room(room));
+        }
+        self.after(ROOM, Event::Room { host, run });
+    }
+
     /// Does this probe's subject answer? Nothing is observed of what is not there to be asked.
     fn sees(&self, host: usize, probe: usize) -> Option<bool> {
         let h = &self.hosts[host];
@@ -81,7 +99,9 @@ impl World {
             Subject::Database => {
                 let server = h.database.server.as_ref()?;
                 let locked = server.locked.is_some() && !server.read_only;
-                Some(server.stalled <= self.now && h.blocked <= self.now && !locked)
+                // It writes a row, which waits for room.
+                let full = h.full_data > self.now && !server.read_only;
+                Some(server.stalled <= self.now && h.blocked <= self.now && !locked && !full)
             }
             Subject::Host => Some(true),
         }
@@ -93,6 +113,11 @@ impl World {
             return;
         };
         let Some(health) = agent.judges[probe].take(passed) else { return };
+        if let Subject::Service(service) = self.spec.probes[probe].subject
+            && health == Health::Passing
+        {
+            agent.starting[usize::from(service.0)] = 0;
+        }
         let why = if health == Health::Failing { "no answer within 250 ms" } else { "" };
         let probe = ProbeId(probe as u16);
         self.input(host, Input::Health { probe, health, why: why.into() });
@@ -105,6 +130,25 @@ impl World {
         forget(agent, probes, subject);
     }
 
+    /// Core hears of a service's unit: until its probe passes, that it fails is no failure for a while.
+    pub fn note_starting(&mut self, host: usize, service: usize) {
+        let until = self.now + self.spec.services[service].start_within.0;
+        if let Some(agent) = &mut self.hosts[host].agent {
+            agent.starting[service] = until;
+        }
+    }
+
+    /// The same of the database's. What passed before its start is not told again: core takes it as said.
+    pub fn doubt_probes(&mut self, host: usize, subject: Subject) {
+        let probes = &self.spec.probes;
+        let Some(agent) = &mut self.hosts[host].agent else { return };
+        for (judge, spec) in agent.judges.iter_mut().zip(probes) {
+            if spec.subject == subject && judge.health() == Health::Failing {
+                judge.forget();
+            }
+        }
+    }
+
     /// A service hangs: its processes are there, and answer nothing.
     pub fn hang_service(&mut self, host: usize, service: usize) {
         if self.hosts[host].services[service].is_some() {
@@ -114,6 +158,7 @@ impl World {
 
     /// Somebody else answers for the VIP for a while: every node's watch says so once a second.
     pub fn strange(&mut self, left: u64) {
+        self.promise.note_stranger(self.now + left.min(1_000 * MS));
         for host in MEMBERS {
             self.input(host, Input::Stranger { mac: [2, 0, 0, 0, 0, 9] });
         }

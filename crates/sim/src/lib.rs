@@ -8,7 +8,7 @@
 //! How to read it: [`world`] is the queue of events, [`host`] what a host is, [`agent`] the driver loop around the
 //! core, [`worker`] the database worker, [`register`] the threads around voter and proposer, [`database`] the
 //! database, [`truth`] and [`clients`] the judges' memory, [`fault`] what goes wrong, [`scenario`] the golden files.
-//! [`shared`] is the world of the other topology, in which hosts have no database of their own but a [`stack`] on
+//! [`promise`] compares what nodes tell operators with what is so. [`shared`] is the world of the other topology, in which hosts have no database of their own but a [`stack`] on
 //! shared data.
 
 pub mod agent;
@@ -22,6 +22,7 @@ pub mod health;
 pub mod host;
 pub mod log;
 pub mod net;
+pub mod promise;
 pub mod register;
 pub mod release;
 pub mod replication;
@@ -49,6 +50,12 @@ pub const PLANTS: &[(&str, regent_core::planted::Planted)] = {
         ("starts-not-counted", Planted::StartsNotCounted),
         ("renamed-after-restart", Planted::RenamedAfterRestart),
         ("strict-by-off", Planted::StrictByOff),
+        ("late-uncounted", Planted::LateUncounted),
+        ("unheard-shown", Planted::UnheardShown),
+        ("serves-unlooked", Planted::ServesUnlooked),
+        ("concern-kept", Planted::ConcernKept),
+        ("right-uncounted", Planted::RightUncounted),
+        ("eligible-once", Planted::EligibleOnce),
         ("lease-end-as-proof", Planted::LeaseEndAsProof),
         ("watchdog-late", Planted::WatchdogLate),
         ("fed-without-right", Planted::FedWithoutRight),

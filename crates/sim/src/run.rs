@@ -6,6 +6,7 @@ use crate::database::Pace;
 use crate::fault::Plan;
 use crate::host::{HOSTS, MEMBERS, other_of};
 use crate::log::Log;
+use crate::promise::until_told;
 use crate::rng::Rng;
 use crate::shared::run_shared;
 use crate::world::{Event, World};
@@ -91,6 +92,9 @@ pub fn run_seed_with(seed: u64, maker: Maker, spec: &Spec, with: &[u64], log: Lo
         let end = world.now.max(hung_until(&world)) + CALM;
         world.run_until(end);
         blocked = blocked || until_well_or_blocked(&mut world);
+        if !blocked {
+            until_told(&mut world);
+        }
         // With a voter lost before, the other node would have no quorum (row 3).
         if !blocked && seed.is_multiple_of(4) && !world.chaos.voter_lost {
             lose_one(&mut world);

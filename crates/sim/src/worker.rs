@@ -4,6 +4,7 @@
 use crate::database::{DbEvent, Effect, Files, Op, OpRef, Reply};
 use crate::world::{Event, World};
 use regent_core::command::{DatabaseStep, Lineage, Outcome, SavedTail, StepResult};
+use regent_core::health::Subject;
 use regent_core::id::{CommandId, Incarnation};
 use regent_core::invariant::Removal;
 use regent_core::node::Input;
@@ -601,6 +602,7 @@ impl World {
     }
 
     fn tell_database(&mut self, host: usize) {
+        self.doubt_probes(host, Subject::Database);
         let (run, state) = (self.session(host), self.hosts[host].database_unit());
         let after = self.rng.range(500_000, 8_000_000);
         self.after(after, Event::Inbox { host, run, input: Box::new(Input::DatabaseUnit(state)) });

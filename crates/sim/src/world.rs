@@ -8,6 +8,7 @@ use crate::fault::{Chaos, Fault};
 use crate::host::{Host, MEMBERS, NAMES, WITNESS};
 use crate::log::Log;
 use crate::net::Net;
+use crate::promise::Promise;
 use crate::register::Seat;
 use crate::replication::Connection;
 use crate::rng::Rng;
@@ -64,6 +65,7 @@ pub enum Event {
     ClientPatience { client: usize, write: u64 },
     Stray,
     Observe { host: usize, run: u64, probe: usize },
+    Room { host: usize, run: u64 },
     Observed { host: usize, run: u64, probe: usize, passed: bool },
     Fenced { host: usize, run: u64, id: CommandId, outcome: Fenced },
     Restart { host: usize },
@@ -164,6 +166,8 @@ pub struct World {
     pub belief: Option<Belief>,
     /// This host gets no power any more.
     pub gone: Option<usize>,
+    /// What nodes say, compared with what is so.
+    pub promise: Promise,
     queue: BinaryHeap<Reverse<Entry>>,
     queued: u64,
     runs: u64,
@@ -306,6 +310,7 @@ impl World {
             lie: None,
             belief: None,
             gone: None,
+            promise: Promise::default(),
             queue: BinaryHeap::new(),
             queued: 0,
             runs: 0,
@@ -427,6 +432,7 @@ impl World {
         self.log.mix(at ^ kind(&event));
         self.happen(event);
         self.judge();
+        self.compare_words();
     }
 
     /// Until when the host that this event is on stands still, if it does.
@@ -446,6 +452,7 @@ impl World {
             | Event::Stored { host, .. }
             | Event::Report { to: host, .. }
             | Event::Observe { host, .. }
+            | Event::Room { host, .. }
             | Event::Observed { host, .. }
             | Event::Fenced { host, .. }
             | Event::Sql { host, .. }
@@ -552,6 +559,7 @@ impl World {
             Event::ClientPatience { client, write } => self.client_patience(client, write),
             Event::Stray => self.stray_write(),
             Event::Observe { host, run, probe } => self.observe(host, run, probe),
+            Event::Room { host, run } => self.look_for_room(host, run),
             Event::Observed { host, run, probe, passed } => {
                 self.observed(host, run, probe, passed);
             }
@@ -620,6 +628,7 @@ impl World {
         let database = &mut self.hosts[host].database;
         let start = database.server.as_ref().map_or(0, |server| server.start);
         database.clock = self.now;
+        self.ledger.clock = self.now;
         act(database, &mut self.ledger, &mut self.rng, &mut effects);
         self.take_effects(host, start, effects);
     }
@@ -629,6 +638,7 @@ impl World {
         let lease = self.truth.state.lease;
         let version = self.truth.version;
         self.log.mix(version);
+        self.note_right();
         if let Some(sent) = self.sent.get(&lease.by).copied() {
             let host = usize::from(lease.by.node.0) - 1;
             if lease.holder == lease.by.node {
@@ -821,5 +831,6 @@ fn kind(event: &Event) -> u64 {
         Event::Bite { host, .. } => 3900 + *host as u64,
         Event::Voters(_) => 4000,
         Event::Fault(_) => 2800,
+        Event::Room { host, .. } => 4100 + *host as u64,
     }
 }

@@ -120,6 +120,36 @@ fn strict_switched_off_and_on_again_under_clients_is_caught() {
 }
 
 #[test]
+fn a_lock_on_the_standby_that_no_status_tells_is_caught() {
+    Runs::replicated().with("lock").expect_caught(Planted::LateUncounted, &["C1"]);
+}
+
+#[test]
+fn a_peer_that_is_shown_as_it_was_when_it_was_last_heard_is_caught() {
+    Runs::replicated().expect_caught(Planted::UnheardShown, &["C1", "C2"]);
+}
+
+#[test]
+fn a_node_that_says_that_it_serves_without_a_look_at_its_gate_is_caught() {
+    Runs::replicated().with("refuse").expect_caught(Planted::ServesUnlooked, &["C2"]);
+}
+
+#[test]
+fn a_concern_that_is_told_for_ever_is_caught() {
+    Runs::replicated().expect_caught(Planted::ConcernKept, &["C3"]);
+}
+
+#[test]
+fn a_right_that_is_told_as_if_it_had_just_begun_is_caught() {
+    Runs::replicated().expect_caught(Planted::RightUncounted, &["C4"]);
+}
+
+#[test]
+fn data_that_are_told_to_be_the_recorded_ones_without_a_look_are_caught() {
+    Runs::replicated().expect_caught(Planted::EligibleOnce, &["C4"]);
+}
+
+#[test]
 fn older_data_under_their_old_name_are_caught() {
     Runs::replicated().expect_caught(Planted::StartsNotCounted, &["V3", "V4", "V5"]);
 }

@@ -480,7 +480,7 @@ fn observe(steps: fn(&mut Watched) -> Result<()>, watched: &mut Watched) -> Resu
 mod tests {
     use super::*;
 
-    const DOCUMENTS: [&str; 2] = ["zsha2.md", "xcat.md"];
+    const DOCUMENTS: [&str; 3] = ["zsha2.md", "xcat.md", "database.md"];
     /// What stands behind the name of a case that runs only when all cases run.
     const ALL_ONLY: &str = " (all)";
 

@@ -400,7 +400,7 @@ impl Node {
     /// The step that fails again and again, with its last error.
     pub(super) fn explain_failing(&self, now: Time) -> Option<String> {
         let Database { failing, copying, .. } = &self.database;
-        let told = |f: &&Failing| f.times >= FAILS_TOLD;
+        let told = |f: &&Failing| f.times >= FAILS_TOLD && !self.is_moot(&f.step);
         let failing = copying.iter().chain(failing).find(told)?;
         let ago = now.elapsed_most(failing.last).as_millis() / 1000;
         let (words, Failing { times, why, .. }) = (failing.step.words(), failing);

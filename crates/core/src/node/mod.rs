@@ -53,6 +53,7 @@ mod told;
 mod tries;
 mod unresolved;
 mod view;
+mod well;
 mod word;
 
 pub use status::{NodeStatus, PeerStatus, ProbeStatus};

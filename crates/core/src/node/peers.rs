@@ -167,8 +167,19 @@ impl Node {
         self.stranger.filter(there).map(|stranger| stranger.mac)
     }
 
+    /// The planted mistake: whoever else answered for the VIP is remembered for ever.
+    #[cfg(feature = "planted")]
+    pub(super) fn stranger_ever(&self) -> Option<[u8; 6]> {
+        let kept = self.planted(crate::planted::Planted::ConcernKept);
+        self.stranger.filter(|_| kept).map(|stranger| stranger.mac)
+    }
+
     /// It was there, and is not any more.
     pub(super) fn notice_stranger_gone(&mut self, now: Time) {
+        #[cfg(feature = "planted")]
+        if self.planted(crate::planted::Planted::ConcernKept) {
+            return;
+        }
         if self.stranger.is_some() && self.stranger(now).is_none() {
             self.stranger = None;
             let text = "nobody else answers for the VIP any more".into();

@@ -11,6 +11,7 @@
 //! A release carries its own vacate. The record bars everybody else whatever becomes of the right, so an agent may
 //! end and begin again beside a running stack; time is no proof but with a watchdog.
 
+use super::failing::Local;
 use super::moves::Stage;
 use super::propose::Kind;
 use super::{Flight, Node};
@@ -507,7 +508,8 @@ impl Node {
 
     fn succeed_shared(&mut self, why: String, now: Time) {
         self.announce_succession(&why, now);
-        if self.attempt.is_none() && !self.is_succession_unanswered_long(now) {
+        let may = self.attempt.is_none() && self.may_ask(Local::Arm, now);
+        if may && !self.is_succession_unanswered_long(now) {
             self.begin(Kind::Succeed { why }, now);
         }
     }

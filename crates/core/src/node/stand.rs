@@ -2,6 +2,7 @@
 //! writer, saving what it alone has before that is undone (protocol section 4; D6, D7, D8).
 
 use super::Node;
+use super::failing::Local;
 use super::propose::Kind;
 use crate::command::{DatabaseStep, Lineage, SavedTail};
 use crate::event::Severity;
@@ -139,7 +140,8 @@ impl Node {
                 super::Flight::Database(DatabaseStep::StartReceiver | DatabaseStep::Follow { .. })
             )
         });
-        if !starting && self.attempt.is_none() && !self.is_succession_unanswered_long(now) {
+        let may = self.attempt.is_none() && self.may_ask(Local::Arm, now);
+        if !starting && may && !self.is_succession_unanswered_long(now) {
             self.begin(Kind::Succeed { why }, now);
         }
     }
@@ -383,6 +385,41 @@ impl Node {
             | DatabaseStep::MayCopy { .. }
             | DatabaseStep::Verify { .. }
             | DatabaseStep::EndFollowing => {}
+        }
+    }
+
+    /// What this step was for is so by now, whatever brought it about: that it failed says nothing of this node.
+    pub(super) fn is_moot(&self, step: &DatabaseStep) -> bool {
+        let Some(facts) = &self.database.facts else { return false };
+        let runs = |thread: &Thread| *thread == Thread::Running;
+        let follows = facts.source.is_some() && runs(&facts.receiver) && runs(&facts.applier);
+        match step {
+            DatabaseStep::Start | DatabaseStep::TakeControl => true,
+            DatabaseStep::Compare { .. }
+            | DatabaseStep::SaveTail { .. }
+            | DatabaseStep::Rewind { .. }
+            | DatabaseStep::Reclone { .. }
+            | DatabaseStep::StartReceiver
+            | DatabaseStep::Keep { .. }
+            | DatabaseStep::Follow { .. } => {
+                let is_whole = facts.mark && self.eligibility() == Some(true);
+                self.is_writable() || (follows && is_whole)
+            }
+            DatabaseStep::Rename { .. } => self.needs_name().is_none(),
+            DatabaseStep::Observe { .. }
+            | DatabaseStep::Kill
+            | DatabaseStep::Stop
+            | DatabaseStep::Strict
+            | DatabaseStep::Loose
+            | DatabaseStep::ReadOnly
+            | DatabaseStep::Writable
+            | DatabaseStep::Marker { .. }
+            | DatabaseStep::StopReceiver
+            | DatabaseStep::EndSession { .. }
+            | DatabaseStep::EndFollowing
+            | DatabaseStep::Distrust { .. }
+            | DatabaseStep::MayCopy { .. }
+            | DatabaseStep::Verify { .. } => false,
         }
     }
 

@@ -106,9 +106,19 @@ pub struct PeerStatus {
 impl Node {
     /// A picture of what is known and why.
     pub fn status(&self, now: Time) -> NodeStatus {
+        let (role, serving) = (self.role(now), self.is_serving(now));
+        #[cfg(feature = "planted")]
+        let (role, serving) = if self.planted(crate::planted::Planted::ServesUnlooked)
+            && self.holds()
+            && self.is_writable()
+        {
+            (Role::Active, true)
+        } else {
+            (role, serving)
+        };
         NodeStatus {
-            role: self.role(now),
-            serving: self.is_serving(now),
+            role,
+            serving,
             reasons: self.explain(now),
             view: self.view.as_ref().map(|view| (view.version, view.state.clone())),
             right_left: self.tenure.and_then(|t| t.right).map(|right| right.left(now)),
@@ -129,14 +139,21 @@ impl Node {
             peers: self
                 .peers
                 .iter()
-                .map(|(node, peer)| PeerStatus {
-                    node: *node,
-                    report: peer.report.clone(),
-                    age: now.elapsed_most(peer.heard),
-                    reachable: peer.fresh(self.spec.pace.suspicion, now).is_some(),
-                })
+                .map(|(node, peer)| self.peer_status(*node, peer, now))
                 .collect(),
             blocked: self.blocked(now),
+        }
+    }
+
+    fn peer_status(&self, node: NodeId, peer: &super::Peer, now: Time) -> PeerStatus {
+        let reachable = peer.fresh(self.spec.pace.suspicion, now).is_some();
+        #[cfg(feature = "planted")]
+        let reachable = reachable || self.planted(crate::planted::Planted::UnheardShown);
+        PeerStatus {
+            node,
+            report: peer.report.clone(),
+            age: now.elapsed_most(peer.heard),
+            reachable,
         }
     }
 
@@ -152,6 +169,33 @@ impl Node {
 
     /// What makes this node less than it should be, and shows neither in its role nor in a probe, a sentence each.
     pub(super) fn concerns(&self, now: Time) -> Vec<String> {
+        let mut found: Vec<String> = self.bar(now).into_iter().collect();
+        found.extend(self.worries(now));
+        found.truncate(CONCERNS_MAX);
+        found
+    }
+
+    /// What would keep this node from serving, although its database and its services are well.
+    fn bar(&self, now: Time) -> Option<String> {
+        if self.spec.stack.is_some() || self.is_stopped() {
+            return None;
+        }
+        let stranger = self.stranger(now);
+        #[cfg(feature = "planted")]
+        let stranger = stranger.or_else(|| self.stranger_ever());
+        if let Some(mac) = stranger {
+            let mac = super::peers::mac_text(mac);
+            return Some(format!("{mac} answers for the VIP: remove the duplicate address"));
+        }
+        if self.holds() {
+            return None;
+        }
+        let muted = |mute| format!("it proposes nothing, and could not take over: {mute:?}");
+        self.mute.map(muted).or_else(|| self.refusal(now))
+    }
+
+    /// The concerns that `explain` has no other line for.
+    fn worries(&self, now: Time) -> Vec<String> {
         let mut found: Vec<String> = self.room_concern().into_iter().collect();
         found.extend(self.explain_name());
         if self.spec.stack.is_some() || self.is_stopped() {
@@ -160,7 +204,9 @@ impl Node {
         found.extend(self.explain_work(now));
         found.extend(self.explain_failing(now));
         found.extend(self.explain_recopy());
-        found.extend(self.explain_copies(now));
+        // A copy that is the recorded one came to something.
+        let is_used = self.eligibility() == Some(true) && self.database.facts.is_some();
+        found.extend(self.explain_copies(now).filter(|_| !is_used));
         found.extend(self.explain_comparison());
         if let Some(facts) = self.database.facts.as_ref().filter(|_| !self.holds()) {
             let cannot = |why| {
@@ -169,6 +215,8 @@ impl Node {
             };
             found.extend(facts.unreached.as_ref().map(cannot));
             let late = facts.behind.filter(|late| *late >= BEHIND_TOLD);
+            #[cfg(feature = "planted")]
+            let late = late.filter(|_| !self.planted(crate::planted::Planted::LateUncounted));
             found.extend(late.map(|late| behind(late, facts.backlog)));
         }
         if let Some(first) = self.database.facts.as_ref().and_then(|facts| facts.drift.first()) {
@@ -177,7 +225,12 @@ impl Node {
         let out = |why| format!("a restart of the database may shut Regent out: {why}");
         let facts = self.database.facts.as_ref();
         found.extend(facts.and_then(|facts| facts.shut_out.as_ref()).map(out));
-        if let Some(locked) = self.locked(now) {
+        let locked = self.locked(now);
+        #[cfg(feature = "planted")]
+        let counts = self.holds() || !self.planted(crate::planted::Planted::LateUncounted);
+        #[cfg(feature = "planted")]
+        let locked = locked.filter(|_| counts);
+        if let Some(locked) = locked {
             let (held, s) = (held(locked), locked.since.as_millis() / 1000);
             found.push(if self.holds() {
                 format!("{held}, and nobody has been able to write for {s} s")
@@ -185,7 +238,6 @@ impl Node {
                 format!("{held}, and its applier has waited for it for {s} s: a takeover ends it")
             });
         }
-        found.truncate(CONCERNS_MAX);
         found
     }
 
@@ -205,7 +257,9 @@ impl Node {
                 self.name(node)
             ));
         }
-        lines.extend(self.concerns(now));
+        let mut worries = self.worries(now);
+        worries.truncate(CONCERNS_MAX);
+        lines.extend(worries);
         self.explain_refused(lines, now);
         for (report, spec) in self.service_reports(now).iter().zip(&self.spec.services) {
             if report.health == Health::Failing {
@@ -259,7 +313,7 @@ impl Node {
         if self.holds() {
             self.explain_holder(&mut lines, now);
         } else {
-            self.explain_standby(&mut lines);
+            self.explain_standby(&mut lines, now);
         }
         self.explain_health(&mut lines, now);
         if let Some(last) = state.history.last() {
@@ -291,7 +345,13 @@ impl Node {
         match tenure.right {
             Some(_) if lasting => lines.push("own right: until it is released".to_string()),
             Some(right) => {
-                lines.push(format!("own right: {} ms left [C1]", right.left(now).as_millis()));
+                let left = right.left(now);
+                #[cfg(feature = "planted")]
+                let left = match self.planted(crate::planted::Planted::RightUncounted) {
+                    true => right.length,
+                    false => left,
+                };
+                lines.push(format!("own right: {} ms left [C1]", left.as_millis()));
             }
             None => lines.push("no right runs here: no renewal was won in time".to_string()),
         }
@@ -302,25 +362,14 @@ impl Node {
         }
     }
 
-    fn explain_standby(&self, lines: &mut Vec<String>) {
+    fn explain_standby(&self, lines: &mut Vec<String>, now: Time) {
         if let Some(succession) = &self.succession {
             lines.push(format!("about to take the lease: {}", succession.why()));
         }
         if let Some(why) = self.cut_off() {
             lines.push(format!("nobody would be served from here: {why}"));
         }
-        match self.eligibility() {
-            Some(true) => {
-                lines.push("this node is eligible: its copy is the recorded one".to_string())
-            }
-            Some(false) => {
-                lines.push(
-                    "this node is not eligible: its copy is not the recorded one yet".to_string(),
-                );
-            }
-            None => lines
-                .push("this node does not know its own data yet: its database is down".to_string()),
-        }
+        lines.push(self.explain_eligibility(now));
         if let Some(facts) = &self.database.facts {
             if let Thread::Failed(why) = &facts.receiver {
                 lines.push(format!("its receiver stopped: {why}"));
@@ -331,6 +380,33 @@ impl Node {
         }
     }
 
+    /// A server that is down takes what it received and what it is worth with it; and what was recorded when a majority
+    /// last answered may not be so any more.
+    fn explain_eligibility(&self, now: Time) -> String {
+        let is_read = self.database.facts.is_some();
+        #[cfg(feature = "planted")]
+        let is_read = is_read || self.planted(crate::planted::Planted::EligibleOnce);
+        let known = self.eligibility().filter(|_| is_read);
+        match known {
+            Some(true) if self.is_unheard(now) => {
+                "this node was eligible when the register was last read".to_string()
+            }
+            Some(true) => "this node is eligible: its copy is the recorded one".to_string(),
+            Some(false) => {
+                "this node is not eligible: its copy is not the recorded one yet".to_string()
+            }
+            None => "this node does not know its own data yet: its database is down".to_string(),
+        }
+    }
+
+    /// No majority of voters has answered for longer than any right lasts.
+    fn is_unheard(&self, now: Time) -> bool {
+        self.view.as_ref().is_none_or(|view| {
+            let ttl = view.state.timing.ttl;
+            now.elapsed_most(view.heard) > ttl + ttl
+        })
+    }
+
     /// The row of protocol section 9 that applies, and the way out.
     pub(super) fn blocked(&self, now: Time) -> Option<(u8, String)> {
         let view = self.view.as_ref()?;
@@ -338,8 +414,7 @@ impl Node {
             return None;
         }
         let state = &view.state;
-        let patience = state.timing.ttl + state.timing.ttl;
-        if now.elapsed_most(view.heard) > patience {
+        if self.is_unheard(now) {
             return Some((3, "no majority of voters answers: restore a voter".to_string()));
         }
         if let Some(mac) = self.stranger(now).filter(|_| !self.opened) {

@@ -44,6 +44,10 @@ impl std::fmt::Display for Gtid {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     gtids: Vec<Gtid>,
+    /// When each was committed first, by the world's time.
+    made: Vec<u64>,
+    /// The world's time, as of the last thing that happened to any database.
+    pub clock: u64,
     tokens: BTreeMap<AttemptId, TxId>,
     /// What some database answered with OK.
     pub acknowledged: WriteSet,
@@ -54,6 +58,7 @@ impl Ledger {
     pub fn record(&mut self, gtid: Gtid, token: Option<AttemptId>) -> TxId {
         let id = self.gtids.len() as TxId;
         self.gtids.push(gtid);
+        self.made.push(self.clock);
         if let Some(token) = token {
             self.tokens.insert(token, id);
         }
@@ -63,6 +68,11 @@ impl Ledger {
     /// The name of a transaction.
     pub fn gtid(&self, id: TxId) -> Gtid {
         self.gtids[id as usize]
+    }
+
+    /// How long ago it was made.
+    pub fn age(&self, id: TxId) -> u64 {
+        self.clock.saturating_sub(self.made[id as usize])
     }
 
     /// Which transaction inserted this row.

@@ -9,6 +9,7 @@ use regent_core::time::Span;
 
 /// At rest the facts are asked for ten times a second; the kept end follows about once in that time.
 const LOOKS: u64 = 8;
+const SECOND: u64 = 1_000_000_000;
 
 /// Whom to answer: a statement outlives its sender (D11), so the answer may find nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -189,7 +190,7 @@ impl Database {
             applier: server.applier.clone(),
             source: self.source(),
             unreached: None,
-            behind: None,
+            behind: self.behind(ledger),
             backlog: 0,
             drift: Box::default(),
             comparison: None,
@@ -210,6 +211,14 @@ impl Database {
             mark: files.kept.is_some_and(|kept| kept.mark),
             broken: self.incarnation().is_some() && self.is_broken(),
         }
+    }
+
+    /// Seconds_Behind_Master: whole ones, of what the applier is at; nothing while it does not run.
+    fn behind(&self, ledger: &Ledger) -> Option<Span> {
+        let runs = self.server.as_ref().is_some_and(|server| server.applier == Thread::Running);
+        let next = self.files.relay.get(self.files.relay_applied).filter(|_| runs)?;
+        let behind = Span::millis(ledger.age(*next) / SECOND * 1_000);
+        (behind > Span::ZERO).then_some(behind)
     }
 
     /// Whom it follows. The mark is taken off only when all is applied: what is left of a source then is a name without
