@@ -86,6 +86,7 @@ fn report() -> Report {
             shows: None,
             confirms: true,
             behind: None,
+            backlog: 0,
             renewed: false,
             held: None,
         }),

@@ -83,8 +83,9 @@ pub struct DatabaseFacts {
     pub unconfirmed: u64,
     /// The incarnation kept with the data; none if there is none, or the two copies disagree.
     pub incarnation: Option<Incarnation>,
-    /// Names before, the newest first, of which these data have everything: the log began anew while the server ran, and
-    /// control had been taken of that very start while it was whole. Beside no incarnation: they have no new name yet.
+    /// Names before, the newest first, of which these data have everything: the log began anew while the server ran,
+    /// and control had been taken of that very start while it was whole. Beside no incarnation: they have no new name
+    /// yet.
     #[serde(default)]
     pub was: Box<[Incarnation]>,
     /// The follower's mark, kept beside the incarnation.

@@ -1,4 +1,5 @@
-//! A writer whose log began anew (D12): what comes before its new name, what is never done for it, and when it has none.
+//! A writer whose log began anew (D12): what comes before its new name, what is never done for it, and when it has
+//! none.
 
 mod world;
 

@@ -827,8 +827,8 @@ impl World {
         }
     }
 
-    /// Its log began anew and it has no new name yet, and a fault takes its server: after this nothing shows that the data
-    /// have everything. A server that is killed for us is no excuse.
+    /// Its log began anew and it has no new name yet, and a fault takes its server: after this nothing shows that the
+    /// data have everything. A server that is killed for us is no excuse.
     pub(crate) fn excuse_nameless(&mut self, host: usize) {
         self.restored |= self.hosts[host].database.is_nameless();
     }

@@ -8,8 +8,8 @@
 //! How to read it: [`world`] is the queue of events, [`host`] what a host is, [`agent`] the driver loop around the
 //! core, [`worker`] the database worker, [`register`] the threads around voter and proposer, [`database`] the
 //! database, [`truth`] and [`clients`] the judges' memory, [`fault`] what goes wrong, [`scenario`] the golden files.
-//! [`promise`] compares what nodes tell operators with what is so. [`shared`] is the world of the other topology, in which hosts have no database of their own but a [`stack`] on
-//! shared data.
+//! [`promise`] compares what nodes tell operators with what is so. [`shared`] is the world of the other topology, in
+//! which hosts have no database of their own but a [`stack`] on shared data.
 
 pub mod agent;
 pub mod ambush;

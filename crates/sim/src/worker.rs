@@ -569,8 +569,8 @@ impl World {
 
     /// The core asked for SIGKILL of the unit's cgroup; it is empty.
     pub fn kill_database_for(&mut self, host: usize, run: u64, id: CommandId) {
-        // One that hangs has to be (D11), and one of a superseded node whose commits wait (D3). Any other one whose data
-        // need a name is killed without need.
+        // One that hangs has to be (D11), and one of a superseded node whose commits wait (D3). Any other one whose
+        // data need a name is killed without need.
         let h = &self.hosts[host];
         let hangs = h.database.server.as_ref().is_some_and(|server| server.stalled > self.now);
         if hangs || self.truth.state.lease.holder != h.node {

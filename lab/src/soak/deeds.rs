@@ -199,7 +199,8 @@ fn hidden_row(watched: &mut Watched, active: &str, other: &str) -> Result<()> {
 
 fn slow_start(watched: &mut Watched, _: &str, other: &str) -> Result<()> {
     let slow = "mkdir -p /etc/systemd/system/mariadb.service.d
-        printf '[Service]\\nExecStartPre=/bin/sleep 18\\n' > /etc/systemd/system/mariadb.service.d/slow.conf
+        printf '[Service]\\nExecStartPre=/bin/sleep 18\\n' \\
+            > /etc/systemd/system/mariadb.service.d/slow.conf
         systemctl daemon-reload";
     shell(watched, other, slow)?;
     let from = now_us();

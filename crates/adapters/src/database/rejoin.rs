@@ -56,8 +56,8 @@ pub(crate) fn reset_to(state: &[Gtid], place: Gtid) -> String {
     let mut ordered: Vec<Gtid> = state.iter().filter(|gtid| **gtid != place).copied().collect();
     ordered.push(place);
     let state = gtid::text(&ordered);
-    // RESET MASTER and the new state each remove the log, and before that waits until the engine has written out what it holds of it:
-    // by itself that comes once a second.
+    // RESET MASTER and the new state each remove the log, and wait before that until the engine has written out what it
+    // holds of it: by itself that comes once a second.
     format!(
         "FLUSH LOCAL ENGINE LOGS; RESET MASTER; FLUSH LOCAL ENGINE LOGS; \
          SET GLOBAL gtid_binlog_state='{state}'; SET GLOBAL gtid_slave_pos='{place}'"

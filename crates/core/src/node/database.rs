@@ -519,8 +519,8 @@ impl Node {
                 self.tell("database.stopped", Severity::Info, "the database is shut down".into());
             }
             (_, StepResult::Down) => self.database.forget_server(),
-            // Only this start shows that the data have everything: a statement is over, too, once its thread was seen gone
-            // (D11), and control is taken anew. A server that does not even give that is killed.
+            // Only this start shows that the data have everything: a statement is over, too, once its thread was seen
+            // gone (D11), and control is taken anew. A server that does not even give that is killed.
             (_, StepResult::NoAnswer) if self.needs_name().is_some() => {
                 let text = format!("{}: the database did not answer in time", step.words());
                 self.tell("database.hung", Severity::Warning, text);

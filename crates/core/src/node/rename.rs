@@ -2,8 +2,8 @@
 //! have every acknowledged write, and its log tells nobody so any more. They get a new name, and serve on (D12).
 //!
 //! ```text
-//!  alone under the old name ─► loose ─► sessions ended, read-only, log begun by our own hand, named ─► alone under the
-//!  (only while commits may wait)                                                                       new one, writable
+//!  alone under the old name ─► loose ─► sessions ended, read-only, log begun anew, named ─► alone under the new one
+//!  (only while commits may wait)                                                            ─► writable
 //! ```
 //! Every step is asked for again after a pause that grows; its error is in `status`. The follower is dropped at once:
 //! what it received under the old name ends somewhere, and nothing tells where.
@@ -23,8 +23,9 @@ const WHY: &str = "the log of the database began anew (RESET MASTER, or its file
     have everything and get a new name, a standby is copied anew";
 
 impl Node {
-    /// The old name of the recorded writer's data here, while they have no new one. Not of a server that is being killed:
-    /// its start is over, and with it what shows that they have everything; nor while a move must come to its end.
+    /// The old name of the recorded writer's data here, while they have no new one. Not of a server that is being
+    /// killed: its start is over, and with it what shows that they have everything; nor while a move must come to its
+    /// end.
     pub(super) fn needs_name(&self) -> Option<Incarnation> {
         let goes_on = self.moving.as_ref().is_some_and(super::moves::Move::goes_on);
         if self.database.is_being_killed() || goes_on || self.is_release_unanswered() {

@@ -358,8 +358,8 @@ impl Steps {
     /// Ends the server; what its log has beyond what was saved is saved then.
     async fn end_server(&mut self, writer: DataCopy, way: Way) -> Result<(), Fault> {
         self.control = None;
-        // Its data are of no use any more. An orderly stop would tell waiting clients that their commit is done (D9), and
-        // one in the middle of applying may hang.
+        // Its data are of no use any more. An orderly stop would tell waiting clients that their commit is done (D9),
+        // and one in the middle of applying may hang.
         self.link.unit(UnitVerb::Kill).await.map_err(Fault::Failed)?;
         self.save_rest(writer, way).await
     }
