@@ -184,8 +184,10 @@ mod tests {
         assert_eq!(
             text,
             "# Written by regent, which restarts this unit itself.\n[Unit]\n\
-             StartLimitIntervalSec=0\n\n[Service]\nRestart=no\nSendSIGKILL=yes\n\
-             TimeoutStopSec=60s\nTimeoutStartSec=infinity\n"
+             StartLimitIntervalSec=0\n\
+             # It runs until the service is handed over when this host stops.\n\
+             Before=regent-handover.service\n\n\
+             [Service]\nRestart=no\nSendSIGKILL=yes\nTimeoutStopSec=60s\nTimeoutStartSec=infinity\n"
         );
         assert_eq!(remove(&directory, &managed).unwrap(), Applied::Changed);
         assert_eq!(remove(&directory, &managed).unwrap(), Applied::AlreadySo);
