@@ -627,6 +627,8 @@ fn a_voter_that_lost_its_disk_votes_only_once_admitted() {
     assert!(matches!(mn1.ask(Ask::Init), Some(Reply::Done(_))));
     mn1.expect("mn1 serves", |s| node(s, "mn1").role == Role::Active);
     mn2.expect("mn2 stands by", |s| node(s, "mn2").role == Role::Standby);
+    // One that has not heard of the cluster yet is admitted as if its disk were new.
+    w1.expect("it votes", |s| s.initialised);
     match mn1.ask(Ask::AdmitVoter { node: "w1".into() }) {
         Some(Reply::Done(text)) => assert!(text.contains("votes already"), "{text}"),
         other => panic!("{other:?}"),
