@@ -49,8 +49,7 @@ pub fn may_be_loose(
     join_unanswered: bool,
     facts: &DatabaseFacts,
 ) -> bool {
-    let idle = facts.read_only && facts.waiting == 0;
-    idle || (sync.writer == me && sync.with.is_none() && !join_unanswered)
+    facts.is_quiet() || (sync.writer == me && sync.with.is_none() && !join_unanswered)
 }
 
 /// A follower that can be joined: whole, following the writer with both threads, read-only.

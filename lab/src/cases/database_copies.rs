@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::kit::{command, regent, wait_event};
+use super::kit::{command, regent, shell, sql, told, wait_event};
 use super::{Case, Run, Tier};
 use crate::client::Attempt;
 use crate::fault::{Watched, other_of};
-use crate::history;
 use crate::run::{now_us, wait_for};
 use crate::say;
 
@@ -41,19 +40,6 @@ fn run(watched: &mut Watched) -> Result<()> {
     let figures = watched.recorder.tape().figures(from, now_us(), Attempt::Write);
     say::line(&format!("case    longest time without a write: {} ms", figures.client_gap_ms));
     equal(watched)
-}
-
-fn sql(watched: &Watched, node: &str, statement: &str) -> Result<String> {
-    watched.cluster.lab.host(node)?.sql(statement)
-}
-
-fn shell(watched: &Watched, node: &str, script: &str) -> Result<String> {
-    watched.cluster.lab.host(node)?.shell(script)
-}
-
-fn told(watched: &Watched, node: &str, from: u64, code: &str) -> Result<Vec<String>> {
-    let events = history::since(watched.cluster.lab.host(node)?, from);
-    Ok(events.into_iter().filter(|event| event.code == code).map(|event| event.text).collect())
 }
 
 /// Both copies are the same, and the command says so.

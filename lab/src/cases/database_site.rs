@@ -2,16 +2,14 @@
 //! reader in the way of the heir's applier, a start that takes long, a standby that vanishes while it is copied to, a
 //! service that writes while it stops. Nothing of it kills a server, costs a copy or a move that it need not.
 
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::kit::{command, expect_explained, regent, throughout, wait_event};
+use super::kit::{Holder, command, expect_explained, regent, sql, throughout, told, wait_event};
 use super::{Case, Run, Tier};
 use crate::client::Attempt;
 use crate::fault::{Watched, other_of};
-use crate::history;
 use crate::run::{now_us, wait_for};
 use crate::say;
 use crate::service::Service;
@@ -42,41 +40,6 @@ fn run(watched: &mut Watched) -> Result<()> {
     busy_stop(watched)
 }
 
-fn sql(watched: &Watched, node: &str, statement: &str) -> Result<String> {
-    watched.cluster.lab.host(node)?.sql(statement)
-}
-
-/// A client that holds something; with its host it ends in any case.
-struct Session {
-    child: Child,
-    node: String,
-}
-
-impl Session {
-    fn open(watched: &Watched, node: &str, statements: &str) -> Result<Session> {
-        let text = format!("{statements}; SELECT SLEEP(600)");
-        let mut command = watched.cluster.lab.host(node)?.command(&["mariadb", "-e", &text])?;
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let session = Session { child: child.context("mariadb")?, node: node.to_string() };
-        wait_for("the session", TOLD, || {
-            let look = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO='SELECT SLEEP(600)'";
-            Ok((sql(watched, node, look)?.trim() != "0").then_some(()))
-        })?;
-        Ok(session)
-    }
-
-    /// It may have been ended by the product, which is the point.
-    fn end(mut self, watched: &Watched) -> Result<()> {
-        watched.cluster.lab.host(&self.node)?.shell("pkill -x mariadb || true")?;
-        self.child.wait().map(drop).context("mariadb")
-    }
-}
-
-fn told(watched: &Watched, node: &str, from: u64, code: &str) -> Result<Vec<String>> {
-    let events = history::since(watched.cluster.lab.host(node)?, from);
-    Ok(events.into_iter().filter(|event| event.code == code).map(|event| event.text).collect())
-}
-
 /// Undone in place, and it follows again: no copy.
 fn errant_row(watched: &Watched) -> Result<()> {
     let active = watched.cluster.active()?;
@@ -100,7 +63,7 @@ fn backup_lock(watched: &mut Watched) -> Result<()> {
     let active = watched.cluster.active()?;
     let from = now_us();
     say::line(&format!("fault   FLUSH TABLES WITH READ LOCK on {active}, the active node"));
-    let session = Session::open(watched, &active, "FLUSH TABLES WITH READ LOCK")?;
+    let session = Holder::open(watched, &active, "FLUSH TABLES WITH READ LOCK")?;
     wait_event(watched, &active, from, ("database.locked", "root@"), TOLD)?;
     let status = regent(watched, &active, "status")?;
     ensure!(status.code == DEGRADED, "exit {}: {}", status.code, status.text);
@@ -124,7 +87,7 @@ fn backup_lock(watched: &mut Watched) -> Result<()> {
 fn reader_and_power_off(watched: &mut Watched) -> Result<()> {
     let active = watched.cluster.active()?;
     let other = other_of(&active);
-    let reader = Session::open(watched, other, "BEGIN; SELECT * FROM site.t")?;
+    let reader = Holder::open(watched, other, "BEGIN; SELECT * FROM site.t")?;
     let from = now_us();
     say::line(&format!("fault   a reader on {other} is in the way of an ALTER TABLE"));
     sql(watched, &active, "ALTER TABLE site.t ADD COLUMN c INT")?;

@@ -1,5 +1,6 @@
 //! What several cases ask of a cluster under watch.
 
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -109,4 +110,50 @@ pub(crate) fn expect_explained(watched: &Watched, node: &str, words: &str) -> Re
     let told = watched.cluster.told(node, &["explain"])?;
     ensure!(told.contains(words), "explain on {node} has no {words:?}: {told}");
     Ok(())
+}
+
+/// A statement of root's on a node.
+pub(crate) fn sql(watched: &Watched, node: &str, statement: &str) -> Result<String> {
+    watched.cluster.lab.host(node)?.sql(statement)
+}
+
+/// A script on a node.
+pub(crate) fn shell(watched: &Watched, node: &str, script: &str) -> Result<String> {
+    watched.cluster.lab.host(node)?.shell(script)
+}
+
+/// What was told since then under this code.
+pub(crate) fn told(watched: &Watched, node: &str, from: u64, code: &str) -> Result<Vec<String>> {
+    let events = history::since(watched.cluster.lab.host(node)?, from);
+    Ok(events.into_iter().filter(|event| event.code == code).map(|event| event.text).collect())
+}
+
+/// For a session to be there.
+const OPEN: Duration = Duration::from_secs(15);
+
+/// A client that holds something; with its host it ends in any case.
+pub(crate) struct Holder {
+    child: Child,
+    node: String,
+}
+
+impl Holder {
+    /// Runs these statements, and stays.
+    pub(crate) fn open(watched: &Watched, node: &str, statements: &str) -> Result<Holder> {
+        let text = format!("{statements}; SELECT SLEEP(600)");
+        let mut command = watched.cluster.lab.host(node)?.command(&["mariadb", "-e", &text])?;
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let holder = Holder { child: child.context("mariadb")?, node: node.to_string() };
+        wait_for("the session", OPEN, || {
+            let look = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO='SELECT SLEEP(600)'";
+            Ok((sql(watched, node, look)?.trim() != "0").then_some(()))
+        })?;
+        Ok(holder)
+    }
+
+    /// It may have been ended by the product, which is the point.
+    pub(crate) fn end(mut self, watched: &Watched) -> Result<()> {
+        shell(watched, &self.node, "pkill -x mariadb || true")?;
+        self.child.wait().map(drop).context("mariadb")
+    }
 }

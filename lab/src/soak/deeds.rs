@@ -1,12 +1,12 @@
 //! What happens to the databases, hosts and networks of real sites, one thing each. A deed waits for what must follow
 //! at once, and mends what a person would mend; that the cluster is well again by itself is looked at afterwards.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cases::kit::{command, regent, wait_event};
+use crate::cases::kit::{Holder, command, regent, shell, sql, throughout, wait_event};
 use crate::fault::{Watched, other_of};
 use crate::lab::VIP;
 use crate::run::{now_us, wait_for};
@@ -64,17 +64,9 @@ const BACK: Duration = Duration::from_secs(60);
 /// A client's host that is gone is noticed by TCP's own questions.
 const LEFT: Duration = Duration::from_secs(40);
 
-fn sql(watched: &Watched, node: &str, statement: &str) -> Result<String> {
-    watched.cluster.lab.host(node)?.sql(statement)
-}
-
-fn shell(watched: &Watched, node: &str, script: &str) -> Result<String> {
-    watched.cluster.lab.host(node)?.shell(script)
-}
-
 /// Nothing is done for so long.
 fn pause(length: Duration) -> Result<()> {
-    crate::cases::kit::throughout(length, || Ok(()))
+    throughout(length, || Ok(()))
 }
 
 fn switchover(watched: &mut Watched, active: &str, other: &str) -> Result<()> {
@@ -147,7 +139,7 @@ fn log_reset_under_a_lock(watched: &mut Watched, active: &str, other: &str) -> R
     let from = now_us();
     sql(watched, active, "RESET MASTER")?;
     named_anew(watched, active, other, from)?;
-    holder.end(watched, active)
+    holder.end(watched)
 }
 
 fn log_removed(watched: &mut Watched, active: &str, other: &str) -> Result<()> {
@@ -215,29 +207,6 @@ fn slow_start(watched: &mut Watched, _: &str, other: &str) -> Result<()> {
     .map(drop)
 }
 
-/// A client that holds something until it is ended.
-struct Holder(Child);
-
-impl Holder {
-    fn open(watched: &Watched, node: &str, statements: &str) -> Result<Holder> {
-        let text = format!("{statements}; SELECT SLEEP(600)");
-        let mut command = watched.cluster.lab.host(node)?.command(&["mariadb", "-e", &text])?;
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let holder = Holder(child.context("mariadb")?);
-        wait_for("the session", TOLD, || {
-            let look = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO='SELECT SLEEP(600)'";
-            Ok((sql(watched, node, look)?.trim() != "0").then_some(()))
-        })?;
-        Ok(holder)
-    }
-
-    /// It may have been ended already, which is the point.
-    fn end(mut self, watched: &Watched, node: &str) -> Result<()> {
-        shell(watched, node, "pkill -x mariadb || true")?;
-        self.0.wait().map(drop).context("mariadb")
-    }
-}
-
 fn reader_then_power_off(watched: &mut Watched, active: &str, other: &str) -> Result<()> {
     let reader = Holder::open(watched, other, "BEGIN; SELECT * FROM bank.accounts")?;
     sql(watched, active, "ALTER TABLE bank.accounts COMMENT 'changed'")?;
@@ -247,7 +216,7 @@ fn reader_then_power_off(watched: &mut Watched, active: &str, other: &str) -> Re
     })?;
     watched.power_off_node(active)?;
     watched.wait_served_by(other)?;
-    reader.end(watched, other)?;
+    reader.end(watched)?;
     watched.power_on_node(active)
 }
 
@@ -256,7 +225,7 @@ fn backup_lock(watched: &mut Watched, active: &str, _: &str) -> Result<()> {
     let holder = Holder::open(watched, active, "FLUSH TABLES WITH READ LOCK")?;
     wait_event(watched, active, from, ("database.locked", "root@"), TOLD)?;
     pause(Duration::from_secs(5))?;
-    holder.end(watched, active)
+    holder.end(watched)
 }
 
 fn copy_cut_short(watched: &mut Watched, _: &str, other: &str) -> Result<()> {

@@ -324,6 +324,11 @@ impl Database {
 }
 
 impl DatabaseFacts {
+    /// Nobody writes, and no commit is open.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.read_only && self.waiting == 0
+    }
+
     /// Nothing more is received.
     pub fn receiver_is_off(&self) -> bool {
         matches!(self.receiver, Thread::Stopped | Thread::Failed(_))

@@ -15,7 +15,7 @@ use crate::event::Severity;
 use crate::id::Incarnation;
 use crate::observe::DatabaseFacts;
 use crate::state::DataCopy;
-use crate::sync;
+use crate::sync::{self, Licence};
 use crate::time::Time;
 use alloc::string::{String, ToString};
 
@@ -56,7 +56,7 @@ impl Node {
             let may_be_quiet = facts.waiting == 0 && !self.rules(now);
             if facts.source.is_some() {
                 self.step(DatabaseStep::EndFollowing, now);
-            } else if is_quiet(&facts) || (alone && loose) || may_be_quiet {
+            } else if facts.is_quiet() || (alone && loose) || may_be_quiet {
                 let incarnation = self.draw_incarnation();
                 self.step(DatabaseStep::Rename { incarnation }, now);
             } else if alone {
@@ -68,7 +68,7 @@ impl Node {
 
     /// D3: loose only once this run has won solo; the old name's, since there is no other yet.
     pub(super) fn alone_for_name(&self, was: Incarnation, facts: &DatabaseFacts) -> Option<Kind> {
-        if is_quiet(facts) || facts.mark || self.is_alone_as(was, facts) {
+        if facts.is_quiet() || facts.mark || self.is_alone_as(was, facts) {
             return None;
         }
         let copy = DataCopy { node: self.me(), incarnation: was };
@@ -77,20 +77,12 @@ impl Node {
 
     fn is_alone_as(&self, was: Incarnation, facts: &DatabaseFacts) -> bool {
         let alone = self.view.as_ref().is_some_and(|view| view.state.sync.with.is_none());
-        let won = self.licence.is_some_and(|licence| {
-            let of = (licence.epoch, licence.incarnation, licence.start);
-            of == (self.epoch(), was, facts.start)
-        });
-        alone && won && !self.is_join_unanswered()
+        let licence = Licence { epoch: self.epoch(), incarnation: was, start: facts.start };
+        alone && self.licence == Some(licence) && !self.is_join_unanswered()
     }
 
     /// For `explain`.
     pub(super) fn explain_name(&self) -> Option<String> {
         self.needs_name().map(|_| WHY.to_string())
     }
-}
-
-/// Nobody writes, and no commit is open.
-fn is_quiet(facts: &DatabaseFacts) -> bool {
-    facts.read_only && facts.waiting == 0
 }

@@ -393,34 +393,24 @@ impl Node {
         let Some(facts) = &self.database.facts else { return false };
         let runs = |thread: &Thread| *thread == Thread::Running;
         let follows = facts.source.is_some() && runs(&facts.receiver) && runs(&facts.applier);
-        match step {
-            DatabaseStep::Start | DatabaseStep::TakeControl => true,
+        let leads_to_writer = matches!(
+            step,
             DatabaseStep::Compare { .. }
-            | DatabaseStep::SaveTail { .. }
-            | DatabaseStep::Rewind { .. }
-            | DatabaseStep::Reclone { .. }
-            | DatabaseStep::StartReceiver
-            | DatabaseStep::Keep { .. }
-            | DatabaseStep::Follow { .. } => {
-                let is_whole = facts.mark && self.eligibility() == Some(true);
-                self.is_writable() || (follows && is_whole)
-            }
-            DatabaseStep::Rename { .. } => self.needs_name().is_none(),
-            DatabaseStep::Observe { .. }
-            | DatabaseStep::Kill
-            | DatabaseStep::Stop
-            | DatabaseStep::Strict
-            | DatabaseStep::Loose
-            | DatabaseStep::ReadOnly
-            | DatabaseStep::Writable
-            | DatabaseStep::Marker { .. }
-            | DatabaseStep::StopReceiver
-            | DatabaseStep::EndSession { .. }
-            | DatabaseStep::EndFollowing
-            | DatabaseStep::Distrust { .. }
-            | DatabaseStep::MayCopy { .. }
-            | DatabaseStep::Verify { .. } => false,
+                | DatabaseStep::SaveTail { .. }
+                | DatabaseStep::Rewind { .. }
+                | DatabaseStep::Reclone { .. }
+                | DatabaseStep::StartReceiver
+                | DatabaseStep::Keep { .. }
+                | DatabaseStep::Follow { .. }
+        );
+        if leads_to_writer {
+            let is_whole = facts.mark && self.eligibility() == Some(true);
+            return self.is_writable() || (follows && is_whole);
         }
+        if matches!(step, DatabaseStep::Rename { .. }) {
+            return self.needs_name().is_none();
+        }
+        matches!(step, DatabaseStep::Start | DatabaseStep::TakeControl)
     }
 
     pub(super) fn take_saved(&mut self, saved: &SavedTail) {
