@@ -35,7 +35,7 @@ const PLACE: &str = "SHOW GLOBAL STATUS LIKE 'Binlog_snapshot_%'";
 /// table of processes has long texts, lies on disk for each question, and the server has crashed while it dropped one.
 pub(crate) const PROCESSES: &str = "SHOW PROCESSLIST";
 /// What a thread that streams to a replica does there.
-const STREAMS: &str = "Binlog Dump";
+pub(crate) const STREAMS: &str = "Binlog Dump";
 
 /// What one question brought.
 #[derive(Clone, Debug)]

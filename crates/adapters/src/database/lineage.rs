@@ -278,7 +278,8 @@ pub(crate) async fn save(
         stamp(SystemTime::now()),
         parties.incarnation.map_or_else(|| "unnamed".to_string(), |i| i.to_string())
     );
-    let part = tails.join(format!("{name}.part"));
+    let path = unused(&tails.join(name));
+    let part = path.with_extension("part");
     let target = part.clone();
     let copied = files.clone();
     aside(move || copy_synced(&copied, &target)).await?;
@@ -297,7 +298,6 @@ pub(crate) async fn save(
         decoded,
         note: note.into(),
     };
-    let path = tails.join(name);
     let (done, tails) = (path.clone(), tails.to_path_buf());
     aside(move || seal(&part, &done, &tails, &report)).await?;
     Ok(SavedTail { count, path: path.display().to_string() })
@@ -353,6 +353,18 @@ fn seal(part: &Path, done: &Path, tails: &Path, report: &Report) -> io::Result<(
     keep::write_synced(&part.join("report.json"), &text, 0o600)?;
     std::fs::rename(part, done)?;
     keep::sync_folder(tails)
+}
+
+/// This path, or the first of `-1`, `-2`, ... that nobody has yet: two things may be kept within one second.
+pub(crate) fn unused(path: &Path) -> PathBuf {
+    let numbered = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("-{n}"));
+        PathBuf::from(name)
+    };
+    let all = std::iter::once(path.to_path_buf()).chain((1..).map(numbered));
+    let free = |path: &PathBuf| path.symlink_metadata().is_err();
+    all.into_iter().find(free).unwrap_or_else(|| path.to_path_buf())
 }
 
 /// A moment as part of a name: `20261122T062919Z`.
@@ -417,6 +429,17 @@ mod tests {
         assert_eq!(hole(&names), None);
         let skipped = [name(7, 417), name(7, 416), name(7, 414), name(7, 413)];
         assert_eq!((servers(&skipped).len(), hole(&skipped)), (0, Some(2)));
+    }
+
+    #[test]
+    fn what_is_kept_twice_within_a_second_has_two_names() {
+        let root = std::env::temp_dir().join(format!("unused-{}", std::process::id()));
+        let (first, names) = (root.join("a"), ["a", "a-1", "a-2"]);
+        for name in names {
+            assert_eq!(unused(&first), root.join(name));
+            std::fs::create_dir_all(root.join(name)).expect("made");
+        }
+        std::fs::remove_dir_all(root).expect("removed");
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! far that is, and [`Site::finish`] brings it to its end after a crash, before anybody starts the server.
 
 use crate::database::keep;
-use crate::database::lineage::stamp;
+use crate::database::lineage::{stamp, unused};
 use crate::database::sql::{Client, SqlError};
 use crate::database::tool;
 use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags};
@@ -152,13 +152,7 @@ impl Site {
     /// S6: the old data are moved aside whole and the copy takes their place; where the old ones are. None: there were
     /// none.
     pub(crate) fn exchange(&self, old: &str) -> io::Result<Option<PathBuf>> {
-        let stamp = stamp(SystemTime::now());
-        let name = |n: u32| match n {
-            0 => format!("kept-{stamp}-{old}"),
-            n => format!("kept-{stamp}-{old}-{n}"),
-        };
-        let kept = (0..).map(|n| self.named(&name(n))).find(|path| !path.exists());
-        let kept = kept.ok_or_else(|| nowhere(&self.data))?;
+        let kept = unused(&self.named(&format!("kept-{}-{old}", stamp(SystemTime::now()))));
         if self.inside {
             let name = kept.file_name().unwrap_or_default().as_encoded_bytes();
             keep::write_synced(&self.copies.join(OUT), name, 0o600)?;

@@ -61,7 +61,8 @@ const FRESH: Duration = Duration::from_millis(5);
 const STOP_MAX: Duration = Duration::from_secs(3);
 const START_MAX: Duration = Duration::from_secs(5);
 const FORGET_MAX: Duration = Duration::from_secs(5);
-const RESET_MAX: Duration = Duration::from_secs(60);
+/// Files of gigabytes are removed, after what they hold was written out.
+const RESET_MAX: Duration = Duration::from_secs(600);
 /// The writer may just be making its account.
 const INFO_MAX: Duration = Duration::from_secs(3);
 /// Where it is kept which data began by a copy or a rewind.

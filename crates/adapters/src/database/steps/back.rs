@@ -4,6 +4,7 @@ use super::rename::kept_logs;
 use super::{RENEWED, RESET_MAX, START_PATIENCE, Steps, Whom, draw};
 use crate::database::control::Fault;
 use crate::database::end::Seen;
+use crate::database::facts::{PROCESSES, STREAMS};
 use crate::database::gtid::Gtid;
 use crate::database::keep::{Counts, Keep, KeepFiles, Kept};
 use crate::database::line::UnitVerb;
@@ -136,6 +137,19 @@ impl Steps {
         site::real(folder).starts_with(site::real(&self.link.settings.datadir))
     }
 
+    /// The log begins anew at this place, and whoever was being sent the old one is sent away: the server goes on reading
+    /// the removed file for it and says nothing. Only now: a replica comes back at once, and would be sent the old one again.
+    pub(super) async fn reset_log(&mut self, state: &[Gtid], place: Gtid) -> Result<(), Fault> {
+        self.control()?.client.query(&rejoin::reset_to(state, place), RESET_MAX).await?;
+        let processes = self.control()?.run(PROCESSES).await?;
+        let streams = processes.columns(["Id", "Command"]).filter(|[_, what]| *what == STREAMS);
+        let streams: Vec<String> = streams.map(|[id, _]| id.to_string()).collect();
+        for id in streams {
+            self.control()?.run_if_allowed(&format!("KILL CONNECTION {id}")).await?;
+        }
+        Ok(())
+    }
+
     /// D8: undoes the tail in place; only rows, only what is saved, only with nobody at work. Anything that
     /// goes wrong
     /// after the first undo leaves the data marked as unfinished: then only a fresh copy helps.
@@ -161,8 +175,7 @@ impl Steps {
         self.send_clients_away(Whom::All).await?;
         let keep = self.write_keep(Keep { unfinished: true, ..keep }).await?;
         rejoin::undo(common, &saved, &self.link.settings).await.map_err(Fault::Failed)?;
-        let reset = rejoin::reset_to(&common.state, common.gtid);
-        self.control()?.client.query(&reset, RESET_MAX).await?;
+        self.reset_log(&common.state, common.gtid).await?;
         // The log begins anew by our own hand.
         self.begin_end(keep.incarnation, None).await?;
         self.note_renewed(keep.incarnation)?;
@@ -220,8 +233,7 @@ impl Steps {
         }
         let reading = self.read(None).await?;
         self.set_server_id(&keep, &reading).await?;
-        let reset = rejoin::reset_to(&state, place);
-        self.control()?.client.query(&reset, RESET_MAX).await?;
+        self.reset_log(&state, place).await?;
         let start = self.start()?;
         let reading = self.read(None).await?;
         self.write_counts(&Counts::begun(incarnation, start, reading.starts, reading.stops))?;

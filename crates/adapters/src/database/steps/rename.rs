@@ -1,21 +1,19 @@
 //! A log that began anew under data that have everything: begun once more by our own hand, under another name (D12).
 
 use super::{Steps, draw};
+use crate::database::binlog;
 use crate::database::control::Fault;
 use crate::database::gtid::Gtid;
 use crate::database::keep::{Counts, Keep, Kept};
-use crate::database::lineage::stamp;
+use crate::database::lineage::{stamp, unused};
 use crate::database::peer::aside;
 use crate::database::site::{INSIDE, LOG};
-use crate::database::{binlog, rejoin};
 use regent_core::command::StepResult;
 use regent_core::id::Incarnation;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-/// Files of gigabytes are removed, after what they hold was written out.
-const RESET_MAX: Duration = Duration::from_secs(600);
 /// The whole of a cluster of ours writes in this domain.
 const DOMAIN: u32 = 0;
 
@@ -75,8 +73,7 @@ impl Steps {
         let number = ends.map(|gtid| gtid.number).max().unwrap_or(0) + 1;
         let first = Gtid { domain: DOMAIN, server: named.server_id, number };
         let kept = self.keep_log().await?;
-        let reset = rejoin::reset_to(&[], first);
-        self.control()?.client.query(&reset, RESET_MAX).await?;
+        self.reset_log(&[], first).await?;
         self.begin_end(incarnation, Some(was)).await?;
         self.write_counts(&Counts::begun(incarnation, start, reading.starts, reading.stops))?;
         self.write_keep(named).await?;
@@ -109,13 +106,11 @@ fn link_files(index: &Path) -> io::Result<Option<(PathBuf, usize)>> {
     };
     let Some(folder) = files.first().and_then(|path| path.parent()) else { return Ok(None) };
     let kept = folder.join(INSIDE).join(format!("{LOG}{}", stamp(SystemTime::now())));
+    let kept = unused(&kept);
     std::fs::create_dir_all(&kept)?;
     for file in &files {
         let name = file.file_name().unwrap_or_default();
-        match std::fs::hard_link(file, kept.join(name)) {
-            Err(fault) if fault.kind() == ErrorKind::AlreadyExists => {}
-            linked => linked?,
-        }
+        std::fs::hard_link(file, kept.join(name))?;
     }
     Ok(Some((kept, files.len())))
 }
