@@ -116,6 +116,10 @@ struct Facts {
     entered: u64,
     /// Below the root of the cgroups; empty when nothing ran yet.
     cgroup: String,
+    /// How its last run ended, `success` for one that was stopped; empty for what is no service.
+    result: String,
+    /// A job of it waits or is under way: somebody asked systemd for something.
+    job: bool,
 }
 
 impl Facts {
@@ -128,6 +132,13 @@ impl Facts {
             "deactivating" if dead || self.main_pid == 0 => UnitState::Down,
             _ => UnitState::Unknown,
         }
+    }
+
+    /// It is down, or on its way there, because somebody asked systemd for that. `job`: there was a job of it since it
+    /// was up.
+    fn is_asked(&self, job: bool) -> bool {
+        let up = matches!(self.active.as_str(), "active" | "reloading" | "refreshing");
+        !up && (self.job || job) && self.result == "success"
     }
 
     /// Names this start: equal only for the same one.
@@ -320,7 +331,17 @@ impl Units {
 
     /// Tells the unit's state, first as it is, then at every change, from a task of its own.
     pub fn watch(&self, unit: &str, on: impl Fn(UnitState) + Send + 'static) -> UnitWatch {
-        watch::watch(self.clone(), unit, on)
+        watch::watch(self.clone(), unit, false, move |state, _| on(state))
+    }
+
+    /// The same, some milliseconds later, and with every `Down`: somebody asked systemd for it (systemctl, a package),
+    /// so that it is no failure.
+    pub fn watch_asked(
+        &self,
+        unit: &str,
+        on: impl Fn(UnitState, bool) + Send + 'static,
+    ) -> UnitWatch {
+        watch::watch(self.clone(), unit, true, on)
     }
 }
 

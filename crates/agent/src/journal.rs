@@ -131,6 +131,7 @@ enum Read<'a> {
     ServiceUnit {
         service: regent_core::observe::ServiceId,
         state: regent_core::observe::UnitState,
+        asked: bool,
     },
     GateLost,
     Room(&'a regent_core::room::Room),
@@ -169,8 +170,8 @@ impl<'a> Read<'a> {
             Input::Report(report) => Read::Report(report),
             Input::DatabaseUnit(state) => Read::DatabaseUnit(*state),
             Input::DatabaseProgress(text) => Read::DatabaseProgress(text),
-            Input::ServiceUnit { service, state } => {
-                Read::ServiceUnit { service: *service, state: *state }
+            Input::ServiceUnit { service, state, asked } => {
+                Read::ServiceUnit { service: *service, state: *state, asked: *asked }
             }
             Input::Health { probe, health, why } => {
                 Read::Health { probe: *probe, health: *health, why }

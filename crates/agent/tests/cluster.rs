@@ -105,7 +105,7 @@ impl Host for ToyHost {
         inputs.put(Input::DatabaseUnit(UnitState::Up { start: 1 }));
         for service in 0..2 {
             let state = UnitState::Up { start: 1 };
-            inputs.put(Input::ServiceUnit { service: ServiceId(service), state });
+            inputs.put(Input::ServiceUnit { service: ServiceId(service), state, asked: false });
         }
         self.inputs.set(inputs).ok();
     }

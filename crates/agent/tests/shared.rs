@@ -144,7 +144,7 @@ impl Host for ToyHost {
         }
         for service in 0..self.services {
             let state = UnitState::Down;
-            inputs.put(Input::ServiceUnit { service: ServiceId(service), state });
+            inputs.put(Input::ServiceUnit { service: ServiceId(service), state, asked: false });
         }
         self.inputs.set(inputs).ok();
     }
@@ -157,7 +157,7 @@ impl Host for ToyHost {
             // Whatever a step starts or stops, its unit is seen to run or not to run.
             let state = if up { UnitState::Up { start: 1 } } else { UnitState::Down };
             if up || down {
-                self.say(Input::ServiceUnit { service: ServiceId(service), state });
+                self.say(Input::ServiceUnit { service: ServiceId(service), state, asked: false });
             }
         }
         let survey = Some(self.survey());

@@ -36,13 +36,15 @@ pub struct ServiceSpec {
     pub weight: Weight,
     /// After a start its probes may fail for this long before that counts.
     pub start_within: Span,
+    /// A stop that somebody asked systemd for is no failure for this long: whoever asked may start it again.
+    pub grace: Span,
 }
 
 impl ServiceSpec {
     /// A vital service of this name, with the default patience.
     pub fn vital(name: &str) -> ServiceSpec {
-        let start_within = Span::millis(30_000);
-        ServiceSpec { name: name.into(), weight: Weight::Vital, start_within }
+        let (start_within, grace) = (Span::millis(30_000), Span::millis(5_000));
+        ServiceSpec { name: name.into(), weight: Weight::Vital, start_within, grace }
     }
 }
 

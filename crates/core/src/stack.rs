@@ -159,4 +159,7 @@ pub struct StackReport {
     pub clear: bool,
     /// Why the last activation here failed.
     pub failure: Option<String>,
+    /// It is not undone either: a step does not go down, and nothing below it is touched.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub stuck: bool,
 }

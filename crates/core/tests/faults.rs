@@ -540,7 +540,11 @@ fn an_heir_ends_the_session_that_holds_up_its_applier() {
 fn a_cluster_that_stops_serves_until_its_services_are_down() {
     let services = vec![ServiceSpec::vital("mgmt")];
     let mut world = World::serving_as(Spec { services, ..spec() });
-    let unit = |state| Input::ServiceUnit { service: regent_core::observe::ServiceId(0), state };
+    let unit = |state| Input::ServiceUnit {
+        service: regent_core::observe::ServiceId(0),
+        state,
+        asked: false,
+    };
     world.feed(unit(UnitState::Up { start: 1 }));
     world.feed(Input::DatabaseUnit(UnitState::Up { start: 1 }));
     world.run(500);

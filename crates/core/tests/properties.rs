@@ -473,7 +473,7 @@ impl World {
                     self.report += 1;
                     let start = self.report;
                     let state = if *up { UnitState::Up { start } } else { UnitState::Down };
-                    self.feed(Input::ServiceUnit { service: ServiceId(0), state });
+                    self.feed(Input::ServiceUnit { service: ServiceId(0), state, asked: false });
                 }
                 Op::ProbeSees { probe, health } => {
                     let all = [Health::Unknown, Health::Passing, Health::Failing];

@@ -10,9 +10,9 @@ use regent_core::id::{
     AttemptId, BootId, ClusterId, CommandId, Epoch, Incarnation, NodeId, RequestId, RunId, Version,
 };
 use regent_core::node::{Identity, Input, Node};
-use regent_core::observe::Report;
+use regent_core::observe::{Report, ServiceId, UnitState};
 use regent_core::role::Role;
-use regent_core::spec::{Pace, Policy, Spec};
+use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
 use regent_core::stack::{
     Claim, Failover, StackResult, StackSpec, StackStep, StepSpec, StepState, Survey,
 };
@@ -26,6 +26,7 @@ const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
 const STEPS: [&str; 4] = ["host name", "link /etc/xcat", "database", "xcatd"];
 const TFTP: usize = 4;
+const SERVICES: [&str; 2] = ["xcatd", "named"];
 
 struct Host {
     node: Node,
@@ -66,7 +67,7 @@ fn spec(failover: Failover, pair: bool) -> Spec {
     steps.push(StepSpec { name: "tftp".into(), weight: Weight::Degraded, service: None });
     Spec {
         nodes: vec![(A, "a".into()), (B, "b".into())],
-        services: Vec::new(),
+        services: SERVICES.iter().map(|name| ServiceSpec::vital(name)).collect(),
         probes: vec![link()],
         policy: Policy::default(),
         pace: Pace::default(),
@@ -283,7 +284,11 @@ impl World {
                 None
             }
             Action::Database(step) => unreachable!("shared data has no replica: {step:?}"),
-            Action::Service { service, step } => unreachable!("{service:?} {step:?}"),
+            Action::Service { service, step } => {
+                let line = format!("{} asked: {step:?} {}", self.now, service.0);
+                self.host(id).log.push(line);
+                Some(Outcome::Done)
+            }
         }
     }
 
@@ -400,6 +405,10 @@ impl World {
                 self.feed(id, Input::Tick);
             }
         }
+    }
+
+    fn unit(&mut self, id: NodeId, service: u16, state: UnitState, asked: bool) {
+        self.feed(id, Input::ServiceUnit { service: ServiceId(service), state, asked });
     }
 
     fn ask(&mut self, id: NodeId, request: u64, what: Request) {
@@ -891,6 +900,119 @@ fn a_failed_takeover_goes_back_to_whoever_can() {
     world.pass(15_000);
     assert!(world.is_up(A) && world.is_down(B), "{:#?}", world.hosts[&B].log);
     assert_eq!(world.role(A), Role::Active);
+}
+
+#[test]
+fn a_switchover_that_fails_there_comes_back_and_says_why() {
+    for failover in [Failover::Automatic, Failover::ByHand] {
+        let mut world = World::new(failover);
+        world.asked(A, 1, ACTIVATE);
+        world.host(B).broken_up = Some(2);
+        // Asked of either node.
+        for (request, asked) in [(2, A), (3, B)] {
+            let answer = world.asked(asked, request, Request::Switchover { to: Some(B) });
+            assert_eq!(obstacle(&answer), Some(Obstacle::StepFailed), "{answer:?}");
+            let text = format!("{answer:?}");
+            assert!(text.contains("database failed: it is broken"), "{text}");
+            assert!(text.contains("a is active again"), "{text}");
+            world.pass(200);
+            assert!(world.is_up(A) && world.is_down(B), "{}", world.log(B));
+            assert_eq!(world.role(A), Role::Active);
+            let concerns = world.hosts[&B].node.status(world.time()).concerns.join("; ");
+            assert!(concerns.contains("database failed: it is broken"), "{concerns}");
+            world.pass(120_000);
+            assert_eq!(world.role(A), Role::Active, "and stays there");
+        }
+        world.host(B).broken_up = None;
+        let answer = world.asked(A, 4, Request::Switchover { to: Some(B) });
+        assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+        assert_eq!(world.hosts[&B].node.status(world.time()).concerns, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_switchover_that_fails_on_both_ends_where_it_began() {
+    let mut world = World::new(Failover::ByHand);
+    world.asked(A, 1, ACTIVATE);
+    world.host(B).broken_up = Some(2);
+    world.host(A).broken_up = Some(3);
+    world.ask(A, 2, Request::Switchover { to: Some(B) });
+    world.pass(60_000);
+    assert!(world.is_down(A) && world.is_down(B));
+    assert_eq!(world.state.lease.epoch, Epoch(3), "there and back, and no further");
+}
+
+#[test]
+fn a_switchover_that_is_not_undone_there_says_so() {
+    let mut world = World::new(Failover::ByHand);
+    world.asked(A, 1, ACTIVATE);
+    world.host(B).broken_up = Some(3);
+    world.host(B).broken_down = Some(2);
+    let answer = world.asked(A, 2, Request::Switchover { to: Some(B) });
+    assert_eq!(obstacle(&answer), Some(Obstacle::NotRolledBack), "{answer:?}");
+    let text = format!("{answer:?}");
+    assert!(
+        text.contains("xcatd failed: it is broken; and database does not go down: pid 7 stays")
+    );
+    assert!(matches!(world.state.data, Data::InUse { node: B, .. }));
+}
+
+/// Two units of the stack are up on A, which is active.
+fn with_units(failover: Failover) -> World {
+    let mut world = World::new(failover);
+    world.asked(A, 1, ACTIVATE);
+    for service in 0..2 {
+        world.unit(A, service, UnitState::Up { start: 1 }, false);
+    }
+    world.pass(100);
+    world
+}
+
+#[test]
+fn a_service_that_somebody_stops_and_starts_moves_nothing() {
+    let mut world = with_units(Failover::Automatic);
+    for round in 0..6 {
+        world.unit(A, 1, UnitState::Unknown, false);
+        world.unit(A, 1, UnitState::Down, true);
+        world.pass(4_000);
+        world.unit(A, 1, UnitState::Unknown, false);
+        world.unit(A, 1, UnitState::Up { start: 2 + round }, false);
+        world.pass(500);
+    }
+    assert_eq!(world.state.lease.epoch, Epoch(1), "{}", world.log(A));
+    assert!(!world.log(A).contains("asked: "), "{}", world.log(A));
+    assert!(world.log(A).contains("service named was stopped by a request"), "{}", world.log(A));
+}
+
+#[test]
+fn a_service_that_somebody_stopped_for_good_is_started_again_in_place() {
+    let mut world = with_units(Failover::Automatic);
+    world.unit(A, 1, UnitState::Down, true);
+    world.pass(4_900);
+    assert!(!world.log(A).contains("asked: "), "{}", world.log(A));
+    world.pass(300);
+    assert!(world.log(A).contains("asked: Start 1"), "{}", world.log(A));
+    assert_eq!(world.state.lease.epoch, Epoch(1));
+}
+
+#[test]
+fn tries_of_one_service_do_not_count_for_another() {
+    let mut world = with_units(Failover::Automatic);
+    for start in [2, 3] {
+        world.unit(A, 0, UnitState::Down, false);
+        world.pass(300);
+        world.unit(A, 0, UnitState::Up { start }, false);
+        world.pass(2_000);
+    }
+    assert_eq!(world.log(A).matches("asked: Start 0").count(), 2, "{}", world.log(A));
+    world.unit(A, 1, UnitState::Down, false);
+    world.pass(500);
+    assert_eq!(world.state.lease.epoch, Epoch(1), "{}", world.log(A));
+    world.unit(A, 1, UnitState::Up { start: 2 }, false);
+    // Twice restored, and down once more.
+    world.unit(A, 0, UnitState::Down, false);
+    world.pass(5_000);
+    assert_eq!(world.state.lease.epoch, Epoch(2), "{}", world.log(A));
 }
 
 #[test]

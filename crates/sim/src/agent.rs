@@ -211,7 +211,7 @@ impl World {
             let state = self.service_state(host, service);
             self.note_starting(host, service);
             let service = ServiceId(service as u16);
-            self.input(host, Input::ServiceUnit { service, state });
+            self.input(host, Input::ServiceUnit { service, state, asked: false });
         }
     }
 
@@ -607,7 +607,7 @@ impl World {
         let (run, state) = (self.session(host), self.service_state(host, service));
         let service = ServiceId(service as u16);
         let after = self.rng.range(1_000_000, 8_000_000);
-        let input = Input::ServiceUnit { service, state };
+        let input = Input::ServiceUnit { service, state, asked: false };
         self.after(after, Event::Inbox { host, run, input: Box::new(input) });
     }
 }

@@ -492,7 +492,8 @@ impl World {
             self.hosts[host].hung[service] = false;
             self.forget_probes(host, Subject::Service(ServiceId(service as u16)));
             let (run, state) = (self.session(host), self.service_state(host, service));
-            let input = Input::ServiceUnit { service: ServiceId(service as u16), state };
+            let input =
+                Input::ServiceUnit { service: ServiceId(service as u16), state, asked: false };
             let after = self.rng.range(MS, 8 * MS);
             self.after(after, Event::Inbox { host, run, input: Box::new(input) });
         }

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
+use zbus::Variant;
 use zbus::export::futures_core::Stream;
 use zbus::fdo::PropertiesProxy;
 use zbus::{Connection, OwnedObjectPath, proxy};
@@ -111,22 +112,37 @@ async fn read(properties: &PropertiesProxy<'_>, unit: &str) -> zbus::Result<Fact
         let interface = zbus::names::InterfaceName::from_static_str(interface)?;
         Ok::<_, zbus::Error>(properties.get(interface, name).await?)
     };
-    let (active, entered) =
-        tokio::try_join!(get(UNIT, "ActiveState"), get(UNIT, "ActiveEnterTimestampMonotonic"))?;
-    let mut facts =
-        Facts { active: active.try_into()?, entered: entered.try_into()?, ..Facts::default() };
+    let (active, entered, job) = tokio::try_join!(
+        get(UNIT, "ActiveState"),
+        get(UNIT, "ActiveEnterTimestampMonotonic"),
+        get(UNIT, "Job")
+    )?;
+    let mut facts = Facts {
+        active: active.try_into()?,
+        entered: entered.try_into()?,
+        job: is_job(&job),
+        ..Facts::default()
+    };
     // Sockets and targets have no process.
     if unit.ends_with(".service") {
-        let (pid, started, cgroup) = tokio::try_join!(
+        let (pid, started, cgroup, result) = tokio::try_join!(
             get(SERVICE, "MainPID"),
             get(SERVICE, "ExecMainStartTimestampMonotonic"),
-            get(SERVICE, "ControlGroup")
+            get(SERVICE, "ControlGroup"),
+            get(SERVICE, "Result")
         )?;
         facts.main_pid = pid.try_into()?;
         facts.main_started = started.try_into()?;
         facts.cgroup = cgroup.try_into()?;
+        facts.result = result.try_into()?;
     }
     Ok(facts)
+}
+
+/// A job's number and object, as `org.freedesktop.systemd1.Unit` has it; the number is 0 where there is none.
+fn is_job(value: &Variant<'_>) -> bool {
+    let Variant::Structure(job) = value else { return false };
+    matches!(job.fields().first(), Some(Variant::U32(number)) if *number != 0)
 }
 
 /// What the unit told systemd last of itself (`STATUS=` of sd_notify(3)).
@@ -169,6 +185,15 @@ pub(super) async fn reload(connections: &Connections) -> zbus::Result<()> {
     ManagerProxy::new(&connections.calls).await?.reload().await
 }
 
+/// What a change says by itself, as far as it says it: the unit may have gone on since.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Change {
+    /// A job of the unit waits or is under way.
+    pub(super) job: Option<bool>,
+    /// It is active.
+    pub(super) up: Option<bool>,
+}
+
 /// Tells that something about the unit changed; systemd may leave intermediate states out.
 pub(super) struct Changes(zbus::fdo::PropertiesChangedStream);
 
@@ -180,9 +205,15 @@ impl Changes {
         Ok(Changes(properties.receive_properties_changed().await?))
     }
 
-    /// The next change; false when the bus went away.
-    pub(super) async fn next(&mut self) -> bool {
-        next(&mut self.0).await.is_some()
+    /// The next change; none when the bus went away.
+    pub(super) async fn next(&mut self) -> Option<Change> {
+        let signal = next(&mut self.0).await?;
+        let Ok(arguments) = signal.args() else { return Some(Change::default()) };
+        let changed = &arguments.changed_properties;
+        Some(Change {
+            job: changed.get("Job").map(is_job),
+            up: changed.get("ActiveState").map(|state| *state == Variant::from("active")),
+        })
     }
 }
 

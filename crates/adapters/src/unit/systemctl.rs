@@ -7,7 +7,7 @@ use std::time::Duration;
 const SHOW_MAX: Duration = Duration::from_secs(5);
 const RELOAD_MAX: Duration = Duration::from_secs(30);
 const PROPERTIES: &str = "ActiveState,MainPID,ExecMainStartTimestampMonotonic,\
-                          ActiveEnterTimestampMonotonic,ControlGroup";
+                          ActiveEnterTimestampMonotonic,ControlGroup,Result,Job";
 
 pub(super) fn facts(unit: &str) -> Result<Facts, UnitError> {
     let shown = run("systemctl", &["show", "--property", PROPERTIES, "--", unit], "", SHOW_MAX)?;
@@ -31,6 +31,8 @@ fn parse(shown: &str) -> Facts {
         main_started: value("ExecMainStartTimestampMonotonic").parse().unwrap_or(0),
         entered: value("ActiveEnterTimestampMonotonic").parse().unwrap_or(0),
         cgroup: value("ControlGroup").to_owned(),
+        result: value("Result").to_owned(),
+        job: !matches!(value("Job"), "" | "0"),
     }
 }
 
@@ -58,13 +60,15 @@ mod tests {
     #[test]
     fn what_systemctl_shows_is_read() {
         let shown = "MainPID=321\nExecMainStartTimestampMonotonic=77\nControlGroup=/system.slice/a.service\n\
-                     ActiveState=active\nActiveEnterTimestampMonotonic=78\n";
+                     ActiveState=active\nActiveEnterTimestampMonotonic=78\nResult=success\nJob=1234\n";
         let facts = Facts {
             active: "active".into(),
             main_pid: 321,
             main_started: 77,
             entered: 78,
             cgroup: "/system.slice/a.service".into(),
+            result: "success".into(),
+            job: true,
         };
         assert_eq!(parse(shown), facts);
         assert_eq!(parse("nonsense"), Facts::default());

@@ -116,6 +116,46 @@ fn a_death_is_known_in_milliseconds() {
 }
 
 #[test]
+fn an_end_that_somebody_asked_for_is_told_as_such() {
+    let Some(unit) = TestUnit::new(SLEEPS) else { return };
+    with_units(async |units| {
+        let (tell, told) = mpsc::channel();
+        let _watch =
+            units.watch_asked(&unit.name, move |state, asked| tell.send((state, asked)).unwrap());
+        let next = || loop {
+            match told.recv_timeout(Duration::from_secs(5)).unwrap() {
+                (UnitState::Unknown, _) => {}
+                (state, asked) => break (matches!(state, UnitState::Up { .. }), asked),
+            }
+        };
+        let systemctl = |verb: &str| {
+            crate::run::run("systemctl", &[verb, &unit.name], "", Duration::from_secs(20)).unwrap();
+        };
+        assert_eq!(next(), (false, false), "it was never up");
+        for round in 0..5 {
+            systemctl("start");
+            assert_eq!(next(), (true, false));
+            systemctl("stop");
+            assert_eq!(next(), (false, true), "a stop, round {round}");
+            systemctl("start");
+            assert_eq!(next(), (true, false));
+            systemctl("restart");
+            assert_eq!(next(), (false, true), "a restart, round {round}");
+            assert_eq!(next(), (true, false));
+            // A clean end that nobody asked systemd for, and one that is not.
+            for signal in [Signal::TERM, Signal::KILL] {
+                kill_process(unit.main_pid(), signal).unwrap();
+                assert_eq!(next(), (false, false), "{signal:?}, round {round}");
+                systemctl("start");
+                assert_eq!(next(), (true, false));
+            }
+            systemctl("stop");
+            assert_eq!(next(), (false, true));
+        }
+    });
+}
+
+#[test]
 fn a_kill_leaves_nobody_and_a_start_follows_it() {
     // What it starts ignores all that can be ignored, and leaves its process group.
     let service = "ExecStart=/bin/sh -c 'trap \"\" TERM HUP INT; for n in 1 2 3 4 5; do \

@@ -2,7 +2,7 @@
 //! now and then
 //! covers what neither told.
 
-use super::bus::Changes;
+use super::bus::{Change, Changes};
 use super::{Facts, Units};
 use crate::sys;
 use regent_core::observe::UnitState;
@@ -16,6 +16,11 @@ use tokio::task::JoinHandle;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Without it, a start is known this late; a death as quickly as ever.
 const LOOK_WITHOUT_BUS: Duration = Duration::from_millis(250);
+
+/// systemd says within this time whether an end was asked for; else it is a failure.
+const ASKED_MAX: Duration = Duration::from_millis(100);
+/// What it told of the job that ended the unit is here by then.
+const SIGNALS_MAX: Duration = Duration::from_millis(20);
 
 /// A running watch; it ends when this is dropped.
 pub struct UnitWatch {
@@ -31,10 +36,12 @@ impl Drop for UnitWatch {
 pub(super) fn watch(
     units: Units,
     unit: &str,
-    on: impl Fn(UnitState) + Send + 'static,
+    asks: bool,
+    on: impl Fn(UnitState, bool) + Send + 'static,
 ) -> UnitWatch {
     let unit = unit.to_owned();
-    let watcher = Watcher { units, unit, process: None, changes: None, told: None, on };
+    let (process, changes, told, job) = (None, None, None, false);
+    let watcher = Watcher { units, unit, asks, process, changes, job, told, on };
     UnitWatch { task: tokio::spawn(watcher.run()) }
 }
 
@@ -50,13 +57,17 @@ struct Process {
 struct Watcher<F> {
     units: Units,
     unit: String,
+    /// Before a death is told it is asked whether somebody wanted it.
+    asks: bool,
     process: Option<Process>,
     changes: Option<Changes>,
+    /// There was a job of the unit since it was up and at rest.
+    job: bool,
     told: Option<UnitState>,
     on: F,
 }
 
-impl<F: Fn(UnitState)> Watcher<F> {
+impl<F: Fn(UnitState, bool)> Watcher<F> {
     async fn run(mut self) {
         loop {
             // Subscribed before looking: a change in between is then told.
@@ -69,10 +80,10 @@ impl<F: Fn(UnitState)> Watcher<F> {
             };
             match looked {
                 Some(facts) => {
-                    self.learn(facts.ok());
+                    self.learn(facts.ok()).await;
                     self.wait().await;
                 }
-                None => self.bury(),
+                None => self.bury().await,
             }
         }
     }
@@ -86,16 +97,47 @@ impl<F: Fn(UnitState)> Watcher<F> {
         }
     }
 
-    fn learn(&mut self, facts: Option<Facts>) {
+    async fn learn(&mut self, facts: Option<Facts>) {
         match facts {
             Some(facts) => {
                 self.hold(&facts);
                 let dead = self.process.as_ref().is_some_and(|p| p.dead);
-                self.tell(facts.state(dead));
+                let state = facts.state(dead);
+                let is_news = state == UnitState::Down && self.told != Some(state);
+                let asked = is_news && self.is_asked(&facts).await;
+                self.tell(state, asked);
+                if matches!(state, UnitState::Up { .. }) {
+                    self.job &= facts.job;
+                }
             }
             // systemd does not answer, but the process is known to live: nothing changed.
             None if self.process.as_ref().is_some_and(|p| !p.dead) => {}
-            None => self.tell(UnitState::Unknown),
+            None => self.tell(UnitState::Unknown, false),
+        }
+    }
+
+    /// Did somebody ask systemd for this end? Its job may be over by now: then what systemd told of it says so, on a
+    /// connection of its own, which may be a moment later.
+    async fn is_asked(&mut self, facts: &Facts) -> bool {
+        if !self.asks || facts.is_asked(false) {
+            return self.asks;
+        }
+        while facts.is_asked(true) && !self.job {
+            let Some(changes) = &mut self.changes else { return false };
+            match tokio::time::timeout(SIGNALS_MAX, changes.next()).await {
+                Ok(Some(change)) => self.note(change),
+                Ok(None) | Err(_) => return false,
+            }
+        }
+        facts.is_asked(self.job)
+    }
+
+    fn note(&mut self, change: Change) {
+        match (change.job, change.up) {
+            (Some(true), _) => self.job = true,
+            // A job that left it up, as a reload.
+            (Some(false), Some(true)) => self.job = false,
+            (Some(false) | None, _) => {}
         }
     }
 
@@ -112,19 +154,26 @@ impl<F: Fn(UnitState)> Watcher<F> {
         });
     }
 
-    fn tell(&mut self, state: UnitState) {
+    fn tell(&mut self, state: UnitState, asked: bool) {
         if self.told != Some(state) {
             self.told = Some(state);
-            (self.on)(state);
+            (self.on)(state, asked);
         }
     }
 
-    /// Down at once; what systemd makes of it comes after.
-    fn bury(&mut self) {
+    /// Down at once, or as soon as it is known whether somebody wanted it; what systemd makes of it comes after.
+    async fn bury(&mut self) {
         if let Some(process) = &mut self.process {
             process.dead = true;
         }
-        self.tell(UnitState::Down);
+        let mut asked = false;
+        if self.asks {
+            let facts = tokio::time::timeout(ASKED_MAX, self.units.facts(&self.unit)).await;
+            if let Ok(Ok(facts)) = facts {
+                asked = self.is_asked(&facts).await;
+            }
+        }
+        self.tell(UnitState::Down, asked);
     }
 
     /// Waits until a look is due.
@@ -136,14 +185,16 @@ impl<F: Fn(UnitState)> Watcher<F> {
                 None => std::future::pending().await,
             }
         };
-        let bus_is_there = tokio::select! {
+        let change = tokio::select! {
             biased;
-            () = died(self.process.as_ref()) => return self.bury(),
-            alive = changed => alive,
-            () = tokio::time::sleep(pace) => true,
+            () = died(self.process.as_ref()) => None,
+            change = changed => Some(change),
+            () = tokio::time::sleep(pace) => Some(Some(Change::default())),
         };
-        if !bus_is_there {
-            self.changes = None;
+        match change {
+            None => self.bury().await,
+            Some(Some(change)) => self.note(change),
+            Some(None) => self.changes = None,
         }
     }
 }

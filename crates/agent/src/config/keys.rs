@@ -476,6 +476,13 @@ static SERVICE: Table = Table {
             "After a start its probes may fail for this long before that counts; on shared data it is up within this time, its commands included, or has failed.",
         ),
         key(
+            "stop-grace",
+            Duration,
+            Derived("1min with topology = \"shared-data\", 5s with \"replicated\""),
+            Life,
+            "When somebody stopped it through systemd (systemctl, a package, a command of the product), it has this long to be started again before that is a failure. 0s: a stop is one at once.",
+        ),
+        key(
             "stop-within",
             Duration,
             Derived("30s"),

@@ -146,6 +146,8 @@ pub struct Service {
     pub weight: Weight,
     /// After a start its probes may fail for this long before that counts.
     pub start_within: Span,
+    /// A stop that somebody asked systemd for is no failure for this long.
+    pub grace: Span,
     /// On shared data: what else it is made of.
     pub belongings: Belongings,
 }
@@ -294,6 +296,7 @@ impl Service {
             name: self.name.clone(),
             weight: self.weight,
             start_within: self.start_within,
+            grace: self.grace,
         }
     }
 }

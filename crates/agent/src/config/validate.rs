@@ -541,6 +541,11 @@ fn services(file: &Node, database: Option<&str>, problems: &mut Vec<Problem>) ->
         let name_at = required(node, "name", "a name for people", problems);
         let start_within = (Span::millis(100), Span::millis(3_600_000));
         let start_within = within(node, "start-within", start_within, problems);
+        let grace = match node.span("stop-grace") {
+            Some(_) => within(node, "stop-grace", (Span::ZERO, Span::millis(3_600_000)), problems),
+            // Elsewhere the other node has all services up, and serves sooner than one that is started again.
+            None => Span::millis(if on_shared { 60_000 } else { 5_000 }),
+        };
         let belongings = shared::belongings(node, on_shared, problems);
         let (Some(unit_at), Some(name_at)) = (unit_at, name_at) else { continue };
         let name = name(&name_at, "a service's name", problems);
@@ -561,7 +566,7 @@ fn services(file: &Node, database: Option<&str>, problems: &mut Vec<Problem>) ->
             problems.push(Problem::new(name_at.from.span(), what, remedy));
         }
         let weight = weight(node);
-        services.push(Service { name, unit, weight, start_within, belongings });
+        services.push(Service { name, unit, weight, start_within, grace, belongings });
     }
     services
 }

@@ -202,8 +202,8 @@ impl RealHost {
             for ((service, place), probes) in services.iter().zip(0..).zip(of_services) {
                 let (inputs, service_id) = (inputs.clone(), ServiceId(place));
                 let starts = Starts::new(prober.clone(), probes);
-                watches.push(units.watch(&service.unit, move |state| {
-                    inputs.put(Input::ServiceUnit { service: service_id, state });
+                watches.push(units.watch_asked(&service.unit, move |state, asked| {
+                    inputs.put(Input::ServiceUnit { service: service_id, state, asked });
                     starts.note(state);
                 }));
             }

@@ -122,7 +122,11 @@ impl Host for ToyHost {
     fn begin(&self, cluster: Option<ClusterId>, inputs: Inputs, _: Transport, _: Events) {
         for service in 0..self.services {
             let state = UnitState::Up { start: 1 };
-            inputs.put(Input::ServiceUnit { service: ServiceId(service as u16), state });
+            inputs.put(Input::ServiceUnit {
+                service: ServiceId(service as u16),
+                state,
+                asked: false,
+            });
         }
         if let Some(cluster) = cluster {
             self.cluster.set(cluster).ok();

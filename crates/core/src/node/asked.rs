@@ -264,6 +264,7 @@ impl Node {
             if matches!(turn, Turn::Written) {
                 self.stack.wanted = true;
                 self.stack.failure = None;
+                self.stack.last_failure = None;
                 self.stack.attempts = super::tries::Tries::default();
             }
             return turn;

@@ -150,6 +150,8 @@ pub enum Input {
         service: ServiceId,
         /// What.
         state: UnitState,
+        /// It is down because somebody asked systemd for that.
+        asked: bool,
     },
     /// A probe's health changed, as [`crate::health::Judge`] has it.
     Health {
@@ -302,7 +304,7 @@ pub struct Node {
     stranded: Option<Time>,
 
     moving: Option<Move>,
-    waiting_requests: Vec<(RequestId, Time, Epoch)>,
+    waiting_requests: Vec<moves::Waiting>,
     /// The data here are to be copied anew.
     recopy: Option<Recopy>,
     /// Comparisons of both copies.
@@ -434,7 +436,9 @@ impl Node {
             Input::Report(report) => self.take_report(report, now),
             Input::DatabaseUnit(state) => self.take_database_unit(state, now),
             Input::DatabaseProgress(text) => self.take_progress(text),
-            Input::ServiceUnit { service, state } => self.take_service_unit(service, state, now),
+            Input::ServiceUnit { service, state, asked } => {
+                self.take_service_unit(service, state, asked, now);
+            }
             Input::Health { probe, health, why } => self.take_health(probe, health, why, now),
             Input::GateLost => {
                 self.tell("gate.lost", Severity::Alarm, "somebody changed the filter in front of the VIP; the address was taken off and the filter loaded closed again [G3]".into());

@@ -10,17 +10,16 @@ use super::database::held;
 use super::propose::Kind;
 use super::status::{BEHIND_TOLD, behind};
 use super::{Flight, Node};
-use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Request};
+use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Obstacle, Request};
 use crate::event::Severity;
 use crate::health::{Subject, Weight};
-use crate::id::{AttemptId, NodeId, RequestId};
+use crate::id::{AttemptId, Epoch, NodeId, RequestId};
 use crate::observe::Position;
 use crate::state::Switchover;
 use crate::sync;
 use crate::time::{Span, Time};
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 /// How long the marker may take to be confirmed, before anything changed.
 const MARKER_MAX: Span = Span::millis(1_000);
@@ -40,6 +39,16 @@ const BY_HEALTH: [&str; 3] = ["service ", "the host ", "clients of the database 
 /// Was this a move that the hold-down counts (L4)? Every node counts it from when it saw it.
 pub(super) fn is_by_health(why: &str) -> bool {
     BY_HEALTH.iter().any(|start| why.starts_with(start))
+}
+
+/// Somebody who asked for a move and waits for its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Waiting {
+    request: RequestId,
+    to: NodeId,
+    /// The epoch that it is to end.
+    epoch: Epoch,
+    since: Time,
 }
 
 /// A move under way.
@@ -449,7 +458,7 @@ impl Node {
             Request::Switchover { to } => match self.check_switchover(to, now) {
                 Ok(to) => {
                     let epoch = self.epoch();
-                    self.waiting_requests.push((request, now, epoch));
+                    self.waiting_requests.push(Waiting { request, to, epoch, since: now });
                     self.asked_switchover = Some(Switchover { to, epoch });
                 }
                 Err(reason) => self.answer(request, Answer::refused(reason)),
@@ -518,8 +527,8 @@ impl Node {
     pub(super) fn refuse_requests(&mut self, why: &str) {
         self.asked_switchover = None;
         self.clear_intent = true;
-        for (request, ..) in core::mem::take(&mut self.waiting_requests) {
-            self.answer(request, Answer::undone(why));
+        for waiting in core::mem::take(&mut self.waiting_requests) {
+            self.answer(waiting.request, Answer::undone(why));
         }
     }
 
@@ -535,41 +544,50 @@ impl Node {
             self.asked_switchover = None;
             self.clear_intent = false;
         }
-        let serving = if lease.holder == self.me() {
-            self.last_serving
-        } else {
-            let peer = self.peers.get(&lease.holder).and_then(|peer| peer.report.as_ref());
-            peer.is_some_and(|report| report.serving && report.epoch == lease.epoch)
+        let open = core::mem::take(&mut self.waiting_requests);
+        for waiting in open {
+            match self.answer_to(&waiting, now) {
+                Some(answer) => self.answer(waiting.request, answer),
+                None => self.waiting_requests.push(waiting),
+            }
+        }
+    }
+
+    /// What whoever asked for this move is to be told, once it is over one way or another.
+    fn answer_to(&self, waiting: &Waiting, now: Time) -> Option<Answer> {
+        let state = &self.view.as_ref()?.state;
+        let (lease, moved) = (state.lease, state.lease.epoch != waiting.epoch);
+        let peer = self.peers.get(&lease.holder).and_then(|peer| peer.report.as_ref());
+        let peer = peer.filter(|report| report.epoch == lease.epoch);
+        let serving = match lease.holder == self.me() {
+            true => self.last_serving,
+            false => peer.is_some_and(|report| report.serving),
         };
-        let asked = self.asked_switchover.is_some();
+        let (holder, ms) = (self.name(lease.holder), now.elapsed_most(waiting.since).as_millis());
+        if moved && serving && lease.holder == waiting.to {
+            let epoch = lease.epoch;
+            return Some(Answer::Done(format!(
+                "{holder} is active, epoch {epoch}, {ms} ms after the request"
+            )));
+        }
+        if moved && serving {
+            let why = state.history.last().map_or_else(String::new, |last| last.why.clone());
+            return Some(Answer::undone(format!("{why}; {holder} is active again, {ms} ms later")));
+        }
+        let stack = peer.and_then(|report| report.stack.as_ref()).filter(|stack| stack.stuck);
+        if let Some(why) = stack.and_then(|stack| stack.failure.as_ref()).filter(|_| moved) {
+            let reason = format!("{holder} does not bring the stack up: {why}");
+            return Some(Answer::Failed { reason, obstacle: Obstacle::NotRolledBack });
+        }
+        if !moved && state.intent.switchover.is_none() && self.asked_switchover.is_none() {
+            return Some(Answer::undone("the active node undid the move; see `regent history`"));
+        }
         let most = match self.spec.stack {
             Some(_) => STACK_MAX,
             None => self.spec.pace.switchover_max,
         };
-        let (done, open): (Vec<_>, Vec<_>) =
-            core::mem::take(&mut self.waiting_requests).into_iter().partition(|(_, at, epoch)| {
-                let ended = *epoch != lease.epoch && serving;
-                let dropped = *epoch == lease.epoch && intent.is_none() && !asked;
-                ended || dropped || now.elapsed_most(*at) >= most
-            });
-        self.waiting_requests = open;
-        for (request, at, epoch) in done {
-            let ms = now.elapsed_most(at).as_millis();
-            let holder = self.name(lease.holder);
-            let answer = if epoch != lease.epoch && serving {
-                Answer::Done(format!(
-                    "{holder} is active, epoch {}, {ms} ms after the request",
-                    lease.epoch
-                ))
-            } else if now.elapsed_most(at) >= most {
-                Answer::failed(format!(
-                    "no move within {} ms; see `regent explain`",
-                    most.as_millis()
-                ))
-            } else {
-                Answer::undone("the active node undid the move; see `regent history`")
-            };
-            self.answer(request, answer);
-        }
+        let late = now.elapsed_most(waiting.since) >= most;
+        let text = format!("no move within {} ms; see `regent explain`", most.as_millis());
+        late.then(|| Answer::failed(text))
     }
 }

@@ -28,6 +28,8 @@ const LINK_SETTLE: Span = Span::millis(100);
 pub(super) struct Service {
     unit: UnitState,
     since: Option<Time>,
+    /// Since when it is down because somebody asked systemd for that, until it is up or failed to be.
+    asked: Option<Time>,
     /// A probe of it passed since its unit came up.
     passed: bool,
     /// Since when it has been well, or not.
@@ -42,15 +44,11 @@ impl Service {
         self.unit == UnitState::Down
     }
 
-    /// How often in a row it was started or restarted.
-    pub fn tries(&self) -> u32 {
-        self.tries.count
-    }
-
     pub fn new() -> Service {
         Service {
             unit: UnitState::Unknown,
             since: None,
+            asked: None,
             passed: false,
             well: None,
             ill: None,
@@ -87,8 +85,17 @@ fn cause((spec, probe): (&ProbeSpec, &Probe)) -> String {
 }
 
 impl Node {
-    pub(super) fn take_service_unit(&mut self, id: ServiceId, state: UnitState, now: Time) {
+    pub(super) fn take_service_unit(
+        &mut self,
+        id: ServiceId,
+        state: UnitState,
+        asked: bool,
+        now: Time,
+    ) {
         let name = self.service_name(id);
+        // Our own restart asks systemd too.
+        let asked = asked && !self.in_flight(|f| *f == Flight::Service(id));
+        let grace = self.spec.services.get(usize::from(id.0)).map_or(Span::ZERO, |s| s.grace);
         let Some(service) = self.services.get_mut(usize::from(id.0)) else { return };
         let was = service.unit;
         if was == state {
@@ -97,14 +104,29 @@ impl Node {
         service.since = Some(now);
         service.unit = state;
         service.passed = false;
+        service.asked = match state {
+            UnitState::Up { .. } => None,
+            UnitState::Down => asked.then(|| service.asked.unwrap_or(now)),
+            // On its way, up or down.
+            UnitState::Unknown => service.asked,
+        };
         self.report_now = true;
         if matches!(state, UnitState::Up { .. }) {
             // Another start: what its probes saw was the one before.
             self.forget_probes(Subject::Service(id), now);
             self.services[usize::from(id.0)].tries.given_up = false;
         }
-        if matches!(was, UnitState::Up { .. }) && state == UnitState::Down {
-            let expected = self.leaves_alone(now) || !self.expects_services();
+        if state != UnitState::Down {
+            return;
+        }
+        let expected = self.leaves_alone(now) || !self.expects_services();
+        if asked && !expected {
+            let s = grace.as_millis() / 1000;
+            let text = format!(
+                "service {name} was stopped by a request to systemd: it has {s} s to be started again"
+            );
+            self.tell("service.stopped", Severity::Warning, text);
+        } else if matches!(was, UnitState::Up { .. }) {
             let severity = if expected { Severity::Info } else { Severity::Alarm };
             self.tell("service.died", severity, format!("service {name} is down"));
         }
@@ -207,7 +229,13 @@ impl Node {
             return (Health::Unknown, String::new());
         }
         match service.unit {
-            UnitState::Down => return (Health::Failing, "its unit is down".to_string()),
+            UnitState::Down => match service.asked {
+                Some(at) if now.elapsed_most(at) < spec.grace => {
+                    return (Health::Unknown, "somebody stopped it, and may start it again".into());
+                }
+                Some(_) => return (Health::Failing, "somebody stopped it".to_string()),
+                None => return (Health::Failing, "its unit is down".to_string()),
+            },
             UnitState::Unknown => return (Health::Unknown, String::new()),
             UnitState::Up { .. } => {}
         }
@@ -259,18 +287,29 @@ impl Node {
         Some(Failure { what: "the host".to_string(), cause })
     }
 
+    /// The vital services that are not well here.
+    pub(super) fn failing_services(&self, now: Time) -> impl Iterator<Item = (ServiceId, Failure)> {
+        let vital = self.spec.services.iter().enumerate();
+        let vital = vital.filter(|(_, spec)| spec.weight == Weight::Vital);
+        vital.filter_map(move |(at, spec)| {
+            let id = ServiceId(at as u16);
+            let (health, cause) = self.service_health(id, now);
+            let failure = || Failure { what: format!("service {}", spec.name), cause };
+            (health == Health::Failing).then(|| (id, failure()))
+        })
+    }
+
+    /// It was itself started or restarted so often in a row, and the last try has had its time.
+    pub(super) fn is_tried(&self, id: ServiceId, times: u32, now: Time) -> bool {
+        let Some(service) = self.services.get(usize::from(id.0)) else { return false };
+        let over = service.tries.given_up || !service.tries.waits(&self.spec.policy, now);
+        service.tries.count >= times && over && !self.in_flight(|f| *f == Flight::Service(id))
+    }
+
     /// The first vital thing beside the database that is not well here.
     pub(super) fn vital_failure(&self, now: Time) -> Option<Failure> {
-        for (at, spec) in self.spec.services.iter().enumerate() {
-            if spec.weight == Weight::Degraded {
-                continue;
-            }
-            let (health, cause) = self.service_health(ServiceId(at as u16), now);
-            if health == Health::Failing {
-                return Some(Failure { what: format!("service {}", spec.name), cause });
-            }
-        }
-        self.host_failure()
+        let service = self.failing_services(now).next().map(|(_, failure)| failure);
+        service.or_else(|| self.host_failure())
     }
 
     /// The first vital thing that a peer reports as not well.

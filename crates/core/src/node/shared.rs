@@ -12,12 +12,12 @@
 //! end and begin again beside a running stack; time is no proof but with a watchdog.
 
 use super::failing::Local;
-use super::moves::Stage;
+use super::moves::{Stage, is_by_health};
 use super::propose::Kind;
+use super::services::Failure;
 use super::{Flight, Node};
 use crate::command::{Action, AddressStep, GateStep};
 use crate::event::Severity;
-use crate::health::Weight;
 use crate::id::{Epoch, NodeId};
 use crate::role::Role;
 use crate::stack::{Failover, StackStep};
@@ -226,6 +226,12 @@ impl Node {
             }
             return;
         }
+        if let (Some(to), Some(why)) = (self.giver(), self.stack.failure.clone()) {
+            if self.is_clear() && self.can_take(to, now).is_ok() {
+                self.begin_move(to, self.does_not_bring_up(&why), Stage::Stack, now);
+            }
+            return;
+        }
         if !self.is_automatic() || self.leaves_alone(now) || !self.is_user() {
             return;
         }
@@ -233,9 +239,7 @@ impl Node {
         if let Some(why) = self.stack.failure.clone() {
             // Asked for here by a person, it is undone and stays down.
             if self.is_clear() && !self.is_activation_asked() {
-                let me = self.name(self.me());
-                let why = format!("the host {me} does not bring the stack up: {why}");
-                self.begin_move(to, why, Stage::Stack, now);
+                self.begin_move(to, self.does_not_bring_up(&why), Stage::Stack, now);
             }
             return;
         }
@@ -243,20 +247,32 @@ impl Node {
             return;
         }
         // What ails the host is not mended by starting a service again.
-        let service = || self.vital_failure(now).filter(|_| self.is_restored_often());
-        if let Some(failure) = self.host_failure().or_else(service) {
+        if let Some(failure) = self.host_failure().or_else(|| self.unrestored_service(now)) {
             let (what, cause) = (failure.what, failure.cause);
             let why = format!("{what} of {} fails: {cause}", self.name(self.me()));
             self.begin_move(to, why, Stage::Stack, now);
         }
     }
 
-    /// A vital service was restored in place as often as that is tried before the whole stack moves.
-    fn is_restored_often(&self) -> bool {
-        let services = self.services.iter().zip(&self.spec.services);
-        services
-            .filter(|(_, spec)| spec.weight == Weight::Vital)
-            .any(|(service, _)| service.tries() >= RESTORES)
+    fn does_not_bring_up(&self, why: &str) -> String {
+        format!("the host {} does not bring the stack up: {why}", self.name(self.me()))
+    }
+
+    /// By hand: who gave the stack to this node in a move that was asked for, and gets it back if it cannot be brought
+    /// up here. What came back in this way is not sent on: its reason stands in the register.
+    fn giver(&self) -> Option<NodeId> {
+        let state = &self.view.as_ref()?.state;
+        let last = state.history.last()?;
+        let given = last.to == self.me() && last.epoch == state.lease.epoch;
+        let asked = self.is_activation_asked() || is_by_health(&last.why);
+        (given && !asked && !self.is_automatic() && !self.is_stopped()).then_some(last.from)
+    }
+
+    /// A vital service that fails although it was itself restored in place as often as that is tried before the whole
+    /// stack moves.
+    fn unrestored_service(&self, now: Time) -> Option<Failure> {
+        let mut failing = self.failing_services(now);
+        failing.find(|(id, _)| self.is_tried(*id, RESTORES, now)).map(|(_, failure)| failure)
     }
 
     /// The other node to which the stack could go now.
@@ -294,6 +310,10 @@ impl Node {
         }
         if self.is_activation_asked() {
             // Undone: the register says stopped again (`shared_wish`), and the asker is told.
+            return;
+        }
+        if self.giver().is_some_and(|giver| self.is_heard(giver, now)) {
+            // It gets the stack back as soon as it can take it.
             return;
         }
         if !self.is_automatic() {

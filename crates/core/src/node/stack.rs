@@ -50,6 +50,8 @@ pub(super) struct Stack {
     pub complete: Option<Epoch>,
     /// Why the activation failed; it is undone.
     pub failure: Option<String>,
+    /// The same, told until an activation here succeeds or is asked for again: this node may have to take over.
+    pub last_failure: Option<String>,
     /// Steps that are not vital and failed.
     pub skipped: BTreeMap<StepId, String>,
     /// The step that does not go down.
@@ -176,7 +178,11 @@ impl Node {
             drift: survey.drift,
             doing,
             clear: self.is_clear(),
-            failure: self.stack.failure.clone().or(stuck).or_else(|| self.stack.foreign.clone()),
+            stuck: stuck.is_some(),
+            failure: match (self.stack.failure.clone(), stuck) {
+                (Some(why), Some(stuck)) => Some(format!("{why}; and {stuck}")),
+                (why, stuck) => why.or(stuck).or_else(|| self.stack.foreign.clone()),
+            },
         })
     }
 
@@ -247,6 +253,7 @@ impl Node {
         });
         let Some(step) = due else {
             self.stack.complete = Some(epoch);
+            self.stack.last_failure = None;
             self.stack.attempts = super::tries::Tries::default();
             let degraded = self.stack.skipped.keys().map(|step| self.step_name(*step));
             let degraded: Vec<String> = degraded.collect();
@@ -401,6 +408,7 @@ impl Node {
     fn fail_activation(&mut self, why: String) {
         let text = format!("the activation is undone: {why}");
         self.tell("stack.failed", Severity::Alarm, text);
+        self.stack.last_failure = Some(why.clone());
         self.stack.failure = Some(why);
         self.stack.complete = None;
     }

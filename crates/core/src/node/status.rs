@@ -198,6 +198,10 @@ impl Node {
     fn worries(&self, now: Time) -> Vec<String> {
         let mut found: Vec<String> = self.room_concern().into_iter().collect();
         found.extend(self.explain_name());
+        let failed = self.stack.last_failure.iter().filter(|_| self.stack.failure.is_none());
+        found.extend(failed.map(|why| {
+            format!("the last activation here failed, and was undone: {why}; mend it before it has to take over")
+        }));
         if self.spec.stack.is_some() || self.is_stopped() {
             return found;
         }
