@@ -15,6 +15,7 @@
 
 mod changes;
 pub(crate) mod connect;
+mod dns;
 mod exec;
 mod eye;
 pub(crate) mod gateway;

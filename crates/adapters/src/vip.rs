@@ -70,12 +70,18 @@ pub struct Vip {
     address: IpAddr,
     prefix: u8,
     interface: String,
+    first: bool,
 }
 
 impl Vip {
     /// `prefix` is the length of the prefix with which it is put on: all its bits, unless it brings its subnet.
     pub fn new(address: IpAddr, prefix: u8, interface: &str) -> Vip {
-        Vip { address, prefix, interface: interface.to_owned() }
+        Vip { address, prefix, interface: interface.to_owned(), first: false }
+    }
+
+    /// IPv4: it stands before the node's own addresses, with a prefix that is none of theirs, and brings no route.
+    pub fn found_first(self) -> Vip {
+        Vip { first: true, ..self }
     }
 
     /// The address.
@@ -116,7 +122,10 @@ impl Vips {
     /// Puts them on with this lifetime (whole seconds, rounded up), or gives them this lifetime anew. One that fails
     /// does not keep the others from it; the first error is returned.
     pub fn add(&self, lifetime: Span) -> Result<Applied, VipError> {
-        self.each(|vip| address::add(vip.address, vip.prefix, &vip.interface, lifetime))
+        self.each(|vip| {
+            let stay = address::Stay { lifetime, first: vip.first };
+            address::add(vip.address, vip.prefix, &vip.interface, stay)
+        })
     }
 
     /// Where they bring their subnet, the kernel keeps its other addresses when they go. [`Vips::add`] does so too.

@@ -110,6 +110,46 @@ fn a_port_is_open_refused_or_silent() {
 }
 
 #[test]
+fn who_hangs_behind_an_open_port_is_found() {
+    let (port, address) = listener();
+    let speaks = thread::spawn(move || {
+        // Two are greeted; then nobody takes connections any more, and the kernel goes on.
+        for _ in 0..2 {
+            port.accept().unwrap().0.write_all(b"ok\r\n").unwrap();
+        }
+        port
+    });
+    let udp = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let server = udp.local_addr().unwrap();
+    let answers = thread::spawn(move || {
+        for _ in 0..2 {
+            let mut bytes = [0; 512];
+            let (length, from) = udp.recv_from(&mut bytes).unwrap();
+            // Refused, which is an answer.
+            (bytes[2], bytes[3]) = (0x80, 5);
+            udp.send_to(&bytes[..length], from).unwrap();
+        }
+        udp
+    });
+    let mut prober = Prober::start();
+    let patient = |id, kind| Probe { timeout_ms: 300, rise: 1, ..quick(id, kind) };
+    prober.set(vec![patient(0, Kind::Greeting(address.to_string().parse().unwrap()))]);
+    prober.expect(0, Health::Passing);
+    let why = format!("{address} takes connections, and says nothing for 300 ms");
+    assert_eq!(prober.expect(0, Health::Failing), why);
+    prober.set(vec![patient(1, Kind::Dns(server.to_string().parse().unwrap()))]);
+    prober.expect(1, Health::Passing);
+    let why = format!("{server} does not answer a question within 300 ms");
+    assert_eq!(prober.expect(1, Health::Failing), why);
+    drop(answers.join().unwrap());
+    prober.set(vec![patient(2, Kind::Dns(server.to_string().parse().unwrap()))]);
+    let why = format!("nobody listens on {server} by UDP");
+    assert_eq!(prober.expect(2, Health::Failing), why);
+    drop(speaks.join().unwrap());
+    prober.end();
+}
+
+#[test]
 fn an_answer_is_judged_by_status_and_body() {
     let ok = fixed("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"ok\":true}");
     let busy = fixed("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");

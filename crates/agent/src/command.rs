@@ -284,6 +284,12 @@ fn summary(settings: &Settings) -> String {
     if !unfenced.is_empty() {
         text += &format!("no fence: {}\n", unfenced.join(", "));
     }
+    for service in settings.without_answer() {
+        text += &format!(
+            "warning: no probe asks {service} for an answer: if it hangs, nobody notices; add [[service.probe]] with http, \
+             dns, greeting or exec\n"
+        );
+    }
     if let Some(proof) = settings.proof() {
         text += &format!("{proof}\n");
     }

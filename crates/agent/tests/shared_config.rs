@@ -63,7 +63,6 @@ fn the_profile_makes_a_whole_stack_of_a_short_file() {
             "named",
             "dhcpd",
             "conserver",
-            "tftp",
         ]
     );
     assert!(settings.database().is_none());
@@ -72,8 +71,9 @@ fn the_profile_makes_a_whole_stack_of_a_short_file() {
     let link = Kind::Link { path: "/etc/xcat".into(), target: "/HA-data/etc/xcat".into() };
     assert_eq!(all[2].kind, link);
     let weights: Vec<Weight> = all.iter().map(|step| step.weight).collect();
-    assert_eq!(weights.iter().filter(|w| **w == Weight::Degraded).count(), 1);
-    assert_eq!(weights.last(), Some(&Weight::Degraded));
+    // They have nothing to serve on a management node that is new.
+    assert_eq!(weights.iter().filter(|w| **w == Weight::Degraded).count(), 3);
+    assert_eq!(weights[weights.len() - 3..], [Weight::Degraded; 3]);
     assert!(caveat("xcat").unwrap().contains("active node only"));
 }
 
@@ -112,7 +112,6 @@ fn units_are_called_as_the_distribution_calls_them() {
             "named.service",
             "isc-dhcp-server.service",
             "conserver-server.service",
-            "tftpd-hpa.service",
         ]
     );
     assert_eq!(unit(&debian, "database").also, ["postgresql.service"]);
@@ -120,16 +119,11 @@ fn units_are_called_as_the_distribution_calls_them() {
     let redhat = of_kind("mysql", Family::RedHat);
     assert_eq!(
         units(&redhat),
-        [
-            "mysqld.service",
-            "xcatd.service",
-            "named.service",
-            "dhcpd.service",
-            "conserver.service",
-            "tftp.socket",
-        ]
+        ["mysqld.service", "xcatd.service", "named.service", "dhcpd.service", "conserver.service",]
     );
-    assert_eq!(unit(&redhat, "tftp").also, ["tftp.service"]);
+    // It serves TFTP itself: the distribution's own stay down.
+    assert_eq!(unit(&redhat, "xcatd").also, ["tftp.socket", "tftp.service"]);
+    assert_eq!(unit(&debian, "xcatd").also, ["tftpd-hpa.service"]);
     let mariadb = of_kind("mariadb", Family::Debian);
     let database = unit(&mariadb, "database");
     assert_eq!(database.unit, "mariadb.service");
@@ -224,10 +218,27 @@ fn services_are_probed_on_the_active_node_only() {
     let settings = read(&text("shared.toml"), Family::Debian);
     let probes: Vec<(&str, Counts, Weight)> =
         settings.probes.iter().map(|p| (p.name.as_str(), p.counts, p.weight)).collect();
-    assert_eq!(probes[0], ("xcatd-requests", Counts::Active, Weight::Vital));
-    assert_eq!(probes[1], ("xcatd-installs", Counts::Active, Weight::Vital));
-    assert_eq!(probes[2], ("disk-data", Counts::Active, Weight::Degraded));
-    assert_eq!(probes.len(), 7);
+    assert!(probes[..6].iter().all(|(_, counts, _)| *counts == Counts::Active), "{probes:?}");
+    let (vital, degraded) = (Weight::Vital, Weight::Degraded);
+    let of_services: Vec<(&str, Weight)> = probes[..6].iter().map(|p| (p.0, p.2)).collect();
+    assert_eq!(
+        of_services,
+        [
+            ("database-answers", vital),
+            ("xcatd-requests", vital),
+            ("xcatd-installs", vital),
+            ("named-answers", degraded),
+            ("dhcpd-answers", degraded),
+            ("conserver-answers", degraded),
+        ]
+    );
+    assert_eq!(probes[6], ("disk-data", Counts::Active, Weight::Degraded));
+    assert_eq!(probes.len(), 11);
+    assert_eq!(settings.without_answer(), Vec::<&str>::new());
+    let bare = "\n[[service]]\nname = \"site\"\nunit = \"site.service\"\n\
+                [[service.probe]]\ntcp = \"127.0.0.1:80\"\n";
+    let bare = read(&(text("shared.toml") + bare), Family::Debian);
+    assert_eq!(bare.without_answer(), ["site"]);
 }
 
 #[test]
@@ -274,7 +285,7 @@ fn what_the_profile_supplies_can_be_overridden_and_is_shown_as_such() {
     let file = format!("{}{own}", text("shared.toml"));
     let settings = read(&file, Family::Debian);
     let services: Vec<&str> = settings.services.iter().map(|s| s.name.as_str()).collect();
-    assert_eq!(services, ["database", "xcatd", "named", "dhcpd", "tftp", "ntp"]);
+    assert_eq!(services, ["database", "xcatd", "named", "dhcpd", "ntp"]);
     let entries = effective::effective_for("regent.toml", &file, Family::Debian)
         .unwrap_or_else(|p| panic!("{p}"));
     let shown = |key: &str| {

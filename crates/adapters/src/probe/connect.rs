@@ -10,6 +10,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
@@ -36,8 +37,13 @@ impl Place {
         Place { endpoint, known, looked_up: None, flight: Flight::new() }
     }
 
-    /// Its addresses.
-    async fn find(&mut self, threads: &Threads, deadline: Instant) -> Result<(), Seen> {
+    /// Its addresses, as far as they are known.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.known
+    }
+
+    /// Finds its addresses.
+    pub(crate) async fn find(&mut self, threads: &Threads, deadline: Instant) -> Result<(), Seen> {
         let Host::Name(name) = &self.endpoint.host else { return Ok(()) };
         if self.looked_up.is_some_and(|at| at.elapsed() < NAME_MAX) {
             return Ok(());
@@ -124,6 +130,26 @@ pub(crate) async fn look(place: &mut Place, threads: &Threads, bound: Duration) 
     match connected.await {
         Ok(()) => Seen::Well,
         Err(seen) => seen,
+    }
+}
+
+/// Is one who connects greeted? Any byte will do: who speaks is not stopped.
+pub(crate) async fn greeted(place: &mut Place, threads: &Threads, bound: Duration) -> Seen {
+    let deadline = Instant::now() + bound;
+    let connected = connect(place, threads, deadline, bound, &[], Opened::stream).await;
+    let mut stream = match connected {
+        Ok(stream) => stream,
+        Err(seen) => return seen,
+    };
+    let endpoint = &place.endpoint;
+    match timeout_at(deadline.into(), stream.read(&mut [0])).await {
+        Ok(Ok(1..)) => Seen::Well,
+        Ok(Ok(0)) => Seen::Unwell(format!("{endpoint} ends connections without a word")),
+        Ok(Err(error)) => unwell(endpoint, &error),
+        Err(_) => {
+            let bound = bound.as_millis();
+            Seen::Unwell(format!("{endpoint} takes connections, and says nothing for {bound} ms"))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::probe::http::HttpEye;
 use crate::probe::kind::{Accounts, Kind};
 use crate::probe::sql::SqlEye;
 use crate::probe::threads::{Flight, Late, Threads};
-use crate::probe::{connect, exec, gateway, host, link};
+use crate::probe::{connect, dns, exec, gateway, host, link};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,10 @@ impl Seen {
 pub(crate) enum Eye {
     /// A connection.
     Tcp(Place),
+    /// A connection on which the other side speaks first.
+    Greeting(Place),
+    /// A question to a name server.
+    Dns(Place),
     /// A request.
     Http(Box<HttpEye>),
     /// The database.
@@ -57,6 +61,8 @@ impl Eye {
         let blocking = |look: Look| Eye::Host(look, Flight::new(), Duration::ZERO);
         match kind.clone() {
             Kind::Tcp(endpoint) => Eye::Tcp(Place::new(endpoint)),
+            Kind::Greeting(endpoint) => Eye::Greeting(Place::new(endpoint)),
+            Kind::Dns(endpoint) => Eye::Dns(Place::new(endpoint)),
             Kind::Http(http) => Eye::Http(Box::new(HttpEye::new(http))),
             Kind::Sql(sql) => match accounts {
                 Some(accounts) => Eye::Sql(Box::new(SqlEye::new(sql, accounts.clone()))),
@@ -79,6 +85,8 @@ impl Eye {
     pub(crate) async fn look(&mut self, threads: &Threads, bound: Duration) -> Seen {
         match self {
             Eye::Tcp(place) => connect::look(place, threads, bound).await,
+            Eye::Greeting(place) => connect::greeted(place, threads, bound).await,
+            Eye::Dns(place) => dns::look(place, threads, bound).await,
             Eye::Http(eye) => eye.look(threads, bound).await,
             Eye::Sql(eye) => eye.look(threads, bound).await,
             Eye::Host(look, flight, more) => {
@@ -97,7 +105,13 @@ impl Eye {
     pub(crate) fn warning(&self) -> Option<&str> {
         match self {
             Eye::Http(eye) => eye.warning(),
-            Eye::Tcp(_) | Eye::Sql(_) | Eye::Host(..) | Eye::Link(..) | Eye::Blind(_) => None,
+            Eye::Tcp(_)
+            | Eye::Greeting(_)
+            | Eye::Dns(_)
+            | Eye::Sql(_)
+            | Eye::Host(..)
+            | Eye::Link(..)
+            | Eye::Blind(_) => None,
         }
     }
 }

@@ -34,6 +34,10 @@ pub struct Probe {
 pub enum Kind {
     /// Somebody accepts connections there.
     Tcp(Endpoint),
+    /// Somebody accepts a connection there, and speaks first. The kernel accepts for a process that hangs, too.
+    Greeting(Endpoint),
+    /// A name server answers a question there, whatever it says.
+    Dns(Endpoint),
     /// A request is answered as expected.
     Http(Http),
     /// The database lets somebody in and answers.
@@ -57,6 +61,8 @@ impl Kind {
     pub fn word(&self) -> &'static str {
         match self {
             Kind::Tcp(_) => "tcp",
+            Kind::Greeting(_) => "greeting",
+            Kind::Dns(_) => "dns",
             Kind::Http(_) => "http",
             Kind::Sql(_) => "sql",
             Kind::File(_) => "file",

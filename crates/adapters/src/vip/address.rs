@@ -7,6 +7,11 @@
 //! on again behind the VIP. Where the VIP has more than its own bits, the kernel is told to promote the others
 //! instead (`promote_secondaries` in the kernel's ip-sysctl). IPv6: without duplicate detection (the gate would
 //! drop its questions) and with a preferred lifetime of zero, which takes it out of source selection.
+//!
+//! Where it must be *found first* (products that ask which of a host's addresses faces a client, by mask, and take the
+//! first one; ISC dhcpd for its server-identifier), an IPv4 VIP has scope link, which the kernel lists before wider
+//! ones, a prefix one bit shorter than its network's (an address of the same prefix must have the same scope), and no
+//! route: who is reached how, and from which address, stays as it was.
 
 use super::VipError;
 use super::link::index_of;
@@ -28,6 +33,9 @@ const IFA_FLAGS: u16 = 8;
 const IFA_F_NODAD: u32 = 0x02;
 const IFA_F_PERMANENT: u32 = 0x80;
 const IFA_F_NOPREFIXROUTE: u32 = 0x200;
+// linux/rtnetlink.h.
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_LINK: u8 = 253;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
@@ -39,11 +47,20 @@ pub(crate) struct Place {
     pub(crate) prefix: u8,
 }
 
+/// How an address of ours is put on.
+#[derive(Clone, Copy)]
+pub(super) struct Stay {
+    /// It ends by itself after this.
+    pub(super) lifetime: Span,
+    /// It stands before the others of its interface, and brings no route.
+    pub(super) first: bool,
+}
+
 pub(super) fn add(
     address: IpAddr,
     prefix: u8,
     interface: &str,
-    lifetime: Span,
+    stay: Stay,
 ) -> Result<Applied, VipError> {
     let doing = VipError::kernel("add the address");
     let index = index_of(interface)?;
@@ -53,16 +70,31 @@ pub(super) fn add(
     let place = match (address, on_it.clone().next()) {
         // IPv6 knows an address once per interface, whatever its prefix.
         (IpAddr::V6(_), Some(there)) => *there,
+        (IpAddr::V4(_), _) if stay.first => {
+            Place { prefix: shorter(&all, index, address, prefix), index, address }
+        }
         (IpAddr::V4(_) | IpAddr::V6(_), _) => Place { index, address, prefix },
     };
     keep_secondaries(address, place.prefix, interface)?;
-    change(&mut socket, NEW_ADDRESS, CREATE | REPLACE, place, Some(lifetime)).map_err(&doing)?;
+    change(&mut socket, NEW_ADDRESS, CREATE | REPLACE, place, Some(stay)).map_err(&doing)?;
     // As an older release, or somebody else, put it on.
     for other in on_it.clone().filter(|other| **other != place) {
         take_off(&mut socket, other, interface).map_err(&doing)?;
     }
     let was_on = on_it.any(|there| *there == place);
     Ok(if was_on { Applied::AlreadySo } else { Applied::Changed })
+}
+
+/// A prefix shorter than this one that no other address there has for the same subnet: the kernel would refuse another
+/// scope. The one that it has already, if that is such a one.
+fn shorter(all: &[Place], index: u32, address: IpAddr, prefix: u8) -> u8 {
+    let others = all.iter().filter(|place| place.index == index && place.address != address);
+    let taken: Vec<u8> =
+        others.filter(|place| covers(place, address)).map(|place| place.prefix).collect();
+    let is_free = |length: &u8| *length < prefix && !taken.contains(length);
+    let here = all.iter().filter(|place| place.index == index && place.address == address);
+    let here = here.map(|place| place.prefix).find(is_free);
+    here.or_else(|| (1..prefix).rev().find(is_free)).unwrap_or(32)
 }
 
 /// From now on the kernel keeps the others of its subnet when this one goes, or its lifetime ends.
@@ -154,7 +186,7 @@ fn change(
     kind: u16,
     flags: u16,
     place: Place,
-    lifetime: Option<Span>,
+    stay: Option<Stay>,
 ) -> Result<(), Errno> {
     let (family, bytes) = match place.address {
         IpAddr::V4(v4) => (AF_INET, v4.octets().to_vec()),
@@ -162,11 +194,16 @@ fn change(
     };
     let sequence = socket.next_sequence();
     let mut out = Messages::default();
-    let mut body = vec![family, place.prefix, 0, 0];
+    let first = stay.is_some_and(|stay| stay.first) && place.address.is_ipv4();
+    let scope = if first { RT_SCOPE_LINK } else { RT_SCOPE_UNIVERSE };
+    let mut body = vec![family, place.prefix, 0, scope];
     body.extend_from_slice(&place.index.to_ne_bytes());
     out.begin(kind, REQUEST | ACK | flags, sequence).body(&body);
     out.attribute(IFA_LOCAL, &bytes).attribute(IFA_ADDRESS, &bytes);
-    if let Some(lifetime) = lifetime {
+    if first {
+        out.attribute(IFA_FLAGS, &IFA_F_NOPREFIXROUTE.to_ne_bytes());
+    }
+    if let Some(Stay { lifetime, first: _ }) = stay {
         let seconds = lifetime.0.div_ceil(1_000_000_000).clamp(1, u64::from(u32::MAX - 1)) as u32;
         let preferred = if place.address.is_ipv6() { 0 } else { seconds };
         let mut info = Vec::new();

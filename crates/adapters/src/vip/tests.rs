@@ -118,6 +118,44 @@ fn the_hosts_own_address_outlives_the_vip_that_was_on_first() {
     }
 }
 
+/// As xCAT and ISC dhcpd look for "my address that faces this host": the first one that the kernel lists, by its mask.
+#[test]
+fn a_vip_that_is_found_first_changes_no_way_and_no_source() {
+    let Some(segment) = segment(&[HERE]) else { return };
+    let vip: IpAddr = "10.99.0.100".parse().unwrap();
+    let ways = || {
+        let targets = ["10.99.0.7", "10.99.1.7", "192.0.2.1"];
+        let asked = |target| segment.sh(HERE, &format!("ip route get {target} || true"));
+        [segment.sh(HERE, "ip route")].into_iter().chain(targets.map(asked)).collect::<Vec<_>>()
+    };
+    segment.sh(HERE, "ip route replace default via 10.99.0.254");
+    let before = ways();
+    let listed = || -> Vec<String> {
+        let shown = segment.sh(HERE, "ip -4 -o addr show dev eth0");
+        let word = |line: &str| line.split_whitespace().nth(3).unwrap().to_owned();
+        shown.lines().map(word).collect()
+    };
+    let plain = one(vip, INTERFACE);
+    segment.on(HERE, || plain.add(LONG).unwrap());
+    let vips = Vips::new(vec![Vip::new(vip, 24, INTERFACE).found_first()]);
+    segment.on(HERE, || assert_eq!(vips.add(LONG).unwrap(), Applied::Changed));
+    assert_eq!(listed(), ["10.99.0.100/23", "10.99.0.1/24"], "first, and once");
+    assert_eq!(ways(), before);
+    segment.on(HERE, || assert_eq!(vips.add(LONG).unwrap(), Applied::AlreadySo));
+    // The host's own address goes and comes back, as with ifdown and ifup.
+    segment.sh(HERE, "ip addr del 10.99.0.1/24 dev eth0");
+    segment.on(HERE, || assert_eq!(vips.add(LONG).unwrap(), Applied::AlreadySo));
+    segment.sh(HERE, "ip addr add 10.99.0.1/24 dev eth0");
+    assert_eq!(listed(), ["10.99.0.100/23", "10.99.0.1/24"]);
+    // Somebody's own address has the prefix that it would take.
+    segment.on(HERE, || assert_eq!(vips.remove().unwrap(), Applied::Changed));
+    segment.sh(HERE, "ip addr add 10.99.0.2/23 dev eth0");
+    segment.on(HERE, || assert_eq!(vips.add(LONG).unwrap(), Applied::Changed));
+    assert_eq!(listed()[0], "10.99.0.100/22");
+    segment.on(HERE, || assert_eq!(vips.remove().unwrap(), Applied::Changed));
+    assert_eq!(listed(), ["10.99.0.1/24", "10.99.0.2/23"]);
+}
+
 /// An older release put it on with its subnet where the host had no address of its own there.
 #[test]
 fn a_vip_with_another_prefix_is_replaced_by_the_one_that_is_wanted() {

@@ -114,8 +114,10 @@ pub(super) const OF_STACK: [&str; 7] =
     ["also", "before", "after", "listeners", "processes", "kill", "stop-within"];
 
 /// The keys of which each probe has exactly one: what it looks at.
-pub(super) const KINDS: [&str; 10] =
-    ["tcp", "http", "sql", "file", "exec", "disk", "memory", "clock", "link", "gateway"];
+pub(super) const KINDS: [&str; 12] = [
+    "tcp", "greeting", "dns", "http", "sql", "file", "exec", "disk", "memory", "clock", "link",
+    "gateway",
+];
 
 /// Keys that belong to one kind of probe.
 pub(super) const COMPANIONS: [(&str, &str); 5] = [
@@ -244,6 +246,13 @@ static VIP: Table = Table {
             Value("false"),
             Identity,
             "It is put on with its prefix, and the node reaches the subnet through it: where a node has no address of its own there. Otherwise alone, as /32 or /128.",
+        ),
+        key(
+            "found-first",
+            Truth,
+            Value("false"),
+            Identity,
+            "IPv4, native driver: it stands before the node's own addresses and faces its subnet by its mask, for products that ask which of a host's addresses faces a client (xCAT, ISC dhcpd). With a prefix one bit shorter, scope link and no route, so that nothing else changes.",
         ),
         key(
             "driver",
@@ -560,7 +569,27 @@ pub(super) static PROBE: Table = Table {
             Life,
             "Its name, unique in the file.",
         ),
-        key("tcp", Text, Nothing("–"), Life, "HOST:PORT accepts connections."),
+        key(
+            "tcp",
+            Text,
+            Nothing("–"),
+            Life,
+            "HOST:PORT accepts connections. For a process that hangs the kernel does so, too.",
+        ),
+        key(
+            "greeting",
+            Text,
+            Nothing("–"),
+            Life,
+            "HOST:PORT accepts connections, and speaks first, as SSH, SMTP, MariaDB, conserver and dhcpd's OMAPI do.",
+        ),
+        key(
+            "dns",
+            Text,
+            Nothing("–"),
+            Life,
+            "A name server answers a question by UDP at HOST:PORT, whatever it says.",
+        ),
         key(
             "http",
             Text,

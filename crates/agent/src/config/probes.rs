@@ -214,6 +214,8 @@ fn parsed<T: FromStr<Err = Invalid>>(
 fn what(node: &Node, kind: &'static str, problems: &mut Vec<Problem>) -> Option<What> {
     let kind = match kind {
         "tcp" => Kind::Tcp(parsed(node, "tcp", problems)?),
+        "greeting" => Kind::Greeting(parsed(node, "greeting", problems)?),
+        "dns" => Kind::Dns(parsed(node, "dns", problems)?),
         "http" => Kind::Http(http(node, problems)?),
         "sql" => Kind::Sql(match node.text("sql")?.value.as_str() {
             "write" => Sql::Write,

@@ -57,6 +57,9 @@ pub(super) fn supplied(name: &str, family: Family, file: &Node) -> Option<Node> 
         if family == Family::Debian {
             debian(&mut node);
         }
+        if has_only_goconserver() {
+            goconserver(&mut node);
+        }
         let database = file.table("stack").and_then(|stack| stack.table("database"));
         let kind = database.and_then(|d| d.text("kind")).map(|k| k.value);
         let version = database.and_then(|d| d.text("version")).map(|v| v.value);
@@ -70,10 +73,10 @@ pub(super) fn supplied(name: &str, family: Family, file: &Node) -> Option<Node> 
 fn debian(node: &mut Node) {
     // The service, its unit, and those that could start it or run beside it.
     const UNITS: [(&str, &str, &[&str]); 4] = [
+        ("xcatd", "xcatd.service", &["tftpd-hpa.service"]),
         ("named", "named.service", &["named-resolvconf.service"]),
         ("dhcpd", "isc-dhcp-server.service", &["isc-dhcp-server6.service"]),
         ("conserver", "conserver-server.service", &[]),
-        ("tftp", "tftpd-hpa.service", &[]),
     ];
     for (name, unit, also) in UNITS {
         if let Some(service) = service(node, name) {
@@ -84,6 +87,7 @@ fn debian(node: &mut Node) {
     if let Some(conserver) = service(node, "conserver") {
         // Debian builds it with a port of its own (README.Debian).
         set(conserver, "listeners", texts(&["tcp/3109"]));
+        set_probe(conserver, "greeting", Value::Text("127.0.0.1:3109".into()));
     }
     let carry = node.table_mut("stack").and_then(|stack| stack.table_mut("carry"));
     if let Some(Value::Texts(files)) =
@@ -94,6 +98,29 @@ fn debian(node: &mut Node) {
     }
 }
 
+/// xCAT's packages bring goconserver; conserver is there where an administrator wants it, and counts then.
+fn has_only_goconserver() -> bool {
+    let there = |path: &&str| std::path::Path::new(path).exists();
+    there(&"/usr/bin/goconserver")
+        && !["/usr/sbin/conserver", "/usr/bin/conserver"].iter().any(there)
+}
+
+/// The console service of a host with goconserver alone.
+fn goconserver(node: &mut Node) {
+    if let Some(console) = service(node, "conserver") {
+        set(console, "unit", Value::Text("goconserver.service".into()));
+        let Value::Texts(command) = texts(&["/opt/xcat/sbin/makegocons"]) else { return };
+        set(console, "before", Value::Commands(vec![At { value: command, from: FROM }]));
+        set(console, "listeners", texts(&["tcp/12430"]));
+        set(console, "processes", texts(&["goconserver"]));
+        if let Some(Value::List(probes)) = console.get_mut("probe").map(|at| &mut at.value) {
+            probes.iter_mut().for_each(|probe| probe.values.retain(|(key, _)| *key != "greeting"));
+        }
+        // Its clients speak first, in TLS.
+        set_probe(console, "tcp", Value::Text("127.0.0.1:12430".into()));
+    }
+}
+
 /// What belongs to one kind of database.
 struct Engine {
     unit: String,
@@ -101,7 +128,15 @@ struct Engine {
     listener: &'static str,
     processes: &'static [&'static str],
     directories: &'static [&'static str],
+    /// A statement by the server's own client.
+    asks: &'static [&'static str],
 }
+
+/// As the account that each server lets in by its socket.
+const ASKS_POSTGRESQL: &[&str] =
+    &["/usr/sbin/runuser", "-u", "postgres", "--", "psql", "-qtAXc", "SELECT 1", "postgres"];
+const ASKS_MARIADB: &[&str] = &["/usr/bin/mariadb", "--batch", "--execute", "SELECT 1"];
+const ASKS_MYSQL: &[&str] = &["/usr/bin/mysql", "--batch", "--execute", "SELECT 1"];
 
 /// None for SQLite, which is files in a directory of the product.
 fn engine(kind: &str, version: Option<&str>, family: Family) -> Option<Engine> {
@@ -115,6 +150,7 @@ fn engine(kind: &str, version: Option<&str>, family: Family) -> Option<Engine> {
             listener: "tcp/5432",
             processes: &["postgres"],
             directories: &["/var/lib/postgresql", "/etc/postgresql"],
+            asks: ASKS_POSTGRESQL,
         }),
         "postgresql" => Some(Engine {
             unit: "postgresql.service".into(),
@@ -122,6 +158,7 @@ fn engine(kind: &str, version: Option<&str>, family: Family) -> Option<Engine> {
             listener: "tcp/5432",
             processes: &["postgres", "postmaster"],
             directories: &["/var/lib/pgsql"],
+            asks: ASKS_POSTGRESQL,
         }),
         "mariadb" | "mysql" => Some(Engine {
             unit: match (kind, debian) {
@@ -136,6 +173,7 @@ fn engine(kind: &str, version: Option<&str>, family: Family) -> Option<Engine> {
             listener: "tcp/3306",
             processes: &["mariadbd", "mysqld"],
             directories: &["/var/lib/mysql"],
+            asks: if kind == "mysql" { ASKS_MYSQL } else { ASKS_MARIADB },
         }),
         _ => None,
     }
@@ -154,6 +192,7 @@ fn add_database(node: &mut Node, engine: Option<Engine>) {
         set(database, "also", texts(engine.also));
         set(database, "listeners", texts(&[engine.listener]));
         set(database, "processes", texts(engine.processes));
+        set_probe(database, "exec", texts(engine.asks));
     }
     let stack = node.table_mut("stack");
     if let Some(Value::Texts(all)) =
@@ -171,6 +210,15 @@ fn service<'n>(node: &'n mut Node, name: &str) -> Option<&'n mut Node> {
 
 fn set(node: &mut Node, key: &'static str, value: Value) {
     node.set(key, At { value, from: FROM });
+}
+
+/// What its probe looks at.
+fn set_probe(service: &mut Node, key: &'static str, value: Value) {
+    if let Some(Value::List(probes)) = service.get_mut("probe").map(|at| &mut at.value)
+        && let Some(probe) = probes.first_mut()
+    {
+        set(probe, key, value);
+    }
 }
 
 fn texts(all: &[&str]) -> Value {

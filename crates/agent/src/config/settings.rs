@@ -73,13 +73,19 @@ pub struct Vip {
     pub prefix: u8,
     /// It brings its subnet to the interface.
     pub subnet: bool,
+    /// It is found before the node's own addresses by whoever compares masks.
+    pub first: bool,
 }
 
 impl Vip {
     /// The length of the prefix with which it is put on.
     pub fn length(&self) -> u8 {
-        let whole = if self.address.is_ipv4() { 32 } else { 128 };
-        if self.subnet { self.prefix } else { whole }
+        match self.address {
+            _ if self.subnet => self.prefix,
+            IpAddr::V4(_) if self.first => self.prefix,
+            IpAddr::V4(_) => 32,
+            IpAddr::V6(_) => 128,
+        }
     }
 }
 
@@ -281,6 +287,24 @@ impl Settings {
             What::Clock(most) => Some((ProbeId(id), probe, *most)),
             What::Run(_) | What::VipLink => None,
         })
+    }
+
+    /// The vital services of which no probe asks for an answer: if one hangs, the kernel goes on taking connections for
+    /// it, and nobody notices.
+    pub fn without_answer(&self) -> Vec<&str> {
+        let answers = |probe: &&Probe| match &probe.what {
+            What::Run(kind) => matches!(
+                kind,
+                Kind::Greeting(_) | Kind::Dns(_) | Kind::Http(_) | Kind::Sql(_) | Kind::Exec(_)
+            ),
+            What::VipLink | What::Clock(_) => false,
+        };
+        let asked = |id: ServiceId| {
+            let of = |probe: &&Probe| probe.subject == Subject::Service(id);
+            self.probes.iter().filter(of).any(|probe| answers(&probe))
+        };
+        let vital = self.services.iter().zip(0..).filter(|(s, _)| s.weight == Weight::Vital);
+        vital.filter(|(_, id)| !asked(ServiceId(*id))).map(|(s, _)| s.name.as_str()).collect()
     }
 
     /// The numbers of a service's probes: what the prober is to forget when the service was started anew.

@@ -144,10 +144,10 @@ fn vips(table: &Node, problems: &mut Vec<Problem>) -> Vec<Vip> {
         let what = "the list of virtual IPs is empty";
         problems.push(Problem::new(written.from.span(), what, format!("at least one: {example}")));
     }
-    let subnet = table.truth("subnet") == Some(true);
+    let forms = [table.truth("subnet"), table.truth("found-first")].map(|form| form == Some(true));
     let mut vips: Vec<Vip> = Vec::new();
     for text in &written.value {
-        let Some(vip) = vip(&text.value, subnet) else {
+        let Some(vip) = vip(&text.value, forms) else {
             let what = format!("\"{}\" is no virtual IP", text.value);
             let remedy = format!("an address with the length of its prefix: {example}");
             problems.push(Problem::new(text.from.span(), what, remedy));
@@ -166,13 +166,13 @@ fn vips(table: &Node, problems: &mut Vec<Problem>) -> Vec<Vip> {
     vips
 }
 
-fn vip(text: &str, subnet: bool) -> Option<Vip> {
+fn vip(text: &str, [subnet, first]: [bool; 2]) -> Option<Vip> {
     let (ip, prefix) = text.split_once('/')?;
     let address: IpAddr = ip.parse().ok()?;
     let prefix: u8 = prefix.parse().ok()?;
     let most = if address.is_ipv4() { 32 } else { 128 };
     let usable = !address.is_unspecified() && !address.is_loopback() && !address.is_multicast();
-    (prefix <= most && usable).then_some(Vip { address, prefix, subnet })
+    (prefix <= most && usable).then_some(Vip { address, prefix, subnet, first })
 }
 
 /// A wrong mask shows where the address is the network's own or its broadcast address (RFC 1122 3.2.1.3); a prefix of
@@ -205,6 +205,12 @@ fn driver(table: &Node, principal: Option<&Vip>, problems: &mut Vec<Problem>) ->
         IpAddr::V4(address) => address.octets()[3],
         IpAddr::V6(address) => address.octets()[15],
     });
+    if table.truth("found-first") == Some(true) {
+        let what = "found-first is for the native driver";
+        let remedy = "write found-first = false, or driver = \"native\"";
+        let at = table.text("driver").map_or(0..0, |driver| driver.from.span());
+        problems.push(Problem::new(at, what, remedy));
+    }
     let written = keepalived.and_then(|k| k.whole("router-id"));
     let router_id = written.and_then(|id| u8::try_from(id.value).ok()).unwrap_or(last.max(1));
     let mut advert_interval = ADVERT.0;

@@ -111,7 +111,10 @@ impl RealHost {
                 settings
                     .vips
                     .iter()
-                    .map(|vip| Vip::new(vip.address, vip.length(), &me.interface))
+                    .map(|vip| {
+                        let one = Vip::new(vip.address, vip.length(), &me.interface);
+                        if vip.first && !vip.subnet { one.found_first() } else { one }
+                    })
                     .collect(),
             ),
             known: Known::default(),
@@ -208,10 +211,10 @@ impl RealHost {
                 }));
             }
             keep.lock().expect("nothing panics while it holds this").extend(watches);
-            let mut managed = vec![Managed::mariadb(&database)];
-            managed.extend(services.iter().map(|s| Managed::service(&s.unit)));
-            // On shared data each step keeps its own unit from starting by itself.
-            if !shared && let Err(error) = units.manage(&managed).await {
+            let of_database = (!shared).then(|| Managed::mariadb(&database));
+            let of_services = services.iter().map(|service| Managed::service(&service.unit));
+            let managed: Vec<Managed> = of_database.into_iter().chain(of_services).collect();
+            if let Err(error) = units.manage(&managed).await {
                 let text =
                     format!("failed to take the units over, systemd restarts them too: {error}");
                 events.write(Severity::Alarm, 0, "units.unmanaged", &text);
