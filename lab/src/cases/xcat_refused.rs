@@ -98,7 +98,11 @@ fn database(shared: &mut Shared) -> Result<()> {
     mn1.shell(&format!(": > {file}"))?;
     refused(shared, "activate", CHECKS)?;
     mn1.shell(&format!("rm {file}"))?;
-    refused(shared, "activate", CHECKS)?;
+    // A missing one means SQLite.
+    if db != Db::Sqlite {
+        let told = refused(shared, "activate", CHECKS)?;
+        ensure!(told.contains("which means SQLite"), "it does not say what it means: {told}");
+    }
     mn1.shell(&format!("mv {file}.right {file}"))?;
     if db == Db::Postgresql {
         let version = format!("{DATA}/var/lib/postgresql/15/main/PG_VERSION");

@@ -40,24 +40,32 @@ pub(super) fn check(hands: &Hands, engine: &Engine) -> Vec<String> {
     troubles
 }
 
-/// Where something on the shared data is now, or will come from when this node is the first to seed it.
+/// Where something on the shared data is looked for: there, or on this host while the link to it is not made and this
+/// node is the first to seed it. It need not exist.
+fn place(hands: &Hands, shared: &Path) -> PathBuf {
+    let seed = if shared.exists() { None } else { hands.local_of(shared) };
+    seed.unwrap_or_else(|| shared.to_owned())
+}
+
+/// The same, if it exists.
 fn find(hands: &Hands, shared: &Path) -> Option<PathBuf> {
-    let local = || hands.local_of(shared).filter(|local| local.exists());
-    if shared.exists() { Some(shared.to_owned()) } else { local() }
+    Some(place(hands, shared)).filter(|path| path.exists())
 }
 
 fn check_cfgloc(hands: &Hands, kind: EngineKind, shared: &Path) -> Result<(), String> {
-    let shown = shared.display();
-    let Some(path) = find(hands, shared) else {
-        if hands.awaits_install() {
+    let path = place(hands, shared);
+    let shown = path.display();
+    if !path.exists() {
+        // xCAT writes none for SQLite, and takes a missing one for it.
+        if kind == EngineKind::Sqlite || hands.awaits_install() {
             return Ok(());
         }
         return Err(format!(
-            "{shown} is missing: it names the product's database, and the configuration says {}; write it (for \
-             SQLite a line `SQLite:/etc/xcat`), or switch the product's database first",
+            "{shown} is missing, which means SQLite, and the configuration says {}: switch the product's database, \
+             or correct stack.database.kind",
             word(kind)
         ));
-    };
+    }
     let text = fs::read_to_string(&path).map_err(|error| format!("read {shown}: {error}"))?;
     let first = text.trim().split(':').next().unwrap_or_default().trim();
     let found = match first.to_ascii_lowercase().as_str() {
@@ -106,8 +114,8 @@ fn missing_data(hands: &Hands, engine: &Engine, what: &str) -> Result<(), String
         return Ok(());
     }
     Err(format!(
-        "{} has no data of {what} ({}): make them on the first node, or correct stack.database",
-        engine.data.display(),
+        "{} has no data of {what} ({}): make them there, or correct stack.database",
+        place(hands, &engine.data).display(),
         word(engine.kind)
     ))
 }

@@ -339,7 +339,8 @@ impl Hands {
     pub(super) fn local_of(&self, shared: &Path) -> Option<PathBuf> {
         self.settings.steps.iter().find_map(|step| match &step.kind {
             Kind::Link { path, target } if shared.starts_with(target) && !target.exists() => {
-                Some(path.join(shared.strip_prefix(target).ok()?))
+                // Joined with nothing it would end with a slash.
+                Some(path.join(shared.strip_prefix(target).ok()?).components().collect())
             }
             Kind::Link { .. }
             | Kind::Mount { .. }

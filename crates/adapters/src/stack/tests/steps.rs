@@ -301,13 +301,52 @@ fn the_wrong_database_is_refused_by_name() {
         assert!(why.contains(found), "{n} {text}: {why}");
     }
     assert!(said(0, Some(pg)).contains("are of PostgreSQL 13, this node's server is 15"));
-    assert!(said(0, None).contains("is missing"));
+    assert!(said(0, None).contains("is missing, which means SQLite"));
     fs::write(&version, "15\n").unwrap();
     let pid = ground.data().join("pg/15/main/postmaster.pid");
     fs::write(&pid, "1\n").unwrap();
     let why = said(0, Some(pg));
     // Whoever runs this test owns the data.
     assert!(why.contains("postgres") && pid.exists(), "{why}");
+}
+
+#[test]
+fn a_missing_cfgloc_is_sqlite_and_a_refusal_names_the_file_that_was_looked_at() {
+    let ground = Ground::new();
+    let check = |n: u16, kind| {
+        let mut host = Host::with_steps(&ground, n, |root, data| {
+            let xcat = data.join("etc/xcat");
+            let (cfgloc, version) = (Some(xcat.join("cfgloc")), None);
+            let engine = Engine { kind, cfgloc, data: xcat, version };
+            vec![link_step(root, data, "/etc/xcat"), step("database", Kind::Database(engine))]
+        });
+        fs::remove_file(host.root.join("etc/xcat/cfgloc")).ok();
+        (
+            host.root.clone(),
+            host.survey().problems.into_iter().filter(|p| p.contains("xcat")).collect::<Vec<_>>(),
+        )
+    };
+    // Before the first node seeded the data, its own files are looked at.
+    let (root, problems) = check(1, EngineKind::Sqlite);
+    let local = root.join("etc/xcat");
+    let lacks = format!("{} has no data of SQLite", local.display());
+    assert!(problems.len() == 1 && problems[0].starts_with(&lacks), "{problems:?}");
+    fs::write(local.join("site.sqlite"), "").unwrap();
+    assert_eq!(check(1, EngineKind::Sqlite).1, Vec::<String>::new());
+    let (_, problems) = check(1, EngineKind::Postgresql);
+    let missing = format!("{}/cfgloc is missing, which means SQLite", local.display());
+    assert!(problems[0].starts_with(&missing), "{problems:?}");
+    assert!(problems[0].contains("the configuration says postgresql"), "{problems:?}");
+    // Afterwards the shared ones.
+    let shared = ground.data().join("etc/xcat");
+    fs::create_dir_all(&shared).unwrap();
+    let (_, problems) = check(1, EngineKind::Postgresql);
+    let missing = format!("{}/cfgloc is missing", shared.display());
+    assert!(problems[0].starts_with(&missing), "{problems:?}");
+    fs::write(shared.join("site.sqlite"), "").unwrap();
+    assert_eq!(check(2, EngineKind::Sqlite).1, Vec::<String>::new());
+    fs::write(shared.join("cfgloc"), "").unwrap();
+    assert!(check(2, EngineKind::Sqlite).1[0].contains("is empty"));
 }
 
 #[test]
