@@ -25,6 +25,7 @@ mod name;
 mod plan;
 mod procs;
 pub mod readdress;
+mod room;
 mod settings;
 mod survey;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use claim::{make_token, read_token};
 pub use journal::{Line, journal};
 pub use plan::PlannedStep;
 pub use settings::{Engine, EngineKind, Kind, Listener, Run, StackSettings, Step, Unit};
+pub use survey::Mends;
 pub use watch::{ClaimWatch, Seen, watch_claim};
 
 use hands::{Hands, Places};
@@ -49,6 +51,8 @@ use std::time::{Duration, Instant};
 
 /// A survey takes some ten milliseconds; past this the shared directory or systemd hangs.
 const SURVEY_MAX: Duration = Duration::from_secs(6);
+/// The same before a set-up, which measures what is to be copied as well.
+const SET_UP_MAX: Duration = Duration::from_secs(60);
 /// Beyond a step's own bound, for what it does after its commands.
 const SLACK: Duration = Duration::from_secs(15);
 
@@ -154,6 +158,27 @@ impl Stack {
                 self.settings.steps.iter().map(unknown).collect()
             }
         }
+    }
+
+    /// What stands in the way of this host's set-up. Changes nothing; waits no longer than a survey may take.
+    pub fn before_set_up(&self, mends: Mends) -> Vec<String> {
+        let (settings, places) = (Arc::clone(&self.settings), self.places.clone());
+        let (tell, told) = sync_channel(1);
+        let look = move || {
+            let found = match Hands::new(settings, places, Arc::default()) {
+                Ok(hands) => survey::before_set_up(&hands, mends),
+                Err(trouble) => vec![trouble.to_string()],
+            };
+            // Nobody may wait any more.
+            let _ = tell.send(found);
+        };
+        if let Err(error) = std::thread::Builder::new().name("stack-look".into()).spawn(look) {
+            return vec![format!("start a thread: {error}")];
+        }
+        told.recv_timeout(SET_UP_MAX).unwrap_or_else(|_| {
+            let (data, max) = (self.settings.data.display(), SET_UP_MAX.as_secs());
+            vec![format!("the shared directory {data} does not answer within {max} s, or systemd")]
+        })
     }
 
     fn hands(&self) -> Result<Hands, trouble::Trouble> {

@@ -7,8 +7,8 @@ use crate::durable;
 use crate::place::Place;
 use crate::tls;
 use regent_adapters::run::run;
-use regent_adapters::stack::Kind;
-use regent_adapters::stack::readdress::Readdress;
+use regent_adapters::stack::readdress::{Readdress, ReaddressError};
+use regent_adapters::stack::{Kind, Mends, Stack};
 use regent_api::call::{Refusal, RefusalKind};
 use regent_core::id::ClusterId;
 use std::net::IpAddr;
@@ -73,6 +73,39 @@ fn read(file: &Path, certificates: &Path) -> Result<(Settings, Member), Refusal>
     Ok((settings, me))
 }
 
+/// What of a set-up has come about already, and what is still to come.
+#[derive(Clone, Copy, Debug)]
+pub struct Coming<'a> {
+    /// The new address of this host, if it is to get one.
+    pub readdress: Option<&'a str>,
+    /// There is no cluster yet.
+    pub cluster: bool,
+    /// This host is the standby: the other one brings the data.
+    pub standby: bool,
+}
+
+/// Whatever the later stages of a set-up would refuse on this host, looked at before anything is changed. Touches
+/// nothing.
+pub fn look_ahead(file: &Path, certificates: &Path, coming: Coming<'_>) -> Result<(), Refusal> {
+    let (settings, me) = read(file, certificates)?;
+    let mut found = Vec::new();
+    if let Some(new) = coming.readdress {
+        found.extend(readdressing(&settings, &me, new)?.plan().err().map(|e| e.to_string()));
+    }
+    let mends =
+        Mends { token: coming.cluster, address: coming.readdress.is_some(), data: coming.standby };
+    let stack = settings.stack_settings(&me, ClusterId(0), &Place::default());
+    found.extend(stack.map(|stack| Stack::new(stack).before_set_up(mends)).unwrap_or_default());
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal {
+        kind: RefusalKind::Checks,
+        reason: format!("{}; nothing was changed on {}", found.join(";\n  "), me.name),
+        remedy: "mend that, then regent setup shared-data again".into(),
+    })
+}
+
 /// The address of this host, which is to be the virtual IP, gives way to the one that the configuration says. How many
 /// steps that took; each is told before it is done.
 pub fn readdress(
@@ -82,27 +115,30 @@ pub fn readdress(
     mut told: impl FnMut(&str),
 ) -> Result<usize, Refusal> {
     let (settings, me) = read(file, certificates)?;
+    let mut steps = 0;
+    let done = readdressing(&settings, &me, new)?.apply(|step| {
+        steps += 1;
+        told(step);
+    });
+    done.map(|()| steps).map_err(|error: ReaddressError| Refusal {
+        kind: RefusalKind::Checks,
+        reason: error.to_string(),
+        remedy: "mend that, then regent setup shared-data again: it goes on from there".into(),
+    })
+}
+
+fn readdressing(settings: &Settings, me: &Member, new: &str) -> Result<Readdress, Refusal> {
     let vip = settings.principal();
     let own = me.address.ip();
     differs(new, own, vip.prefix, &me.name)?;
     let called = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let is_vips = settings.stack().is_some_and(|stack| stack.hostname == called);
-    let readdress = Readdress {
+    Ok(Readdress {
         interface: me.interface.clone(),
         vip: vip.address,
         own,
         own_name: is_vips.then(|| me.name.clone()),
         state_dir: Place::default().state,
-    };
-    let mut steps = 0;
-    let done = readdress.apply(|step| {
-        steps += 1;
-        told(step);
-    });
-    done.map(|()| steps).map_err(|error| Refusal {
-        kind: RefusalKind::Checks,
-        reason: error.to_string(),
-        remedy: "mend that, then regent setup shared-data again: it goes on from there".into(),
     })
 }
 

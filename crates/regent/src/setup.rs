@@ -2,13 +2,18 @@
 //! stage may be done twice, so that a second run goes on where the first was interrupted.
 //!
 //! ```text
-//!  this host:             configuration ─► agent ─► cluster ─► activation (which installs)
-//!  the other, --standby:  configuration ─► agent ─► cluster ─► active here once, to install ─► passive,
-//!                                                              and whoever was active before is so again
+//!  this host:             configuration ─► checks ─► agent ─► cluster ─► activation (which installs)
+//!  the other, --standby:  configuration ─► checks ─► agent ─► cluster ─► active here once, to install ─► passive,
+//!                                                               and whoever was active before is so again
 //! ```
+//!
+//! Whatever a later stage would refuse is looked at before the first change: a host that is in use goes on serving.
 
+mod others;
+
+use others::Other;
 use regent_agent::remote;
-use regent_agent::setup::{self as host, Checked};
+use regent_agent::setup::{self as host, Checked, Coming};
 use regent_cli::api::call::{Ask, Refusal, RefusalKind, Reply};
 use regent_cli::api::status::{Role, Status};
 use regent_cli::args::{Confirm, Question, SetUp, Shown};
@@ -24,6 +29,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long an agent may take until it answers.
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// How long the other node must have failed, or must have rested without anybody activating it, until the standby
+/// does not wait for it any more: its set-up may be on the way to its next stage.
+const FAILED_FOR: Duration = Duration::from_secs(10);
+const RESTS_FOR: Duration = Duration::from_secs(30);
+
+/// Each host looks at its stack again within half of this.
+const SURVEYED: Duration = Duration::from_secs(12);
 
 /// What is asked for, and how far it is.
 struct Setup<'a> {
@@ -50,11 +63,16 @@ fn stages(asked: &SetUp) -> Result<Exit, Refusal> {
         Ok((checked, text))
     })?;
     let setup = Setup { asked, checked };
-    if let Some(new) = &asked.readdress {
+    let founded = setup.is_founded();
+    stage("checks", || setup.look_ahead(!founded))?;
+    if let Some(new) = asked.readdress.as_ref().filter(|_| !founded) {
+        stage("other node", || setup.others_answer())?;
         stage("address", || setup.readdress(new))?;
     }
     stage("agent", || setup.agent())?;
     stage("cluster", || setup.cluster())?;
+    // With the address and the token as they are to be, once more before anything is stopped.
+    setup.look_ahead(false)?;
     stage("at rest", || setup.at_rest())?;
     let exit = if asked.standby { setup.standby()? } else { setup.first()? };
     if matches!(exit, Exit::Ok | Exit::Degraded) {
@@ -66,11 +84,39 @@ fn stages(asked: &SetUp) -> Result<Exit, Refusal> {
 }
 
 impl Setup<'_> {
+    fn is_founded(&self) -> bool {
+        self.status().is_ok_and(|status| status.initialised)
+    }
+
+    /// Nothing that a later stage would refuse is in the way. `founds`: this run gives the host its address, and makes
+    /// the cluster.
+    fn look_ahead(&self, founds: bool) -> Result<((), String), Refusal> {
+        let asked = self.asked;
+        let readdress = asked.readdress.as_deref().filter(|_| founds);
+        let coming = Coming { readdress, cluster: founds, standby: asked.standby };
+        host::look_ahead(&asked.config, &asked.tls, coming)?;
+        Ok(((), "nothing is in the way of the later stages on this host".into()))
+    }
+
+    /// The other node's agent answers: without it there is no cluster, and an address that is given up for one that
+    /// does not come is missed by everybody.
+    fn others_answer(&self) -> Result<((), String), Refusal> {
+        let deadline = Instant::now() + WAIT;
+        let mut waits = false;
+        for name in &self.checked.others {
+            while let Err(refusal) = self.status_of(Some(name)) {
+                if refusal.kind != RefusalKind::Unreachable {
+                    return Err(refusal);
+                }
+                let what = format!("run regent setup shared-data --standby on {name}");
+                self.wait(&mut waits, deadline, &format!("{}; {what}", refusal.reason))?;
+            }
+        }
+        Ok(((), format!("{} answers", self.others())))
+    }
+
     /// The new address before the old one goes. In a cluster the virtual IP is the agent's.
     fn readdress(&self, new: &str) -> Result<((), String), Refusal> {
-        if self.status().is_ok_and(|status| status.initialised) {
-            return Ok(((), "this host belongs to a cluster already".into()));
-        }
         let asked = self.asked;
         let steps = host::readdress(&asked.config, &asked.tls, new, say_more)?;
         let text = if steps == 0 { "it was so already" } else { "the old one is the virtual IP" };
@@ -198,23 +244,30 @@ impl Setup<'_> {
     }
 
     /// The first host puts its data onto the shared directory as it is activated: before that, and while it is,
-    /// nobody could be activated here.
+    /// nobody could be activated here. One that failed, or that nobody activates, is not waited for.
     fn until_there_are_data(&self) -> Result<Status, Refusal> {
         let deadline = Instant::now() + WAIT;
         let mut waits = false;
+        let mut ends = Ends::default();
         loop {
             let status = self.status()?;
             let shared = status.shared.as_ref();
             let never = shared.is_some_and(|shared| shared.claim.is_none());
-            let user = shared.and_then(|shared| shared.in_use.as_ref());
-            let coming = user.is_some_and(|user| {
-                !status.nodes.iter().any(|n| n.name == user.node && n.role == Role::Active)
-            });
-            if self.problems(&status).is_empty() || !(never || coming) {
+            let other = others::other(&status, &self.checked.me);
+            let problems = self.problems(&status);
+            // What this host saw before the data came is looked at again.
+            let settled = ends.lasts(&other) > SURVEYED;
+            let coming = never || matches!(other, Other::Moves | Other::Failed { .. });
+            if problems.is_empty() || (!coming && settled) {
                 return Ok(status);
             }
-            let why = format!("{} is not active yet, which brings the data", self.others());
-            self.wait(&mut waits, deadline, &why)?;
+            if coming {
+                ends.expect(&other, self, problems)?;
+                let why = format!("{} is not active yet, which brings the data", self.others());
+                self.wait(&mut waits, deadline, &why)?;
+            } else {
+                std::thread::sleep(PAUSE);
+            }
         }
     }
 
@@ -237,24 +290,44 @@ impl Setup<'_> {
         }
     }
 
-    /// Takes everything down on whoever is active; what is under way there comes to its end first.
+    /// Takes everything down on whoever is active; what is under way there comes to its end first. What would keep this
+    /// host from being activated is found before that: all the data are there.
     fn take_the_data(&self) -> Result<(), Refusal> {
         let deadline = Instant::now() + WAIT;
         let mut waits = false;
+        let mut ends = Ends::default();
         while let Some(node) = self.user()?.filter(|node| *node != self.checked.me) {
             let status = self.status()?;
             let active =
                 status.nodes.iter().any(|known| known.name == node && known.role == Role::Active);
             if !active {
+                ends.expect(&others::other(&status, &self.checked.me), self, &[])?;
                 self.wait(&mut waits, deadline, &format!("{node} has not come to its end"))?;
                 continue;
             }
+            self.could_be_activated()?;
             host::keep_to_return(Some(&node))?;
             say_more(&format!("{node} is active, and is so again when this host is installed"));
             let exit = self.put(Ask::Deactivate { dry_run: false }, Some(&node));
             if exit != Exit::Ok {
                 return Err(stopped(&format!("{node} could not be deactivated")));
             }
+        }
+        Ok(())
+    }
+
+    /// Nothing but the node that is active keeps this one from being so: its checks come first.
+    fn could_be_activated(&self) -> Result<(), Refusal> {
+        let ask = Ask::Activate { off: None, cannot_write: None, dry_run: true };
+        let reply = ask::listen(&self.question(ask, None), open, |_| {})?;
+        if let Reply::Moved(moved) = reply
+            && moved.obstacle == Some(RefusalKind::Checks)
+        {
+            return Err(Refusal {
+                kind: RefusalKind::Checks,
+                reason: format!("{}; nothing was taken down anywhere", moved.text),
+                remedy: "mend that, then regent setup shared-data --standby again".into(),
+            });
         }
         Ok(())
     }
@@ -279,7 +352,11 @@ impl Setup<'_> {
     }
 
     fn status(&self) -> Result<Status, Refusal> {
-        let reply = ask::listen(&self.question(Ask::Status, None), open, |_| {})?;
+        self.status_of(None)
+    }
+
+    fn status_of(&self, node: Option<&str>) -> Result<Status, Refusal> {
+        let reply = ask::listen(&self.question(Ask::Status, node), open, |_| {})?;
         let Reply::Status(status) = reply else {
             return Err(stopped(&format!("the agent's answer is not understood: {reply:?}")));
         };
@@ -317,6 +394,39 @@ impl Setup<'_> {
         }
         std::thread::sleep(PAUSE);
         Ok(())
+    }
+}
+
+/// Since when the other node has been where it is.
+#[derive(Default)]
+struct Ends {
+    seen: Option<(Other, Instant)>,
+}
+
+impl Ends {
+    fn lasts(&mut self, other: &Other) -> Duration {
+        match &self.seen {
+            Some((seen, since)) if seen == other => since.elapsed(),
+            Some(_) | None => {
+                self.seen = Some((other.clone(), Instant::now()));
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// It may still come to be active, or this host stops waiting for it.
+    fn expect(
+        &mut self,
+        other: &Other,
+        setup: &Setup<'_>,
+        problems: &[String],
+    ) -> Result<(), Refusal> {
+        let lasts = self.lasts(other);
+        match other {
+            Other::Failed { name, why } if lasts > FAILED_FOR => Err(others::failed(name, why)),
+            Other::Rests if lasts > RESTS_FOR => Err(others::rests(&setup.others(), problems)),
+            Other::Failed { .. } | Other::Rests | Other::Moves | Other::Active => Ok(()),
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn no_way_back(hands: &Hands, wanted: &str) -> Option<String> {
     }
     Some(format!(
         "this host is called {wanted}, as the virtual IP, and neither regent's record nor {} says what else: \
-         write the host's own name there (regent setup shared-data)",
+         write the host's own name there",
         hands.places.hostname().display()
     ))
 }

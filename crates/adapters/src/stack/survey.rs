@@ -4,7 +4,7 @@
 use super::hands::{Hands, Places};
 use super::settings::{Kind, StackSettings, Unit};
 use super::unit::Shown;
-use super::{carry, claim, database, files, mount, name, unit};
+use super::{carry, claim, database, files, mount, name, room, unit};
 use crate::vip::address::{self, Place};
 use crate::vip::{interface_index, link};
 use regent_core::stack::{StackStep, StepState, Survey};
@@ -19,6 +19,33 @@ const NAME_MAX: Duration = Duration::from_millis(800);
 /// Added to what drifted.
 const REMEDY: &str = "regent stack repair";
 
+/// What a set-up of this host brings about by itself before the activation: the lack of it is no problem beforehand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Mends {
+    /// The token on the shared data is made with the cluster.
+    pub token: bool,
+    /// The host gets another address and another name than those of the virtual IP.
+    pub address: bool,
+    /// The other node brings the data.
+    pub data: bool,
+}
+
+/// What stands in the way of a host's set-up: whatever its later stages would refuse, but for what they mend. An
+/// active host is set up.
+pub(super) fn before_set_up(hands: &Hands, mends: Mends) -> Vec<String> {
+    if hands.is_active() {
+        return Vec::new();
+    }
+    let shown = units(hands);
+    let steps = states(hands, &shown);
+    let data_is_here = !mount::waits_for_mount(hands);
+    let mut found = problems(hands, &shown, &steps, data_is_here, mends);
+    if data_is_here && !mends.data {
+        found.extend(room::problem(hands));
+    }
+    found
+}
+
 /// Looks at everything.
 pub(super) fn survey(hands: &Hands) -> Survey {
     let shown = units(hands);
@@ -26,7 +53,7 @@ pub(super) fn survey(hands: &Hands) -> Survey {
     let data_is_here = !mount::waits_for_mount(hands);
     let claim = if data_is_here { claim::read(&hands.settings.data).ok().flatten() } else { None };
     Survey {
-        problems: problems(hands, &shown, &steps, data_is_here),
+        problems: problems(hands, &shown, &steps, data_is_here, Mends::default()),
         drift: drift(hands, &shown, &steps),
         permit: hands.is_active(),
         claim: claim.map(|(claim, _)| claim),
@@ -114,16 +141,18 @@ fn problems(
     shown: &Result<Vec<Shown>, super::trouble::Trouble>,
     steps: &[StepState],
     data_is_here: bool,
+    mends: Mends,
 ) -> Vec<String> {
-    let mut found = network_problems(&hands.settings, hands.is_active());
+    let mut found = network_problems(&hands.settings, hands.is_active(), mends.address);
     if data_is_here {
-        found.extend(data_problems(&hands.settings.data));
+        found.extend(data_problems(&hands.settings.data, mends.token));
     }
     for (step, state) in hands.settings.steps.iter().zip(steps) {
         match &step.kind {
             Kind::Mount { .. } => found.extend(mount::problem(&step.kind)),
-            Kind::HostName(wanted) if *state != StepState::Up => {
-                found.extend(name_problem(hands, wanted));
+            Kind::HostName(wanted) if *state != StepState::Up || mends.address => {
+                let brought = mends.data && carries_hosts(hands);
+                found.extend(name_problem(hands, wanted).filter(|_| !brought));
             }
             Kind::HostName(wanted) => found.extend(name::no_way_back(hands, wanted)),
             Kind::Link { path, .. } if *state != StepState::Up => {
@@ -133,7 +162,7 @@ fn problems(
                 }));
             }
             // The data are read only when they are all there.
-            Kind::Database(engine) if data_is_here && *state != StepState::Up => {
+            Kind::Database(engine) if data_is_here && *state != StepState::Up && !mends.data => {
                 found.extend(database::check(hands, engine));
             }
             Kind::Unit(unit) if !hands.awaits_install() => match shown {
@@ -156,7 +185,8 @@ fn problems(
     found
 }
 
-fn network_problems(settings: &StackSettings, active: bool) -> Vec<String> {
+/// `gives_way`: the virtual IP may be this node's own address still.
+fn network_problems(settings: &StackSettings, active: bool, gives_way: bool) -> Vec<String> {
     let interface = &settings.interface;
     let Ok(index) = interface_index(interface) else {
         return vec![format!("there is no interface {interface} on this node")];
@@ -178,11 +208,11 @@ fn network_problems(settings: &StackSettings, active: bool) -> Vec<String> {
     };
     for (vip, prefix) in &settings.vips {
         if let Some((place, _)) =
-            all.iter().find(|(p, lasts)| p.address == *vip && *lasts && !active)
+            all.iter().find(|(p, lasts)| p.address == *vip && *lasts && !active && !gives_way)
         {
             found.push(format!(
                 "the virtual IP {vip} is this node's own address (interface number {}): give the node \
-                 another one (regent setup shared-data)",
+                 another one (regent setup shared-data --readdress ADDRESS/LENGTH)",
                 place.index
             ));
             continue;
@@ -190,7 +220,10 @@ fn network_problems(settings: &StackSettings, active: bool) -> Vec<String> {
         let own: Vec<&Place> = all
             .iter()
             .map(|(place, _)| place)
-            .filter(|p| p.index == index && p.address != *vip && is_like(p.address, *vip))
+            // The address that comes instead has the same network.
+            .filter(|p| {
+                p.index == index && (p.address != *vip || gives_way) && is_like(p.address, *vip)
+            })
             .collect();
         let covering = own.iter().find(|place| address::covers(place, *vip));
         match covering {
@@ -222,7 +255,7 @@ fn is_like(own: IpAddr, vip: IpAddr) -> bool {
     }
 }
 
-fn data_problems(data: &Path) -> Vec<String> {
+fn data_problems(data: &Path, makes_token: bool) -> Vec<String> {
     let shown = data.display();
     if !data.is_dir() {
         return vec![format!("the shared directory {shown} is not there: mount it")];
@@ -233,6 +266,7 @@ fn data_problems(data: &Path) -> Vec<String> {
     }
     match claim::read_token(data) {
         Ok(Some(_)) => {}
+        Ok(None) if makes_token => {}
         Ok(None) => found.push(claim::no_token(data)),
         Err(error) => found.push(format!("read the token of {shown}: {error}")),
     }
@@ -263,6 +297,12 @@ fn name_problem(hands: &Hands, wanted: &str) -> Option<String> {
     }
     let found: Vec<String> = found.iter().map(IpAddr::to_string).collect();
     Some(format!("the name {wanted} leads to {}, not to the virtual IP: {line}", found.join(", ")))
+}
+
+/// The hosts' file comes with the data, and has not come yet.
+fn carries_hosts(hands: &Hands) -> bool {
+    let local = hands.places.etc("hosts");
+    hosts_files(hands).iter().any(|file| *file != local && !file.exists())
 }
 
 fn hosts_files(hands: &Hands) -> Vec<std::path::PathBuf> {
@@ -376,7 +416,7 @@ mod tests {
     #[test]
     fn an_interface_or_address_that_cannot_be_is_named_before_any_change() {
         let Some(segment) = segment(&[1]) else { return };
-        let problems = |vip: &str, prefix: u8, interface: &str| {
+        let found = |vip: &str, prefix: u8, interface: &str, gives_way: bool| {
             let settings = StackSettings {
                 node: NodeId(1),
                 name: "a".into(),
@@ -388,13 +428,18 @@ mod tests {
                 state_dir: "/nowhere".into(),
                 run_dir: "/nowhere".into(),
             };
-            segment.on(1, || network_problems(&settings, false)).join("; ")
+            segment.on(1, || network_problems(&settings, false, gives_way)).join("; ")
         };
+        let problems =
+            |vip: &str, prefix: u8, interface: &str| found(vip, prefix, interface, false);
         assert_eq!(problems("10.99.0.100", 24, INTERFACE), "");
         assert_eq!(problems("10.99.0.100", 32, INTERFACE), "", "a host address fits any network");
         assert!(problems("10.99.0.100", 16, INTERFACE).contains("correct the mask"));
         assert!(problems("10.98.0.100", 24, INTERFACE).contains("in none of the networks"));
         assert!(problems("10.99.0.1", 24, INTERFACE).contains("this node's own address"));
+        // It gives way to another one of its network, and the mask is looked at before it does.
+        assert_eq!(found("10.99.0.1", 24, INTERFACE, true), "");
+        assert!(found("10.99.0.1", 16, INTERFACE, true).contains("correct the mask"));
         assert!(problems("fd99::100", 64, INTERFACE).is_empty());
         assert!(problems("10.99.0.100", 24, "eth7").contains("no interface eth7"));
         segment.sh(1, "ip link set eth0 down");

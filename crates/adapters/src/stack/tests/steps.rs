@@ -379,6 +379,54 @@ fn a_stale_pid_of_postgresql_goes_unless_somebody_has_the_data_open() {
 }
 
 #[test]
+fn what_a_set_up_would_be_refused_for_later_is_found_before_it_begins() {
+    let ground = Ground::new();
+    let mends = Mends { token: true, ..Mends::default() };
+    let host = Host::with_steps(&ground, 1, |root, data| {
+        let (kind, version) = (EngineKind::Postgresql, Some("15".into()));
+        let cfgloc = Some(data.join("etc/xcat/cfgloc"));
+        let engine = Engine { kind, cfgloc, data: data.join("pg"), version };
+        vec![link_step(root, data, "/etc/xcat"), step("database", Kind::Database(engine))]
+    });
+    host.write("etc/xcat/cfgloc", "SQLite:/etc/xcat");
+    fs::remove_dir_all(ground.data().join(".regent")).unwrap();
+    let (before, data) = (host.looks(), looks(&ground.data()));
+    let found = host.stack.before_set_up(mends).join("\n");
+    assert!(
+        found.contains("cfgloc says sqlite") && found.contains("no data of PostgreSQL"),
+        "{found}"
+    );
+    assert!(!found.contains("token"), "the set-up makes it: {found}");
+    let all = host.stack.before_set_up(Mends::default()).join("\n");
+    assert!(all.contains("has no token"), "{all}");
+    // Another node brings the data of a standby.
+    assert_eq!(host.stack.before_set_up(Mends { data: true, ..mends }), Vec::<String>::new());
+    assert_eq!((host.looks(), looks(&ground.data())), (before, data), "nothing was changed");
+    // No shared directory, and no room.
+    fs::remove_dir_all(ground.data()).unwrap();
+    let found = host.stack.before_set_up(Mends { data: true, ..mends }).join("\n");
+    assert!(found.contains("is not there: mount it"), "{found}");
+}
+
+#[test]
+fn data_that_do_not_fit_are_found_before_a_set_up() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("data_that_do_not_fit_are_found_before_a_set_up: needs root");
+    }
+    let ground = Ground::new();
+    let host = Host::with_steps(&ground, 1, |root, data| vec![link_step(root, data, "/etc/xcat")]);
+    fs::write(host.root.join("etc/xcat/big"), vec![7; 3 << 20]).unwrap();
+    let place = ground.data().to_string_lossy().into_owned();
+    let words = ["-t", "tmpfs", "-o", "size=1m", "x", &place];
+    crate::run::run("mount", &words, "", Duration::from_secs(5)).unwrap();
+    let mends = Mends { token: true, ..Mends::default() };
+    let found = host.stack.before_set_up(mends).join("\n");
+    crate::run::run("umount", &[&place], "", Duration::from_secs(5)).unwrap();
+    assert!(found.contains("has room for 2 MB") && found.contains("make room there"), "{found}");
+    assert_eq!(host.stack.before_set_up(mends), Vec::<String>::new());
+}
+
+#[test]
 fn a_plan_changes_nothing() {
     let ground = Ground::new();
     let mut host = ground.host(1);
