@@ -1,5 +1,5 @@
-//! Is there room on the shared data for what the first node brings there? A copy that does not fit fails in the middle of
-//! an activation, with everything stopped.
+//! Is there room on the shared data for what the first node brings there? A copy that does not fit fails in the middle
+//! of an activation, with everything stopped.
 
 use super::hands::Hands;
 use super::settings::Kind;

@@ -84,7 +84,9 @@ impl Node {
     }
 
     pub(super) fn ask_whether(&mut self, request: RequestId, word: Option<Word>, now: Time) {
-        match self.no_stack().or_else(|| self.wrong_at_once(word, now)) {
+        // What the checks say comes before what others do.
+        let wrong = || self.wrong_at_once(word, now).filter(|_| self.failed_check().is_none());
+        match self.no_stack().or_else(wrong) {
             Some(why) => self.answer(request, why),
             None => self.enter(request, Ask::MayActivate, word, now),
         }
@@ -111,6 +113,7 @@ impl Node {
             None => {
                 // Asked again, it is tried again at once.
                 self.stack.stuck = None;
+                self.stack.last_failure = None;
                 self.supersede(Ask::Activate, "a deactivation was asked for meanwhile");
                 self.enter(request, Ask::Deactivate, None, now);
             }
@@ -214,6 +217,7 @@ impl Node {
         }
         if what == Ask::Activate {
             self.stack.wanted = true;
+            self.stack.last_failure = None;
         }
     }
 
@@ -322,8 +326,9 @@ impl Node {
                 return Some(Turn::End(Answer::Done(format!("{me} is active after {ms} ms"))));
             }
             let skipped = self.stack.skipped.iter();
-            let names: Vec<String> =
-                skipped.map(|(step, why)| format!("{}: {why}", self.step_name(*step))).collect();
+            let names: Vec<String> = skipped
+                .map(|(step, one)| format!("{}: {}", self.step_name(*step), one.why))
+                .collect();
             let reason = format!("active after {ms} ms, degraded: {}", names.join("; "));
             return Some(failed(Obstacle::Degraded, reason));
         }
@@ -349,6 +354,10 @@ impl Node {
             }
             return Turn::Wait;
         }
+        // In the order of the manual: the checks (14), the register (12, 13, 17), the segment (11).
+        if let Some(problem) = self.failed_check() {
+            return refused(Obstacle::Checks, problem);
+        }
         let believed = match asked.word.map(|w| (w, self.judge(w, &asked.looks, asked.since, now)))
         {
             None => None,
@@ -371,18 +380,8 @@ impl Node {
                 "a pause or the maintenance of this node bars it: regent pause off, regent maintenance off",
             );
         }
-        if let Some(mac) = self.stranger(now) {
-            let mac = super::peers::mac_text(mac);
-            return refused(
-                Obstacle::AddressInUse,
-                format!("{mac} answers for the VIP: remove the duplicate address"),
-            );
-        }
         if let Some(foreign) = &self.stack.foreign {
             return refused(Obstacle::NotProvenClear, format!("the data are claimed: {foreign}"));
-        }
-        if let Some(problem) = self.stack_problem().filter(|_| !self.is_user()) {
-            return refused(Obstacle::Checks, problem);
         }
         if !self.is_clear() && !self.is_user() {
             return refused(
@@ -390,10 +389,26 @@ impl Node {
                 "a part of the stack is up here and nobody's grant covers it: regent deactivate first",
             );
         }
-        if let Some((word, seen)) = believed.filter(|_| asked.what == Ask::Activate) {
-            self.believe(word, &seen, asked.since, now);
+        let by_record = self.admit_by_record(asked, now);
+        if matches!(by_record, Turn::Admit | Turn::Written)
+            && let Some(mac) = self.stranger(now)
+        {
+            let mac = super::peers::mac_text(mac);
+            return refused(
+                Obstacle::AddressInUse,
+                format!("{mac} answers for the VIP: remove the duplicate address"),
+            );
         }
+        let Some((word, seen)) = believed.filter(|_| asked.what == Ask::Activate) else {
+            return by_record;
+        };
+        self.believe(word, &seen, asked.since, now);
         self.admit_by_record(asked, now)
+    }
+
+    /// What this host's checks refuse an activation for; a node that uses the data goes on.
+    fn failed_check(&self) -> Option<String> {
+        self.stack_problem().filter(|_| !self.is_user())
     }
 
     /// Why nothing can be written, and what helps.

@@ -25,6 +25,9 @@ const LOOK_AGAIN: Span = Span::millis(500);
 /// After a step that could not be taken down, and at most: doubled each time.
 const DOWN_PAUSE: Span = Span::millis(1_000);
 const DOWN_PAUSE_MOST: Span = Span::millis(30_000);
+/// After a step that is not vital and failed, and at most: doubled each time.
+const SKIPPED_PAUSE: Span = Span::millis(30_000);
+const SKIPPED_PAUSE_MOST: Span = Span::millis(600_000);
 /// A peer that greets by another register is there until it has not greeted for this long.
 const GREETED_STAYS: Span = Span::millis(10_000);
 /// A run that has not read its register for so long has none that it could read.
@@ -50,10 +53,11 @@ pub(super) struct Stack {
     pub complete: Option<Epoch>,
     /// Why the activation failed; it is undone.
     pub failure: Option<String>,
-    /// The same, told until an activation here succeeds or is asked for again: this node may have to take over.
+    /// The same, kept for whoever looks or waits for this node after everything is undone: until an activation here is
+    /// asked for or succeeds, or a deactivation is asked for. It may have to take over.
     pub last_failure: Option<String>,
     /// Steps that are not vital and failed.
-    pub skipped: BTreeMap<StepId, String>,
+    pub skipped: BTreeMap<StepId, Skipped>,
     /// The step that does not go down.
     pub stuck: Option<Stuck>,
     unclaimed: u32,
@@ -81,6 +85,22 @@ pub(super) struct Stack {
     pub started: Option<Time>,
     /// Activations in a row that failed here by themselves.
     pub attempts: super::tries::Tries,
+}
+
+/// A step that is not vital, and is not up. It is tried again and again, as seldom as that costs nobody anything: what
+/// it lacked may be there one day, as consoles for a console server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Skipped {
+    pub why: String,
+    times: u32,
+    at: Time,
+}
+
+impl Skipped {
+    fn is_due(&self, now: Time) -> bool {
+        let pause = super::tries::pause_after(self.times, SKIPPED_PAUSE, SKIPPED_PAUSE_MOST);
+        now.elapsed_most(self.at) >= pause
+    }
 }
 
 /// A step that does not go down: nothing below it is touched.
@@ -181,7 +201,10 @@ impl Node {
             stuck: stuck.is_some(),
             failure: match (self.stack.failure.clone(), stuck) {
                 (Some(why), Some(stuck)) => Some(format!("{why}; and {stuck}")),
-                (why, stuck) => why.or(stuck).or_else(|| self.stack.foreign.clone()),
+                (why, stuck) => why
+                    .or(stuck)
+                    .or_else(|| self.stack.foreign.clone())
+                    .or_else(|| self.stack.last_failure.clone().filter(|_| self.is_clear())),
             },
         })
     }
@@ -243,8 +266,9 @@ impl Node {
             return true;
         }
         if self.stack.complete == Some(epoch) {
-            // What drifts now is shown, services are restored as services, and no step is done unasked.
-            return false;
+            // What drifts now is shown, services are restored as services, and no step is done unasked but one that
+            // was left out.
+            return self.raise_skipped(now);
         }
         let due = survey.steps.iter().enumerate().find_map(|(at, state)| {
             let step = StepId(at as u16);
@@ -253,6 +277,8 @@ impl Node {
         });
         let Some(step) = due else {
             self.stack.complete = Some(epoch);
+            // What did not go down, or did not come up, before is of no account where everything is up.
+            self.stack.stuck = None;
             self.stack.last_failure = None;
             self.stack.attempts = super::tries::Tries::default();
             let degraded = self.stack.skipped.keys().map(|step| self.step_name(*step));
@@ -300,6 +326,19 @@ impl Node {
         false
     }
 
+    /// Tries one of those that are not vital and failed once more, when its pause is over.
+    fn raise_skipped(&mut self, now: Time) -> bool {
+        let mut skipped = self.stack.skipped.iter();
+        let due = skipped.find(|(_, skipped)| skipped.is_due(now));
+        let Some((step, tries)) = due.map(|(step, skipped)| (*step, skipped.times)) else {
+            return false;
+        };
+        let text = format!("{} is tried again, try {}", self.step_name(step), tries + 1);
+        self.tell("stack.again", Severity::Info, text);
+        self.ask_stack(StackStep::Up { step }, now);
+        true
+    }
+
     fn tell_step(&mut self, step: StepId, how: &str) {
         let count = self.stack_spec().map_or(0, |spec| spec.steps.len());
         let text = format!("{}/{count} {} is {how}", step.0 + 1, self.step_name(step));
@@ -325,6 +364,8 @@ impl Node {
         self.stack.cleaned |= self.is_clear();
         self.report_now = true;
         if step == StackStep::Survey {
+            // Somebody else may have brought it up: a command of the product.
+            self.count_in("");
             self.notice_drift();
             self.forget_foreign(now);
         }
@@ -360,6 +401,7 @@ impl Node {
             StackStep::Up { step } => {
                 let text = format!("{} is up after {ms} ms", self.step_name(step));
                 self.tell("stack.step-up", Severity::Info, text);
+                self.count_in("");
             }
             StackStep::Down { step } => {
                 self.stack.stuck = None;
@@ -367,9 +409,36 @@ impl Node {
                 self.tell("stack.step-down", Severity::Info, text);
             }
             StackStep::Unclaim { .. } => self.stack.claimed = None,
-            StackStep::Repair => self.repaired(Ok(())),
+            StackStep::Repair => {
+                self.count_in("");
+                self.repaired(Ok(()));
+            }
             StackStep::Survey | StackStep::Revoke => {}
         }
+    }
+
+    /// Steps that an activation left out are up now. `failed`: what a repair could not repair, by the steps' names.
+    fn count_in(&mut self, failed: &str) {
+        let Some(survey) = self.stack.survey.as_ref().filter(|_| self.is_stack_up()) else {
+            return;
+        };
+        let is_up = |step: &StepId| {
+            survey.steps.get(usize::from(step.0)) == Some(&StepState::Up)
+                && !failed.contains(&format!("{}: ", self.step_name(*step)))
+        };
+        let whole: Vec<StepId> = self.stack.skipped.keys().copied().filter(is_up).collect();
+        if whole.is_empty() {
+            return;
+        }
+        let names: Vec<String> = whole.iter().map(|step| self.step_name(*step)).collect();
+        self.stack.skipped.retain(|step, _| !whole.contains(step));
+        let left = match self.stack.skipped.is_empty() {
+            true => "every step of the stack is up",
+            false => "the stack is still degraded",
+        };
+        let text = format!("{} came up after all: {left}", names.join(", "));
+        self.tell("stack.whole", Severity::Info, text);
+        self.report_now = true;
     }
 
     fn step_failed(&mut self, step: StackStep, why: String, now: Time) {
@@ -382,7 +451,8 @@ impl Node {
                     Weight::Degraded => {
                         let text = format!("{name} failed, going on without it: {why}");
                         self.tell("stack.degraded", Severity::Warning, text);
-                        self.stack.skipped.insert(step, why);
+                        let times = self.stack.skipped.get(&step).map_or(0, |old| old.times) + 1;
+                        self.stack.skipped.insert(step, Skipped { why, times, at: now });
                     }
                 }
             }
@@ -398,7 +468,10 @@ impl Node {
                 let text = format!("the end of the use is not written on the data: {why}");
                 self.tell("stack.claim", Severity::Warning, text);
             }
-            StackStep::Repair => self.repaired(Err(why)),
+            StackStep::Repair => {
+                self.count_in(&why);
+                self.repaired(Err(why));
+            }
             StackStep::Survey | StackStep::Revoke => {
                 self.tell("stack.survey", Severity::Warning, format!("failed to look: {why}"));
             }

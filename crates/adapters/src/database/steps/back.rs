@@ -137,8 +137,9 @@ impl Steps {
         site::real(folder).starts_with(site::real(&self.link.settings.datadir))
     }
 
-    /// The log begins anew at this place, and whoever was being sent the old one is sent away: the server goes on reading
-    /// the removed file for it and says nothing. Only now: a replica comes back at once, and would be sent the old one again.
+    /// The log begins anew at this place, and whoever was being sent the old one is sent away: the server goes on
+    /// reading the removed file for it and says nothing. Only now: a replica comes back at once, and would be sent the
+    /// old one again.
     pub(super) async fn reset_log(&mut self, state: &[Gtid], place: Gtid) -> Result<(), Fault> {
         self.control()?.client.query(&rejoin::reset_to(state, place), RESET_MAX).await?;
         let processes = self.control()?.run(PROCESSES).await?;
