@@ -75,14 +75,16 @@ pub struct Choice {
     pub light: bool,
     /// The directory in common is a volume of GlusterFS that the clients' host exports, not one of this machine.
     pub glusterfs: bool,
+    /// xCAT as its installer leaves it: no domain, no nodes, no consoles.
+    pub empty: bool,
 }
 
 impl Choice {
     /// Two members, by hand.
     pub fn by_hand(db: Db) -> Choice {
         let (stack, services) = (String::new(), String::new());
-        let (automatic, fenced, light, glusterfs) = (false, false, false, false);
-        Choice { db, automatic, fenced, stack, services, light, glusterfs }
+        let (automatic, fenced, light, glusterfs, empty) = (false, false, false, false, false);
+        Choice { db, automatic, fenced, stack, services, light, glusterfs, empty }
     }
 
     /// Two members, by hand, with next to nothing to bring up: for what is done hundreds of times.
@@ -349,7 +351,8 @@ impl Shared {
     /// xCAT on both hosts; the data of the first go to the shared directory, and nothing of it runs.
     fn install(&self) -> Result<()> {
         let db = self.choice.db;
-        for (node, more) in [("mn1", ""), ("mn2", " only=programs")] {
+        let first = if self.choice.empty { " empty=yes" } else { "" };
+        for (node, more) in [("mn1", first), ("mn2", " only=programs")] {
             let host = self.lab.host(node)?;
             let line = format!(
                 "umask 077; mkdir -p /etc/regent/fence; for node in mn1 mn2; do \
@@ -364,13 +367,8 @@ impl Shared {
         let units = db.units().join(" ");
         let directories = self.directories().join(" ");
         let mn1 = self.lab.host("mn1")?;
-        // xCAT with SQLite has no such file; the product wants it said.
-        let cfgloc = match db {
-            Db::Sqlite => "echo SQLite:/etc/xcat > /etc/xcat/cfgloc",
-            Db::Mysql | Db::Postgresql => "true",
-        };
         mn1.shell(&format!(
-            "makehosts; {cfgloc}; [ -z '{units}' ] || systemctl stop {units}; \
+            "makehosts; [ -z '{units}' ] || systemctl stop {units}; \
              cp -a --parents {directories} {DATA}; sync -f {DATA}"
         ))?;
         say::line(&format!("lab     xCAT's stand-in on both hosts, {} on {DATA}", db.name()));

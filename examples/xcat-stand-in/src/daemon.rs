@@ -4,20 +4,30 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::store::Store;
-use crate::{Result, tables};
+use crate::{Result, tables, tftp};
 
 const REQUESTS: &str = "0.0.0.0:3001";
 const INSTALLS: &str = "0.0.0.0:3002";
 /// Nobody keeps a thread for longer by saying nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a start waits for the server of its database.
+const DATABASE: Duration = Duration::from_secs(60);
+const BETWEEN: Duration = Duration::from_millis(500);
+
 /// Never ends well.
 pub fn run() -> Result<String> {
     let store = Store::open()?;
-    // A database that does not answer is a failed start, as with the real one.
+    let from = Instant::now();
+    while let Err(why) = store.ask_server() {
+        if from.elapsed() >= DATABASE {
+            return Err(why);
+        }
+        std::thread::sleep(BETWEEN);
+    }
     store.rows("site")?;
     // The real one keeps its files open; whoever moves the data has to see that.
     let files = store.open_files()?;
@@ -28,6 +38,10 @@ pub fn run() -> Result<String> {
             std::thread::spawn(move || monitor(&stream));
         }
     });
+    // Without it nodes do not boot from here; the real one only says so as well.
+    if let Err(why) = tftp::start() {
+        eprintln!("xcatd: {why}");
+    }
     ready();
     let writing = Arc::new(Mutex::new(()));
     for stream in requests.incoming().flatten() {

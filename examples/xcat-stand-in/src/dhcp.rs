@@ -1,32 +1,40 @@
-//! `makedhcp`: ISC dhcpd's configuration. A service that does not run is not started.
+//! `makedhcp`: ISC dhcpd's configuration, and which address of this host a network's clients are given.
 
 use std::fs;
+use std::net::Ipv4Addr;
 
 use crate::store::Store;
-use crate::{Result, dns, renew, write};
+use crate::{Result, around, dns, renew, run, write};
 
 const UNIT: &str = "isc-dhcp-server.service";
 const CONFIGURATION: &str = "/etc/dhcp/dhcpd.conf";
 const RESERVATIONS: &str = "/etc/dhcp/xcat-hosts.conf";
 const DEFAULTS: &str = "/etc/default/isc-dhcp-server";
 
-/// `-n`: a new configuration from the table networks.
+/// `-n`: dhcpd stops, its configuration is written anew from the table networks, and it starts.
 pub fn networks() -> Result<String> {
     let store = Store::open()?;
     let domain = dns::domain(store)?;
+    let own = own_addresses()?;
+    let master = store.value("site", dns::MASTER, "value")?.unwrap_or_default();
     let mut text = format!(
         "# Written by makedhcp of the xCAT stand-in.\nauthoritative;\nddns-update-style none;\n\
          default-lease-time 3600;\nmax-lease-time 3600;\noption domain-name \"{domain}\";\n"
     );
     for row in store.rows("networks")? {
         let [_, net, mask, gateway, server, tftp, range, ..] = row.as_slice() else { continue };
+        // Only the networks of its own interfaces are served.
+        let Some(facing) = facing(&own, net, mask, &master) else { continue };
+        let or_facing =
+            |value: &String| if value.is_empty() { facing.clone() } else { value.clone() };
+        let (server, tftp) = (or_facing(server), or_facing(tftp));
         text.push_str(&format!("subnet {net} netmask {mask} {{\n"));
-        // Under the address that moves: a client asks for more time where it got its lease.
+        // A client asks for more time where it got its lease.
         for (what, value) in [
-            ("server-identifier", server),
-            ("option domain-name-servers", server),
+            ("server-identifier", &server),
+            ("option domain-name-servers", &server),
             ("option routers", gateway),
-            ("next-server", tftp),
+            ("next-server", &tftp),
             ("range", &range.replace('-', " ")),
         ] {
             if !value.is_empty() {
@@ -36,16 +44,40 @@ pub fn networks() -> Result<String> {
         text.push_str("}\n");
     }
     text.push_str(&format!("include \"{RESERVATIONS}\";\n"));
-    if !fs::exists(RESERVATIONS).unwrap_or(false) {
-        write(RESERVATIONS, "")?;
-    }
     let interfaces = store.value("site", "dhcpinterfaces", "value")?.unwrap_or_default();
-    let mut is_new = write(CONFIGURATION, &text)?;
-    is_new |= write(DEFAULTS, &format!("INTERFACESv4=\"{interfaces}\"\nINTERFACESv6=\"\"\n"))?;
-    if is_new {
-        renew(UNIT, "restart")?;
-    }
-    Ok(String::new())
+    around(UNIT, || {
+        if !fs::exists(RESERVATIONS).unwrap_or(false) {
+            write(RESERVATIONS, "")?;
+        }
+        write(CONFIGURATION, &text)?;
+        write(DEFAULTS, &format!("INTERFACESv4=\"{interfaces}\"\nINTERFACESv6=\"\"\n"))?;
+        Ok(String::new())
+    })
+}
+
+/// The addresses on the interfaces with the length of their prefixes, in the order of the kernel.
+fn own_addresses() -> Result<Vec<(Ipv4Addr, u32)>> {
+    let listed = run(&["ip", "-o", "-4", "addr"])?;
+    let address = |line: &str| {
+        let (address, length) = line.split_whitespace().nth(3)?.split_once('/')?;
+        Some((address.parse().ok()?, length.parse().ok()?))
+    };
+    Ok(listed.lines().filter_map(address).collect())
+}
+
+/// Which of these addresses faces a network: one whose own mask makes it part of exactly that network, the
+/// management node's if it is among them, otherwise the first.
+fn facing(own: &[(Ipv4Addr, u32)], net: &str, mask: &str, master: &str) -> Option<String> {
+    let net: Ipv4Addr = net.parse().ok()?;
+    let mask: Ipv4Addr = mask.parse().ok()?;
+    let faces = |(address, length): &&(Ipv4Addr, u32)| {
+        let length = 32_u32.saturating_sub(*length);
+        let of_interface = u32::MAX.checked_shl(length).unwrap_or(0);
+        of_interface == u32::from(mask) && u32::from(*address) & of_interface == u32::from(net)
+    };
+    let found: Vec<String> =
+        own.iter().filter(faces).map(|(address, _)| address.to_string()).collect();
+    found.iter().find(|address| *address == master).or(found.first()).cloned()
 }
 
 /// `-a`: a reservation for every node that has an address and a hardware address.
@@ -79,4 +111,20 @@ pub fn query(node: &str) -> Result<String> {
     let (mac, ip) = (after("hardware ethernet"), after("fixed-address"));
     let (mac, ip) = (mac.unwrap_or_default(), ip.unwrap_or_default());
     Ok(format!("{node}: ip-address = {ip}, hardware-address = {mac}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_with_a_host_mask_faces_no_network() {
+        let [first, moving] = [Ipv4Addr::new(10, 77, 0, 11), Ipv4Addr::new(10, 77, 0, 100)];
+        let facing = |own: &[(Ipv4Addr, u32)]| {
+            facing(own, "10.77.0.0", "255.255.255.0", "10.77.0.100").unwrap_or_default()
+        };
+        assert_eq!(facing(&[(first, 24), (moving, 32)]), "10.77.0.11");
+        assert_eq!(facing(&[(first, 24), (moving, 24)]), "10.77.0.100");
+        assert_eq!(facing(&[(first, 16), (moving, 0)]), "");
+    }
 }

@@ -6,18 +6,20 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use crate::store::Store;
-use crate::{Result, renew, write};
+use crate::{Result, around, renew, write};
 
 const HOSTS: &str = "/etc/hosts";
 const ZONES: &str = "/etc/bind/named.conf.local";
 const DIRECTORY: &str = "/var/cache/bind";
+const UNIT: &str = "named.service";
 /// Marks a line that is ours.
 const MARK: &str = "# xcat";
 
 /// Writes each node of the table hosts into `/etc/hosts`, and leaves the other lines alone.
 pub fn makehosts() -> Result<String> {
     let store = Store::open()?;
-    let domain = domain(store)?;
+    // A node without a domain has its short name.
+    let domain = domain(store).map(|domain| format!(".{domain}")).unwrap_or_default();
     let old = fs::read_to_string(HOSTS).unwrap_or_default();
     let kept: Vec<&str> = old.lines().filter(|line| !line.ends_with(MARK)).collect();
     let mut text = kept.join("\n") + "\n";
@@ -25,17 +27,32 @@ pub fn makehosts() -> Result<String> {
         if let [node, ip, ..] = row.as_slice()
             && !ip.is_empty()
         {
-            text.push_str(&format!("{ip} {node} {node}.{domain} {MARK}\n"));
+            let long = if domain.is_empty() { String::new() } else { format!("{node}{domain} ") };
+            text.push_str(&format!("{ip} {node} {long}{MARK}\n"));
         }
     }
     write(HOSTS, &text)?;
     Ok(String::new())
 }
 
-/// Writes the zones, forward and reverse, and has BIND read them.
-pub fn makedns() -> Result<String> {
+/// `-n`: BIND stops, all zones are written, and BIND starts. What cannot be written is found out before that.
+pub fn anew() -> Result<String> {
     let store = Store::open()?;
     let domain = domain(store)?;
+    around(UNIT, || zones(store, domain))
+}
+
+/// Writes the zones; BIND reads them again if it runs.
+pub fn update() -> Result<String> {
+    let store = Store::open()?;
+    let domain = domain(store)?;
+    let told = zones(store, domain)?;
+    renew(UNIT, "reload")?;
+    Ok(told)
+}
+
+/// The files of the zones, forward and reverse, and the one that names them.
+fn zones(store: Store, domain: String) -> Result<String> {
     let own = store.value("site", MASTER, "value")?.unwrap_or_default();
     let networks = networks(store)?;
     let mut forward = head(&domain, &own);
@@ -59,14 +76,13 @@ pub fn makedns() -> Result<String> {
         text.push_str(&format!("zone \"{zone}\" in {{ type {MASTER}; file \"{file}\"; }};\n"));
     }
     write(ZONES, &text)?;
-    renew("named.service", "reload")?;
     Ok(format!("{} zones\n", reverse.len()))
 }
 
 /// xCAT's key in `site` for its own address, and BIND's word for a zone that it has itself.
-const MASTER: &str = "master";
+pub const MASTER: &str = "master";
 
-/// The domain; without one nothing is done, and unlike with the real one that is a failure.
+/// The domain; without one there are no zones, which is a failure before anything is changed.
 pub fn domain(store: Store) -> Result<String> {
     let domain = store.value("site", "domain", "value")?.filter(|domain| !domain.is_empty());
     domain.ok_or_else(|| "the table site has no domain".to_owned())

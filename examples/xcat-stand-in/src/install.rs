@@ -1,9 +1,11 @@
 //! `install-product [KEY=VALUE...]`: what the packages and `xcatconfig` do on a host. Run again it changes nothing
 //! but, as the real ones do, the directory of root's credentials: a symbolic link there is replaced by a directory.
+//! The server of the database must answer; its unit is started, which on a host that nobody else manages is enough.
 //!
 //! ```text
 //! db=mysql|postgresql|sqlite   address=ADDRESS of the management node   interface=NAME   domain=NAME
 //! only=programs   no data, as on a host whose data are elsewhere
+//! empty=yes       as `xcatconfig` leaves it: no domain, no nodes, no consoles
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,12 +18,17 @@ use crate::{Result, run};
 const PROGRAM: &str = "/usr/lib/xcat-stand-in/xcat-stand-in";
 const PREFIX: &str = "/opt/xcat";
 const UNIT: &str = "/etc/systemd/system/xcatd.service";
-const NAMES: [(&str, &[&str]); 2] = [
-    ("sbin", &["xcatd", "makehosts", "makedns", "makedhcp", "makeconservercf", "tabdump", "chtab"]),
-    ("bin", &["lsdef", "lsxcatd"]),
-];
+const MAKERS: &[&str] = &["makehosts", "makedns", "makedhcp", "makeconservercf", "makegocons"];
+const NAMES: [(&str, &[&str]); 3] =
+    [("sbin", &["xcatd", "tabdump", "chtab"]), ("sbin", MAKERS), ("bin", &["lsdef", "lsxcatd"])];
 const UNIT_TEXT: &str = "[Unit]\nDescription=xCAT management service (stand-in for tests)\n\
-    After=network.target\n\n[Service]\nType=notify\nExecStart=/opt/xcat/sbin/xcatd\n\n\
+    After=network.target\n\n[Service]\nType=notify\nExecStart=/opt/xcat/sbin/xcatd\n\
+    Restart=on-failure\nRestartSec=5\n\n[Install]\nWantedBy=multi-user.target\n";
+/// The other console server, which the package depends on: a site chooses one of the two.
+const OTHER_CONSOLES: &str = "/usr/bin/goconserver";
+const OTHER_UNIT: &str = "/etc/systemd/system/goconserver.service";
+const OTHER_TEXT: &str = "[Unit]\nDescription=goconserver (stand-in for tests)\n\
+    After=network.target\n\n[Service]\nExecStart=/usr/bin/goconserver\n\n\
     [Install]\nWantedBy=multi-user.target\n";
 /// The nodes that a new management node knows.
 const NODES: u8 = 3;
@@ -54,7 +61,12 @@ pub fn install(words: &[&str]) -> Result<String> {
     let store = Store { engine };
     store.create()?;
     if store.rows("site")?.is_empty() {
-        seed(store, of("address", "127.0.0.1"), of("interface", "eth0"), of("domain", "lab.test"))?;
+        let (address, is_empty) = (of("address", "127.0.0.1"), of("empty", "no") == "yes");
+        let domain = if is_empty { "" } else { of("domain", "lab.test") };
+        seed(store, address, of("interface", "eth0"), domain)?;
+        if !is_empty {
+            nodes(store, address)?;
+        }
     }
     Ok("installed\n".to_owned())
 }
@@ -64,16 +76,22 @@ fn programs() -> Result<()> {
         let directory = format!("{PREFIX}/{directory}");
         fs::create_dir_all(&directory).map_err(|why| format!("{directory}: {why}"))?;
         for name in names {
-            for path in [format!("{directory}/{name}"), format!("/usr/local/sbin/{name}")] {
-                let _ = fs::remove_file(&path);
-                symlink(PROGRAM, &path).map_err(|why| format!("{path}: {why}"))?;
-            }
+            link(&format!("{directory}/{name}"))?;
+            link(&format!("/usr/local/sbin/{name}"))?;
         }
     }
-    fs::write(UNIT, UNIT_TEXT).map_err(|why| format!("{UNIT}: {why}"))?;
+    link(OTHER_CONSOLES)?;
+    for (unit, text) in [(UNIT, UNIT_TEXT), (OTHER_UNIT, OTHER_TEXT)] {
+        fs::write(unit, text).map_err(|why| format!("{unit}: {why}"))?;
+    }
     run(&["systemctl", "daemon-reload"])?;
-    // As a package does that knows nothing of high availability.
+    // As a package does that knows nothing of high availability. goconserver stays disabled and stopped.
     run(&["systemctl", "enable", "--quiet", "xcatd.service"]).map(drop)
+}
+
+fn link(path: &str) -> Result<()> {
+    let _ = fs::remove_file(path);
+    symlink(PROGRAM, path).map_err(|why| format!("{path}: {why}"))
 }
 
 /// The real installer removes the directory, link or not, and makes a new one.
@@ -99,10 +117,16 @@ fn database(engine: Engine) -> Result<()> {
         Engine::Mysql => ("mariadb.service", format!("mysql:dbname={DATABASE}|root|\n")),
         Engine::Pg => ("postgresql.service", format!("Pg:dbname={DATABASE}|postgres|\n")),
     };
-    if fs::read_to_string(CFGLOC).is_ok_and(|old| old == cfgloc) {
+    let is_known = fs::read_to_string(CFGLOC).is_ok_and(|old| old == cfgloc);
+    if !is_known {
+        run(&["systemctl", "start", unit])?;
+    }
+    // Where somebody else says which units run, that start did nothing, and succeeded.
+    let asked = Store { engine }.ask_server();
+    asked.map_err(|why| format!("the server of the database ({unit}) does not answer: {why}"))?;
+    if is_known {
         return Ok(());
     }
-    run(&["systemctl", "start", unit])?;
     match engine {
         Engine::Mysql => {
             let statement = format!("CREATE DATABASE IF NOT EXISTS {DATABASE}");
@@ -122,24 +146,37 @@ fn pg() -> Result<()> {
     run(&["runuser", "-u", "postgres", "--", "createdb", DATABASE]).map(drop)
 }
 
-/// What a first management node knows: its own network, and nodes with addresses, hardware addresses, consoles.
+/// What every management node knows: itself, as far as it was asked, and its own network. The servers of the network
+/// are empty: it is the address that faces the clients.
 fn seed(store: Store, address: &str, interface: &str, domain: &str) -> Result<()> {
     let site = [
         ("master", address),
-        ("domain", domain),
         ("nameservers", address),
         ("dhcpinterfaces", interface),
         ("consoleservice", "conserver"),
     ];
-    let site: Vec<Vec<&str>> = site.iter().map(|(key, value)| vec![*key, *value]).collect();
+    let domain = Some(("domain", domain)).filter(|(_, domain)| !domain.is_empty());
+    let site = site.iter().chain(&domain);
+    let site: Vec<Vec<&str>> = site.map(|(key, value)| vec![*key, *value]).collect();
     store.fill("site", &["key", "value"], &site)?;
-    let net = address.rsplit_once('.').map_or(address, |(net, _)| net);
+    let net = net_of(address);
     let (first, range) = (format!("{net}.0"), format!("{net}.150-{net}.160"));
     store.fill(
         "networks",
-        &["netname", "net", "mask", "dhcpserver", "tftpserver", "dynamicrange"],
-        &[vec!["lab", &first, "255.255.255.0", address, address, &range]],
+        &["netname", "net", "mask", "dynamicrange"],
+        &[vec!["lab", &first, "255.255.255.0", &range]],
     )?;
+    store.put("passwd", "system", &[("username", "root"), ("password", "cluster")])
+}
+
+/// The first three numbers of an address.
+fn net_of(address: &str) -> &str {
+    address.rsplit_once('.').map_or(address, |(net, _)| net)
+}
+
+/// Nodes with addresses, hardware addresses and consoles, as an administrator would have defined them.
+fn nodes(store: Store, address: &str) -> Result<()> {
+    let net = net_of(address);
     for (table, columns) in [
         ("nodelist", ["node", "groups", "status"]),
         ("hosts", ["node", "ip", "hostnames"]),
@@ -158,5 +195,5 @@ fn seed(store: Store, address: &str, interface: &str, domain: &str) -> Result<()
             rows.iter().map(|(node, [a, b])| vec![node.as_str(), a, b]).collect();
         store.fill(table, &columns, &rows)?;
     }
-    store.put("passwd", "system", &[("username", "root"), ("password", "cluster")])
+    Ok(())
 }

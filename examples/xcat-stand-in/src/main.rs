@@ -3,18 +3,29 @@
 //! small as can be, and it is one program that does what the name says by which it was called.
 //!
 //! ```text
-//! xcatd            answers on TCP 3001 (here: plain lines) and 3002, keeps its tables in the database
+//! xcatd            answers on TCP 3001 (here: plain lines) and 3002, keeps its tables in the database, runs in.tftpd
 //! tabdump, chtab, lsdef         clients of it, of this host or of $XCATHOST
 //! makehosts        /etc/hosts from the table hosts
-//! makedns -n       zones for BIND from /etc/hosts and the tables networks and site
+//! makedns [-n]     zones for BIND from /etc/hosts and the tables networks and site
 //! makedhcp -n|-a|-q NODE        ISC dhcpd's configuration from networks, reservations from mac and hosts
 //! makeconservercf  conserver's consoles from nodehm
+//! makegocons       the same choice for goconserver, which is here a listener and nothing else
 //! lsxcatd -d       which database it uses
 //! install-product  what a package would do: programs, unit, tables, the credentials of root
 //! ```
 //!
 //! The database is the one that `/etc/xcat/cfgloc` names: `mysql:...`, `Pg:...`, or without such a file SQLite,
 //! one file a table in `/etc/xcat`.
+//!
+//! It is as unkind to whoever supervises its services as xCAT 2.19 is:
+//!
+//! - `makedns -n` stops named, writes, and starts it, whether it ran or not; `makedhcp -n` does so with dhcpd. Without
+//!   a domain in the table site both exit with 1 and stop nothing.
+//! - `makedhcp -n` gives clients the address of this host that faces their network, by the masks on the interfaces:
+//!   an address with /32 faces nothing.
+//! - conserver refuses to start while no node has a console. Nodes are defined through a running xcatd only.
+//! - xcatd has `Restart=on-failure`, waits for its database, and its in.tftpd is a process of its own unit.
+//! - The installer replaces `/root/.xcat`, and needs a database server that answers.
 
 use std::process::ExitCode;
 
@@ -26,6 +37,7 @@ mod dns;
 mod install;
 mod store;
 mod tables;
+mod tftp;
 
 /// What went wrong, for whoever called.
 type Result<T> = std::result::Result<T, String>;
@@ -56,11 +68,14 @@ fn dispatch(name: &str, words: &[&str]) -> Result<String> {
         ("chtab", [_, ..]) => client::ask(&format!("chtab {}", words.join(" "))),
         ("lsdef", ["-t", "site", "-i", key]) => client::ask(&format!("lsdef {key}")),
         ("makehosts", []) => dns::makehosts(),
-        ("makedns", ["-n"] | []) => dns::makedns(),
+        ("makedns", ["-n"]) => dns::anew(),
+        ("makedns", []) => dns::update(),
         ("makedhcp", ["-n"]) => dhcp::networks(),
         ("makedhcp", ["-a"]) => dhcp::reservations(),
         ("makedhcp", ["-q", node]) => dhcp::query(node),
         ("makeconservercf", []) => console::make(),
+        ("makegocons", []) => console::make_other(),
+        ("goconserver", []) => console::listen(),
         ("lsxcatd", ["-d"]) => store::Store::open()?.describe(),
         ("install-product", words) => install::install(words),
         (name, words) => Err(format!("no such use: {name} {}", words.join(" "))),
@@ -93,6 +108,14 @@ fn write(path: &str, text: &str) -> Result<bool> {
     }
     std::fs::write(path, text).map_err(|why| format!("{path}: {why}"))?;
     Ok(true)
+}
+
+/// Stops a service, changes its files, and starts it, whether it ran before or not.
+fn around(unit: &str, change: impl FnOnce() -> Result<String>) -> Result<String> {
+    run(&["systemctl", "stop", unit])?;
+    let told = change()?;
+    run(&["systemctl", "start", unit])?;
+    Ok(told)
 }
 
 /// A service that runs already does it again with what was written; one that does not is left alone.

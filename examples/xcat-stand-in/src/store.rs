@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::process::Command;
 
-use crate::{Result, tables};
+use crate::{Result, run, tables};
 
 /// The file that names the database.
 pub const CFGLOC: &str = "/etc/xcat/cfgloc";
@@ -60,6 +60,18 @@ impl Store {
                 format!("cfgloc={}\ndbengine={name}\ndbinstance={DATABASE}\n", text.trim())
             }
         })
+    }
+
+    /// Whether the server of the database answers; files always do.
+    pub fn ask_server(self) -> Result<()> {
+        match self.engine {
+            Engine::Mysql => run(&["mariadb", "-e", "SELECT 1"]).map(drop),
+            Engine::Pg => {
+                let psql = ["runuser", "-u", "postgres", "--", "psql", "-X", "-d", "postgres"];
+                run(&[&psql[..], &["-c", "SELECT 1"]].concat()).map(drop)
+            }
+            Engine::Sqlite => Ok(()),
+        }
     }
 
     /// Runs statements about one table; the rows of the answer.

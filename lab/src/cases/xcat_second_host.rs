@@ -95,7 +95,7 @@ fn management_node(mn1: &Host) -> Result<()> {
     ))?;
     let line = format!(
         "install-product db=sqlite address={VIP} interface=host0 domain={DOMAIN} && makehosts && \
-         echo SQLite:/etc/xcat > /etc/xcat/cfgloc && makedhcp -n && makeconservercf && systemctl \
+         makedhcp -n && makeconservercf && systemctl \
          enable --now xcatd named isc-dhcp-server conserver-server && makedhcp -a && makedns -n"
     );
     let output = mn1.enter(&["/bin/sh", "-ec", &line], Duration::from_secs(60))?;

@@ -22,10 +22,8 @@ pub(super) const CASE: Case = Case {
 const READY_MS: u128 = 180_000;
 
 fn choice() -> Choice {
-    // xCAT with SQLite has no cfgloc; the product wants it said.
     let line = format!(
-        "sleep 2; install-product db=sqlite address={VIP} interface=host0 domain={DOMAIN} && makehosts \
-         && echo SQLite:/etc/xcat > /etc/xcat/cfgloc"
+        "sleep 2; install-product db=sqlite address={VIP} interface=host0 domain={DOMAIN} && makehosts"
     );
     let install = format!(
         "\n[stack.install]\ncommand = [\"/bin/sh\", \"-c\", \"{line}\"]\n\
