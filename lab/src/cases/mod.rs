@@ -55,6 +55,7 @@ mod witness_dead;
 mod xcat_auto;
 mod xcat_boot;
 mod xcat_by_hand;
+mod xcat_commands;
 mod xcat_crash;
 mod xcat_cut;
 mod xcat_drift;
@@ -195,6 +196,7 @@ pub const ALL: &[Case] = &[
     xcat_by_hand::POSTGRESQL,
     xcat_by_hand::MYSQL,
     xcat_by_hand::SQLITE,
+    xcat_commands::CASE,
     xcat_crash::BY_HAND_MYSQL,
     xcat_crash::BY_HAND_SQLITE,
     xcat_refused::ADDRESS,
