@@ -10,6 +10,7 @@
 //! waits for without a bound.
 
 mod before;
+mod busy;
 mod carry;
 mod claim;
 mod database;
@@ -162,23 +163,42 @@ impl Stack {
 
     /// What stands in the way of this host's set-up. Changes nothing; waits no longer than a survey may take.
     pub fn before_set_up(&self, mends: Mends) -> Vec<String> {
+        self.looked(SET_UP_MAX, move |hands| survey::before_set_up(hands, mends)).unwrap_or_else(
+            || {
+                let (data, max) = (self.settings.data.display(), SET_UP_MAX.as_secs());
+                vec![format!(
+                    "the shared directory {data} does not answer within {max} s, or systemd"
+                )]
+            },
+        )
+    }
+
+    /// What a deactivation would wait for in vain: who uses a directory that is to go and is no process of a step's
+    /// unit. Changes nothing. What hangs is left to the steps, which have their own bounds.
+    pub fn busy(&self) -> Vec<String> {
+        self.looked(SURVEY_MAX, busy::busy).unwrap_or_default()
+    }
+
+    /// Looks on a thread of its own; none if that takes too long.
+    fn looked(
+        &self,
+        bound: Duration,
+        look: impl FnOnce(&Hands) -> Vec<String> + Send + 'static,
+    ) -> Option<Vec<String>> {
         let (settings, places) = (Arc::clone(&self.settings), self.places.clone());
         let (tell, told) = sync_channel(1);
         let look = move || {
             let found = match Hands::new(settings, places, Arc::default()) {
-                Ok(hands) => survey::before_set_up(&hands, mends),
+                Ok(hands) => look(&hands),
                 Err(trouble) => vec![trouble.to_string()],
             };
             // Nobody may wait any more.
             let _ = tell.send(found);
         };
         if let Err(error) = std::thread::Builder::new().name("stack-look".into()).spawn(look) {
-            return vec![format!("start a thread: {error}")];
+            return Some(vec![format!("start a thread: {error}")]);
         }
-        told.recv_timeout(SET_UP_MAX).unwrap_or_else(|_| {
-            let (data, max) = (self.settings.data.display(), SET_UP_MAX.as_secs());
-            vec![format!("the shared directory {data} does not answer within {max} s, or systemd")]
-        })
+        told.recv_timeout(bound).ok()
     }
 
     fn hands(&self) -> Result<Hands, trouble::Trouble> {

@@ -51,6 +51,8 @@ struct Switches {
     /// This one does not go down.
     stuck: Option<usize>,
     problems: Vec<String>,
+    /// Who uses a directory that is to go, and is stopped by no step.
+    busy: Option<String>,
     /// Who answers for the virtual IP.
     stranger: Option<String>,
     /// How often something was changed.
@@ -164,14 +166,16 @@ impl Host for ToyHost {
         self.say(Input::Outcome { id, outcome: Outcome::Stack { result, survey } });
     }
 
-    fn plan(&self, _: bool) -> Later<Result<Planned, String>> {
+    fn plan(&self, up: bool) -> Later<Result<Planned, String>> {
         let survey = self.survey();
+        let busy = self.switches.lock().unwrap().busy.clone();
+        let problems = if up { survey.problems } else { busy.into_iter().collect() };
         let steps = self.names.iter().zip(survey.steps).map(|(name, state)| PlannedStep {
             name: name.clone(),
             what: format!("the switch of {name}"),
             state,
         });
-        let planned = Planned { steps: steps.collect(), problems: survey.problems };
+        let planned = Planned { steps: steps.collect(), problems };
         Box::pin(async move { Ok(planned) })
     }
 
@@ -522,12 +526,13 @@ fn what_stands_in_the_way_has_its_kind_and_leaves_no_trace() {
         let refused = nodes[0].moved(ask.clone());
         assert_eq!(refused.obstacle, Some(RefusalKind::AddressInUse), "{refused:?}");
         assert_eq!(refused.exit, 11);
-        nodes[0].set(|s| s.stranger = None);
+        // A failed check comes before it.
         nodes[0].set(|s| s.problems = vec!["the data are of SQLite, not PostgreSQL".into()]);
         let refused = nodes[0].moved(ask);
         assert_eq!(refused.obstacle, Some(RefusalKind::Checks), "{refused:?}");
         assert!(refused.text.contains("SQLite"), "{refused:?}");
         nodes[0].set(|s| s.problems.clear());
+        nodes[0].set(|s| s.stranger = None);
     }
     assert_eq!(nodes[0].see().changes, 0);
     let (_, _, reply) =
@@ -566,6 +571,42 @@ fn a_step_that_fails_undoes_the_rest_and_one_that_sticks_is_told() {
     let moved = nodes[1].deactivate();
     assert_eq!(moved.exit(), Exit::Ok, "a second run completes: {moved:?}");
     assert!(nodes[1].see().up.iter().all(|up| !up));
+    nodes.into_iter().for_each(Running::stop);
+}
+
+#[test]
+fn a_busy_directory_is_named_before_anything_goes_down() {
+    let lab = Lab::new("stack-busy");
+    let nodes = lab.founded();
+    assert_eq!(nodes[0].activate().exit(), Exit::Ok);
+    nodes[1].expect("mn1 is active", |s| s.nodes[0].role == Role::Active);
+    let busy = "link /install is in use: bash (pid 4711) works in /HA-data/install";
+    nodes[0].set(|s| s.busy = Some(busy.into()));
+    let changes = nodes[0].see().changes;
+    for dry_run in [true, false] {
+        let refused = nodes[0].moved(Ask::Deactivate { dry_run });
+        assert_eq!(refused.obstacle, Some(RefusalKind::Checks), "{refused:?}");
+        assert_eq!((refused.exit, refused.dry_run), (14, dry_run));
+        assert!(refused.text.contains("pid 4711"), "{refused:?}");
+        assert!(refused.remedy.is_some_and(|remedy| remedy.contains("regent deactivate")));
+    }
+    // A switchover as well, on whichever node it is asked for.
+    for node in &nodes {
+        match node.ask(Ask::Switchover { to: None, away: false }).2 {
+            Reply::Refused(refused) => {
+                assert_eq!(refused.kind, RefusalKind::Checks, "{refused:?}");
+                assert!(refused.reason.contains("pid 4711"), "{refused:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(nodes[0].see().changes, changes);
+    assert!(nodes[0].see().up.iter().all(|up| *up));
+    // Gone, everything may go down.
+    nodes[0].set(|s| s.busy = None);
+    let reply = nodes[1].ask(Ask::Switchover { to: None, away: false }).2;
+    assert!(matches!(reply, Reply::Done(_)), "{reply:?}");
+    assert!(nodes[1].see().up.iter().all(|up| *up) && nodes[0].see().up.iter().all(|up| !up));
     nodes.into_iter().for_each(Running::stop);
 }
 

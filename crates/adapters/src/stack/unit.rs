@@ -156,6 +156,15 @@ fn ports(listeners: &[Listener]) -> Vec<procs::Port> {
     listeners.iter().map(|listener| (listener.tcp, listener.port)).collect()
 }
 
+/// The processes of a step's unit: of its cgroups and of its names.
+pub(super) fn processes(shown: &[Shown], unit: &Unit) -> Vec<i32> {
+    let (main, others) = of(shown, unit);
+    let groups = cgroups(main, &others);
+    let inside = groups.iter().flat_map(|group| cgroup::inhabitants(group).unwrap_or_default());
+    let named = procs::of_names(&unit.processes).into_iter().map(|process| process.pid);
+    inside.map(|pid| pid.as_raw_nonzero().get()).chain(named).collect()
+}
+
 /// Everything of a step that is still there, in words; empty if it is down.
 fn remains(
     main: Option<&Shown>,

@@ -175,6 +175,11 @@ impl Speaking {
             Ok(member) => member.map(|m| m.id),
             Err(refusal) => return refusal,
         };
+        if self.spec.stack.is_some()
+            && let Some(refusal) = self.in_the_way_of_a_move().await
+        {
+            return refusal;
+        }
         let bound = match self.settings.stack() {
             // Everything goes down here and comes up there.
             Some(_) => super::stacking::ALL,

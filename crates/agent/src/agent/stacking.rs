@@ -4,14 +4,16 @@
 use super::operating::{LATE, kind};
 use super::speaking::{Speaking, stalled};
 use crate::host::{Planned, PlannedStep};
+use crate::remote;
 use crate::serve::{Progress, refuse};
 use crate::status::step_state;
 use crate::steps::Begun;
-use regent_api::VERSION;
-use regent_api::call::{RefusalKind, Reply};
+use regent_api::call::{Ask, Call, RefusalKind, Reply};
 use regent_api::stack::{
     Moved, MovedStep, Plan, PlanStep, Seconds, StackShown, StepDone, StepEnd, StepNews, Verb,
 };
+use regent_api::status::Role::Active;
+use regent_api::{VERSION, frame};
 use regent_core::command::{Answer, Obstacle, Request, Word};
 use regent_core::node::NodeStatus;
 use regent_core::stack::{StackResult, StackStep, StepState};
@@ -28,8 +30,8 @@ pub(super) const ALL: Duration = Duration::from_secs(930);
 /// How often whoever waits is told of the step that runs: what a live line on a terminal needs.
 const TELL: Duration = Duration::from_millis(100);
 
-/// How long a repair may take.
-const REPAIR: Duration = Duration::from_secs(300);
+/// How long the agent of the active node may take to say who is in the way of a move: two looks, and then some.
+const BUSY: Duration = Duration::from_secs(20);
 
 /// Something that was asked of the stack, until its end is told.
 struct Asked<'a> {
@@ -137,10 +139,54 @@ impl Speaking {
         let Some(core) = self.look().await else { return stalled() };
         let plan = self.plan(Verb::Deactivate, planned, self.uses_data(&core));
         progress.send(Reply::Plan(Box::new(plan.clone())));
+        // What is on its way down already goes on, and names what is in its way.
+        if core.serving && !plan.problems.is_empty() {
+            let text = format!("{}; nothing was changed", plan.problems.join("; "));
+            return asked.refused(RefusalKind::Checks, &text);
+        }
         if dry_run {
             return asked.dry(&plan);
         }
         asked.carry_out(Request::Deactivate, ALL, progress).await
+    }
+
+    /// Who would keep the active node's stack from going down, before an operator's move begins. A node that moves by
+    /// itself does not ask.
+    pub(super) async fn in_the_way_of_a_move(&self) -> Option<Reply> {
+        let core = self.look().await?;
+        let refused =
+            |why: &str| refuse(RefusalKind::Checks, why, "mend that, then regent switchover again");
+        if core.serving {
+            // What cannot be looked at now is left to the steps.
+            let planned = self.host.plan(false).await.ok()?;
+            let text = format!("{}; nothing was changed", planned.problems.join("; "));
+            return (!planned.problems.is_empty()).then(|| refused(&text));
+        }
+        let status = self.picture().await?;
+        let active = status.nodes.into_iter().find(|node| node.role == Active)?.name;
+        let (file, tls) = (self.configured.file.clone(), self.place.tls.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut stream = remote::open(&active, &file, &tls, BUSY).ok()?;
+            let call = serde_json::to_vec(&Call::new(Ask::Deactivate { dry_run: true })).ok()?;
+            frame::write(&mut stream, &call).ok()?;
+            loop {
+                match serde_json::from_slice(&frame::read(&mut stream).ok()?).ok()? {
+                    Reply::Plan(_) | Reply::Step(_) | Reply::Progress(_) => {}
+                    Reply::Moved(moved) => return Some((active, *moved)),
+                    Reply::Refused(_)
+                    | Reply::Again(_)
+                    | Reply::Stack(_)
+                    | Reply::Status(_)
+                    | Reply::History(_)
+                    | Reply::Text(_)
+                    | Reply::Fences(_)
+                    | Reply::Done(_) => return None,
+                }
+            }
+        });
+        let (active, moved) = asked.await.ok()??;
+        let checks = moved.obstacle == Some(RefusalKind::Checks);
+        checks.then(|| refused(&format!("{active}: {}", moved.text)))
     }
 
     pub(super) async fn stack_repair(&self, progress: &Progress) -> Reply {
@@ -148,7 +194,7 @@ impl Speaking {
             return refusal;
         }
         let asked = Asked::begin(self, Verb::Repair, false);
-        asked.carry_out(Request::Repair, REPAIR, progress).await
+        asked.carry_out(Request::Repair, ALL, progress).await
     }
 
     pub(super) async fn stack_show(&self) -> Reply {
@@ -392,7 +438,10 @@ fn end(step: StackStep, result: &StackResult) -> StepEnd {
 
 /// What to do about it, where the reason does not say so already.
 fn remedy(kind: RefusalKind, verb: Verb, node: &str) -> Option<String> {
-    let again = format!("regent {}", verb.word());
+    let again = match verb {
+        Verb::Activate | Verb::Deactivate => format!("regent {}", verb.word()),
+        Verb::Repair => "regent stack repair".into(),
+    };
     Some(match kind {
         RefusalKind::AddressInUse => {
             "find that host and take the address away from it; regent deactivate, if it is a member"
@@ -402,6 +451,7 @@ fn remedy(kind: RefusalKind, verb: Verb, node: &str) -> Option<String> {
         RefusalKind::StepFailed => {
             format!("mend that, then {again} again; {node} is passive, as it was")
         }
+        RefusalKind::HalfWay if verb == Verb::Repair => format!("mend that, then {again} again"),
         RefusalKind::HalfWay => {
             "mend that, then regent deactivate: it goes on where it stopped; regent stack show shows what is left".into()
         }

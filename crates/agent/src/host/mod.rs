@@ -33,7 +33,8 @@ pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Planned {
     /// In the order of an activation.
     pub steps: Vec<PlannedStep>,
-    /// Why an activation would be refused before its first change.
+    /// Why it would be refused before its first change: what an activation lacks, or who uses what a deactivation takes
+    /// away.
     pub problems: Vec<String>,
 }
 

@@ -107,7 +107,8 @@ pub(super) fn plan(settings: StackSettings, up: bool) -> Result<Planned, String>
         },
         state: planned.now,
     });
-    Ok(Planned { steps: steps.collect(), problems: survey.problems })
+    let problems = if up { survey.problems } else { stack.busy() };
+    Ok(Planned { steps: steps.collect(), problems })
 }
 
 /// What bringing it up does.

@@ -25,7 +25,7 @@ pub(crate) fn plan(plan: &Plan, paint: bool) -> String {
         coloured_word(line, step.state.word(), of_state(&step.state), paint)
     }));
     out.push_str(&whys(plan.steps.iter().map(|s| (s.name.as_str(), &s.state)), paint));
-    for problem in plan.problems.iter().filter(|_| plan.verb == Verb::Activate) {
+    for problem in &plan.problems {
         out.push_str(&(painted(&format!("in the way: {problem}"), red(), paint) + "\n"));
     }
     out.push('\n');

@@ -115,6 +115,63 @@ fn an_open_file_is_waited_for_and_its_holder_named() {
     assert!(!host.root.join("install").exists());
 }
 
+/// A process that ends with the test.
+struct Process(std::process::Child);
+
+impl Process {
+    /// `sleep` by this name, standing in this directory.
+    fn sleeps(name: &str, ground: &Ground, directory: &Path) -> Process {
+        let program = ground.root.join(name);
+        fs::copy("/bin/sleep", &program).unwrap();
+        let child = std::process::Command::new(&program).arg("60").current_dir(directory).spawn();
+        Process(child.unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn who_would_keep_a_deactivation_is_named_before_it_begins_unless_a_step_stops_it() {
+    let ground = Ground::new();
+    let mut host = Host::with_steps(&ground, 1, |root, data| {
+        let unit = Unit {
+            unit: "regent-there-is-none.service".into(),
+            also: vec![],
+            before: vec![],
+            after: vec![],
+            listeners: vec![],
+            processes: vec!["busy-own".into()],
+            kill: false,
+        };
+        let links = ["/install", "/etc/xcat"].map(|path| link_step(root, data, path));
+        links.into_iter().chain([step("toy", Kind::Unit(unit))]).collect()
+    });
+    let install = host.root.join("install");
+    assert_eq!(host.stack.busy(), Vec::<String>::new(), "nothing is up");
+    host.does(StackStep::Claim { epoch: Epoch(1), over: None });
+    for n in 0..2 {
+        host.does(StackStep::Up { step: StepId(n) });
+    }
+    let shell = Process::sleeps("busy-shell", &ground, &install);
+    let own = Process::sleeps("busy-own", &ground, &install);
+    let elsewhere = Process::sleeps("busy-elsewhere", &ground, &ground.root);
+    let before = host.looks();
+    let busy = host.stack.busy();
+    assert_eq!(busy.len(), 1, "{busy:?}");
+    let who = format!("busy-shell (pid {}) works in", shell.0.id());
+    assert!(busy[0].contains("link /install is in use") && busy[0].contains(&who), "{busy:?}");
+    assert!(!busy[0].contains("busy-own") && !busy[0].contains("busy-elsewhere"), "{busy:?}");
+    assert_eq!(host.looks(), before, "nothing was changed");
+    drop((shell, elsewhere));
+    assert_eq!(host.stack.busy(), Vec::<String>::new());
+    drop(own);
+}
+
 #[test]
 fn a_link_that_an_installer_replaced_is_merged_and_restored() {
     let ground = Ground::new();

@@ -1,0 +1,110 @@
+//! Who would keep a deactivation from coming to its end: a process that no step stops, and that has a file open or stands
+//! in a directory which is to go. Found beforehand it costs nothing; found on the way, with every service stopped, it
+//! costs the service until somebody ends it.
+
+use super::hands::Hands;
+use super::procs::{self, Process};
+use super::settings::Kind;
+use super::{survey, unit};
+use regent_core::stack::StepState;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Whoever is gone after this long was only passing by; a deactivation waits for such as well.
+const PASSES_BY: Duration = Duration::from_millis(1_500);
+
+/// What is in use, by whom, and what to do; a line for each step.
+pub(super) fn busy(hands: &Hands) -> Vec<String> {
+    let places = places(hands);
+    if places.is_empty() {
+        return Vec::new();
+    }
+    let first = look(hands, &places);
+    if first.iter().all(|(_, processes, _)| processes.is_empty()) {
+        return words(first);
+    }
+    std::thread::sleep(PASSES_BY);
+    let known: BTreeSet<i32> =
+        first.iter().flat_map(|(_, all, _)| all.iter().map(|process| process.pid)).collect();
+    let mut left = look(hands, &places);
+    for (_, processes, _) in &mut left {
+        processes.retain(|process| known.contains(&process.pid));
+    }
+    words(left)
+}
+
+/// What goes with each step that is up, by the step's name.
+fn places(hands: &Hands) -> Vec<(String, Vec<PathBuf>)> {
+    let mut links = Vec::new();
+    let mut mounts = Vec::new();
+    for step in &hands.settings.steps {
+        match &step.kind {
+            Kind::Link { path, target } if hands.state(step) == StepState::Up => {
+                links.push((step.name.clone(), vec![target.clone(), path.clone()]));
+            }
+            Kind::Mount { on, .. } if hands.state(step) == StepState::Up => {
+                mounts.push((step.name.clone(), vec![on.clone()]));
+            }
+            Kind::Link { .. }
+            | Kind::Mount { .. }
+            | Kind::HostName(_)
+            | Kind::Resolver(_)
+            | Kind::Carry { .. }
+            | Kind::Install { .. }
+            | Kind::Database(_)
+            | Kind::Unit(_) => {}
+        }
+    }
+    // A directory below a mount is named for itself.
+    links.extend(mounts);
+    links
+}
+
+type InUse = (String, Vec<Process>, Vec<PathBuf>);
+
+fn look(hands: &Hands, places: &[(String, Vec<PathBuf>)]) -> Vec<InUse> {
+    let shown = survey::units(hands).unwrap_or_default();
+    let mut known: BTreeSet<i32> = BTreeSet::from([std::process::id().cast_signed()]);
+    let mut ours: BTreeSet<PathBuf> = BTreeSet::new();
+    for step in &hands.settings.steps {
+        match &step.kind {
+            Kind::Unit(unit) => known.extend(unit::processes(&shown, unit)),
+            Kind::Mount { on, .. } => {
+                ours.insert(on.clone());
+            }
+            Kind::Link { .. }
+            | Kind::HostName(_)
+            | Kind::Resolver(_)
+            | Kind::Carry { .. }
+            | Kind::Install { .. }
+            | Kind::Database(_) => {}
+        }
+    }
+    let mut found = Vec::new();
+    for (name, under) in places {
+        let mut processes = procs::holders(under);
+        processes.retain(|process| known.insert(process.pid));
+        let mut mounted = procs::mounts_under(under);
+        mounted.retain(|on| ours.insert(on.clone()));
+        found.push((name.clone(), processes, mounted));
+    }
+    found
+}
+
+fn words(found: Vec<InUse>) -> Vec<String> {
+    let mut all = Vec::new();
+    for (name, processes, mounted) in found {
+        if !processes.is_empty() {
+            let who = procs::named(&processes);
+            all.push(format!(
+                "{name} is in use: {who}; leave that directory there, or end the process"
+            ));
+        }
+        for on in mounted {
+            let on = on.display();
+            all.push(format!("{name} is in use: {on} is a mount point; umount {on}"));
+        }
+    }
+    all
+}
