@@ -130,7 +130,7 @@ impl Vips {
 
     /// Where they bring their subnet, the kernel keeps its other addresses when they go. [`Vips::add`] does so too.
     pub(crate) fn keep_secondaries(&self) -> Result<(), VipError> {
-        for vip in &self.all {
+        for vip in self.all.iter().filter(|vip| !vip.first) {
             address::keep_secondaries(vip.address, vip.prefix, &vip.interface)?;
         }
         Ok(())

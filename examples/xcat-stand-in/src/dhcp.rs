@@ -16,22 +16,21 @@ pub fn networks() -> Result<String> {
     let store = Store::open()?;
     let domain = dns::domain(store)?;
     let own = own_addresses()?;
-    let master = store.value("site", dns::MASTER, "value")?.unwrap_or_default();
     let mut text = format!(
         "# Written by makedhcp of the xCAT stand-in.\nauthoritative;\nddns-update-style none;\n\
-         default-lease-time 3600;\nmax-lease-time 3600;\noption domain-name \"{domain}\";\n"
+         default-lease-time 3600;\nmax-lease-time 3600;\nomapi-port 7911;\noption domain-name \"{domain}\";\n"
     );
     for row in store.rows("networks")? {
         let [_, net, mask, gateway, server, tftp, range, ..] = row.as_slice() else { continue };
         // Only the networks of its own interfaces are served.
-        let Some(facing) = facing(&own, net, mask, &master) else { continue };
+        let Some(facing) = facing(&own, net) else { continue };
         let or_facing =
             |value: &String| if value.is_empty() { facing.clone() } else { value.clone() };
         let (server, tftp) = (or_facing(server), or_facing(tftp));
         text.push_str(&format!("subnet {net} netmask {mask} {{\n"));
-        // A client asks for more time where it got its lease.
+        // Under which address it gave a lease, and a client asks for more time, dhcpd says by itself: its interface's
+        // first one.
         for (what, value) in [
-            ("server-identifier", &server),
             ("option domain-name-servers", &server),
             ("option routers", gateway),
             ("next-server", &tftp),
@@ -65,19 +64,14 @@ fn own_addresses() -> Result<Vec<(Ipv4Addr, u32)>> {
     Ok(listed.lines().filter_map(address).collect())
 }
 
-/// Which of these addresses faces a network: one whose own mask makes it part of exactly that network, the
-/// management node's if it is among them, otherwise the first.
-fn facing(own: &[(Ipv4Addr, u32)], net: &str, mask: &str, master: &str) -> Option<String> {
+/// Which of these addresses faces a network: the first in the kernel's order that has it in its own mask.
+fn facing(own: &[(Ipv4Addr, u32)], net: &str) -> Option<String> {
     let net: Ipv4Addr = net.parse().ok()?;
-    let mask: Ipv4Addr = mask.parse().ok()?;
     let faces = |(address, length): &&(Ipv4Addr, u32)| {
-        let length = 32_u32.saturating_sub(*length);
-        let of_interface = u32::MAX.checked_shl(length).unwrap_or(0);
-        of_interface == u32::from(mask) && u32::from(*address) & of_interface == u32::from(net)
+        let mask = u32::MAX.checked_shl(32_u32.saturating_sub(*length)).unwrap_or(0);
+        u32::from(*address) & mask == u32::from(net) & mask
     };
-    let found: Vec<String> =
-        own.iter().filter(faces).map(|(address, _)| address.to_string()).collect();
-    found.iter().find(|address| *address == master).or(found.first()).cloned()
+    own.iter().find(faces).map(|(address, _)| address.to_string())
 }
 
 /// `-a`: a reservation for every node that has an address and a hardware address.
@@ -118,13 +112,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_with_a_host_mask_faces_no_network() {
+    fn the_first_address_whose_mask_has_the_network_faces_it() {
         let [first, moving] = [Ipv4Addr::new(10, 77, 0, 11), Ipv4Addr::new(10, 77, 0, 100)];
-        let facing = |own: &[(Ipv4Addr, u32)]| {
-            facing(own, "10.77.0.0", "255.255.255.0", "10.77.0.100").unwrap_or_default()
-        };
-        assert_eq!(facing(&[(first, 24), (moving, 32)]), "10.77.0.11");
-        assert_eq!(facing(&[(first, 24), (moving, 24)]), "10.77.0.100");
-        assert_eq!(facing(&[(first, 16), (moving, 0)]), "");
+        let facing = |own: &[(Ipv4Addr, u32)]| facing(own, "10.77.0.0").unwrap_or_default();
+        assert_eq!(facing(&[(moving, 32), (first, 24)]), "10.77.0.11");
+        assert_eq!(facing(&[(first, 24), (moving, 24)]), "10.77.0.11");
+        assert_eq!(facing(&[(moving, 23), (first, 24)]), "10.77.0.100");
+        assert_eq!(facing(&[(moving, 32)]), "");
     }
 }

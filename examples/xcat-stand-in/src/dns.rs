@@ -80,7 +80,7 @@ fn zones(store: Store, domain: String) -> Result<String> {
 }
 
 /// xCAT's key in `site` for its own address, and BIND's word for a zone that it has itself.
-pub const MASTER: &str = "master";
+const MASTER: &str = "master";
 
 /// The domain; without one there are no zones, which is a failure before anything is changed.
 pub fn domain(store: Store) -> Result<String> {

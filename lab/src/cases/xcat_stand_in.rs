@@ -22,6 +22,8 @@ pub(super) const CASE: Case = Case {
     run: Run::Alone(run),
 };
 
+/// How an address stands before the host's own one: scope link, another prefix, no route.
+const FIRST: &str = "23 scope link noprefixroute";
 const ANSWER: Duration = Duration::from_secs(20);
 /// dhcpd's own script takes seconds, and stops and starts it.
 const COMMAND: Duration = Duration::from_secs(60);
@@ -46,7 +48,7 @@ fn run() -> Result<()> {
 fn one(lab: &Lab, db: Db) -> Result<()> {
     let (mn1, client) = (lab.host("mn1")?, lab.host(CLIENT)?);
     say::line(&format!("case    {} by hand on mn1", db.name()));
-    put_vip(mn1, 24)?;
+    put_vip(mn1, FIRST)?;
     install(mn1, db)?;
     let lines: &[&str] = &[
         "systemctl start xcatd",
@@ -106,7 +108,7 @@ fn wait_for_database(mn1: &Host, db: Db) -> Result<()> {
 fn unkind(lab: &Lab) -> Result<()> {
     let (mn1, client, db) = (lab.host("mn1")?, lab.host(CLIENT)?, Db::Sqlite);
     say::line("case    an empty xCAT by hand on mn1");
-    put_vip(mn1, 32)?;
+    put_vip(mn1, "32")?;
     mn1.shell(&format!(
         "install-product db=sqlite address={VIP} interface=host0 empty=yes; \
          systemctl start xcatd named; makehosts; makeconservercf"
@@ -168,21 +170,20 @@ fn restarts_named(mn1: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Clients are given the host's own address while the VIP has a mask of its own.
+/// Clients are given the first address whose mask has their network: the host's own, unless the VIP stands before it.
 fn own_address(lab: &Lab, mn1: &Host, client: &Host) -> Result<()> {
-    for (length, expected) in [(32, OWN), (24, VIP)] {
-        put_vip(mn1, length)?;
+    for (short, form, expected) in [("m1", "32", OWN), ("m2", "24", OWN), ("m3", FIRST, VIP)] {
+        put_vip(mn1, form)?;
         mn1.shell("makedhcp -n; makedhcp -a")?;
         let written = mn1.run(&["cat", "/etc/dhcp/dhcpd.conf"])?;
-        for what in ["server-identifier", "next-server", "option domain-name-servers"] {
+        for what in ["next-server", "option domain-name-servers"] {
             let line = format!("{what} {expected};");
-            ensure!(written.contains(&line), "VIP/{length}, no {line:?} in {written}");
+            ensure!(written.contains(&line), "VIP/{form}, no {line:?} in {written}");
         }
-        let short = format!("m{length}");
-        let lease = Newcomer::plug_in(lab, &short, NODE.2)?.ask(client)?;
-        ensure!(lease.server == expected, "VIP/{length}: {lease:?}");
-        lab.remove_newcomer(&short)?;
-        say::line(&format!("result  the VIP with /{length}: leases are given by {}", lease.server));
+        let lease = Newcomer::plug_in(lab, short, NODE.2)?.ask(client)?;
+        ensure!(lease.server == expected, "VIP/{form}: {lease:?}");
+        lab.remove_newcomer(short)?;
+        say::line(&format!("result  the VIP with /{form}: leases are given by {}", lease.server));
     }
     Ok(())
 }
@@ -225,12 +226,11 @@ fn other_consoles(mn1: &Host) -> Result<()> {
     Ok(())
 }
 
-/// The VIP with a mask of this length and no other.
-fn put_vip(mn1: &Host, length: u8) -> Result<()> {
-    let others = if length == 24 { 32 } else { 24 };
+/// The VIP in this form and no other.
+fn put_vip(mn1: &Host, form: &str) -> Result<()> {
     mn1.shell(&format!(
-        "ip addr del {VIP}/{others} dev host0 2>/dev/null || true; \
-         ip addr replace {VIP}/{length} dev host0"
+        "for length in 23 24 32; do ip addr del {VIP}/$length dev host0 2>/dev/null || true; done; \
+         ip addr add {VIP}/{form} dev host0"
     ))
     .map(drop)
 }

@@ -75,7 +75,10 @@ pub(super) fn add(
         }
         (IpAddr::V4(_) | IpAddr::V6(_), _) => Place { index, address, prefix },
     };
-    keep_secondaries(address, place.prefix, interface)?;
+    // Found first, it has a subnet to itself: nobody goes with it.
+    if !stay.first {
+        keep_secondaries(address, place.prefix, interface)?;
+    }
     change(&mut socket, NEW_ADDRESS, CREATE | REPLACE, place, Some(stay)).map_err(&doing)?;
     // As an older release, or somebody else, put it on.
     for other in on_it.clone().filter(|other| **other != place) {
