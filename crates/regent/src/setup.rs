@@ -310,7 +310,11 @@ impl Setup<'_> {
             say_more(&format!("{node} is active, and is so again when this host is installed"));
             let exit = self.put(Ask::Deactivate { dry_run: false }, Some(&node));
             if exit != Exit::Ok {
-                return Err(stopped(&format!("{node} could not be deactivated")));
+                let refusal = stopped(&format!("{node} could not be deactivated"));
+                // Somebody works in a directory there, and is named above.
+                let checks = RefusalKind::Checks;
+                let kind = if exit == Exit::Checks { checks } else { refusal.kind };
+                return Err(Refusal { kind, ..refusal });
             }
         }
         Ok(())

@@ -235,7 +235,8 @@ impl Hands {
         })
     }
 
-    /// Brings back what drifted: on the active node what was replaced, on a passive one what is there again.
+    /// Brings back what drifted: on the active node what was replaced, and what the activation left out or does not run
+    /// any more; on a passive one what is there again.
     fn repair(&mut self) -> Result<(), Trouble> {
         let steps = self.settings.steps.clone();
         let mut failed: Vec<String> = Vec::new();
@@ -245,16 +246,26 @@ impl Hands {
             }
         };
         if self.is_active() {
+            // Until an activation has ended, what is not up yet is its business.
+            let activated = self.record.get().activated;
             for step in &steps {
-                let Kind::Unit(unit) = &step.kind else {
-                    if self.record.is_up(&step.name) && self.state(step) != StepState::Up {
-                        let done = self.bring_up(step);
-                        keep(step, done);
-                    }
-                    continue;
+                // Taken away meanwhile: nothing comes up any more.
+                if !self.is_active() {
+                    break;
+                }
+                let was_up = self.record.is_up(&step.name);
+                let is_up = self.state(step) == StepState::Up;
+                let due = match activated {
+                    true => !was_up || !is_up,
+                    false => was_up && !is_up && !matches!(step.kind, Kind::Unit(_)),
                 };
-                let done = unit::guard_and_disable(self, unit);
-                keep(step, done);
+                if due {
+                    let done = self.bring_up(step);
+                    keep(step, done);
+                } else if let Kind::Unit(unit) = &step.kind {
+                    let done = unit::guard_and_disable(self, unit);
+                    keep(step, done);
+                }
             }
         } else {
             for step in steps.iter().rev() {

@@ -115,6 +115,36 @@ fn an_open_file_is_waited_for_and_its_holder_named() {
     assert!(!host.root.join("install").exists());
 }
 
+#[test]
+fn a_repair_brings_up_what_was_left_out_once_the_activation_has_ended() {
+    let ground = Ground::new();
+    let mut host = Host::with_steps(&ground, 1, |root, data| {
+        let creates = root.join("installed");
+        let argv = ["/bin/cp", &root.join("medium").to_string_lossy(), &creates.to_string_lossy()]
+            .map(String::from)
+            .to_vec();
+        let command = Run { argv, may_fail: false };
+        let mut install = step("install", Kind::Install { command, creates });
+        install.weight = Weight::Degraded;
+        vec![install, link_step(root, data, "/install")]
+    });
+    host.does(StackStep::Claim { epoch: Epoch(1), over: None });
+    let left_out = host.try_do(StackStep::Up { step: StepId(0) });
+    assert!(matches!(left_out, StackResult::Failed(_)), "{left_out:?}");
+    // Between two steps of an activation nothing is brought up unasked.
+    host.write("medium", "");
+    host.does(StackStep::Repair);
+    assert!(!host.root.join("installed").exists());
+    fs::remove_file(host.root.join("medium")).unwrap();
+    host.does(StackStep::Up { step: StepId(1) });
+    let StackResult::Failed(why) = host.try_do(StackStep::Repair) else { panic!("it came up") };
+    assert!(why.starts_with("install: ") && why.contains("medium"), "{why}");
+    host.write("medium", "");
+    host.does(StackStep::Repair);
+    assert!(host.root.join("installed").exists());
+    assert!(host.survey().steps.iter().all(|state| *state == StepState::Up));
+}
+
 /// A process that ends with the test.
 struct Process(std::process::Child);
 

@@ -259,3 +259,27 @@ fn the_daemons_of_debian_come_up_and_go_down() {
         assert!(survey.steps.iter().all(|state| *state == StepState::Down), "{survey:?}");
     }
 }
+
+#[test]
+fn a_unit_that_an_activation_left_out_comes_up_with_a_repair() {
+    let ground = Ground::new();
+    let mended = ground.root.join("mended");
+    let service = format!("ExecStartPre=/usr/bin/test -e {}\n{SLEEPS}", mended.display());
+    let Some(unit) = TestUnit::new(&service) else { return };
+    let mut host = unit.host(&ground, |_| {});
+    let mut settings = (*host.stack.settings).clone();
+    settings.steps[0].weight = Weight::Degraded;
+    host.stack = Stack::at(settings, PathBuf::from("/"));
+    host.does(StackStep::Claim { epoch: Epoch(1), over: None });
+    assert!(matches!(host.try_do(UP), StackResult::Failed(_)));
+    assert!(matches!(host.try_do(StackStep::Repair), StackResult::Failed(_)));
+    fs::write(&mended, "").unwrap();
+    host.does(StackStep::Repair);
+    assert_eq!(host.survey().steps, [StepState::Up]);
+    // One that was ended by somebody as well.
+    systemctl(&["stop", &unit.name]);
+    host.does(StackStep::Repair);
+    assert_eq!(systemctl(&["is-active", &unit.name]), "active");
+    host.does(StackStep::Revoke);
+    host.does(DOWN);
+}
