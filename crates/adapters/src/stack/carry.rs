@@ -174,6 +174,14 @@ pub(super) fn store_all(
     Ok(())
 }
 
+/// Copies what changed on the active node, and goes on doing so: another run of the agent may have begun with it.
+pub(super) fn keep_up(hands: &Hands, patterns: &[String], store: &Path) -> Result<(), Trouble> {
+    let settings = std::sync::Arc::clone(&hands.settings);
+    store_all(&hands.places.root, &settings, patterns, store, || true)?;
+    hands.keeper.keep(patterns, store);
+    Ok(())
+}
+
 pub(super) fn down(
     hands: &mut Hands,
     patterns: &[String],

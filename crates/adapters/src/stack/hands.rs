@@ -129,15 +129,29 @@ impl Hands {
             let settings = Arc::clone(&hands.settings);
             hands.record.change(|before| {
                 before.epoch = Some(epoch.0);
-                before.activated = false;
+                // Another run of the agent claims again what is up.
+                before.activated &= !before.up.is_empty();
             })?;
             // What a step of ours mounts can be claimed only then.
             if !mount::waits_for_mount(hands) {
                 claim::make(&settings, epoch, over)?;
             }
             claim::give_permit(&settings.run_dir, epoch)?;
+            hands.keep_on();
             Ok(())
         })
+    }
+
+    /// What an activation that ended carries is stored as it changes, also by the next run of the agent.
+    fn keep_on(&self) {
+        for step in &self.settings.steps {
+            if let Kind::Carry { files, store } = &step.kind
+                && self.record.get().activated
+                && self.record.is_up(&step.name)
+            {
+                self.keeper.keep(files, store);
+            }
+        }
     }
 
     fn revoke(&mut self) -> Result<(), Trouble> {
@@ -264,6 +278,11 @@ impl Hands {
                     keep(step, done);
                 } else if let Kind::Unit(unit) = &step.kind {
                     let done = unit::guard_and_disable(self, unit);
+                    keep(step, done);
+                } else if let Kind::Carry { files, store } = &step.kind
+                    && was_up
+                {
+                    let done = carry::keep_up(self, files, store);
                     keep(step, done);
                 }
             }

@@ -145,6 +145,46 @@ fn a_repair_brings_up_what_was_left_out_once_the_activation_has_ended() {
     assert!(host.survey().steps.iter().all(|state| *state == StepState::Up));
 }
 
+#[test]
+fn a_repair_stores_what_differs_from_its_copy_and_keeps_storing_it() {
+    let ground = Ground::new();
+    let mut host = ground.host(1);
+    host.activate(1);
+    // Another run of the agent finds the stack as it stands.
+    let mut host = ground.host(1);
+    host.write("etc/hosts", "10.1.0.9 node9\n");
+    let hosts = fs::File::open(host.root.join("etc/hosts")).unwrap();
+    hosts.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).unwrap();
+    let drift = host.survey().drift.join("\n");
+    assert!(drift.contains("differs from its copy (regent stack repair)"), "{drift}");
+    host.does(StackStep::Repair);
+    let copy = ground.data().join(".regent/carried/etc/hosts");
+    assert_eq!(fs::read_to_string(&copy).unwrap(), "10.1.0.9 node9\n");
+    assert_eq!(host.survey().drift, Vec::<String>::new());
+    host.write("etc/hosts", "10.1.0.8 node8\n");
+    crate::testing::until("the copy", Duration::from_secs(8), || {
+        fs::read_to_string(&copy).unwrap() == "10.1.0.8 node8\n"
+    });
+}
+
+#[test]
+fn the_next_run_of_the_agent_goes_on_storing_what_is_carried_and_undoes_nothing_of_it() {
+    let ground = Ground::new();
+    let mut host = ground.host(1);
+    host.activate(1);
+    let mut host = ground.host(1);
+    host.does(StackStep::Claim { epoch: Epoch(1), over: None });
+    host.write("etc/hosts", "10.1.0.9 node9\n");
+    let copy = ground.data().join(".regent/carried/etc/hosts");
+    crate::testing::until("the copy", Duration::from_secs(8), || {
+        fs::read_to_string(&copy).unwrap() == "10.1.0.9 node9\n"
+    });
+    host.write("etc/hosts", "10.1.0.8 node8\n");
+    host.deactivate(1);
+    assert_eq!(host.read("etc/hosts"), "10.1.0.8 node8\n", "no rollback");
+    assert_eq!(fs::read_to_string(&copy).unwrap(), "10.1.0.8 node8\n");
+}
+
 /// A process that ends with the test.
 struct Process(std::process::Child);
 
