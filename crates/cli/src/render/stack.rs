@@ -291,6 +291,14 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_to_deactivate_names_who_is_in_its_way() {
+        let mut plan = plan_of(Verb::Deactivate, std::array::from_fn(|_| StepState::Up));
+        let busy = "link /install is in use: bash (pid 7) works in /HA-data/install";
+        plan.problems = vec![busy.into()];
+        assert!(super::plan(&plan, false).contains(&format!("in the way: {busy}\n")));
+    }
+
+    #[test]
     fn each_step_is_told_with_its_time_and_the_result_with_what_to_do() {
         let news =
             |name: &str, ms| StepNews { name: name.into(), seconds: Seconds(ms), ended: None };
