@@ -59,7 +59,9 @@ mod xcat_commands;
 mod xcat_crash;
 mod xcat_cut;
 mod xcat_drift;
+mod xcat_fresh;
 mod xcat_glusterfs;
+mod xcat_hang;
 mod xcat_isolated;
 mod xcat_kit;
 mod xcat_pair;
@@ -197,6 +199,8 @@ pub const ALL: &[Case] = &[
     xcat_by_hand::MYSQL,
     xcat_by_hand::SQLITE,
     xcat_commands::CASE,
+    xcat_fresh::CASE,
+    xcat_hang::CASE,
     xcat_crash::BY_HAND_MYSQL,
     xcat_crash::BY_HAND_SQLITE,
     xcat_refused::ADDRESS,

@@ -24,6 +24,8 @@ pub(super) const NOT_PROVEN_CLEAR: i32 = 13;
 pub(super) const NO_QUORUM: i32 = 17;
 /// A check refuses before the first change.
 pub(super) const CHECKS: i32 = 14;
+/// A step failed, and everything is as it was.
+pub(super) const UNDONE: i32 = 15;
 /// A service that was just started answers.
 const ANSWER: Duration = Duration::from_secs(60);
 

@@ -7,7 +7,6 @@ use anstyle::Style;
 use comfy_table::Table;
 use regent_api::stack::{
     Moved, NodeStack, Plan, Seconds, Shared, StackShown, StepDone, StepEnd, StepNews, StepState,
-    Verb,
 };
 use regent_api::status::{NodeStatus, Role, Service, Status};
 
@@ -253,6 +252,7 @@ mod tests {
     use crate::args::Shown;
     use crate::render::tests::{expect_golden, lab};
     use regent_api::call::RefusalKind;
+    use regent_api::stack::Verb;
     use regent_api::stack::{Claim, Doing, InUse, MovedStep, PlanStep};
     use regent_api::status::{Health, Up};
 

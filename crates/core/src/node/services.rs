@@ -213,8 +213,12 @@ impl Node {
     }
 
     fn vital_failing(&self, subject: Subject) -> Option<String> {
-        let mut failing = self.failing(subject).filter(|(spec, _)| spec.weight == Weight::Vital);
-        failing.next().map(cause)
+        self.failing_at(subject, Weight::Vital)
+    }
+
+    /// The first failing probe of this subject that weighs as much.
+    fn failing_at(&self, subject: Subject, weight: Weight) -> Option<String> {
+        self.failing(subject).find(|(spec, _)| spec.weight >= weight).map(cause)
     }
 
     /// The conclusion from a service's unit and probes, and why it is not well.
@@ -239,7 +243,8 @@ impl Node {
             UnitState::Unknown => return (Health::Unknown, String::new()),
             UnitState::Up { .. } => {}
         }
-        let Some(why) = self.vital_failing(Subject::Service(id)) else {
+        // What is degraded itself is restored for what its own probes see, too; a vital one only for what is vital.
+        let Some(why) = self.failing_at(Subject::Service(id), spec.weight) else {
             return (Health::Passing, String::new());
         };
         let starting = !service.passed
