@@ -2,6 +2,7 @@
 //! in a directory which is to go. Found beforehand it costs nothing; found on the way, with every service stopped, it
 //! costs the service until somebody ends it.
 
+use super::files::{Stand, stand};
 use super::hands::Hands;
 use super::procs::{self, Process};
 use super::settings::Kind;
@@ -16,22 +17,55 @@ const PASSES_BY: Duration = Duration::from_millis(1_500);
 
 /// What is in use, by whom, and what to do; a line for each step.
 pub(super) fn busy(hands: &Hands) -> Vec<String> {
-    let places = places(hands);
+    words(in_use(hands, &places(hands), |_| true))
+}
+
+/// The same before an activation: whoever has local files open where a link is to be. Who merely stands there does no
+/// harm.
+pub(super) fn local_users(hands: &Hands) -> Vec<String> {
+    let mut places = Vec::new();
+    for step in &hands.settings.steps {
+        if let Kind::Link { path, .. } = &step.kind
+            && stand(path) == Ok(Stand::Directory)
+        {
+            places.push((step.name.clone(), vec![path.clone()]));
+        }
+    }
+    let mut found = in_use(hands, &places, |process| !process.holds.starts_with(procs::WORKS_IN));
+    for (_, _, mounted) in &mut found {
+        // A mount point that is to be a link is a problem of its own.
+        mounted.clear();
+    }
+    words(found)
+}
+
+fn in_use(
+    hands: &Hands,
+    places: &[(String, Vec<PathBuf>)],
+    counts: impl Fn(&Process) -> bool,
+) -> Vec<InUse> {
     if places.is_empty() {
         return Vec::new();
     }
-    let first = look(hands, &places);
+    let look = || {
+        let mut found = look(hands, places);
+        for (_, processes, _) in &mut found {
+            processes.retain(&counts);
+        }
+        found
+    };
+    let first = look();
     if first.iter().all(|(_, processes, _)| processes.is_empty()) {
-        return words(first);
+        return first;
     }
     std::thread::sleep(PASSES_BY);
     let known: BTreeSet<i32> =
         first.iter().flat_map(|(_, all, _)| all.iter().map(|process| process.pid)).collect();
-    let mut left = look(hands, &places);
+    let mut left = look();
     for (_, processes, _) in &mut left {
         processes.retain(|process| known.contains(&process.pid));
     }
-    words(left)
+    left
 }
 
 /// What goes with each step that is up, by the step's name.
@@ -97,9 +131,7 @@ fn words(found: Vec<InUse>) -> Vec<String> {
     for (name, processes, mounted) in found {
         if !processes.is_empty() {
             let who = procs::named(&processes);
-            all.push(format!(
-                "{name} is in use: {who}; leave that directory there, or end the process"
-            ));
+            all.push(format!("{name} is in use: {who}; leave that directory, or end the process"));
         }
         for on in mounted {
             let on = on.display();

@@ -4,7 +4,7 @@
 use super::hands::{Hands, Places};
 use super::settings::{Kind, StackSettings, Unit};
 use super::unit::Shown;
-use super::{carry, claim, database, files, mount, name, room, unit};
+use super::{busy, carry, claim, database, files, mount, name, room, unit};
 use crate::vip::address::{self, Place};
 use crate::vip::{interface_index, link};
 use regent_core::stack::{StackStep, StepState, Survey};
@@ -43,6 +43,7 @@ pub(super) fn before_set_up(hands: &Hands, mends: Mends) -> Vec<String> {
     if data_is_here && !mends.data {
         found.extend(room::problem(hands));
     }
+    found.extend(busy::local_users(hands));
     found
 }
 

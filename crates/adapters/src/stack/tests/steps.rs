@@ -529,7 +529,20 @@ fn what_a_set_up_would_be_refused_for_later_is_found_before_it_begins() {
     // Another node brings the data of a standby.
     assert_eq!(host.stack.before_set_up(Mends { data: true, ..mends }), Vec::<String>::new());
     assert_eq!((host.looks(), looks(&ground.data())), (before, data), "nothing was changed");
-    // No shared directory, and no room.
+    // A link would fail over files that somebody of no unit has open; who stands there is in nobody's way.
+    let standing = Process::sleeps("set-up-stands", &ground, &host.root.join("etc/xcat"));
+    let reader = Process(
+        std::process::Command::new("/bin/sleep")
+            .arg("60")
+            .stdin(fs::File::open(host.root.join("etc/xcat/cfgloc")).unwrap())
+            .spawn()
+            .unwrap(),
+    );
+    let found = host.stack.before_set_up(Mends { data: true, ..mends });
+    let who = format!("sleep (pid {}) has", reader.0.id());
+    assert!(found.len() == 1 && found[0].contains(&who), "{found:?}");
+    drop((standing, reader));
+    // No shared directory.
     fs::remove_dir_all(ground.data()).unwrap();
     let found = host.stack.before_set_up(Mends { data: true, ..mends }).join("\n");
     assert!(found.contains("is not there: mount it"), "{found}");
