@@ -1,6 +1,6 @@
-//! Who would keep a deactivation from coming to its end: a process that no step stops, and that has a file open or stands
-//! in a directory which is to go. Found beforehand it costs nothing; found on the way, with every service stopped, it
-//! costs the service until somebody ends it.
+//! Who would keep a deactivation from its end: a process that no step stops, and that has a file open or stands in a
+//! directory which is to go. Found beforehand it costs nothing; found on the way, with every service stopped, it costs
+//! the service until somebody ends it.
 
 use super::files::{Stand, stand};
 use super::hands::Hands;
