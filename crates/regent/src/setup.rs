@@ -257,7 +257,8 @@ impl Setup<'_> {
             let problems = self.problems(&status);
             // What this host saw before the data came is looked at again.
             let settled = ends.lasts(&other) > SURVEYED;
-            let coming = never || matches!(other, Other::Moves | Other::Failed { .. });
+            let coming = (never && other != Other::Active)
+                || matches!(other, Other::Moves | Other::Failed { .. });
             if problems.is_empty() || (!coming && settled) {
                 return Ok(status);
             }

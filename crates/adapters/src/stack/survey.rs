@@ -40,7 +40,8 @@ pub(super) fn before_set_up(hands: &Hands, mends: Mends) -> Vec<String> {
     let steps = states(hands, &shown);
     let data_is_here = !mount::waits_for_mount(hands);
     let mut found = problems(hands, &shown, &steps, data_is_here, mends);
-    if data_is_here && !mends.data {
+    // Measured once, while there is no cluster that somebody waits for.
+    if data_is_here && !mends.data && mends.token {
         found.extend(room::problem(hands));
     }
     found.extend(busy::local_users(hands));

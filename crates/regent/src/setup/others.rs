@@ -38,8 +38,8 @@ fn moves(node: &NodeStatus) -> bool {
     let stuck = node.stack.as_ref().is_some_and(|stack| stack.failure.is_some());
     let way = matches!(node.role, Role::Activating | Role::Deactivating) && !stuck;
     // Not heard, or not heard of its stack: nothing is known to have ended.
-    let unknown = !node.reachable || node.stack.is_none();
-    way || unknown || node.stack.as_ref().is_some_and(|stack| stack.doing.is_some())
+    let Some(stack) = node.stack.as_ref().filter(|_| node.reachable) else { return true };
+    way || stack.doing.is_some() || (!stack.clear && !stuck)
 }
 
 /// Its activation failed: what the standby ends with.
@@ -142,6 +142,10 @@ mod tests {
         ] {
             assert_eq!(other(&seen(role, failure, doing), "mn2"), expected, "{role:?} {failure:?}");
         }
+        // What runs there without a grant is about to be taken down.
+        let mut runs = seen(Role::Stopped, None, false);
+        runs.nodes[0].stack.as_mut().into_iter().for_each(|stack| stack.clear = false);
+        assert_eq!(other(&runs, "mn2"), Other::Moves);
         let mut unheard = seen(Role::Stopped, Some(why), false);
         unheard.nodes[0].reachable = false;
         assert_eq!(other(&unheard, "mn2"), Other::Moves);
