@@ -236,7 +236,13 @@ impl Driver {
                     self.aside.picture(answer, self.node.status(now));
                 }
                 Ok(Event::Armed(armed)) => self.armed(armed),
-                Ok(Event::Stop { rest }) => return rest,
+                Ok(Event::Stop { rest }) => {
+                    if rest {
+                        self.node.leave_to_the_kernel((self.clock)());
+                        self.drain();
+                    }
+                    return rest;
+                }
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
             self.drain();

@@ -16,7 +16,7 @@ use super::{Case, Run, Tier};
 use crate::run::{now_us, wait_for};
 use crate::say;
 use crate::shared::{Choice, Shared};
-use crate::xcat::Db;
+use crate::xcat::{Db, Prober};
 
 pub(super) const CASE: Case = Case {
     name: "xcat-pair",
@@ -29,6 +29,8 @@ pub(super) const CASE: Case = Case {
 const NO_QUORUM: i32 = 17;
 /// The active node serves without the other one for this long, and is asked all the time.
 const ALONE: Duration = Duration::from_secs(8);
+/// Its agent is stopped on purpose: twice as long as the kernel keeps an address that nobody refreshes.
+const UNATTENDED: Duration = Duration::from_secs(8);
 /// The last word of a node is believed for three seconds.
 const SILENT: Duration = Duration::from_secs(4);
 /// Between two answers of an active node that nothing happens to.
@@ -55,6 +57,7 @@ fn run(shared: &mut Shared) -> Result<()> {
     ));
     ensure!(outage < STEADY_MS, "the death of the standby kept clients waiting for {outage} ms");
 
+    unattended(shared, &clients.prober)?;
     lose_power(shared)?;
     throughout(SILENT, || Ok(()))?;
     let rest = picture(shared, "mn2")?;
@@ -85,6 +88,23 @@ fn run(shared: &mut Shared) -> Result<()> {
     wait_active(shared, "mn1")?;
     wait_passive(shared, "mn2")?;
     expect_kept(shared, &clients, &before)
+}
+
+/// The agent of the active node is stopped and started: clients notice nothing, and nothing is restarted.
+fn unattended(shared: &Shared, prober: &Prober) -> Result<()> {
+    let mn1 = shared.lab.host("mn1")?;
+    let from = now_us();
+    mn1.run(&["systemctl", "stop", "regent"])?;
+    say::line("fault   on mn1, active: systemctl stop regent");
+    throughout(UNATTENDED, || Ok(()))?;
+    let refused = shared.regent("mn2", "activate --confirm-peer-is-off mn1")?;
+    ensure!(refused.code == NOT_PROVEN_CLEAR, "exit {}: {}", refused.code, refused.text);
+    mn1.run(&["systemctl", "start", "regent"])?;
+    wait_active(shared, "mn1")?;
+    let outage = prober.outage_ms(from, now_us());
+    say::line(&format!("result  without its agent mn1 answered, {outage} ms between two answers"));
+    ensure!(outage < STEADY_MS, "without an answer for {outage} ms");
+    wait_standby(shared, "mn1", "mn2")
 }
 
 /// The old active host comes back: passive, both say in words what it is, and one command makes two of them.

@@ -457,6 +457,8 @@ impl Host for RealHost {
                     ServiceStep::Start => {}
                     ServiceStep::Restart => {
                         units.kill(&unit, KILL).await.map_err(|e| e.to_string())?;
+                        // One that stays active without a process, as a script of SysV, would not be started.
+                        units.stop(&unit, SERVICE_STOP).await.map_err(|e| e.to_string())?;
                     }
                     ServiceStep::Stop => {
                         let stopped = units.stop(&unit, SERVICE_STOP).await;
