@@ -423,7 +423,6 @@ mod tests {
         let stack = NodeStack {
             drift: vec!["/etc/xcat is a directory, not the link to /HA-data/etc/xcat".into()],
             failure: Some("named: it ended at once, status 1".into()),
-            stuck: false,
             ..NodeStack::default()
         };
         let shown = StackShown {

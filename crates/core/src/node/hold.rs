@@ -277,8 +277,8 @@ impl Node {
     }
 
     /// The agent is about to be stopped on purpose. Of two hosts and no third the right lasts until it is released, and
-    /// nobody else can take it (ADR 0018): the stack goes on, and so does the address, until the next agent of this boot
-    /// goes on with both, or the host ends. Elsewhere the kernel ends what this run leaves.
+    /// nobody else can take it (ADR 0018): the stack goes on, and so does the address, until the next agent of this
+    /// boot goes on with both, or the host ends. Elsewhere the kernel ends what this run leaves.
     pub fn leave_to_the_kernel(&mut self, now: Time) {
         let pair = self.spec.stack.as_ref().is_some_and(|stack| stack.pair);
         if pair && self.rules(now) && self.opened && self.wants_address() {
