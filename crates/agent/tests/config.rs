@@ -164,13 +164,15 @@ fn probes_are_numbered_services_first_and_a_written_one_takes_the_place_of_its_d
         "clock",
         "gateway",
         "backbone",
+        "ssh",
+        "names",
     ];
     assert_eq!(names, expected);
     assert_eq!(settings.probes_of(ServiceId(1)), [ProbeId(2), ProbeId(3)]);
     assert_eq!(settings.spec().probes.len(), settings.probes.len());
     let prober = settings.prober(&settings.members[0]);
     let numbers: Vec<u16> = prober.iter().map(|p| p.id.0).collect();
-    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12]);
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14]);
     let clocks: Vec<_> = settings.clocks().map(|(id, _, most)| (id, most)).collect();
     assert_eq!(clocks, [(ProbeId(10), Span::millis(100))]);
     assert_eq!(settings.probes[9].what, What::VipLink);

@@ -99,6 +99,8 @@ fn taken_over(name: &str) -> (Lab, Running) {
     expect_moved(mn1.ask(activate(None)));
     let whole = lab.steps_up("mn1");
     assert!(whole > 10);
+    // A version that it does not know yet would void the word.
+    mn2.expect("mn1 is active", |s| node(s, "mn1").role == Role::Active);
     mn1.stop();
     lab.reboot("mn1");
     mn2.expect("mn1 is missed", |s| !node(s, "mn1").reachable);
