@@ -966,17 +966,36 @@ fn a_switchover_that_fails_on_both_ends_where_it_began() {
 
 #[test]
 fn a_switchover_that_is_not_undone_there_says_so() {
+    // Asked of either node.
+    for asked in [A, B] {
+        let mut world = World::new(Failover::ByHand);
+        world.asked(A, 1, ACTIVATE);
+        world.host(B).broken_up = Some(3);
+        world.host(B).broken_down = Some(2);
+        let answer = world.asked(asked, 2, Request::Switchover { to: Some(B) });
+        assert_eq!(obstacle(&answer), Some(Obstacle::NotRolledBack), "{answer:?}");
+        let text = format!("{answer:?}");
+        let both = "xcatd failed: it is broken; and database does not go down: pid 7 stays";
+        assert!(text.contains(both), "{text}");
+        assert!(matches!(world.state.data, Data::InUse { node: B, .. }));
+    }
+}
+
+#[test]
+fn a_switchover_that_fails_there_ends_though_nobody_takes_it_back() {
     let mut world = World::new(Failover::ByHand);
     world.asked(A, 1, ACTIVATE);
-    world.host(B).broken_up = Some(3);
-    world.host(B).broken_down = Some(2);
-    let answer = world.asked(A, 2, Request::Switchover { to: Some(B) });
-    assert_eq!(obstacle(&answer), Some(Obstacle::NotRolledBack), "{answer:?}");
-    let text = format!("{answer:?}");
-    assert!(
-        text.contains("xcatd failed: it is broken; and database does not go down: pid 7 stays")
-    );
-    assert!(matches!(world.state.data, Data::InUse { node: B, .. }));
+    let length = Some(Span::millis(600_000));
+    world.asked(A, 2, Request::Maintenance { node: A, length });
+    world.host(B).broken_up = Some(2);
+    world.ask(A, 3, Request::Switchover { to: Some(B) });
+    world.pass(250_000);
+    let answer = world.answers.get(&3).expect("an end");
+    assert_eq!(obstacle(answer), Some(Obstacle::StepFailed), "{answer:?}");
+    assert!(format!("{answer:?}").contains("nothing is active"), "{answer:?}");
+    // Nothing begins by itself hours later.
+    world.pass(600_000);
+    assert!(world.is_down(A) && world.is_down(B), "{}", world.log(A));
 }
 
 /// Two units of the stack are up on A, which is active.

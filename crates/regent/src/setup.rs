@@ -267,7 +267,7 @@ impl Setup<'_> {
                 let why = format!("{} is not active yet, which brings the data", self.others());
                 self.wait(&mut waits, deadline, &why)?;
             } else {
-                std::thread::sleep(PAUSE);
+                self.wait(&mut waits, deadline, "what the other host is doing is not clear yet")?;
             }
         }
     }

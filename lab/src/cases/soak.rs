@@ -12,7 +12,7 @@ use crate::soak::{self, Plan, deeds};
 pub(super) const CASE: Case = Case {
     name: "soak",
     about: "RESET MASTER in sync and alone, log files removed, a lost host's locks, under a bank's books; copies equal",
-    tier: Tier::Default,
+    tier: Tier::All,
     run: Run::Configured(Settings::brisk, run),
 };
 

@@ -20,7 +20,7 @@ use crate::say;
 pub(super) const CASE: Case = Case {
     name: "vendor-bars",
     about: "demote, power-off, shutdown, network down, both down: ten times the vendor's speed",
-    tier: Tier::Default,
+    tier: Tier::All,
     run: Run::Watched(run),
 };
 

@@ -22,7 +22,7 @@ use crate::xcat::{self, Db};
 pub(super) const BY_HAND: Case = Case {
     name: "xcat-cut-by-hand",
     about: "the active is cut off, an operator says it is off: the claim stops it; its cable is back",
-    tier: Tier::Default,
+    tier: Tier::All,
     run: Run::Alone(|| with(Choice::by_hand(Db::Sqlite), by_hand)),
 };
 

@@ -18,7 +18,7 @@ use crate::{history, say};
 pub(super) const CASE: Case = Case {
     name: "xcat-hang",
     about: "each service of the profile in turn is stopped whole: seen, and restarted in place",
-    tier: Tier::Default,
+    tier: Tier::All,
     run: Run::Alone(|| with(Choice::automatic(Db::Postgresql), run)),
 };
 

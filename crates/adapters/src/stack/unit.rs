@@ -347,8 +347,10 @@ pub(super) fn up(
 }
 
 fn start(unit: &Unit, deadline: Instant) -> Result<(), Trouble> {
-    // A unit that failed too often is not started again otherwise.
-    let _ = systemctl(&["reset-failed", "--", &unit.unit], SHOW_MAX);
+    // A unit that failed too often is not started again otherwise; and how those beside it ended earlier is no matter.
+    let family = family(unit);
+    let words = ["reset-failed", "--"].into_iter().chain(family.iter().map(String::as_str));
+    let _ = systemctl(&words.collect::<Vec<_>>(), SHOW_MAX);
     let started = systemctl(&["start", "--", &unit.unit], left(deadline));
     let shown = look(std::slice::from_ref(unit))?;
     let (main, others) = of(&shown, unit);

@@ -23,11 +23,15 @@ pub struct Managed {
 }
 
 impl Managed {
-    /// A service: systemd does not restart it, nor count its starts.
+    /// A service: systemd does not restart it, nor count its starts; a program that answers SIGTERM with 128 + 15, as
+    /// Java does, ended as it was asked to.
     pub fn service(unit: &str) -> Managed {
         Managed {
             unit: unit.to_owned(),
-            service: vec![("Restart".into(), "no".into())],
+            service: vec![
+                ("Restart".into(), "no".into()),
+                ("SuccessExitStatus".into(), "143".into()),
+            ],
             masked: vec![],
         }
     }
@@ -187,7 +191,7 @@ mod tests {
              StartLimitIntervalSec=0\n\
              # It runs until the service is handed over when this host stops.\n\
              Before=regent-handover.service\n\n\
-             [Service]\nRestart=no\nSendSIGKILL=yes\nTimeoutStopSec=60s\nTimeoutStartSec=infinity\n"
+             [Service]\nRestart=no\nSuccessExitStatus=143\nSendSIGKILL=yes\nTimeoutStopSec=60s\nTimeoutStartSec=infinity\n"
         );
         assert_eq!(remove(&directory, &managed).unwrap(), Applied::Changed);
         assert_eq!(remove(&directory, &managed).unwrap(), Applied::AlreadySo);

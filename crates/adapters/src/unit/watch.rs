@@ -163,14 +163,18 @@ impl<F: Fn(UnitState, bool)> Watcher<F> {
 
     /// Down at once, or as soon as it is known whether somebody wanted it; what systemd makes of it comes after.
     async fn bury(&mut self) {
+        let mut buried = 0;
         if let Some(process) = &mut self.process {
             process.dead = true;
+            buried = process.started;
         }
         let mut asked = false;
         if self.asks {
             let facts = tokio::time::timeout(ASKED_MAX, self.units.facts(&self.unit)).await;
             if let Ok(Ok(facts)) = facts {
-                asked = self.is_asked(&facts).await;
+                // It runs again already: nobody but systemd, with a job, is as quick.
+                let again = facts.main_pid != 0 && facts.main_started != buried;
+                asked = again || self.is_asked(&facts).await;
             }
         }
         self.tell(UnitState::Down, asked);

@@ -113,9 +113,6 @@ fn goconserver(node: &mut Node) {
         set(console, "before", Value::Commands(vec![At { value: command, from: FROM }]));
         set(console, "listeners", texts(&["tcp/12430"]));
         set(console, "processes", texts(&["goconserver"]));
-        if let Some(Value::List(probes)) = console.get_mut("probe").map(|at| &mut at.value) {
-            probes.iter_mut().for_each(|probe| probe.values.retain(|(key, _)| *key != "greeting"));
-        }
         // Its clients speak first, in TLS.
         set_probe(console, "tcp", Value::Text("127.0.0.1:12430".into()));
     }
@@ -128,15 +125,12 @@ struct Engine {
     listener: &'static str,
     processes: &'static [&'static str],
     directories: &'static [&'static str],
-    /// A statement by the server's own client.
-    asks: &'static [&'static str],
+    /// How its probe asks it.
+    asks: (&'static str, Value),
 }
 
-/// As the account that each server lets in by its socket.
-const ASKS_POSTGRESQL: &[&str] =
-    &["/usr/sbin/runuser", "-u", "postgres", "--", "psql", "-qtAXc", "SELECT 1", "postgres"];
-const ASKS_MARIADB: &[&str] = &["/usr/bin/mariadb", "--batch", "--execute", "SELECT 1"];
-const ASKS_MYSQL: &[&str] = &["/usr/bin/mysql", "--batch", "--execute", "SELECT 1"];
+/// The server says whether it takes clients; that needs no account, and no hang answers it.
+const ASKS_POSTGRESQL: &[&str] = &["/usr/bin/pg_isready", "--quiet", "--timeout=3"];
 
 /// None for SQLite, which is files in a directory of the product.
 fn engine(kind: &str, version: Option<&str>, family: Family) -> Option<Engine> {
@@ -150,7 +144,7 @@ fn engine(kind: &str, version: Option<&str>, family: Family) -> Option<Engine> {
             listener: "tcp/5432",
             processes: &["postgres"],
             directories: &["/var/lib/postgresql", "/etc/postgresql"],
-            asks: ASKS_POSTGRESQL,
+            asks: ("exec", texts(ASKS_POSTGRESQL)),
         }),
         "postgresql" => Some(Engine {
             unit: "postgresql.service".into(),
@@ -158,7 +152,7 @@ fn engine(kind: &str, version: Option<&str>, family: Family) -> Option<Engine> {
             listener: "tcp/5432",
             processes: &["postgres", "postmaster"],
             directories: &["/var/lib/pgsql"],
-            asks: ASKS_POSTGRESQL,
+            asks: ("exec", texts(ASKS_POSTGRESQL)),
         }),
         "mariadb" | "mysql" => Some(Engine {
             unit: match (kind, debian) {
@@ -173,7 +167,8 @@ fn engine(kind: &str, version: Option<&str>, family: Family) -> Option<Engine> {
             listener: "tcp/3306",
             processes: &["mariadbd", "mysqld"],
             directories: &["/var/lib/mysql"],
-            asks: if kind == "mysql" { ASKS_MYSQL } else { ASKS_MARIADB },
+            // It speaks first, before anybody signs in.
+            asks: ("greeting", Value::Text("127.0.0.1:3306".into())),
         }),
         _ => None,
     }
@@ -192,7 +187,8 @@ fn add_database(node: &mut Node, engine: Option<Engine>) {
         set(database, "also", texts(engine.also));
         set(database, "listeners", texts(&[engine.listener]));
         set(database, "processes", texts(engine.processes));
-        set_probe(database, "exec", texts(engine.asks));
+        let (kind, what) = engine.asks;
+        set_probe(database, kind, what);
     }
     let stack = node.table_mut("stack");
     if let Some(Value::Texts(all)) =
@@ -212,11 +208,12 @@ fn set(node: &mut Node, key: &'static str, value: Value) {
     node.set(key, At { value, from: FROM });
 }
 
-/// What its probe looks at.
+/// What its probe looks at, and nothing else.
 fn set_probe(service: &mut Node, key: &'static str, value: Value) {
     if let Some(Value::List(probes)) = service.get_mut("probe").map(|at| &mut at.value)
         && let Some(probe) = probes.first_mut()
     {
+        probe.values.retain(|(other, _)| !keys::KINDS.contains(other));
         set(probe, key, value);
     }
 }

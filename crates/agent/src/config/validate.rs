@@ -144,7 +144,10 @@ fn vips(table: &Node, problems: &mut Vec<Problem>) -> Vec<Vip> {
         let what = "the list of virtual IPs is empty";
         problems.push(Problem::new(written.from.span(), what, format!("at least one: {example}")));
     }
-    let forms = [table.truth("subnet"), table.truth("found-first")].map(|form| form == Some(true));
+    // keepalived puts addresses on in its own way.
+    let native = table.text("driver").is_none_or(|driver| driver.value != "keepalived");
+    let first = table.truth("found-first") == Some(true) && native;
+    let forms = [table.truth("subnet") == Some(true), first];
     let mut vips: Vec<Vip> = Vec::new();
     for text in &written.value {
         let Some(vip) = vip(&text.value, forms) else {
@@ -172,6 +175,8 @@ fn vip(text: &str, [subnet, first]: [bool; 2]) -> Option<Vip> {
     let prefix: u8 = prefix.parse().ok()?;
     let most = if address.is_ipv4() { 32 } else { 128 };
     let usable = !address.is_unspecified() && !address.is_loopback() && !address.is_multicast();
+    // With all its bits it faces nobody, wherever it stands.
+    let first = first && prefix < 31;
     (prefix <= most && usable).then_some(Vip { address, prefix, subnet, first })
 }
 
@@ -205,7 +210,8 @@ fn driver(table: &Node, principal: Option<&Vip>, problems: &mut Vec<Problem>) ->
         IpAddr::V4(address) => address.octets()[3],
         IpAddr::V6(address) => address.octets()[15],
     });
-    if table.truth("found-first") == Some(true) {
+    let written = table.get("found-first").is_some_and(|at| matches!(at.from, Origin::File(_)));
+    if written && table.truth("found-first") == Some(true) {
         let what = "found-first is for the native driver";
         let remedy = "write found-first = false, or driver = \"native\"";
         let at = table.text("driver").map_or(0..0, |driver| driver.from.span());

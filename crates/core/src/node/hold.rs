@@ -20,8 +20,9 @@ const SOLO_LEAD: Span = Span::millis(120);
 const RETRY: Span = Span::millis(20);
 /// The second net under the gate: whole seconds are what the kernel counts.
 const ADDRESS_LIFETIME: Span = Span::millis(4_000);
-/// Of an address that nobody refreshes while the agent is stopped on purpose: as long as this boot.
-const UNATTENDED: Span = Span::millis(10 * 365 * 86_400_000);
+/// Of an address that nobody refreshes while the agent is stopped on purpose: longer than any work on the agent, and
+/// not for ever, as nobody would take it off.
+const UNATTENDED: Span = Span::millis(3_600_000);
 /// For how long it is surely there: the kernel's timers run by up to a tenth faster (C4), and it rounds.
 const ADDRESS_SURE: Span = Span::millis(3_500);
 const ADDRESS_REFRESH: Span = Span::millis(1_000);
@@ -278,7 +279,7 @@ impl Node {
 
     /// The agent is about to be stopped on purpose. Of two hosts and no third the right lasts until it is released, and
     /// nobody else can take it (ADR 0018): the stack goes on, and so does the address, until the next agent of this
-    /// boot goes on with both, or the host ends. Elsewhere the kernel ends what this run leaves.
+    /// boot goes on with both, the host ends, or an hour is over. Elsewhere the kernel ends what this run leaves.
     pub fn leave_to_the_kernel(&mut self, now: Time) {
         let pair = self.spec.stack.as_ref().is_some_and(|stack| stack.pair);
         if pair && self.rules(now) && self.opened && self.wants_address() {

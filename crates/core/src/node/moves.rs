@@ -41,6 +41,9 @@ pub(super) fn is_by_health(why: &str) -> bool {
     BY_HEALTH.iter().any(|start| why.starts_with(start))
 }
 
+/// How long a target that failed may take until it is undone there, and up again where it came from.
+const COME_BACK_MAX: Span = Span::millis(180_000);
+
 /// Somebody who asked for a move and waits for its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Waiting {
@@ -49,6 +52,8 @@ pub(super) struct Waiting {
     /// The epoch that it is to end.
     epoch: Epoch,
     since: Time,
+    /// Since when its target says that it failed.
+    failed: Option<Time>,
 }
 
 /// A move under way.
@@ -458,7 +463,13 @@ impl Node {
             Request::Switchover { to } => match self.check_switchover(to, now) {
                 Ok(to) => {
                     let epoch = self.epoch();
-                    self.waiting_requests.push(Waiting { request, to, epoch, since: now });
+                    self.waiting_requests.push(Waiting {
+                        request,
+                        to,
+                        epoch,
+                        since: now,
+                        failed: None,
+                    });
                     self.asked_switchover = Some(Switchover { to, epoch });
                 }
                 Err(reason) => self.answer(request, Answer::refused(reason)),
@@ -545,8 +556,8 @@ impl Node {
             self.clear_intent = false;
         }
         let open = core::mem::take(&mut self.waiting_requests);
-        for waiting in open {
-            match self.answer_to(&waiting, now) {
+        for mut waiting in open {
+            match self.answer_to(&mut waiting, now) {
                 Some(answer) => self.answer(waiting.request, answer),
                 None => self.waiting_requests.push(waiting),
             }
@@ -554,7 +565,7 @@ impl Node {
     }
 
     /// What whoever asked for this move is to be told, once it is over one way or another.
-    fn answer_to(&self, waiting: &Waiting, now: Time) -> Option<Answer> {
+    fn answer_to(&self, waiting: &mut Waiting, now: Time) -> Option<Answer> {
         let state = &self.view.as_ref()?.state;
         let (lease, moved) = (state.lease, state.lease.epoch != waiting.epoch);
         let peer = self.peers.get(&lease.holder).and_then(|peer| peer.report.as_ref());
@@ -574,10 +585,26 @@ impl Node {
             let why = state.history.last().map_or_else(String::new, |last| last.why.clone());
             return Some(Answer::undone(format!("{why}; {holder} is active again, {ms} ms later")));
         }
-        let stack = peer.and_then(|report| report.stack.as_ref()).filter(|stack| stack.stuck);
-        if let Some(why) = stack.and_then(|stack| stack.failure.as_ref()).filter(|_| moved) {
-            let reason = format!("{holder} does not bring the stack up: {why}");
-            return Some(Answer::Failed { reason, obstacle: Obstacle::NotRolledBack });
+        let stack = match lease.holder == self.me() {
+            true => self.stack_report(),
+            false => peer.and_then(|report| report.stack.clone()),
+        };
+        let failed = stack.filter(|_| moved).and_then(|stack| Some((stack.failure?, stack.stuck)));
+        match failed {
+            Some((why, true)) => {
+                let reason = format!("{holder} does not bring the stack up: {why}");
+                return Some(Answer::Failed { reason, obstacle: Obstacle::NotRolledBack });
+            }
+            Some((why, false)) => {
+                let since = *waiting.failed.get_or_insert(now);
+                if now.elapsed_most(since) >= COME_BACK_MAX {
+                    return Some(Answer::undone(format!(
+                        "{holder} does not bring the stack up: {why}; it is undone there, and nobody could take it back: \
+                         nothing is active"
+                    )));
+                }
+            }
+            None => waiting.failed = None,
         }
         if !moved && state.intent.switchover.is_none() && self.asked_switchover.is_none() {
             return Some(Answer::undone("the active node undid the move; see `regent history`"));

@@ -119,7 +119,7 @@ impl Node {
         if state != UnitState::Down {
             return;
         }
-        let expected = self.leaves_alone(now) || !self.expects_services();
+        let expected = self.leaves_alone(now) || !self.expects_services() || self.is_skipped(id);
         if asked && !expected {
             let s = grace.as_millis() / 1000;
             let text = format!(
@@ -320,6 +320,11 @@ impl Node {
     /// The first vital thing that a peer reports as not well.
     pub(super) fn peer_failure(&self, report: &Report) -> Option<String> {
         for (service, spec) in report.services.iter().zip(&self.spec.services) {
+            // One that somebody just stopped is no failure, and serves nobody either.
+            let down = service.unit == UnitState::Down && self.spec.stack.is_none();
+            if spec.weight == Weight::Vital && service.health != Health::Failing && down {
+                return Some(format!("service {} is down there", spec.name));
+            }
             if spec.weight == Weight::Vital && service.health == Health::Failing {
                 return Some(format!("service {} is not well there: {}", spec.name, service.cause));
             }

@@ -28,6 +28,8 @@ use alloc::string::{String, ToString};
 
 /// A superseded user that is heard has this long to vacate by itself before it is fenced.
 const VACATE_MAX: Span = Span::millis(20_000);
+/// How long whoever gave the stack is waited for to take it back.
+const GIVE_BACK_MAX: Span = Span::millis(20_000);
 /// Between two tries to fence the user.
 const FENCE_PAUSE: Span = Span::millis(10_000);
 /// A service that fails is restored in place so often before the stack moves.
@@ -265,7 +267,10 @@ impl Node {
         let last = state.history.last()?;
         let given = last.to == self.me() && last.epoch == state.lease.epoch;
         let asked = self.is_activation_asked() || is_by_health(&last.why);
-        (given && !asked && !self.is_automatic() && !self.is_stopped()).then_some(last.from)
+        // What it was given for has come to its end once it was up, and a later run does not know what was asked.
+        let over = self.inherited || self.stack.served == Some(state.lease.epoch);
+        let gives = given && !asked && !over && !self.is_automatic() && !self.is_stopped();
+        gives.then_some(last.from)
     }
 
     /// A vital service that fails although it was itself restored in place as often as that is tried before the whole
@@ -313,9 +318,13 @@ impl Node {
             return;
         }
         if self.giver().is_some_and(|giver| self.is_heard(giver, now)) {
-            // It gets the stack back as soon as it can take it.
-            return;
+            // It gets the stack back as soon as it can take it, if that is soon.
+            let since = *self.stack.giving_back.get_or_insert(now);
+            if now.elapsed_most(since) < GIVE_BACK_MAX {
+                return;
+            }
         }
+        self.stack.giving_back = None;
         if !self.is_automatic() {
             self.stack.wanted = false;
             self.stack.failure = None;
@@ -372,6 +381,7 @@ impl Node {
     /// This node is named, by its own earlier run or by a release.
     pub(super) fn enter_stack(&mut self, phase: Phase) {
         self.stack.licence = None;
+        self.stack.giving_back = None;
         self.stack.wanted = match phase {
             Phase::Free => !self.is_stopped(),
             Phase::Ruling => self.inherited && self.is_user() && !self.is_stopped(),

@@ -51,6 +51,10 @@ pub(super) struct Stack {
     pub wanted: bool,
     /// Every vital step has been up in this epoch.
     pub complete: Option<Epoch>,
+    /// The epoch in which every vital step was up here at least once.
+    pub served: Option<Epoch>,
+    /// Since when whoever gave the stack is waited for to take it back.
+    pub giving_back: Option<Time>,
     /// Why the activation failed; it is undone.
     pub failure: Option<String>,
     /// The same, kept for whoever looks or waits for this node after everything is undone: until an activation here is
@@ -94,6 +98,8 @@ pub(super) struct Skipped {
     pub why: String,
     times: u32,
     at: Time,
+    /// Its unit runs all the same: what failed is a command that belongs to it, or a port that nobody opened.
+    half: bool,
 }
 
 impl Skipped {
@@ -277,6 +283,7 @@ impl Node {
         });
         let Some(step) = due else {
             self.stack.complete = Some(epoch);
+            self.stack.served = Some(epoch);
             // What did not go down, or did not come up, before is of no account where everything is up.
             self.stack.stuck = None;
             self.stack.last_failure = None;
@@ -328,6 +335,9 @@ impl Node {
 
     /// Tries one of those that are not vital and failed once more, when its pause is over.
     fn raise_skipped(&mut self, now: Time) -> bool {
+        if self.leaves_alone(now) {
+            return false;
+        }
         let mut skipped = self.stack.skipped.iter();
         let due = skipped.find(|(_, skipped)| skipped.is_due(now));
         let Some((step, tries)) = due.map(|(step, skipped)| (*step, skipped.times)) else {
@@ -365,7 +375,7 @@ impl Node {
         self.report_now = true;
         if step == StackStep::Survey {
             // Somebody else may have brought it up: a command of the product.
-            self.count_in("");
+            self.count_in(|_, skipped| !skipped.half);
             self.notice_drift();
             self.forget_foreign(now);
         }
@@ -401,7 +411,7 @@ impl Node {
             StackStep::Up { step } => {
                 let text = format!("{} is up after {ms} ms", self.step_name(step));
                 self.tell("stack.step-up", Severity::Info, text);
-                self.count_in("");
+                self.count_in(|it, _| it == step);
             }
             StackStep::Down { step } => {
                 self.stack.stuck = None;
@@ -410,23 +420,26 @@ impl Node {
             }
             StackStep::Unclaim { .. } => self.stack.claimed = None,
             StackStep::Repair => {
-                self.count_in("");
+                self.count_in(|_, _| true);
                 self.repaired(Ok(()));
             }
             StackStep::Survey | StackStep::Revoke => {}
         }
     }
 
-    /// Steps that an activation left out are up now. `failed`: what a repair could not repair, by the steps' names.
-    fn count_in(&mut self, failed: &str) {
-        let Some(survey) = self.stack.survey.as_ref().filter(|_| self.is_stack_up()) else {
+    fn is_step_up(&self, step: StepId) -> bool {
+        let survey = self.stack.survey.as_ref();
+        survey.is_some_and(|survey| survey.steps.get(usize::from(step.0)) == Some(&StepState::Up))
+    }
+
+    /// Steps that an activation left out are up now, if this says of one that it counts.
+    fn count_in(&mut self, counts: impl Fn(StepId, &Skipped) -> bool) {
+        if !self.is_stack_up() {
             return;
-        };
-        let is_up = |step: &StepId| {
-            survey.steps.get(usize::from(step.0)) == Some(&StepState::Up)
-                && !failed.contains(&format!("{}: ", self.step_name(*step)))
-        };
-        let whole: Vec<StepId> = self.stack.skipped.keys().copied().filter(is_up).collect();
+        }
+        let skipped = self.stack.skipped.iter();
+        let whole = skipped.filter(|(step, one)| self.is_step_up(**step) && counts(**step, one));
+        let whole: Vec<StepId> = whole.map(|(step, _)| *step).collect();
         if whole.is_empty() {
             return;
         }
@@ -452,7 +465,8 @@ impl Node {
                         let text = format!("{name} failed, going on without it: {why}");
                         self.tell("stack.degraded", Severity::Warning, text);
                         let times = self.stack.skipped.get(&step).map_or(0, |old| old.times) + 1;
-                        self.stack.skipped.insert(step, Skipped { why, times, at: now });
+                        let half = self.is_step_up(step);
+                        self.stack.skipped.insert(step, Skipped { why, times, at: now, half });
                     }
                 }
             }
@@ -469,7 +483,13 @@ impl Node {
                 self.tell("stack.claim", Severity::Warning, text);
             }
             StackStep::Repair => {
-                self.count_in(&why);
+                let failed = why.clone();
+                let names: Vec<(StepId, String)> =
+                    self.stack.skipped.keys().map(|s| (*s, self.step_name(*s))).collect();
+                self.count_in(|it, _| {
+                    let mut named = names.iter().filter(|(step, _)| *step == it);
+                    named.all(|(_, name)| !failed.contains(&format!("{name}: ")))
+                });
                 self.repaired(Err(why));
             }
             StackStep::Survey | StackStep::Revoke => {
