@@ -8,7 +8,7 @@ use crate::sys;
 use regent_core::observe::UnitState;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
@@ -117,19 +117,22 @@ impl<F: Fn(UnitState, bool)> Watcher<F> {
     }
 
     /// Did somebody ask systemd for this end? Its job may be over by now: then what systemd told of it says so, on a
-    /// connection of its own, which may be a moment later.
+    /// connection of its own, which may be a moment later; and what is still there from an earlier job is read first.
     async fn is_asked(&mut self, facts: &Facts) -> bool {
-        if !self.asks || facts.is_asked(false) {
-            return self.asks;
+        if !self.asks || facts.is_asked(false) || !facts.is_asked(true) {
+            return self.asks && facts.is_asked(false);
         }
-        while facts.is_asked(true) && !self.job {
-            let Some(changes) = &mut self.changes else { return false };
+        let deadline = Instant::now() + ASKED_MAX;
+        while let Some(changes) = &mut self.changes
+            && Instant::now() < deadline
+        {
             match tokio::time::timeout(SIGNALS_MAX, changes.next()).await {
                 Ok(Some(change)) => self.note(change),
-                Ok(None) | Err(_) => return false,
+                Ok(None) => self.changes = None,
+                Err(_) => break,
             }
         }
-        facts.is_asked(self.job)
+        self.job
     }
 
     fn note(&mut self, change: Change) {
