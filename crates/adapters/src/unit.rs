@@ -126,19 +126,22 @@ impl Facts {
     /// `dead`: the main process named here is known to be gone.
     fn state(&self, dead: bool) -> UnitState {
         match self.active.as_str() {
-            "active" | "reloading" | "refreshing" if !dead => UnitState::Up { start: self.start() },
-            "active" | "reloading" | "refreshing" | "inactive" | "failed" => UnitState::Down,
+            _ if self.is_active() && !dead => UnitState::Up { start: self.start() },
+            _ if self.is_active() => UnitState::Down,
+            "inactive" | "failed" => UnitState::Down,
             // Its main process is gone; what is left of it is being cleared away.
             "deactivating" if dead || self.main_pid == 0 => UnitState::Down,
             _ => UnitState::Unknown,
         }
     }
 
-    /// It is down, or on its way there, because somebody asked systemd for that. `job`: there was a job of it since it
-    /// was up.
-    fn is_asked(&self, job: bool) -> bool {
-        let up = matches!(self.active.as_str(), "active" | "reloading" | "refreshing");
-        !up && (self.job || job) && self.result == "success"
+    fn is_active(&self) -> bool {
+        matches!(self.active.as_str(), "active" | "reloading" | "refreshing")
+    }
+
+    /// It is down, or on its way there, and nothing failed: as after a job that somebody asked systemd for.
+    fn is_stopped_well(&self) -> bool {
+        !self.is_active() && self.result == "success"
     }
 
     /// Names this start: equal only for the same one.

@@ -73,21 +73,15 @@ fn places(hands: &Hands) -> Vec<(String, Vec<PathBuf>)> {
     let mut links = Vec::new();
     let mut mounts = Vec::new();
     for step in &hands.settings.steps {
-        match &step.kind {
-            Kind::Link { path, target } if hands.state(step) == StepState::Up => {
-                links.push((step.name.clone(), vec![target.clone(), path.clone()]));
-            }
-            Kind::Mount { on, .. } if hands.state(step) == StepState::Up => {
-                mounts.push((step.name.clone(), vec![on.clone()]));
-            }
-            Kind::Link { .. }
-            | Kind::Mount { .. }
-            | Kind::HostName(_)
-            | Kind::Resolver(_)
-            | Kind::Carry { .. }
-            | Kind::Install { .. }
-            | Kind::Database(_)
-            | Kind::Unit(_) => {}
+        let (all, under) = if let Kind::Link { path, target } = &step.kind {
+            (&mut links, vec![target.clone(), path.clone()])
+        } else if let Kind::Mount { on, .. } = &step.kind {
+            (&mut mounts, vec![on.clone()])
+        } else {
+            continue;
+        };
+        if hands.state(step) == StepState::Up {
+            all.push((step.name.clone(), under));
         }
     }
     // A directory below a mount is named for itself.
@@ -102,17 +96,10 @@ fn look(hands: &Hands, places: &[(String, Vec<PathBuf>)]) -> Vec<InUse> {
     let mut known: BTreeSet<i32> = BTreeSet::from([std::process::id().cast_signed()]);
     let mut ours: BTreeSet<PathBuf> = BTreeSet::new();
     for step in &hands.settings.steps {
-        match &step.kind {
-            Kind::Unit(unit) => known.extend(unit::processes(&shown, unit)),
-            Kind::Mount { on, .. } => {
-                ours.insert(on.clone());
-            }
-            Kind::Link { .. }
-            | Kind::HostName(_)
-            | Kind::Resolver(_)
-            | Kind::Carry { .. }
-            | Kind::Install { .. }
-            | Kind::Database(_) => {}
+        if let Kind::Unit(unit) = &step.kind {
+            known.extend(unit::processes(&shown, unit));
+        } else if let Kind::Mount { on, .. } = &step.kind {
+            ours.insert(on.clone());
         }
     }
     let mut found = Vec::new();

@@ -119,8 +119,8 @@ impl<F: Fn(UnitState, bool)> Watcher<F> {
     /// Did somebody ask systemd for this end? Its job may be over by now: then what systemd told of it says so, on a
     /// connection of its own, which may be a moment later; and what is still there from an earlier job is read first.
     async fn is_asked(&mut self, facts: &Facts) -> bool {
-        if !self.asks || facts.is_asked(false) || !facts.is_asked(true) {
-            return self.asks && facts.is_asked(false);
+        if !self.asks || !facts.is_stopped_well() || facts.job {
+            return self.asks && facts.is_stopped_well();
         }
         let deadline = Instant::now() + ASKED_MAX;
         while let Some(changes) = &mut self.changes

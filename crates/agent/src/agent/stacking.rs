@@ -140,8 +140,7 @@ impl Speaking {
         let plan = self.plan(Verb::Deactivate, planned, self.uses_data(&core));
         progress.send(Reply::Plan(Box::new(plan.clone())));
         // What is on its way down already goes on, and names what is in its way.
-        if core.serving && !plan.problems.is_empty() {
-            let text = format!("{}; nothing was changed", plan.problems.join("; "));
+        if let Some(text) = in_the_way(&plan.problems).filter(|_| core.serving) {
             return asked.refused(RefusalKind::Checks, &text);
         }
         if dry_run {
@@ -159,8 +158,7 @@ impl Speaking {
         if core.serving {
             // What cannot be looked at now is left to the steps.
             let planned = self.host.plan(false).await.ok()?;
-            let text = format!("{}; nothing was changed", planned.problems.join("; "));
-            return (!planned.problems.is_empty()).then(|| refused(&text));
+            return in_the_way(&planned.problems).map(|text| refused(&text));
         }
         let status = self.picture().await?;
         let active = status.nodes.into_iter().find(|node| node.role == Active)?.name;
@@ -434,6 +432,11 @@ fn end(step: StackStep, result: &StackResult) -> StepEnd {
             StepEnd { state: StepDone::Failed, error: Some(why.clone()) }
         }
     }
+}
+
+/// Who keeps a stack from going down, found beforehand.
+fn in_the_way(problems: &[String]) -> Option<String> {
+    (!problems.is_empty()).then(|| format!("{}; nothing was changed", problems.join("; ")))
 }
 
 /// What to do about it, where the reason does not say so already.

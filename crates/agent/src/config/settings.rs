@@ -73,19 +73,15 @@ pub struct Vip {
     pub prefix: u8,
     /// It brings its subnet to the interface.
     pub subnet: bool,
-    /// It is found before the node's own addresses by whoever compares masks.
+    /// IPv4 beside the node's own address: it is found before that one by whoever compares masks.
     pub first: bool,
 }
 
 impl Vip {
     /// The length of the prefix with which it is put on.
     pub fn length(&self) -> u8 {
-        match self.address {
-            _ if self.subnet => self.prefix,
-            IpAddr::V4(_) if self.first => self.prefix,
-            IpAddr::V4(_) => 32,
-            IpAddr::V6(_) => 128,
-        }
+        let whole = if self.address.is_ipv4() { 32 } else { 128 };
+        if self.subnet || self.first { self.prefix } else { whole }
     }
 }
 

@@ -176,7 +176,7 @@ fn vip(text: &str, [subnet, first]: [bool; 2]) -> Option<Vip> {
     let most = if address.is_ipv4() { 32 } else { 128 };
     let usable = !address.is_unspecified() && !address.is_loopback() && !address.is_multicast();
     // With all its bits it faces nobody, wherever it stands.
-    let first = first && prefix < 31;
+    let first = first && !subnet && address.is_ipv4() && prefix < 31;
     (prefix <= most && usable).then_some(Vip { address, prefix, subnet, first })
 }
 

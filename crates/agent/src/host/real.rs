@@ -113,7 +113,7 @@ impl RealHost {
                     .iter()
                     .map(|vip| {
                         let one = Vip::new(vip.address, vip.length(), &me.interface);
-                        if vip.first && !vip.subnet { one.found_first() } else { one }
+                        if vip.first { one.found_first() } else { one }
                     })
                     .collect(),
             ),

@@ -375,7 +375,7 @@ impl Node {
         self.report_now = true;
         if step == StackStep::Survey {
             // Somebody else may have brought it up: a command of the product.
-            self.count_in(|_, skipped| !skipped.half);
+            self.count_in(|_, _, skipped| !skipped.half);
             self.notice_drift();
             self.forget_foreign(now);
         }
@@ -411,7 +411,7 @@ impl Node {
             StackStep::Up { step } => {
                 let text = format!("{} is up after {ms} ms", self.step_name(step));
                 self.tell("stack.step-up", Severity::Info, text);
-                self.count_in(|it, _| it == step);
+                self.count_in(|it, _, _| it == step);
             }
             StackStep::Down { step } => {
                 self.stack.stuck = None;
@@ -420,7 +420,7 @@ impl Node {
             }
             StackStep::Unclaim { .. } => self.stack.claimed = None,
             StackStep::Repair => {
-                self.count_in(|_, _| true);
+                self.count_in(|_, _, _| true);
                 self.repaired(Ok(()));
             }
             StackStep::Survey | StackStep::Revoke => {}
@@ -433,17 +433,19 @@ impl Node {
     }
 
     /// Steps that an activation left out are up now, if this says of one that it counts.
-    fn count_in(&mut self, counts: impl Fn(StepId, &Skipped) -> bool) {
+    fn count_in(&mut self, counts: impl Fn(StepId, &str, &Skipped) -> bool) {
         if !self.is_stack_up() {
             return;
         }
-        let skipped = self.stack.skipped.iter();
-        let whole = skipped.filter(|(step, one)| self.is_step_up(**step) && counts(**step, one));
-        let whole: Vec<StepId> = whole.map(|(step, _)| *step).collect();
+        let named =
+            self.stack.skipped.iter().map(|(step, one)| (*step, self.step_name(*step), one));
+        let whole =
+            named.filter(|(step, name, one)| self.is_step_up(*step) && counts(*step, name, one));
+        let (whole, names): (Vec<StepId>, Vec<String>) =
+            whole.map(|(step, name, _)| (step, name)).unzip();
         if whole.is_empty() {
             return;
         }
-        let names: Vec<String> = whole.iter().map(|step| self.step_name(*step)).collect();
         self.stack.skipped.retain(|step, _| !whole.contains(step));
         let left = match self.stack.skipped.is_empty() {
             true => "every step of the stack is up",
@@ -483,13 +485,7 @@ impl Node {
                 self.tell("stack.claim", Severity::Warning, text);
             }
             StackStep::Repair => {
-                let failed = why.clone();
-                let names: Vec<(StepId, String)> =
-                    self.stack.skipped.keys().map(|s| (*s, self.step_name(*s))).collect();
-                self.count_in(|it, _| {
-                    let mut named = names.iter().filter(|(step, _)| *step == it);
-                    named.all(|(_, name)| !failed.contains(&format!("{name}: ")))
-                });
+                self.count_in(|_, name, _| !why.contains(&format!("{name}: ")));
                 self.repaired(Err(why));
             }
             StackStep::Survey | StackStep::Revoke => {
