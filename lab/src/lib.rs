@@ -35,6 +35,7 @@ pub mod image;
 pub mod impair;
 pub mod lab;
 pub mod matrix;
+pub mod names;
 pub mod record;
 pub mod run;
 pub mod say;

@@ -16,6 +16,7 @@ mod claim;
 mod database;
 mod files;
 mod hands;
+mod hold;
 mod install;
 mod journal;
 mod keeper;
@@ -75,7 +76,7 @@ struct Worker {
 
 enum Answer {
     Result(StackResult),
-    Survey(Survey),
+    Survey(Box<Survey>),
 }
 
 impl Stack {
@@ -137,7 +138,7 @@ impl Stack {
             }
         };
         match worker.answers.recv_timeout(SURVEY_MAX) {
-            Ok(Answer::Survey(survey)) => (result, Some(survey)),
+            Ok(Answer::Survey(survey)) => (result, Some(*survey)),
             Ok(Answer::Result(_)) | Err(_) => {
                 self.late = Some(StackStep::Survey);
                 (result, None)
@@ -314,7 +315,7 @@ fn work(
             };
         last = Some(survey.clone());
         let result = result.map_or(Ok(()), |result| tell.send(Answer::Result(result)));
-        if result.is_err() || tell.send(Answer::Survey(survey)).is_err() {
+        if result.is_err() || tell.send(Answer::Survey(Box::new(survey))).is_err() {
             return;
         }
     }

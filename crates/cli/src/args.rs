@@ -616,8 +616,8 @@ impl Line {
             Word::Stack { word: StackWord::Show { way } } => way.to(Ask::StackShow),
             Word::Stack { word: StackWord::Repair { way } } => way.to(Ask::StackRepair),
             Word::Setup {
-                word: SetupWord::SharedData { standby, readdress, file, tls, socket },
-            } => Task::SetUp(SetUp { standby, readdress, config: file.config, socket, tls }),
+                word: SetupWord::SharedData { standby, yes, readdress, file, tls, socket },
+            } => Task::SetUp(SetUp { standby, yes, readdress, config: file.config, socket, tls }),
             Word::Explain { way } => way.to(Ask::Explain),
             Word::History { last, cluster, way } => way.to(Ask::History { last, cluster }),
             Word::Maintenance { word: MaintenanceWord::On { node, length, way } } => {

@@ -225,7 +225,7 @@ fn talk(
 }
 
 /// Asks at the terminal; without one, the option must have said it.
-fn confirm(text: &str) -> Result<(), Refusal> {
+pub fn confirm(text: &str) -> Result<(), Refusal> {
     let refuse = |reason: &str, remedy: &str| Refusal {
         kind: RefusalKind::Usage,
         reason: reason.into(),

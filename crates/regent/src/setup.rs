@@ -63,6 +63,7 @@ fn stages(asked: &SetUp) -> Result<Exit, Refusal> {
         Ok((checked, text))
     })?;
     let setup = Setup { asked, checked };
+    setup.agreed()?;
     let founded = setup.is_founded();
     stage("checks", || setup.look_ahead(!founded))?;
     if let Some(new) = asked.readdress.as_ref().filter(|_| !founded) {
@@ -86,6 +87,18 @@ fn stages(asked: &SetUp) -> Result<Exit, Refusal> {
 impl Setup<'_> {
     fn is_founded(&self) -> bool {
         self.status().is_ok_and(|status| status.initialised)
+    }
+
+    /// The product can be installed only where its data are: whoever serves is interrupted for it, and that is asked
+    /// before anything else.
+    fn agreed(&self) -> Result<(), Refusal> {
+        if !self.asked.standby || self.asked.yes || !self.checked.installs {
+            return Ok(());
+        }
+        let (me, others) = (&self.checked.me, self.others());
+        ask::confirm(&format!(
+            "install the product on {me}, for which the data come here once, and the service of {others} is down meanwhile"
+        ))
     }
 
     /// Nothing that a later stage would refuse is in the way. `founds`: this run gives the host its address, and makes

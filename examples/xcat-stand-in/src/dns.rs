@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use crate::store::Store;
 use crate::{Result, around, renew, write};
@@ -35,29 +36,35 @@ pub fn makehosts() -> Result<String> {
     Ok(String::new())
 }
 
-/// `-n`: BIND stops, all zones are written, and BIND starts. What cannot be written is found out before that.
+/// The real one's dynamic updates of some hundred nodes.
+const UPDATES: Duration = Duration::from_secs(1);
+
+/// `-n`: BIND stops, all zones are written with nothing but their own name, BIND starts, and only then come the nodes'
+/// names, by updates. What cannot be written is found out before that.
 pub fn anew() -> Result<String> {
     let store = Store::open()?;
     let domain = domain(store)?;
-    around(UNIT, || zones(store, domain))
+    around(UNIT, || zones(store, domain, Vec::new()))?;
+    std::thread::sleep(UPDATES);
+    update()
 }
 
 /// Writes the zones; BIND reads them again if it runs.
 pub fn update() -> Result<String> {
     let store = Store::open()?;
     let domain = domain(store)?;
-    let told = zones(store, domain)?;
+    let told = zones(store, domain, hosts())?;
     renew(UNIT, "reload")?;
     Ok(told)
 }
 
 /// The files of the zones, forward and reverse, and the one that names them.
-fn zones(store: Store, domain: String) -> Result<String> {
+fn zones(store: Store, domain: String, hosts: Vec<(Ipv4Addr, Vec<String>)>) -> Result<String> {
     let own = store.value("site", MASTER, "value")?.unwrap_or_default();
     let networks = networks(store)?;
     let mut forward = head(&domain, &own);
     let mut reverse: BTreeMap<String, String> = BTreeMap::new();
-    for (address, names) in hosts() {
+    for (address, names) in hosts {
         if !networks.iter().any(|(net, mask)| u32::from(address) & mask == u32::from(*net)) {
             continue;
         }

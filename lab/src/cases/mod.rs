@@ -194,6 +194,8 @@ pub const ALL: &[Case] = &[
     releases::CASE,
     xcat_stand_in::CASE,
     xcat_setup::CASE,
+    xcat_setup::POSTGRESQL,
+    xcat_setup::MYSQL,
     xcat_second_host::CASE,
     xcat_by_hand::POSTGRESQL,
     xcat_by_hand::MYSQL,

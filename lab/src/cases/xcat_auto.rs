@@ -69,6 +69,7 @@ fn fenced(shared: &mut Shared) -> Result<()> {
     tell_outage(db, "takeover after power-off, unasked", outage, own);
     expect_neighbour(shared, "mn2", Duration::from_secs(1))?;
     wait_active(shared, "mn2")?;
+    clients.names.expect_true(from)?;
     tell_story(shared, "mn2", from.saturating_sub(outage * 1000))?;
     ensure!(!bmc.is_on("mn1")?, "mn1 is on");
     expect_kept(shared, &clients, &before)?;
@@ -82,6 +83,7 @@ fn fenced(shared: &mut Shared) -> Result<()> {
     tell_outage(db, "switchover back", clients.prober.outage_ms(from, now_us()), own);
     wait_active(shared, "mn1")?;
     wait_passive(shared, "mn2")?;
+    clients.names.expect_true(from)?;
     expect_kept(shared, &clients, &before)?;
     hang(shared, &bmc, &clients)?;
     expect_kept(shared, &clients, &before)

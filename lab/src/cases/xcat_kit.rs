@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::cluster::NODES;
 use crate::host::Host;
 use crate::lab::{VIP, fresh_name};
+use crate::names::Names;
 use crate::run::{now_us, wait_for};
 use crate::shared::{Choice, DATA, NAME, Shared};
 use crate::xcat::{self, DOMAIN, Db, Lease, Newcomer, Prober};
@@ -51,6 +52,8 @@ pub(super) fn with(choice: Choice, steps: impl FnOnce(&mut Shared) -> Result<()>
 #[derive(Debug)]
 pub(super) struct Clients {
     pub(super) prober: Prober,
+    /// Asks for the name of a node all the time.
+    pub(super) names: Names,
     reserved: Newcomer,
     guest: Newcomer,
     lease: Lease,
@@ -60,11 +63,12 @@ impl Clients {
     /// Everybody asks for the first time; the node that serves is new.
     pub(super) fn start(shared: &Shared) -> Result<Clients> {
         let prober = Prober::start(&shared.lab)?;
+        let names = Names::start(&shared.lab, &format!("{}.{DOMAIN}", NODE.0))?;
         let reserved = Newcomer::plug_in(&shared.lab, "d1", NODE.2)?;
         let guest = Newcomer::plug_in(&shared.lab, "d2", GUEST)?;
         let lease = guest.ask(shared.client()?)?;
         ensure!(lease.address.starts_with("10.77.0.15"), "the guest has {lease:?}");
-        let clients = Clients { prober, reserved, guest, lease };
+        let clients = Clients { prober, names, reserved, guest, lease };
         clients.expect_served(shared)?;
         Ok(clients)
     }

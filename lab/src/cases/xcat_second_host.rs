@@ -46,7 +46,7 @@ fn steps(shared: &mut Shared) -> Result<()> {
     let before = wait_for("xcatd", ANSWER, || Ok(xcat::dump(client).ok()))?;
 
     let (first, standby) = std::thread::scope(|scope| -> Result<_> {
-        let standby = scope.spawn(|| shared.regent("mn2", "setup shared-data --standby"));
+        let standby = scope.spawn(|| shared.regent("mn2", "setup shared-data --standby --yes"));
         let words = format!("setup shared-data --readdress {OWN}/24");
         let first = shared.regent("mn1", &words)?;
         say::line(&format!("set-up\n{}", first.text.trim_end()));

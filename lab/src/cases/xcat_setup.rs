@@ -14,27 +14,42 @@ pub(super) const CASE: Case = Case {
     name: "xcat-setup",
     about: "regent setup shared-data on two fresh hosts at the same time, the installer as a step; and again",
     tier: Tier::Default,
-    run: Run::Alone(run),
+    run: Run::Alone(|| run(Db::Sqlite)),
+};
+
+pub(super) const POSTGRESQL: Case = Case {
+    name: "xcat-setup-postgresql",
+    about: "the same with PostgreSQL, whose server runs before either host's installer asks it",
+    tier: Tier::All,
+    run: Run::Alone(|| run(Db::Postgresql)),
+};
+
+pub(super) const MYSQL: Case = Case {
+    name: "xcat-setup-mysql",
+    about: "the same with MariaDB",
+    tier: Tier::All,
+    run: Run::Alone(|| run(Db::Mysql)),
 };
 
 /// The standby takes the data from the first host and gives them back: four moves, of which dhcpd's own script alone
 /// takes five seconds each. On a machine that does nothing else it is a third of this.
 const READY_MS: u128 = 180_000;
 
-fn choice() -> Choice {
+fn choice(db: Db) -> Choice {
     let line = format!(
-        "sleep 2; install-product db=sqlite address={VIP} interface=host0 domain={DOMAIN} && makehosts"
+        "sleep 2; install-product db={} address={VIP} interface=host0 domain={DOMAIN} && makehosts",
+        db.name()
     );
     let install = format!(
         "\n[stack.install]\ncommand = [\"/bin/sh\", \"-c\", \"{line}\"]\n\
          creates = \"/opt/xcat/sbin/xcatd\"\n"
     );
-    Choice { services: install, ..Choice::by_hand(Db::Sqlite) }
+    Choice { services: install, ..Choice::by_hand(db) }
 }
 
-fn run() -> Result<()> {
+fn run(db: Db) -> Result<()> {
     crate::sweep::sweep()?;
-    let shared = Shared::fresh(&fresh_name(), choice())?;
+    let shared = Shared::fresh(&fresh_name(), choice(db))?;
     let result = steps(&shared);
     if result.is_err() && !crate::run::is_interrupted() {
         diagnose::collect(&shared.lab);
@@ -43,6 +58,10 @@ fn run() -> Result<()> {
 }
 
 fn steps(shared: &Shared) -> Result<()> {
+    // What it interrupts is asked, and without a terminal it must be said.
+    let asked = shared.regent("mn2", "setup shared-data --standby")?.expect(2)?;
+    ensure!(asked.text.contains("the service of mn1 is down meanwhile"), "{}", asked.text);
+
     let both = set_up(shared)?;
     for (node, answer) in ["mn1", "mn2"].into_iter().zip(&both) {
         say::line(&format!("set-up  {node}:\n{}", answer.text.trim_end()));
@@ -86,7 +105,7 @@ fn steps(shared: &Shared) -> Result<()> {
 /// The two commands, at the same time.
 fn set_up(shared: &Shared) -> Result<[Answer; 2]> {
     std::thread::scope(|scope| {
-        let standby = scope.spawn(|| shared.regent("mn2", "setup shared-data --standby"));
+        let standby = scope.spawn(|| shared.regent("mn2", "setup shared-data --standby --yes"));
         let first = shared.regent("mn1", "setup shared-data")?;
         let standby = standby.join().ok().context("the thread of mn2 ended")??;
         Ok([first, standby])

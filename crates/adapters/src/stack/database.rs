@@ -109,6 +109,16 @@ fn clusters(data: &Path, mark: &str) -> Vec<PathBuf> {
     Vec::new()
 }
 
+/// There are data for a server of this host to serve.
+pub(super) fn has_data(hands: &Hands, engine: &Engine) -> bool {
+    let Some(data) = find(hands, &engine.data) else { return false };
+    match engine.kind {
+        EngineKind::Postgresql => !clusters(&data, "PG_VERSION").is_empty(),
+        EngineKind::Mysql => data.join("mysql").is_dir(),
+        EngineKind::Sqlite => false,
+    }
+}
+
 fn missing_data(hands: &Hands, engine: &Engine, what: &str) -> Result<(), String> {
     if hands.awaits_install() {
         return Ok(());

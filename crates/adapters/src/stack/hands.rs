@@ -6,7 +6,7 @@ use super::journal::Journal;
 use super::keeper::Keeper;
 use super::settings::{Kind, StackSettings, Step};
 use super::trouble::Trouble;
-use super::{carry, database, install, link, mount, name, unit};
+use super::{carry, database, hold, install, link, mount, name, unit};
 use regent_core::health::Weight;
 use regent_core::id::{ClusterId, Epoch};
 use regent_core::stack::{StackResult, StackStep, StepId, StepState};
@@ -137,6 +137,7 @@ impl Hands {
                 claim::make(&settings, epoch, over)?;
             }
             claim::give_permit(&settings.run_dir, epoch)?;
+            hold::forget(hands)?;
             hands.keep_on();
             Ok(())
         })

@@ -3,9 +3,10 @@
 use super::hands::{Hands, left};
 use super::settings::{Kind, Run};
 use super::trouble::Trouble;
-use super::{database, link};
+use super::{database, link, unit};
 use crate::run::Program;
 use std::path::Path;
+use std::slice;
 use std::time::Instant;
 
 /// How much of what a failed command said is told.
@@ -51,6 +52,34 @@ pub(super) fn commands(hands: &Hands, runs: &[Run], deadline: Instant) -> Result
     Ok(())
 }
 
+/// An installer that finds its product's data, as on the second host, asks their database: its server runs by then,
+/// where there is one and it has data. On a host that has neither the installer brings them.
+fn start_database(hands: &mut Hands) -> Result<(), Trouble> {
+    let steps = hands.settings.steps.clone();
+    let engine = steps.iter().find_map(|step| match &step.kind {
+        Kind::Database(engine) => Some(engine),
+        Kind::Mount { .. }
+        | Kind::HostName(_)
+        | Kind::Link { .. }
+        | Kind::Resolver(_)
+        | Kind::Carry { .. }
+        | Kind::Install { .. }
+        | Kind::Unit(_) => None,
+    });
+    let Some(engine) = engine else { return Ok(()) };
+    let server = engine.server.as_ref().and_then(|name| steps.iter().find(|s| s.name == *name));
+    let Some((step, Kind::Unit(unit))) = server.map(|step| (step, &step.kind)) else {
+        return Ok(());
+    };
+    if !database::has_data(hands, engine)
+        || unit::is_missing(&unit::look(slice::from_ref(unit))?, unit)
+    {
+        return Ok(());
+    }
+    database::up(hands, engine)?;
+    hands.bring_up(step)
+}
+
 pub(super) fn up(
     hands: &mut Hands,
     run: &Run,
@@ -60,6 +89,7 @@ pub(super) fn up(
     if creates.exists() {
         return Ok(());
     }
+    start_database(hands)?;
     let ran = command(run, deadline);
     // Also after a failure: nothing that was written beside the shared data stays there.
     let steps = hands.settings.steps.clone();

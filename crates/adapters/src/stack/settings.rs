@@ -102,6 +102,8 @@ pub struct Engine {
     pub data: PathBuf,
     /// The major version that this host's server has; none takes it from the installed server.
     pub version: Option<String>,
+    /// The step that runs the server.
+    pub server: Option<String>,
 }
 
 /// The engines of the shared-data topology.

@@ -9,6 +9,7 @@ use super::before::Unit as UnitBefore;
 use super::claim;
 use super::files::crash;
 use super::hands::{Hands, left};
+use super::hold;
 use super::install;
 use super::procs::{self, Process};
 use super::settings::{Kind, Listener, Step, Unit};
@@ -336,14 +337,18 @@ pub(super) fn up(
     let ran = main.is_running();
     if !ran {
         install::commands(hands, &unit.before, deadline)?;
-        start(unit, deadline)?;
     }
-    wait_for_listeners(unit, deadline)?;
     // Somebody else may have started it: what follows a start is due all the same, but once.
-    if !ran || !hands.record.is_up(&step.name) {
-        install::commands(hands, &unit.after, deadline)?;
+    if ran && hands.record.is_up(&step.name) {
+        return wait_for_listeners(unit, deadline);
     }
-    Ok(())
+    hold::during(hands, unit, |hands| {
+        if !ran {
+            start(unit, deadline)?;
+        }
+        wait_for_listeners(unit, deadline)?;
+        install::commands(hands, &unit.after, deadline)
+    })
 }
 
 fn start(unit: &Unit, deadline: Instant) -> Result<(), Trouble> {

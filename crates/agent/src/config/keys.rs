@@ -517,7 +517,8 @@ static SERVICE: Table = Table {
             Commands,
             Nothing("none"),
             Life,
-            "Shared data: commands once it runs, in this order; - as in before.",
+            "Shared data: commands once it runs, in this order; - as in before. Until they are done the ports in listeners \
+             take nothing on the VIP from the network.",
         ),
         key(
             "listeners",

@@ -378,12 +378,15 @@ pub(super) fn unit_name(text: &At<String>, problems: &mut Vec<Problem>) -> Optio
     None
 }
 
+/// The service that runs the server of the product's database.
+pub(super) const DATABASE: &str = "database";
+
 /// Services start in the order of the file: nothing may come before the database that it needs.
 pub(super) fn check_order(file: &Node, services: &[Service], problems: &mut Vec<Problem>) {
     if !is_shared(file) {
         return;
     }
-    let database = services.iter().position(|s| s.name == "database");
+    let database = services.iter().position(|s| s.name == DATABASE);
     if let Some(first) = services.first()
         && database.is_some_and(|at| at != 0)
     {

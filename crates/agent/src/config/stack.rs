@@ -223,7 +223,10 @@ impl Settings {
         if let Some(database) = &stack.database {
             let (cfgloc, data) = (database.cfgloc.clone(), database.data.clone());
             let version = database.version.clone();
-            let engine = Engine { kind: database.kind, cfgloc, data, version };
+            let server =
+                self.services.iter().find(|service| service.name == super::shared::DATABASE);
+            let server = server.map(|service| service.name.clone());
+            let engine = Engine { kind: database.kind, cfgloc, data, version, server };
             steps.push(quick("database check".into(), Kind::Database(engine)));
         }
         let services = self.services.iter().zip(0..);

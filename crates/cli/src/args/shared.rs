@@ -23,6 +23,8 @@ pub struct Given {
 pub struct SetUp {
     /// The host ends passive.
     pub standby: bool,
+    /// The interruption by the standby's installation is agreed to.
+    pub yes: bool,
     /// The host's own new address, where its only one becomes the virtual IP.
     pub readdress: Option<String>,
     /// The configuration.
@@ -157,6 +159,9 @@ pub(super) enum SetupWord {
         /// This host ends passive, installed and ready
         #[arg(long)]
         standby: bool,
+        /// Do not ask whether the other host may be interrupted while the product is installed here
+        #[arg(long, requires = "standby")]
+        yes: bool,
         /// The present address of this host becomes the virtual IP, and this one its own: 10.0.0.12/24
         #[arg(long, value_name = "ADDRESS/PREFIX")]
         readdress: Option<String>,
@@ -205,7 +210,12 @@ mod tests {
         let Ok(Task::SetUp(setup)) = task("regent setup shared-data --standby") else {
             panic!("no setup")
         };
-        assert!(setup.standby);
+        assert!(setup.standby && !setup.yes);
+        let Ok(Task::SetUp(setup)) = task("regent setup shared-data --standby --yes") else {
+            panic!("no setup")
+        };
+        assert!(setup.standby && setup.yes);
+        assert_eq!(task("regent setup shared-data --yes"), Err(Exit::Usage));
         let Ok(Task::SetUp(setup)) = task("regent setup shared-data") else { panic!("no setup") };
         assert!(!setup.standby && setup.readdress.is_none());
         let Ok(Task::SetUp(setup)) = task("regent setup shared-data --readdress 10.0.0.12/24")

@@ -391,6 +391,7 @@ fn the_wrong_database_is_refused_by_name() {
         cfgloc: Some(data.join("etc/xcat/cfgloc")),
         data: data.join("pg"),
         version: Some("15".into()),
+        server: None,
     };
     let mut host = Host::with_steps(&ground, 1, |_, data| {
         [EngineKind::Postgresql, EngineKind::Mysql, EngineKind::Sqlite]
@@ -444,7 +445,7 @@ fn a_missing_cfgloc_is_sqlite_and_a_refusal_names_the_file_that_was_looked_at() 
         let mut host = Host::with_steps(&ground, n, |root, data| {
             let xcat = data.join("etc/xcat");
             let (cfgloc, version) = (Some(xcat.join("cfgloc")), None);
-            let engine = Engine { kind, cfgloc, data: xcat, version };
+            let engine = Engine { kind, cfgloc, data: xcat, version, server: None };
             vec![link_step(root, data, "/etc/xcat"), step("database", Kind::Database(engine))]
         });
         fs::remove_file(host.root.join("etc/xcat/cfgloc")).ok();
@@ -488,7 +489,7 @@ fn a_stale_pid_of_postgresql_goes_unless_somebody_has_the_data_open() {
     let ground = Ground::new();
     let mut host = Host::with_steps(&ground, 1, |_, data| {
         let (kind, version) = (EngineKind::Postgresql, Some("15".into()));
-        let engine = Engine { kind, cfgloc: None, data: data.join("pg"), version };
+        let engine = Engine { kind, cfgloc: None, data: data.join("pg"), version, server: None };
         vec![step("database", Kind::Database(engine))]
     });
     let main = ground.data().join("pg/15/main");
@@ -512,7 +513,7 @@ fn what_a_set_up_would_be_refused_for_later_is_found_before_it_begins() {
     let host = Host::with_steps(&ground, 1, |root, data| {
         let (kind, version) = (EngineKind::Postgresql, Some("15".into()));
         let cfgloc = Some(data.join("etc/xcat/cfgloc"));
-        let engine = Engine { kind, cfgloc, data: data.join("pg"), version };
+        let engine = Engine { kind, cfgloc, data: data.join("pg"), version, server: None };
         vec![link_step(root, data, "/etc/xcat"), step("database", Kind::Database(engine))]
     });
     host.write("etc/xcat/cfgloc", "SQLite:/etc/xcat");
