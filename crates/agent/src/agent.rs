@@ -668,6 +668,7 @@ async fn serve_as_node(
         place: life.place.clone(),
         last: born.last.clone(),
         me: me.id,
+        cluster,
         attempt: AttemptId { node: me.id, boot: born.boot, run: born.run, n: 0 },
         admissions: AtomicU64::new(1 << 40),
         changing: tokio::sync::Mutex::default(),

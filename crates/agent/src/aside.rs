@@ -87,7 +87,7 @@ mod tests {
         let (steps, waiting) = (Arc::<Steps>::default(), Waiting::default());
         let aside = Aside::start(Arc::clone(&steps), waiting.clone());
         let (request, answer) = waiting.enter();
-        let end = End { result: StackResult::Done, claim: None };
+        let end = End { result: StackResult::Done, claimed: None };
         steps.while_held(|| {
             aside.begun(CommandId(1), StackStep::Up { step: StepId(0) });
             aside.ended(CommandId(1), end.clone());

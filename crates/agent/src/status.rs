@@ -1,18 +1,20 @@
 //! What core knows, in the words of the API.
 
 use crate::config::Settings;
+use crate::steps::Claimed;
 use regent_api::VERSION;
+use regent_api::moment::Moment;
 use regent_api::stack::{self as api_stack, Doing, InUse, NodeStack, Shared};
 use regent_api::status as api;
 use regent_core::health::{Counts, Health, ProbeId, Subject, Weight};
-use regent_core::id::{NodeId, RunId, Version};
+use regent_core::id::{ClusterId, NodeId, RunId, Version};
 use regent_core::node::NodeStatus;
 use regent_core::observe::{
     Ailment, Comparison, DatabaseFacts, DatabaseReport, ServiceReport, Thread, UnitState,
 };
 use regent_core::role::Role;
 use regent_core::spec::Spec;
-use regent_core::stack::{Claim, Failover, StackReport, StackSpec, StepId, StepState};
+use regent_core::stack::{Failover, StackReport, StackSpec, StepId, StepState};
 use regent_core::state::{Data, Phase, State};
 use regent_core::time::Span;
 use std::collections::{BTreeMap, HashMap};
@@ -60,7 +62,9 @@ pub struct Frame<'a> {
     /// The digest of this node's configuration; 0 if it is not known.
     pub configuration: u64,
     /// The claim on the shared data, as this node last read it.
-    pub claim: Option<Claim>,
+    pub claimed: Option<Claimed>,
+    /// The cluster that this agent belongs to, whether its register answers or not.
+    pub cluster: Option<ClusterId>,
 }
 
 /// What the active node knows of both copies' equality.
@@ -255,7 +259,7 @@ impl Frame<'_> {
             .into(),
             steps: spec.steps.iter().map(|step| step.name.clone()).collect(),
             in_use: state.and_then(|s| self.in_use(s)),
-            claim: self.claim.map(|claim| self.claim(&claim, state)),
+            claim: self.claimed.as_ref().map(|claimed| self.claim(claimed, state)),
             activating: named.map(|named| self.settings.name(named.to)),
         }
     }
@@ -273,12 +277,17 @@ impl Frame<'_> {
     }
 
     /// A claim in words; a node's number means something in its own cluster only.
-    pub fn claim(&self, claim: &Claim, state: Option<&State>) -> api_stack::Claim {
-        let ours = state.is_none_or(|s| s.cluster == claim.cluster);
+    pub fn claim(&self, claimed: &Claimed, state: Option<&State>) -> api_stack::Claim {
+        let Claimed { claim, by } = claimed;
+        let ours = self.cluster.is_none_or(|cluster| cluster == claim.cluster);
+        let named = by.as_ref().map(|by| by.name.clone()).filter(|name| !name.is_empty() && !ours);
+        let number = || if ours { self.settings.name(claim.node) } else { claim.node.to_string() };
         api_stack::Claim {
-            node: if ours { self.settings.name(claim.node) } else { claim.node.to_string() },
+            node: named.unwrap_or_else(number),
             epoch: claim.epoch.0,
-            clear: claim.clear,
+            since: Moment(by.as_ref().map_or(0, |by| by.since_ms)),
+            // One of the register that this one replaced is void.
+            clear: claim.clear || state.is_some_and(|state| state.replaces == Some(claim.cluster)),
             of_cluster: (!ours).then(|| claim.cluster.to_string()),
         }
     }

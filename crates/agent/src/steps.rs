@@ -3,7 +3,7 @@
 
 use regent_core::command::Outcome;
 use regent_core::id::CommandId;
-use regent_core::stack::{Claim, StackResult, StackStep};
+use regent_core::stack::{Claim, Claimant, StackResult, StackStep, Survey};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -21,7 +21,22 @@ pub struct Steps {
 struct Inner {
     next: u64,
     begun: VecDeque<Begun>,
-    claim: Option<Claim>,
+    claimed: Option<Claimed>,
+}
+
+/// A claim, and who wrote it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claimed {
+    /// As it stands on the data.
+    pub claim: Claim,
+    /// In words.
+    pub by: Option<Claimant>,
+}
+
+impl Claimed {
+    fn of(survey: &Survey) -> Option<Claimed> {
+        Some(Claimed { claim: survey.claim?, by: survey.claimant.clone() })
+    }
 }
 
 /// One step.
@@ -44,19 +59,18 @@ pub struct End {
     /// Done, or not.
     pub result: StackResult,
     /// The claim that was read after it, if it was looked at.
-    pub claim: Option<Option<Claim>>,
+    pub claimed: Option<Option<Claimed>>,
 }
 
 impl End {
     /// An outcome that may be a step's.
     pub fn of(outcome: &Outcome) -> Option<End> {
         match outcome {
-            Outcome::Stack { result, survey } => Some(End {
-                result: result.clone(),
-                claim: survey.as_ref().map(|survey| survey.claim),
-            }),
+            Outcome::Stack { result, survey } => {
+                Some(End { result: result.clone(), claimed: survey.as_ref().map(Claimed::of) })
+            }
             Outcome::Failed(why) => {
-                Some(End { result: StackResult::Failed(why.clone()), claim: None })
+                Some(End { result: StackResult::Failed(why.clone()), claimed: None })
             }
             Outcome::Done
             | Outcome::Clock(_)
@@ -86,8 +100,8 @@ impl Steps {
     /// It came to its end.
     pub fn end(&self, id: CommandId, end: End) {
         let mut inner = self.inner();
-        if let Some(claim) = end.claim {
-            inner.claim = claim;
+        if let Some(claimed) = end.claimed {
+            inner.claimed = claimed;
         }
         if let Some(step) = inner.begun.iter_mut().rev().find(|step| step.id == id) {
             step.ended = Some((step.began.elapsed(), end.result));
@@ -105,8 +119,8 @@ impl Steps {
     }
 
     /// The claim on the shared data, as it was last read.
-    pub fn claim(&self) -> Option<Claim> {
-        self.inner().claim
+    pub fn claimed(&self) -> Option<Claimed> {
+        self.inner().claimed.clone()
     }
 
     /// Does something while a reader has it.
@@ -148,13 +162,15 @@ mod tests {
     fn the_claim_is_the_one_last_read() {
         let steps = Steps::default();
         let claim = Claim { cluster: ClusterId(1), epoch: Epoch(4), node: NodeId(2), clear: false };
-        let survey = Survey { claim: Some(claim), ..Survey::default() };
+        let by = Some(Claimant { name: "mn2".into(), since_ms: 7 });
+        let survey = Survey { claim: Some(claim), claimant: by.clone(), ..Survey::default() };
+        let claimed = Some(Claimed { claim, by });
         let outcome = Outcome::Stack { result: StackResult::Done, survey: Some(survey) };
         steps.end(CommandId(1), End::of(&outcome).unwrap());
-        assert_eq!(steps.claim(), Some(claim));
+        assert_eq!(steps.claimed(), claimed);
         // A step that could not look says nothing of the claim.
         let outcome = Outcome::Stack { result: StackResult::Done, survey: None };
         steps.end(CommandId(2), End::of(&outcome).unwrap());
-        assert_eq!(steps.claim(), Some(claim));
+        assert_eq!(steps.claimed(), claimed);
     }
 }

@@ -92,6 +92,7 @@ impl ToyHost {
             problems: switches.problems.clone(),
             drift: Vec::new(),
             claim: *self.disk.lock().unwrap(),
+            claimant: None,
         }
     }
 

@@ -192,9 +192,15 @@ fn core_and_the_api_say_the_same_of_the_same_status() {
         change(&mut core);
         let heard = Heard::default();
         heard.note(WITNESS);
-        let (me, claim) = (ME, None);
-        let frame =
-            Frame { settings: &settings, me, heard: &heard, spec: &spec, configuration: 0, claim };
+        let frame = Frame {
+            settings: &settings,
+            me: ME,
+            heard: &heard,
+            spec: &spec,
+            configuration: 0,
+            claimed: None,
+            cluster: None,
+        };
         // The peer's reports are heard, too.
         if core.peers[0].reachable {
             heard.note(PEER);

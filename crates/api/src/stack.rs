@@ -2,6 +2,7 @@
 
 use crate::call::RefusalKind;
 use crate::exit::Exit;
+use crate::moment::Moment;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A length of time, in seconds with three decimals in JSON.
@@ -274,7 +275,10 @@ pub struct Claim {
     pub node: String,
     /// Under which grant.
     pub epoch: u64,
-    /// It says that the use is over.
+    /// When it was written, by the clock of the file system.
+    #[serde(default)]
+    pub since: Moment,
+    /// It says that the use is over, or it is void.
     pub clear: bool,
     /// It is of another cluster, whose id this is.
     pub of_cluster: Option<String>,
@@ -286,7 +290,7 @@ impl Claim {
         let Claim { node, epoch, .. } = self;
         let over = if self.clear { ", over" } else { "" };
         match &self.of_cluster {
-            Some(cluster) => format!("of another cluster, {cluster}, epoch {epoch}{over}"),
+            Some(cluster) => format!("{node} of another cluster, {cluster}, epoch {epoch}{over}"),
             None => format!("{node}, epoch {epoch}{over}"),
         }
     }

@@ -1,7 +1,7 @@
 //! Where the cluster is, as one agent knows it: by its own knowledge and the last reports, with their ages.
 
 use crate::exit::Exit;
-use crate::stack::{NodeStack, Shared};
+use crate::stack::{Claim, NodeStack, Shared};
 use serde::{Deserialize, Serialize};
 
 /// Version 1 of `regent status --json`.
@@ -399,15 +399,23 @@ impl Status {
     fn troubles_of(&self, shared: &Shared, active: bool) -> Vec<String> {
         let mut found = Vec::new();
         let moving = self.nodes.iter().any(|n| n.stack.as_ref().is_some_and(|s| s.doing.is_some()));
+        let of_other = shared.claim.as_ref().filter(|claim| claim.of_cluster.is_some());
+        let is_member = |claim: &&Claim| self.nodes.iter().any(|node| node.name == claim.node);
+        let member = of_other.filter(|claim| !claim.clear).filter(is_member);
         if !active && !moving {
-            found.push(match &shared.in_use {
-                Some(used) => {
+            found.push(match (&shared.in_use, member) {
+                (_, Some(claim)) => format!(
+                    "no node of this register is active: {} has used the shared data by another one since {}; \
+                     regent rejoin, on {}",
+                    claim.node, claim.since, claim.node
+                ),
+                (Some(used), None) => {
                     format!("no node is active, and the shared data are in use by {}", used.node)
                 }
-                None => "no node is active: regent activate, on the node that shall be".into(),
+                (None, None) => "no node is active: regent activate, on the node that shall be".into(),
             });
         }
-        if let Some(claim) = shared.claim.as_ref().filter(|claim| claim.of_cluster.is_some()) {
+        if let Some(claim) = of_other.filter(|claim| !is_member(claim)) {
             let text = claim.text();
             found.push(format!(
                 "the claim on the shared data is {text}: is it the right directory?"

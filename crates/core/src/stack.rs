@@ -115,6 +115,18 @@ pub struct Survey {
     pub drift: Vec<String>,
     /// The claim on the shared data, if it can be read.
     pub claim: Option<Claim>,
+    /// Whose it is.
+    #[serde(default)]
+    pub claimant: Option<Claimant>,
+}
+
+/// Who wrote a claim, for people: a node's number means something in its own cluster only.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Claimant {
+    /// The name of the node.
+    pub name: String,
+    /// When, by the clock of the file system, in milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 /// Where a step is.

@@ -1,6 +1,8 @@
 //! Two nodes, one register, one stack on shared data: what operators ask for, step by step, without faults in
 //! between. The simulator draws the faults.
 
+#[path = "shared/alone.rs"]
+mod alone;
 #[path = "shared/asked.rs"]
 mod asked;
 
@@ -17,7 +19,7 @@ use regent_core::observe::{Report, ServiceId, UnitState};
 use regent_core::role::Role;
 use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
 use regent_core::stack::{
-    Claim, Failover, StackResult, StackSpec, StackStep, StepSpec, StepState, Survey,
+    Claim, Claimant, Failover, StackResult, StackSpec, StackStep, StepSpec, StepState, Survey,
 };
 use regent_core::state::{
     Data, DataCopy, FORMAT, Intent, Lease, Member, MemberRole, Phase, State, Sync, Timing,
@@ -392,6 +394,10 @@ impl World {
             problems: host.problems.clone(),
             drift: Vec::new(),
             claim: written,
+            claimant: written.map(|claim| Claimant {
+                name: if claim.node == A { "a".into() } else { "b".into() },
+                since_ms: 0,
+            }),
         };
         self.claim = written;
         self.check();
@@ -448,6 +454,10 @@ impl World {
         host.later.clear();
         self.held.insert(id, false);
         self.addresses.insert(id, false);
+    }
+
+    fn explained(&self, id: NodeId) -> String {
+        self.hosts[&id].node.explain(self.time()).join("\n")
     }
 
     fn role(&self, id: NodeId) -> Role {

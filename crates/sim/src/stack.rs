@@ -14,7 +14,7 @@ use regent_core::id::{CommandId, Epoch};
 use regent_core::invariant::Start;
 use regent_core::node::Input;
 use regent_core::observe::ServiceId;
-use regent_core::stack::{Claim, StackResult, StackStep, StepId, StepState, Survey};
+use regent_core::stack::{Claim, Claimant, StackResult, StackStep, StepId, StepState, Survey};
 
 const MS: u64 = 1_000_000;
 /// No step takes longer: its adapter gives up.
@@ -306,6 +306,15 @@ impl World {
             problems: problems.into_iter().flatten().collect(),
             drift: stack.drifted.then(replaced).into_iter().collect(),
             claim: self.claim.filter(|_| whole),
+            claimant: self.claim.filter(|_| whole).map(|claim| Claimant {
+                name: self
+                    .spec
+                    .nodes
+                    .iter()
+                    .find(|(node, _)| *node == claim.node)
+                    .map_or_else(String::new, |(_, name)| name.clone()),
+                since_ms: 0,
+            }),
         }
     }
 

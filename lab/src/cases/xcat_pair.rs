@@ -9,8 +9,8 @@ use super::kit::throughout;
 use super::xcat_auto::{come_back_passive, expect_kept, lose_power, ms_since, serve, wait_standby};
 use super::xcat_crash::wait_active;
 use super::xcat_kit::{
-    NOT_PROVEN_CLEAR, expect_active, picture, start_of_xcatd, table, tell_outage, wait_passive,
-    with,
+    ACTIVE_ELSEWHERE, NOT_PROVEN_CLEAR, expect_active, picture, start_of_xcatd, table, tell_outage,
+    wait_passive, with,
 };
 use super::{Case, Run, Tier};
 use crate::run::{now_us, wait_for};
@@ -31,8 +31,7 @@ const NO_QUORUM: i32 = 17;
 const ALONE: Duration = Duration::from_secs(8);
 /// Its agent is stopped on purpose: twice as long as the kernel keeps an address that nobody refreshes.
 const UNATTENDED: Duration = Duration::from_secs(8);
-/// The last word of a node is believed for three seconds.
-const SILENT: Duration = Duration::from_secs(4);
+const WORD: &str = "--confirm-peer-is-off";
 /// Between two answers of an active node that nothing happens to.
 const STEADY_MS: u64 = 1_500;
 const ANSWERED: Duration = Duration::from_secs(90);
@@ -58,16 +57,16 @@ fn run(shared: &mut Shared) -> Result<()> {
     ensure!(outage < STEADY_MS, "the death of the standby kept clients waiting for {outage} ms");
 
     unattended(shared, &clients.prober)?;
-    lose_power(shared)?;
-    throughout(SILENT, || Ok(()))?;
     let rest = picture(shared, "mn2")?;
+    let died = lose_power(shared)?;
+    // Right after the crash, too, it is said what helps, and the word is taken.
     let refused = shared.regent("mn2", "activate")?;
     ensure!([NOT_PROVEN_CLEAR, NO_QUORUM].contains(&refused.code), "exit {}", refused.code);
-    let word = "--confirm-peer-is-off";
-    ensure!(refused.text.contains(word), "it does not say what helps: {}", refused.text);
+    ensure!(refused.text.contains(WORD), "it does not say what helps: {}", refused.text);
     ensure!(picture(shared, "mn2")? == rest, "a refused activation changed something");
 
     let asked = now_us();
+    say::line(&format!("lab     the word is given {} ms after the crash", ms_since(died)));
     let told = shared.regent("mn2", "activate --confirm-peer-is-off mn1 --json")?.expect(0)?;
     let what = format!("{} pair, activate mn2, mn1 off by word", db.name());
     say::line(&format!("table   {}", table(&what, &told.text)?));
@@ -110,6 +109,7 @@ fn unattended(shared: &Shared, prober: &Prober) -> Result<()> {
 /// The old active host comes back: passive, both say in words what it is, and one command makes two of them.
 fn back(shared: &mut Shared) -> Result<()> {
     come_back_passive(shared, "mn1")?;
+    unreached(shared)?;
     let words = "is back with the register that this one replaced";
     let mut last = String::new();
     wait_for("the words on mn2", HEARD, || {
@@ -135,6 +135,33 @@ fn back(shared: &mut Shared) -> Result<()> {
     say::line(&format!("result  mn1 stands by {} ms after rejoin", ms_since(from)));
     expect_active(shared, "mn2")?;
     wait_passive(shared, "mn1")
+}
+
+/// It came back, and does not reach the other one: the claim on the data says who serves, since when, and where to
+/// rejoin; a word on a host that cannot be asked is not proposed.
+fn unreached(shared: &Shared) -> Result<()> {
+    shared.lab.cut_path("mn1", "mn2")?;
+    shared.lab.cut_path("mn2", "mn1")?;
+    say::line("fault   mn1, back, and mn2 do not reach each other");
+    let mut last = String::new();
+    wait_for("the words on mn1", HEARD, || {
+        last = shared.regent("mn1", "status")?.text;
+        let said = last.contains("used the shared data by another register since 20");
+        if said && last.contains("on mn2: regent rejoin mn1") {
+            return Ok(Some(()));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        Ok(None)
+    })
+    .with_context(|| last.clone())?;
+    let refused = shared.regent("mn1", "activate")?;
+    let explained = shared.regent("mn1", "explain")?;
+    ensure!(refused.code == ACTIVE_ELSEWHERE, "exit {}: {}", refused.code, refused.text);
+    for text in [&last, &refused.text, &explained.text] {
+        ensure!(text.contains("regent rejoin mn1"), "it does not say where: {text}");
+        ensure!(!text.contains(WORD), "it proposes a word that it cannot ask about: {text}");
+    }
+    shared.lab.heal_paths()
 }
 
 /// The status of one node names the other one, which is missing, and ends with something else than 0.

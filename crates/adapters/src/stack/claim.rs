@@ -4,11 +4,12 @@ use super::files::{self, Rights, crash, is_absent};
 use super::settings::StackSettings;
 use super::trouble::Trouble;
 use regent_core::id::{ClusterId, Epoch};
-use regent_core::stack::Claim;
+use regent_core::stack::{Claim, Claimant};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// Of the shared directory, ours.
 pub(super) const OURS: &str = ".regent";
@@ -56,6 +57,14 @@ pub(super) fn read(data: &Path) -> Result<Option<(Claim, String)>, Trouble> {
         ))
     })?;
     Ok(Some((written.claim, written.name)))
+}
+
+/// The same for a survey: whose it is, and since when.
+pub(super) fn look(data: &Path) -> Option<(Claim, Claimant)> {
+    let (claim, name) = read(data).ok().flatten()?;
+    let written = fs::metadata(place(data)).and_then(|of| of.modified()).ok()?;
+    let since = written.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some((claim, Claimant { name, since_ms: since.as_millis() as u64 }))
 }
 
 /// Why this claim bars a use under that grant, if it does.

@@ -53,12 +53,13 @@ pub(super) fn survey(hands: &Hands) -> Survey {
     let shown = units(hands);
     let steps = states(hands, &shown);
     let data_is_here = !mount::waits_for_mount(hands);
-    let claim = if data_is_here { claim::read(&hands.settings.data).ok().flatten() } else { None };
+    let claim = if data_is_here { claim::look(&hands.settings.data) } else { None };
     Survey {
         problems: problems(hands, &shown, &steps, data_is_here, Mends::default()),
         drift: drift(hands, &shown, &steps),
         permit: hands.is_active(),
-        claim: claim.map(|(claim, _)| claim),
+        claim: claim.as_ref().map(|(claim, _)| *claim),
+        claimant: claim.map(|(_, claimant)| claimant),
         steps,
     }
 }

@@ -138,7 +138,8 @@ impl Quiet {
             heard: &self.heard,
             spec: &founding.settings.spec(),
             configuration: 0,
-            claim: None,
+            claimed: None,
+            cluster: None,
         };
         if !self.belongs {
             return frame.uninitialised(&self.reason());

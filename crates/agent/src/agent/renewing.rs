@@ -61,11 +61,12 @@ impl Speaking {
             (RefusalKind::Internal, format!("failed to write the new register down: {e}"))
         };
         let (old, cluster) = (state.cluster, ClusterId(random::draw().map_err(failed)?));
+        let claimed = self.steps.claimed().map(|claimed| claimed.claim);
         let ground = pair::Word {
             cluster,
             by: self.attempt,
             seen: Some(value.version),
-            claimed: self.steps.claim().filter(|claim| !claim.clear).map(|claim| claim.cluster),
+            claimed: claimed.filter(|claim| !claim.clear).map(|claim| claim.cluster),
             why: format!("an operator says that {name} {claim}: a new register"),
         };
         let voter = Hex(random::draw_half().map_err(failed)?);
@@ -353,20 +354,38 @@ impl Speaking {
         }
     }
 
-    /// Nodes that answer, and by another register.
+    /// Nodes that answer, and by another register; and the one that has claimed the data by another one, whether it
+    /// answers or not.
     pub(super) fn tell_other_registers(&self, status: &mut regent_api::status::Status) {
         let latest = self.newest();
         let state = status::decode(latest.as_deref()).map(|(_, state)| state);
+        let claim = status.shared.as_ref().and_then(|shared| shared.claim.clone());
+        let claim = claim.filter(|claim| !claim.clear && claim.of_cluster.is_some());
         for member in self.settings.members.iter().filter(|m| m.id != self.me) {
-            let Some(theirs) = self.transport.other_register(member.id) else { continue };
-            let replaced = state.as_ref().is_some_and(|state| state.replaces == Some(theirs));
             let (name, me) = (&member.name, self.settings.name(self.me));
+            let since = claim.as_ref().filter(|claim| claim.node == *name);
+            let Some(theirs) = self.transport.other_register(member.id) else {
+                // What stands on the data is no proof, and all that can be known while it is not reached.
+                let Some(claim) = since else { continue };
+                let reason = format!(
+                    "it has used the shared data by another register since {}, says the claim on them, and is not \
+                     reached from here: {me} stays passive; on {name}: regent rejoin {me}",
+                    claim.since
+                );
+                if let Some(node) = status.nodes.iter_mut().find(|node| node.name == *name) {
+                    node.reason = reason;
+                }
+                continue;
+            };
+            let replaced = state.as_ref().is_some_and(|state| state.replaces == Some(theirs));
+            let since =
+                since.map_or(String::new(), |claim| format!("serves since {}: ", claim.since));
             let text = match replaced {
                 true => format!(
                     "it is back with the register that this one replaced: it stays passive; regent rejoin {name}"
                 ),
                 false => format!(
-                    "it has another register, which replaced the one of {me} while that was away: {me} stays \
+                    "{since}it has another register, which replaced the one of {me} while that was away: {me} stays \
                      passive; on {name}: regent rejoin {me}"
                 ),
             };

@@ -19,7 +19,7 @@ use crate::transport::Transport;
 use regent_api::call::{Ask, RefusalKind, Reply};
 use regent_api::history::Severity;
 use regent_core::command::Request;
-use regent_core::id::{AttemptId, NodeId};
+use regent_core::id::{AttemptId, ClusterId, NodeId};
 use regent_core::role::Role;
 use regent_core::spec::Spec;
 use regent_store::cell::{Answer as StoreAnswer, NodeId as StoreNode, Refusal as StoreRefusal};
@@ -53,6 +53,8 @@ pub(super) struct Speaking {
     /// Itself, for answers that take their time.
     pub(super) here: Weak<Speaking>,
     pub(super) me: NodeId,
+    /// Whose register this node votes in.
+    pub(super) cluster: ClusterId,
     pub(super) attempt: AttemptId,
     pub(super) admissions: AtomicU64,
     /// Held by whoever changes which register this node votes in, or gives the other one a seat in it.
@@ -160,7 +162,8 @@ impl Speaking {
             heard: &self.heard,
             spec: &self.spec,
             configuration: self.configuration,
-            claim: self.steps.claim(),
+            claimed: self.steps.claimed(),
+            cluster: Some(self.cluster),
         }
     }
 

@@ -221,7 +221,7 @@ impl Speaking {
             steps: plan.steps,
             stack: core.stack.as_ref().map(|report| frame.stack(report)).unwrap_or_default(),
             in_use: state.and_then(|state| frame.in_use(state)),
-            claim: frame.claim.as_ref().map(|claim| frame.claim(claim, state)),
+            claim: frame.claimed.as_ref().map(|claimed| frame.claim(claimed, state)),
         }))
     }
 

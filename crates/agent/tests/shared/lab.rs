@@ -59,6 +59,7 @@ impl Toys {
             problems: Vec::new(),
             drift: Vec::new(),
             claim: *self.claim.lock().unwrap(),
+            claimant: None,
         }
     }
 

@@ -252,6 +252,7 @@ mod tests {
     use crate::args::Shown;
     use crate::render::tests::{expect_golden, lab};
     use regent_api::call::RefusalKind;
+    use regent_api::moment::Moment;
     use regent_api::stack::Verb;
     use regent_api::stack::{Claim, Doing, InUse, MovedStep, PlanStep};
     use regent_api::status::{Health, Up};
@@ -349,7 +350,13 @@ mod tests {
             failover: "by-hand".into(),
             steps: STEPS.map(Into::into).to_vec(),
             in_use: Some(InUse { node: "mn1".into(), epoch: 3, watchdog_ms: None }),
-            claim: Some(Claim { node: "mn1".into(), epoch: 3, clear: false, of_cluster: None }),
+            claim: Some(Claim {
+                node: "mn1".into(),
+                epoch: 3,
+                since: Moment(0),
+                clear: false,
+                of_cluster: None,
+            }),
             activating: None,
         });
         for (node, (state, clear)) in
@@ -432,7 +439,13 @@ mod tests {
             steps: plan.steps,
             stack,
             in_use: Some(InUse { node: "mn1".into(), epoch: 3, watchdog_ms: None }),
-            claim: Some(Claim { node: "mn1".into(), epoch: 3, clear: false, of_cluster: None }),
+            claim: Some(Claim {
+                node: "mn1".into(),
+                epoch: 3,
+                since: Moment(0),
+                clear: false,
+                of_cluster: None,
+            }),
         };
         expect_golden("stack-show.txt", &super::shown(&shown, false));
     }

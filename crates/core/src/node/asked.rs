@@ -254,6 +254,15 @@ impl Node {
         self.stack.survey.is_some() && self.stack.surveyed.is_some_and(|at| at.raw > since.raw)
     }
 
+    /// The register answered after that.
+    fn has_heard(&self, since: Time) -> bool {
+        self.view.as_ref().is_some_and(|view| view.heard.raw > since.raw)
+    }
+
+    pub(super) fn is_pair(&self) -> bool {
+        self.stack_spec().is_some_and(|spec| spec.pair)
+    }
+
     fn has_register(&self, now: Time) -> bool {
         self.view.as_ref().is_some_and(|view| now.elapsed_most(view.heard) < REGISTER_MAX)
     }
@@ -280,7 +289,9 @@ impl Node {
             return failed(Obstacle::NotProvenClear, why);
         }
         if !self.has_register(now) && !self.holds() {
-            return failed(Obstacle::NoQuorum, "no majority of voters answers any more");
+            let remedy = self.remedy_of_no_majority(now);
+            let why = format!("no majority of voters answers any more; {remedy}");
+            return failed(Obstacle::NoQuorum, why);
         }
         if !asked.written && !self.is_activation_unanswered() && self.is_contested(now) {
             return refused(Obstacle::ActiveElsewhere, self.who_is_active());
@@ -365,9 +376,11 @@ impl Node {
             Some((_, Verdict::Refused(obstacle, why))) => return refused(obstacle, why),
             Some((word, Verdict::Believed(seen))) => Some((word, seen)),
         };
-        if !self.has_register(now) {
+        // Beside a word of two voters what was heard before it says nothing: the one it is about was needed for that.
+        let is_old = asked.word.is_some() && self.is_pair() && !self.has_heard(asked.since);
+        if !self.has_register(now) || is_old {
             return match age >= REGISTER_MAX {
-                true => refused(Obstacle::NoQuorum, self.no_majority()),
+                true => self.refused_alone(asked, now),
                 false => Turn::Wait,
             };
         }
@@ -411,17 +424,25 @@ impl Node {
         self.stack_problem().filter(|_| !self.is_user())
     }
 
-    /// Why nothing can be written, and what helps.
-    fn no_majority(&self) -> String {
-        let text =
-            "no majority of voters answers: nothing was changed; start the other node's agent";
-        let pair = self.stack_spec().is_some_and(|spec| spec.pair);
-        let mut others = self.spec.nodes.iter().filter(|(node, _)| *node != self.me() && pair);
-        match others.next() {
-            Some((_, name)) => {
-                format!("{text}; if its host is off: regent activate --confirm-peer-is-off {name}")
-            }
-            None => format!("{text} or the witness"),
+    /// Nothing can be written: the other node has another register by now, or nobody answers.
+    fn refused_alone(&self, asked: &Asked, now: Time) -> Turn {
+        match self.serves_elsewhere().filter(|_| asked.word.is_none()) {
+            Some(why) => refused(Obstacle::ActiveElsewhere, why),
+            None => refused(
+                Obstacle::NoQuorum,
+                format!(
+                    "no majority of voters answers: nothing was changed; {}",
+                    self.remedy_of_no_majority(now)
+                ),
+            ),
+        }
+    }
+
+    pub(super) fn remedy_of_no_majority(&self, now: Time) -> String {
+        let mut others = self.spec.nodes.iter().filter(|(node, _)| *node != self.me());
+        match others.next().filter(|_| self.is_pair()) {
+            Some((node, _)) => self.remedy_of_silence(*node, now),
+            None => "start the other node's agent or the witness".to_string(),
         }
     }
 

@@ -26,8 +26,18 @@ pub(super) struct Peer {
     /// When it last said that it cannot serve.
     pub unable: Option<Time>,
     probe_asked: Option<Time>,
-    /// The newest probe: when it was asked, and whether the host showed any life.
-    probe: Option<(Time, bool)>,
+    probe: Option<Probe>,
+}
+
+/// The newest look at a silent peer's host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Probe {
+    /// When it was asked for.
+    at: Time,
+    /// The questions went out, and answers would have been heard.
+    asked: bool,
+    /// The host showed any life.
+    alive: bool,
 }
 
 /// Somebody else answers for the VIP.
@@ -112,24 +122,25 @@ impl Node {
         let Some(asked) = peer.probe_asked else { return };
         if let Outcome::Peer(life) = outcome {
             let alive = !life.links.is_empty() || life.port != PortAnswer::Silent;
-            peer.probe = Some((asked, alive));
+            peer.probe = Some(Probe { at: asked, asked: life.asked, alive });
             self.take_look(node, &life, asked);
         }
     }
 
-    /// When the newest answered look at this host was asked for.
-    pub(super) fn looked_at(&self, node: NodeId) -> Option<Time> {
-        self.peers.get(&node)?.probe.map(|(asked, _)| asked)
+    /// When the newest look at this host was asked for that could be made, and whether the host answered.
+    pub(super) fn looked_at(&self, node: NodeId) -> Option<(Time, bool)> {
+        let probe = self.peers.get(&node)?.probe.filter(|probe| probe.asked)?;
+        Some((probe.at, probe.alive))
     }
 
     /// Silent: no report on any path for `suspicion`, and a probe that began after the last report found neither an
     /// ARP answer nor a port. A reset says that the agent died and the host lives: then the ttl decides.
     pub(super) fn is_silent(&self, node: NodeId, now: Time) -> bool {
         let Some(peer) = self.peers.get(&node) else { return false };
-        let recent = peer.probe.is_some_and(|(at, alive)| {
-            !alive
-                && at.raw >= peer.heard.raw
-                && now.elapsed_most(at) < PROBE_EVERY + PROBE_EVERY + PROBE_EVERY
+        let recent = peer.probe.is_some_and(|probe| {
+            !probe.alive
+                && probe.at.raw >= peer.heard.raw
+                && now.elapsed_most(probe.at) < PROBE_EVERY + PROBE_EVERY + PROBE_EVERY
         });
         recent && now.elapsed_most(peer.heard) >= self.spec.pace.suspicion
     }

@@ -640,7 +640,25 @@ impl Node {
         if let Some(failure) = &self.stack.failure {
             return Some(format!("its activation failed: {failure}"));
         }
-        self.stack_problem()
+        self.serves_elsewhere().or_else(|| self.stack_problem())
+    }
+
+    /// The other node was activated alone while this one was away: it claims the data by a register of its own.
+    pub(super) fn serves_elsewhere(&self) -> Option<String> {
+        let survey = self.stack.survey.as_ref()?;
+        let claim = survey.claim.filter(|claim| !claim.clear)?;
+        let replaced = self.view.as_ref().and_then(|view| view.state.replaces);
+        if claim.cluster == self.identity.cluster || replaced == Some(claim.cluster) {
+            return None;
+        }
+        let name = &survey.claimant.as_ref()?.name;
+        let is_peer = self.spec.nodes.iter().any(|(node, n)| n == name && *node != self.me());
+        is_peer.then(|| {
+            format!(
+                "{name} uses the shared data by another register, which it was given while this node was away; on {name}: regent rejoin {}",
+                self.name(self.me())
+            )
+        })
     }
 
     /// The use of the data, in a line.

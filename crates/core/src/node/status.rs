@@ -19,6 +19,9 @@ use alloc::vec::Vec;
 /// An applier that is further behind than this makes a takeover longer than people expect.
 pub(super) const BEHIND_TOLD: Span = Span::millis(2_000);
 
+/// Half as long as the register may be silent before that is told, where rights last until they are released.
+const UNHEARD_MAX: Span = Span::millis(2_500);
+
 /// What a standby far behind means.
 pub(super) fn behind(behind: Span, backlog: u32) -> String {
     let s = behind.as_millis() / 1000;
@@ -288,6 +291,7 @@ impl Node {
         }
         let Some(view) = &self.view else {
             lines.push("the register was not read yet: no majority of voters answers".to_string());
+            lines.extend(self.serves_elsewhere());
             return lines;
         };
         let state = &view.state;
@@ -373,6 +377,13 @@ impl Node {
         if let Some(why) = self.cut_off() {
             lines.push(format!("nobody would be served from here: {why}"));
         }
+        if self.spec.stack.is_some() {
+            lines.push(match self.unable_shared() {
+                Some(why) => format!("this node could not be activated: {why}"),
+                None => "this node could be activated as far as its own checks go".to_string(),
+            });
+            return;
+        }
         lines.push(self.explain_eligibility(now));
         if let Some(facts) = &self.database.facts {
             if let Thread::Failed(why) = &facts.receiver {
@@ -403,10 +414,10 @@ impl Node {
         }
     }
 
-    /// No majority of voters has answered for longer than any right lasts.
+    /// No majority of voters has answered for longer than any right lasts, or than one is waited for where rights last.
     fn is_unheard(&self, now: Time) -> bool {
         self.view.as_ref().is_none_or(|view| {
-            let ttl = view.state.timing.ttl;
+            let ttl = view.state.timing.ttl.min(UNHEARD_MAX);
             now.elapsed_most(view.heard) > ttl + ttl
         })
     }
@@ -419,7 +430,13 @@ impl Node {
         }
         let state = &view.state;
         if self.is_unheard(now) {
-            return Some((3, "no majority of voters answers: restore a voter".to_string()));
+            let remedy = match self.is_pair() {
+                // It goes on alone, and needs nobody.
+                true if self.holds() => return None,
+                true => self.serves_elsewhere().unwrap_or_else(|| self.remedy_of_no_majority(now)),
+                false => "restore a voter".to_string(),
+            };
+            return Some((3, format!("no majority of voters answers: {remedy}")));
         }
         if let Some(mac) = self.stranger(now).filter(|_| !self.opened) {
             let mac = super::peers::mac_text(mac);

@@ -13,7 +13,7 @@
 
 use super::Node;
 use super::asked::Asked;
-use super::peers::mac_text;
+use super::peers::{Peer, mac_text};
 use super::view::View;
 use crate::command::{LifeSigns, Obstacle, PortAnswer, Word};
 use crate::event::Severity;
@@ -124,7 +124,7 @@ impl Node {
     pub(super) fn judge(&self, word: Word, looks: &Looks, since: Time, now: Time) -> Verdict {
         let (node, claim) = (word.node(), word.claim());
         let name = self.name(node);
-        if let Some(why) = self.word_is_wrong(node, now) {
+        if let Some(why) = self.word_is_wrong(node, since) {
             return Verdict::Refused(Obstacle::ActiveElsewhere, why);
         }
         if looks.agent {
@@ -143,7 +143,8 @@ impl Node {
             let why = format!("the word that {name} {claim} is void: {void}");
             return Verdict::Refused(Obstacle::NotProvenClear, why);
         }
-        if looks.count >= LOOKS {
+        // What was last heard may have been said just before it died: the word waits until that is old.
+        if looks.count >= LOOKS && !self.is_heard(node, now) {
             return Verdict::Believed(self.seen_by(looks, node));
         }
         if now.elapsed_most(since) < LOOKS_MAX {
@@ -156,7 +157,8 @@ impl Node {
         Verdict::Refused(Obstacle::NotProvenClear, why)
     }
 
-    fn word_is_wrong(&self, node: NodeId, now: Time) -> Option<String> {
+    /// It is seen without a look at its host; `since`: when the word was given.
+    fn word_is_wrong(&self, node: NodeId, since: Time) -> Option<String> {
         let name = self.name(node);
         if node == self.me() {
             return Some(format!("{name} is this node, and it is on"));
@@ -164,7 +166,8 @@ impl Node {
         if !self.spec.nodes.iter().any(|(known, _)| *known == node) {
             return Some(format!("{name} is no management node of this cluster"));
         }
-        self.is_heard(node, now).then(|| {
+        let reported = |peer: &Peer| peer.report.is_some() && peer.heard.raw > since.raw;
+        self.peers.get(&node).is_some_and(reported).then(|| {
             format!("{name} is not off: its agent answers; run regent deactivate there instead")
         })
     }
@@ -211,9 +214,28 @@ impl Node {
     /// The word on this node, as long as it counts.
     pub(super) fn word_of(&self, node: NodeId, now: Time) -> Option<Word> {
         let given = self.stack.word.filter(|given| given.word.node() == node)?;
-        let looked = self.looked_at(node).is_some_and(|at| now.elapsed_most(at) < LOOK_FRESH);
+        let looked = self.is_looked_at(node, now);
         let young = now.elapsed_most(given.at) < WORD_MAX;
         (young && looked && !self.is_heard(node, now)).then_some(given.word)
+    }
+
+    /// Its host can be asked from here, and was just now.
+    fn is_looked_at(&self, node: NodeId, now: Time) -> bool {
+        self.looked_at(node).is_some_and(|(at, _)| now.elapsed_most(at) < LOOK_FRESH)
+    }
+
+    /// What helps against the silence of the other one of two: the word on it only where it can be true.
+    pub(super) fn remedy_of_silence(&self, node: NodeId, now: Time) -> String {
+        let name = self.name(node);
+        match self.looked_at(node).filter(|_| self.is_looked_at(node, now)) {
+            None => format!(
+                "whether the host of {name} is on cannot be asked from here: mend this host's own link first"
+            ),
+            Some((_, true)) => format!("the host of {name} answers: start its agent"),
+            Some((_, false)) => format!(
+                "start the agent of {name}; if its host is off: regent activate --confirm-peer-is-off {name}"
+            ),
+        }
     }
 
     // ---- what speaks against it ----
