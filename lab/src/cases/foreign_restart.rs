@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::kit::{command, starts, throughout};
+use super::kit::{command, starts, throughout, upgrade};
 use super::{Case, Run, Tier};
 use crate::fault::Watched;
 use crate::run::now_us;
@@ -32,8 +32,31 @@ const SYNC: Duration = Duration::from_secs(60);
 const STARTS: usize = 2;
 
 fn alone(watched: &mut Watched) -> Result<()> {
+    services(watched)?;
     let moves = restart(watched)?;
     ensure!(moves <= 1, "{moves} moves");
+    Ok(())
+}
+
+/// What an administrator or a package stops and starts is no failure: nothing moves, and nobody starts it beside them.
+fn services(watched: &Watched) -> Result<()> {
+    let active = watched.cluster.active()?;
+    let host = watched.cluster.lab.host(&active)?;
+    for service in [Service::Management, Service::Ui] {
+        let unit = service.unit();
+        let from = now_us();
+        say::line(&format!("fault   somebody on {active}: systemctl restart {unit}, twice"));
+        host.run(&["systemctl", "restart", unit])?;
+        host.run(&["systemctl", "restart", unit])?;
+        say::line(&format!(
+            "fault   on {active} dpkg installs a package that stops {unit} for 2 s"
+        ));
+        upgrade(host, unit, 2)?;
+        throughout(CALM / 2, || Ok(()))?;
+        let (moves, all) = (watched.moves_since(from), starts(watched, &active, unit, from)?);
+        say::line(&format!("case    {moves} moves, {all} starts of {unit}"));
+        ensure!((moves, all) == (0, 3), "{moves} moves, {all} starts of {unit}, of which 3 theirs");
+    }
     Ok(())
 }
 

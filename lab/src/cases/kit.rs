@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::fault::Watched;
 use crate::history::{self, Event};
+use crate::host::Host;
 use crate::run::{now_us, wait_for};
 use crate::say;
 
@@ -103,6 +104,21 @@ pub(crate) fn starts(watched: &Watched, node: &str, unit: &str, from: u64) -> Re
     );
     let counted = watched.cluster.lab.host(node)?.shell(&line)?;
     counted.trim().parse().context("a count")
+}
+
+/// dpkg installs a package on the host that, as those of servers do, stops a unit while it is unpacked and starts it
+/// afterwards, after so many seconds.
+pub(crate) fn upgrade(host: &Host, unit: &str, seconds: u32) -> Result<()> {
+    let text = "Package: hook\nVersion: 1\nArchitecture: all\nMaintainer: lab\nDescription: hook\n";
+    host.shell(&format!(
+        "set -e; rm -rf /tmp/hook; mkdir -p /tmp/hook/DEBIAN; cd /tmp/hook/DEBIAN; \
+         printf '{text}' > control; \
+         printf '#!/bin/sh\ndeb-systemd-invoke stop {unit}; sleep {seconds}\n' > preinst; \
+         printf '#!/bin/sh\ndeb-systemd-invoke start {unit}\n' > postinst; \
+         chmod 755 preinst postinst; dpkg-deb --build /tmp/hook /tmp/hook.deb; \
+         dpkg --install /tmp/hook.deb; dpkg --purge hook"
+    ))
+    .map(drop)
 }
 
 /// The cluster's answer to `explain` names these words.

@@ -25,7 +25,7 @@ pub(super) const POSTGRESQL: Case = Case {
 pub(super) const MYSQL: Case = Case {
     name: "xcat-by-hand-mysql",
     about: "deactivate on one host, activate on the other, switchover back: MariaDB",
-    tier: Tier::Default,
+    tier: Tier::All,
     run: Run::Alone(|| with(Choice::by_hand(Db::Mysql), run)),
 };
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::kit::upgrade;
 use super::xcat_crash::wait_active;
 use super::xcat_kit::{NODE, expect_passive, own_starts, with};
 use super::{Case, Run, Tier};
@@ -59,6 +60,9 @@ fn run(shared: &mut Shared) -> Result<()> {
         say::line(&format!("result  {line}: 3001 unanswered for {outage} ms, own start {own} ms"));
         ensure!(outage <= own + ROOM_MS, "{line}: 3001 unanswered for {outage} ms");
     }
+    say::line("admin   mn1: dpkg installs a package that stops named and starts it 3 s later");
+    upgrade(shared.lab.host("mn1")?, "named.service", 3)?;
+    wait_names(shared)?;
     wait_active(shared, "mn1")?;
     expect_passive(shared, "mn2")?;
     expect_unmoved(shared, from)

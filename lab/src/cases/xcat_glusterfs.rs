@@ -18,7 +18,7 @@ use crate::xcat::{self, Db};
 pub(super) const CASE: Case = Case {
     name: "xcat-glusterfs",
     about: "the data on GlusterFS by FUSE: SQLite's locks between hosts, a move and a power-off",
-    tier: Tier::Default,
+    tier: Tier::All,
     run: Run::Alone(|| with(choice(), run)),
 };
 

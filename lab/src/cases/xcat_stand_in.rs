@@ -18,7 +18,7 @@ use crate::xcat::{self, CLIENT, DOMAIN, Db, Newcomer};
 pub(super) const CASE: Case = Case {
     name: "xcat-stand-in",
     about: "xCAT's stand-in on one host, without Regent: three databases, names, leases, consoles; how unkind it is",
-    tier: Tier::Default,
+    tier: Tier::All,
     run: Run::Alone(run),
 };
 

@@ -348,7 +348,24 @@ pub(super) fn up(
         }
         wait_for_listeners(unit, deadline)?;
         install::commands(hands, &unit.after, deadline)
-    })
+    })?;
+    enable_until_reboot(hands, unit)
+}
+
+/// A package that is upgraded stops its service, and starts it afterwards only if it is enabled: on the active node it
+/// is, until the next boot. What is made from a script of SysV would be enabled for good.
+fn enable_until_reboot(hands: &Hands, unit: &Unit) -> Result<(), Trouble> {
+    let shown = look(std::slice::from_ref(unit))?;
+    let is_disabled = of(&shown, unit).0.is_some_and(|main| main.file == "disabled");
+    // The manager need not read its units again for it.
+    let words = ["enable", "--runtime", "--no-reload", "--quiet", "--", &unit.unit];
+    match if is_disabled { systemctl(&words, CHANGE_MAX) } else { Ok(String::new()) } {
+        Ok(_) => Ok(()),
+        Err(error) => hands.note(&format!(
+            "an upgrade of its package will not start {} again: {error}",
+            unit.unit
+        )),
+    }
 }
 
 fn start(unit: &Unit, deadline: Instant) -> Result<(), Trouble> {
@@ -405,6 +422,17 @@ fn wait_for_listeners(unit: &Unit, deadline: Instant) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// What is generated for each boot comes back by itself, and has its guard.
+fn disable_until_reboot(unit: &Unit) {
+    // What the manager shows is of its last reload; this is asked of the disk.
+    let state = systemctl(&["is-enabled", "--", &unit.unit], SHOW_MAX);
+    if state.is_ok_and(|state| state.trim() == "enabled-runtime") {
+        let words = ["disable", "--runtime", "--no-reload", "--quiet", "--", &unit.unit];
+        // It has its guard all the same, and the next boot forgets it.
+        let _ = systemctl(&words, CHANGE_MAX);
+    }
+}
+
 pub(super) fn down(hands: &mut Hands, unit: &Unit, deadline: Instant) -> Result<(), Trouble> {
     let shown = look(std::slice::from_ref(unit))?;
     let (main, others) = of(&shown, unit);
@@ -423,6 +451,7 @@ pub(super) fn down(hands: &mut Hands, unit: &Unit, deadline: Instant) -> Result<
         let _ = systemctl(&words, left(deadline));
     }
     guard_and_disable(hands, unit)?;
+    disable_until_reboot(unit);
     let mut asked = false;
     let mut there = still_there(unit, &groups)?;
     while !there.is_empty() {

@@ -102,6 +102,14 @@ fn a_unit_runs_by_permit_only_and_no_boot_starts_it() {
     host.does(UP);
     assert_eq!(fs::read_to_string(&mark).unwrap(), "before\nbefore\nafter\n");
     assert_eq!(host.survey().steps, [StepState::Up]);
+    // A package that stopped it for its upgrade finds it enabled, and starts it again; a boot does not.
+    assert_eq!(systemctl(&["is-enabled", &unit.name]), "enabled-runtime");
+    assert!(host.survey().drift.is_empty());
+    host.does(StackStep::Revoke);
+    host.does(DOWN);
+    assert_eq!(systemctl(&["is-enabled", &unit.name]), "disabled");
+    host.does(StackStep::Claim { epoch: Epoch(2), over: None });
+    host.does(UP);
     // A package's upgrade enables it again.
     systemctl(&["enable", &unit.name]);
     assert!(host.survey().drift.join("").contains("is enabled"));
