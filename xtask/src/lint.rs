@@ -12,12 +12,16 @@ const DENY: &str = "cargo-deny";
 const DENY_BUILD_S: &str = "1200";
 
 /// Who may depend on whom, among our own crates; what is not listed may depend on none of them.
-const DIRECTIONS: [(&str, &[&str]); 12] = [
+const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("regent-core", &[]),
     ("regent-store", &[]),
     ("regent-api", &[]),
-    ("regent-adapters", &["regent-core"]),
-    ("regent-agent", &["regent-core", "regent-store", "regent-adapters", "regent-api"]),
+    ("regent-config", &["regent-core", "regent-api"]),
+    ("regent-adapters", &["regent-core", "regent-config"]),
+    (
+        "regent-agent",
+        &["regent-core", "regent-store", "regent-config", "regent-adapters", "regent-api"],
+    ),
     ("regent-cli", &["regent-api"]),
     ("regent", &["regent-agent", "regent-cli"]),
     ("regent-sim", &["regent-core", "regent-store"]),

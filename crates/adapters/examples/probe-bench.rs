@@ -4,7 +4,8 @@
 //! it is shipped; only the prober's time counts. Ends with 1 if the bar is missed or a probe was not well.
 
 use regent_adapters::probe::line::{FromProber, ToProber};
-use regent_adapters::probe::{Disk, File, Http, Kind, Probe, worker};
+use regent_adapters::probe::worker;
+use regent_config::probe::{Disk, File, Http, Kind, Probe};
 use regent_core::health::{Counts, Health, ProbeId};
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -33,4 +33,4 @@ pub mod worker;
 
 pub use gtid::Gtid;
 pub use needs::Amiss;
-pub use settings::{Copies, DatabaseNode, WorkerSettings};
+pub use settings::{DatabaseNode, WorkerSettings};

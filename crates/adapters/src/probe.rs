@@ -2,8 +2,8 @@
 //! that nothing that hangs is near the lease.
 //!
 //! It promises that a probe that hangs delays no other, that a hang is seen as a failure, and that only changes are
-//! told. It judges by [`regent_core::health::Judge`] and decides nothing. How to read it: [`kind`] (what can be
-//! looked at), [`mod@line`] (what is said to and by the process), [`worker`] (the process), then `watch.rs` (one
+//! told. It judges by [`regent_core::health::Judge`] and decides nothing. How to read it: [`regent_config::probe`]
+//! (what can be looked at), [`mod@line`] (what is said to and by the process), [`worker`] (the process), then `watch.rs` (one
 //! probe's life), `eye.rs` (one look) and the kinds.
 //!
 //! ```text
@@ -21,7 +21,6 @@ mod eye;
 pub(crate) mod gateway;
 mod host;
 mod http;
-pub mod kind;
 pub mod line;
 mod link;
 mod sql;
@@ -30,5 +29,4 @@ mod tls;
 mod watch;
 pub mod worker;
 
-pub use kind::{Accounts, Disk, Endpoint, File, Host, Http, Invalid, Kind, Least, Probe, Share};
-pub use kind::{Sql, Url};
+pub use line::Accounts;

@@ -4,7 +4,7 @@
 //! before the first change (its host name, the bytes of its resolver's file, directories that stood where links go,
 //! units that were enabled) is kept durably before it is changed, so that it can be brought back after any restart.
 //!
-//! How to read it: `settings` says what a step is, `hands` carries one out, `before` is the durable record that makes
+//! How to read it: [`regent_config::steps`] says what a step is, `hands` carries one out, `before` is the durable record that makes
 //! each of them repeatable after a kill or a power cut, `survey` looks at everything, and there is a file for each
 //! kind of step. Whatever touches the shared directory may hang with it, so it is all done on a thread that nobody
 //! waits for without a bound.
@@ -39,12 +39,13 @@ mod watch;
 pub use claim::{make_token, read_token};
 pub use journal::{Line, journal};
 pub use plan::PlannedStep;
-pub use settings::{Engine, EngineKind, Kind, Listener, Run, StackSettings, Step, Unit};
+pub use settings::StackSettings;
 pub use survey::Mends;
 pub use watch::{ClaimWatch, Seen, watch_claim};
 
 use hands::{Hands, Places};
 use keeper::Keeper;
+use regent_config::steps::Step;
 use regent_core::stack::{StackResult, StackStep, StepState, Survey};
 use std::path::PathBuf;
 use std::sync::Arc;

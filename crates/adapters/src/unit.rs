@@ -19,6 +19,7 @@ use crate::Applied;
 use crate::run::RunError;
 use bus::Bus;
 use progress::{Progress, Seen};
+use regent_config::settings::StartBounds;
 use regent_core::observe::UnitState;
 use regent_core::time::Span;
 use std::path::{Path, PathBuf};
@@ -87,15 +88,6 @@ impl UnitError {
     fn file(path: &Path) -> impl FnOnce(std::io::Error) -> UnitError {
         move |source| UnitError::File { path: path.to_owned(), source }
     }
-}
-
-/// How long a start may take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StartBounds {
-    /// In all.
-    pub longest: Span,
-    /// Without getting any further.
-    pub stuck: Span,
 }
 
 /// Between two looks at a start that takes long.

@@ -5,7 +5,8 @@ mod prober_lab;
 
 use mariadb_lab::{Node, pair, ready, wait_until};
 use prober_lab::{Prober, quick, vital};
-use regent_adapters::probe::{Accounts, Kind, Probe, Sql};
+use regent_adapters::probe::Accounts;
+use regent_config::probe::{Kind, Probe, Sql};
 use regent_core::command::DatabaseStep;
 use regent_core::health::Health;
 use regent_core::observe::Thread;

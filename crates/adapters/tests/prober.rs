@@ -8,7 +8,7 @@ mod skipped;
 
 use prober_lab::{Prober, http, quick, vital};
 use regent_adapters::probe::line::{FromProber, ToProber};
-use regent_adapters::probe::{Disk, File, Http, Kind, Probe};
+use regent_config::probe::{Disk, File, Http, Kind, Probe};
 use regent_core::health::{Counts, Health, ProbeId};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};

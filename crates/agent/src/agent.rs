@@ -19,8 +19,6 @@ mod timeline;
 
 use crate::aside::Aside;
 use crate::clocks::{self, Clocks};
-use crate::config::Settings;
-use crate::config::settings::Member;
 use crate::dispatch::{Dispatcher, Listeners, Swaps, Waiting, Word};
 use crate::driver::{self, Driver, Inputs};
 use crate::events::Events;
@@ -44,6 +42,8 @@ use quiet::{Quiet, Scarce};
 use regent_adapters::clock;
 use regent_adapters::notify::Notify;
 use regent_api::history::Severity;
+use regent_config::Settings;
+use regent_config::settings::Member;
 use regent_core::command::RunRecord;
 use regent_core::health::{Health, Judge};
 use regent_core::id::{AttemptId, BootId, ClusterId, NodeId, RunId, Version};

@@ -1,9 +1,7 @@
 //! The subcommands that run on a host, each from its arguments to its exit code.
 
 use crate::agent::{Ending, Life, LifeError, live};
-use crate::config::settings::{Driver, Topology};
-use crate::config::timing::{UNTIL_RELEASED, UNTIL_RELEASED_TEXT};
-use crate::config::{self, Settings, effective};
+use crate::config;
 use crate::host::Host;
 use crate::host::real::RealHost;
 use crate::place::Place;
@@ -13,7 +11,8 @@ use crate::{ca, log};
 use regent_adapters::fence::Fence;
 use regent_api::call::Result as ApiResult;
 use regent_api::exit::Exit;
-use regent_core::health::Weight;
+use regent_config::Settings;
+use regent_config::settings::Driver;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -180,7 +179,7 @@ fn ended(result: Result<(), ca::CaError>, text: &str) -> Exit {
 /// `regent config check`.
 pub fn config_check(file: &Path, json: bool) -> Exit {
     let (exit, text) = match config::load(file) {
-        Ok(settings) => (Exit::Ok, summary(&settings) + &lacking(&settings)),
+        Ok(settings) => (Exit::Ok, settings.summary() + &lacking(&settings)),
         Err(problems) => (Exit::Configuration, problems.to_string()),
     };
     if json {
@@ -223,80 +222,19 @@ fn lacking(settings: &Settings) -> String {
 
 /// `regent config schema`.
 pub fn config_schema() -> Exit {
-    say(&config::schema::schema());
+    say(&regent_config::schema::schema());
     Exit::Ok
 }
 
 /// `regent config show`, where no agent can be asked: what the file says, or all that is in force by it.
 pub fn config_show(file: &Path, all: bool) -> Exit {
-    match effective::shown(file, all, None) {
+    match config::shown(file, all, None) {
         Ok(table) => {
             say(&table);
             Exit::Ok
         }
         Err(problems) => fail(Exit::Configuration, problems.to_string().trim_end()),
     }
-}
-
-fn summary(settings: &Settings) -> String {
-    let members: Vec<String> = settings
-        .members
-        .iter()
-        .map(|m| format!("{}{}", m.name, if m.witness { " (witness)" } else { "" }))
-        .collect();
-    let services: Vec<&str> = settings.services.iter().map(|s| s.name.as_str()).collect();
-    let services = if services.is_empty() { "none".into() } else { services.join(", ") };
-    let vital = settings.probes.iter().filter(|p| p.weight == Weight::Vital).count();
-    let ms = |span: regent_core::time::Span| span.as_millis();
-    let mut text = format!(
-        "cluster {}: {}\nvirtual IP {} ({}), {}, services {services}\n\
-         {} probes, {vital} of them vital; `regent config show --effective` lists them\n\
-         profile {}; timing {}: ttl {}, margin {} ms, renewal {} ms, suspicion {} ms; all sums hold\n",
-        settings.cluster,
-        members.join(", "),
-        settings.vip_text(),
-        match settings.driver {
-            Driver::Native => "native driver",
-            Driver::Keepalived(_) => "by keepalived",
-        },
-        match &settings.topology {
-            Topology::Replicated(database) => format!("database unit {}", database.unit),
-            Topology::SharedData(stack) =>
-                format!("shared data in {} under the name {}", stack.data.display(), stack.hostname),
-        },
-        settings.probes.len(),
-        settings.profile,
-        settings.preset,
-        match settings.timing.ttl {
-            UNTIL_RELEASED => UNTIL_RELEASED_TEXT.into(),
-            ttl => format!("{} ms", ms(ttl)),
-        },
-        ms(settings.timing.margin),
-        ms(settings.pace.renewal),
-        ms(settings.pace.suspicion),
-    );
-    let unfenced: Vec<&str> = settings
-        .members
-        .iter()
-        .filter(|m| !m.witness && m.fence.is_none())
-        .map(|m| m.name.as_str())
-        .collect();
-    if !unfenced.is_empty() {
-        text += &format!("no fence: {}\n", unfenced.join(", "));
-    }
-    for service in settings.without_answer() {
-        text += &format!(
-            "warning: no probe asks {service} for an answer: if it hangs, nobody notices; add [[service.probe]] with http, \
-             dns, greeting or exec\n"
-        );
-    }
-    if let Some(proof) = settings.proof() {
-        text += &format!("{proof}\n");
-    }
-    if let Some(caveat) = config::profile::caveat(settings.profile) {
-        text += &format!("{caveat}\n");
-    }
-    text
 }
 
 /// `regent gate load`.

@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn a_gate_that_does_not_close_is_tried_on_without_a_hot_loop_and_inputs_are_taken() {
         let dir = Scratch::new("driver-refused");
-        let text = include_str!("../tests/config/good.toml");
+        let text = include_str!("../../config/tests/config/good.toml");
         let spec = crate::config::parse("good.toml", text).unwrap().spec();
         let (node, boot, run) = (NodeId(1), BootId(2), RunId(3));
         let (cluster, seed) = (ClusterId(4), 5);

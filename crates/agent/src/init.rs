@@ -5,8 +5,6 @@
 //! be done twice; a second `init` after a crash finishes the first. A voter that belongs to another cluster is
 //! never overwritten.
 
-use crate::config::Settings;
-use crate::config::stack::Stack;
 use crate::durable;
 use crate::host::Host;
 use crate::peer::{self, Answer, Hex, Plan, Question, Seat};
@@ -20,6 +18,8 @@ use crate::transport::Transport;
 use regent_adapters::database::Amiss;
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_api::call::{Refusal, RefusalKind};
+use regent_config::Settings;
+use regent_config::stack::Stack;
 use regent_core::id::{AttemptId, BootId, ClusterId, Epoch, Incarnation, NodeId, RunId};
 use regent_core::state::{
     Data, DataCopy, FORMAT, Intent, Lease, Member, MemberRole, Phase, State, Sync,

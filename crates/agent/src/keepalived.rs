@@ -1,12 +1,12 @@
 //! `regent keepalived`: keepalived's file on this host, shown, compared, repaired. Needs no agent.
 
-use crate::config::settings::Driver;
-use crate::config::{self};
+use crate::config;
 use crate::host::real::vrrp;
 use crate::place::Place;
 use crate::tls;
 use regent_adapters::keepalived::{self, Files, KeepalivedError, Laid, Vrrp, Whose};
 use regent_api::exit::Exit;
+use regent_config::settings::Driver;
 use std::path::Path;
 
 /// What is asked about the file.

@@ -1,10 +1,10 @@
 //! The command line's way to another node's agent: mutual TLS, with the identity on this machine.
 
-use crate::config::Settings;
 use crate::tls::{self, OPERATOR};
 use crate::transport::{Hello, Purpose, hello};
 use regent_api::call::{Refusal, RefusalKind};
 use regent_api::frame;
+use regent_config::Settings;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};

@@ -1,15 +1,18 @@
 //! What `regent setup shared-data` does on its host itself: it checks the configuration, starts the agent, and keeps
 //! on disk what must be brought back if it is interrupted.
 
-use crate::config::settings::Member;
-use crate::config::{self, Settings};
+use crate::config;
 use crate::durable;
+use crate::host::stack;
 use crate::place::Place;
 use crate::tls;
 use regent_adapters::run::run;
 use regent_adapters::stack::readdress::{Readdress, ReaddressError};
-use regent_adapters::stack::{Kind, Mends, Stack};
+use regent_adapters::stack::{Mends, Stack};
 use regent_api::call::{Refusal, RefusalKind};
+use regent_config::Settings;
+use regent_config::settings::Member;
+use regent_config::steps::Kind;
 use regent_core::id::ClusterId;
 use std::net::IpAddr;
 use std::path::Path;
@@ -35,10 +38,12 @@ pub struct Checked {
 pub fn check(file: &Path, certificates: &Path) -> Result<Checked, Refusal> {
     let (settings, me) = read(file, certificates)?;
     // A cluster's id says who claims the data, and nothing of what is installed.
-    let stack = settings.stack_settings(&me, ClusterId(0), &Place::default()).ok_or_else(|| {
-        let reason = format!("{} has a database on each node, and no shared data", file.display());
-        wrong(reason, "set topology = \"shared-data\", or use regent init".into())
-    })?;
+    let stack =
+        stack::settings(&settings, &me, ClusterId(0), &Place::default()).ok_or_else(|| {
+            let reason =
+                format!("{} has a database on each node, and no shared data", file.display());
+            wrong(reason, "set topology = \"shared-data\", or use regent init".into())
+        })?;
     let lacks = |kind: &Kind| matches!(kind, Kind::Install { creates, .. } if !creates.exists());
     let others = settings.members.iter().filter(|m| !m.witness && m.id != me.id);
     Ok(Checked {
@@ -94,7 +99,7 @@ pub fn look_ahead(file: &Path, certificates: &Path, coming: Coming<'_>) -> Resul
     }
     let mends =
         Mends { token: coming.cluster, address: coming.readdress.is_some(), data: coming.standby };
-    let stack = settings.stack_settings(&me, ClusterId(0), &Place::default());
+    let stack = stack::settings(&settings, &me, ClusterId(0), &Place::default());
     found.extend(stack.map(|stack| Stack::new(stack).before_set_up(mends)).unwrap_or_default());
     if found.is_empty() {
         return Ok(());

@@ -1,11 +1,11 @@
 //! What core knows, in the words of the API.
 
-use crate::config::Settings;
 use crate::steps::Claimed;
 use regent_api::VERSION;
 use regent_api::moment::Moment;
 use regent_api::stack::{self as api_stack, Doing, InUse, NodeStack, Shared};
 use regent_api::status as api;
+use regent_config::Settings;
 use regent_core::health::{Counts, Health, ProbeId, Subject, Weight};
 use regent_core::id::{ClusterId, NodeId, RunId, Version};
 use regent_core::node::NodeStatus;

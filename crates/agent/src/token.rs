@@ -1,9 +1,9 @@
 //! The token on the shared data: two hosts that read the same random word see the same directory. An equal path is no
 //! proof of that.
 
-use crate::config::stack::Stack;
 use crate::random;
 use regent_adapters::stack::{make_token, read_token};
+use regent_config::stack::Stack;
 use std::path::Path;
 use std::time::Duration;
 

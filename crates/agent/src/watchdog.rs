@@ -5,13 +5,13 @@
 //! that comes too late to the device is not used: the lease thread is asked again.
 
 use crate::behind::{Behind, Sink};
-use crate::config::settings;
 use crate::driver::Inputs;
 use crate::events::Events;
 use crate::log;
 use regent_adapters::fence::machine::{self, Machine};
 use regent_adapters::fence::watchdog::{Facts, Watchdog};
 use regent_api::history::Severity;
+use regent_config::settings;
 use regent_core::time::{Span, Time};
 
 /// The preparation and one permission: the lease thread gives the next when it knows what became of the last.

@@ -1,10 +1,11 @@
 //! `activate-xcatmn` and `deactivate-xcatmn`: the options of xCAT's commands, compared with the configuration. Nothing
 //! is asked of an agent before they agree: two places that say different things are a mistake in one of them.
 
-use crate::config::settings::Member;
-use crate::config::{self, Settings};
+use crate::config;
 use crate::tls;
 use regent_api::call::{Refusal, RefusalKind};
+use regent_config::Settings;
+use regent_config::settings::Member;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     fn shared() -> Settings {
-        let text = include_str!("../tests/config/shared.toml");
+        let text = include_str!("../../config/tests/config/shared.toml");
         config::parse("shared.toml", text).unwrap()
     }
 

@@ -239,7 +239,7 @@ struct Running {
 
 struct Lab {
     root: PathBuf,
-    settings: config::Settings,
+    settings: regent_config::Settings,
     text: String,
     facts: [DatabaseFacts; 2],
 }
@@ -253,7 +253,7 @@ impl Lab {
             (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports: Vec<u16> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
         let text = std::fs::read_to_string(
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/good.toml"),
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/tests/config/good.toml"),
         )
         .unwrap()
         .replace("10.77.0.11\"", &format!("127.0.0.1:{}\"", ports[0]))
@@ -301,7 +301,9 @@ impl Lab {
                 let life = Life {
                     settings: settings.clone(),
                     file: its_file.clone(),
-                    configuration: config::digest(&std::fs::read_to_string(&its_file).unwrap()),
+                    configuration: regent_config::digest(
+                        &std::fs::read_to_string(&its_file).unwrap(),
+                    ),
                     identity: tls::load(&its_place.tls, known).unwrap(),
                     place: its_place.clone(),
                     host,

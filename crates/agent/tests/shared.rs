@@ -259,7 +259,7 @@ struct Running {
 
 struct Lab {
     root: PathBuf,
-    settings: config::Settings,
+    settings: regent_config::Settings,
     disk: Disk,
 }
 
@@ -271,7 +271,7 @@ impl Lab {
         let listeners: Vec<std::net::TcpListener> =
             (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports: Vec<u16> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/shared.toml");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/tests/config/shared.toml");
         let text = std::fs::read_to_string(file)
             .unwrap()
             .replace("/HA-data", &root.join("data").to_string_lossy())
@@ -314,7 +314,9 @@ impl Lab {
                 let life = Life {
                     settings: settings.clone(),
                     file: its_file.clone(),
-                    configuration: config::digest(&std::fs::read_to_string(&its_file).unwrap()),
+                    configuration: regent_config::digest(
+                        &std::fs::read_to_string(&its_file).unwrap(),
+                    ),
                     identity: tls::load(&its_place.tls, known).unwrap(),
                     place: its_place.clone(),
                     host: Some(Arc::new(host) as Arc<dyn Host>),

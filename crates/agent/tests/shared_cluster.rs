@@ -332,7 +332,7 @@ fn two_hosts_found_a_cluster_and_nothing_starts() {
     }
     assert_eq!(lab.steps_up("mn1") + lab.steps_up("mn2"), 0);
     let state = lab.state("mn2");
-    assert_eq!(state.timing.ttl, regent_agent::config::timing::UNTIL_RELEASED);
+    assert_eq!(state.timing.ttl, regent_config::timing::UNTIL_RELEASED);
     assert_eq!(state.data, regent_core::state::Data::Clear);
     expect_refused(mn2.ask(Ask::Init), RefusalKind::Guard, "belongs to a cluster");
     mn1.stop();

@@ -2,11 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use regent_agent::ca;
-use regent_agent::config::settings::Member;
 use regent_agent::tls::{self, Identity};
 use regent_agent::transport::{
     DialError, Hello, Incoming, Lane, Pace, Purpose, Setup, Transport, frame, hello,
 };
+use regent_config::settings::Member;
 use regent_core::id::{ClusterId, NodeId};
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -184,7 +184,7 @@ fn changes() -> Vec<Change> {
 
 #[test]
 fn core_and_the_api_say_the_same_of_the_same_status() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/good.toml");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/tests/config/good.toml");
     let settings = config::load(file.as_ref()).unwrap();
     let spec = settings.spec();
     for (what, well, change) in changes() {

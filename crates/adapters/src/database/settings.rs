@@ -1,11 +1,11 @@
 //! What a worker must know before its first step; the first line on its standard input.
 
 use crate::database::site::DATADIR;
+use regent_config::settings::Copies;
 use regent_core::id::NodeId;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// A node's database as its peers reach it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -37,26 +37,6 @@ pub struct WorkerSettings {
     pub events: bool,
     /// How copies are taken.
     pub copies: Copies,
-}
-
-/// How a copy of the writer's data is taken, and what becomes of the data that it replaces.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Copies {
-    /// So many replaced data directories are kept, the newest ones; fewer if there is no room for a copy.
-    pub keep: usize,
-    /// None is kept for longer than this.
-    pub keep_for: Duration,
-    /// Where there is no room for two, the old data are removed before the copy comes.
-    pub in_place: bool,
-    /// Bytes in a second that the writer sends at most; 0: as fast as it can.
-    pub rate: u64,
-}
-
-impl Default for Copies {
-    fn default() -> Copies {
-        let keep_for = Duration::from_secs(7 * 86_400);
-        Copies { keep: 2, keep_for, in_place: false, rate: 0 }
-    }
 }
 
 impl WorkerSettings {

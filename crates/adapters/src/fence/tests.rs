@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::testing::{is_gone, skipped, until};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const PASSWORD: &str = "s3cr et/%=\"";

@@ -59,10 +59,10 @@ fn pass_on(mut socket: Socket, stopped: &OwnedFd, told: &watch::Sender<u64>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::probe::kind::{Kind, Probe};
     use crate::probe::line::{FromProber, ToProber};
     use crate::probe::worker;
     use crate::testing::{INTERFACE, Segment, segment};
+    use regent_config::probe::{Kind, Probe};
     use regent_core::health::{Counts, Health, ProbeId};
     use std::sync::mpsc::{Receiver, channel};
     use std::time::{Duration, Instant};

@@ -4,8 +4,8 @@
 //! ends with a reset, so that a thousand probes leave no sockets waiting (TIME_WAIT) behind.
 
 use crate::probe::eye::Seen;
-use crate::probe::kind::{Endpoint, Host};
 use crate::probe::threads::{Flight, Late, Threads};
+use regent_config::probe::{Endpoint, Host};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};

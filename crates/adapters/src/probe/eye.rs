@@ -2,10 +2,11 @@
 
 use crate::probe::connect::Place;
 use crate::probe::http::HttpEye;
-use crate::probe::kind::{Accounts, Kind};
+use crate::probe::line::Accounts;
 use crate::probe::sql::SqlEye;
 use crate::probe::threads::{Flight, Late, Threads};
 use crate::probe::{connect, dns, exec, gateway, host, link};
+use regent_config::probe::Kind;
 use std::sync::Arc;
 use std::time::Duration;
 

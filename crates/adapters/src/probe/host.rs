@@ -1,7 +1,7 @@
 //! Looks at this host: files, disks, memory. Any of these calls may block for ever, so they run on threads.
 
 use crate::probe::eye::Seen;
-use crate::probe::kind::{Disk, File, Least, Share};
+use regent_config::probe::{Disk, File, Least, Share};
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 use std::io::{self, Read};
 use std::path::Path;

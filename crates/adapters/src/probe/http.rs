@@ -4,9 +4,9 @@
 
 use crate::probe::connect::{self, Opened, Place};
 use crate::probe::eye::Seen;
-use crate::probe::kind::Http;
 use crate::probe::threads::{Late, Threads};
 use crate::probe::tls::TlsEye;
+use regent_config::probe::Http;
 use std::io;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

@@ -1,9 +1,12 @@
 //! The lines between the agent and its prober: one JSON text each. Only changes are told, so that a thousand probes
 //! that are well cost the agent nothing but a pulse.
 
-use crate::probe::kind::{Accounts, Probe};
+use regent_config::probe::Probe;
 use regent_core::health::{Health, ProbeId};
+use regent_core::id::NodeId;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// A line to the prober.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -24,6 +27,19 @@ pub enum ToProber {
     },
     /// What these look at was started anew: nothing is known of it, and it is looked at at once.
     Forget(Vec<ProbeId>),
+}
+
+/// What a probe of the database needs to know; the password is derived from a file in `state_dir`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Accounts {
+    /// This node: it has a row of its own.
+    pub node: NodeId,
+    /// The database's port, here and behind the VIP.
+    pub port: u16,
+    /// The principal VIP.
+    pub vip: IpAddr,
+    /// Where the database worker keeps its secrets.
+    pub state_dir: PathBuf,
 }
 
 /// A line from the prober.

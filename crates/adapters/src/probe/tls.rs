@@ -1,8 +1,8 @@
 //! TLS for a probe: verified under a named authority, or not at all; either way the certificate's end is watched.
 
 use crate::probe::eye::Seen;
-use crate::probe::kind::{Endpoint, Host};
 use crate::probe::threads::{Flight, Threads};
+use regent_config::probe::{Endpoint, Host};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};

@@ -1,9 +1,9 @@
 //! One probe's life: wait, look, judge, tell. It never overlaps itself, and nothing it waits for is another's.
 
 use crate::probe::eye::{Eye, Seen};
-use crate::probe::kind::Probe;
 use crate::probe::line::FromProber;
 use crate::probe::threads::Threads;
+use regent_config::probe::Probe;
 use regent_core::health::{Counts, Health, Judge};
 use std::cell::Cell;
 use std::rc::Rc;

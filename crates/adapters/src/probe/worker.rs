@@ -4,10 +4,11 @@
 use crate::probe::changes::Changes;
 use crate::probe::exec::Groups;
 use crate::probe::eye::Eye;
-use crate::probe::kind::{Accounts, Kind, Probe};
+use crate::probe::line::Accounts;
 use crate::probe::line::{FromProber, ToProber};
 use crate::probe::threads::Threads;
 use crate::probe::watch::{Common, Orders, Told, Watch};
+use regent_config::probe::{Kind, Probe};
 use regent_core::health::{Counts, Health, ProbeId};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;

@@ -5,8 +5,8 @@
 use super::files::{Stand, stand};
 use super::hands::Hands;
 use super::procs::{self, Process};
-use super::settings::Kind;
 use super::{survey, unit};
+use regent_config::steps::Kind;
 use regent_core::stack::StepState;
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -3,9 +3,9 @@
 use super::files;
 use super::hands::Hands;
 use super::procs;
-use super::settings::{Engine, EngineKind};
 use super::trouble::Trouble;
 use crate::run;
+use regent_config::steps::{Engine, EngineKind};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -6,9 +6,9 @@
 //! What runs on this host reaches the ports all the time, the commands that fill them among it (ADR 0038).
 
 use super::hands::Hands;
-use super::settings::{Kind, Unit};
 use super::trouble::Trouble;
 use crate::run::{RunError, run};
+use regent_config::steps::{Kind, Unit};
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -84,8 +84,8 @@ fn table(unit: &Unit, vips: &[IpAddr]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::settings::Listener;
     use crate::testing::segment;
+    use regent_config::steps::Listener;
     use std::net::UdpSocket;
 
     const SHORT: Duration = Duration::from_millis(300);

@@ -1,10 +1,10 @@
 //! The product's own installer, and commands that belong to a step.
 
 use super::hands::{Hands, left};
-use super::settings::{Kind, Run};
 use super::trouble::Trouble;
 use super::{database, link, unit};
 use crate::run::Program;
+use regent_config::steps::{Kind, Run};
 use std::path::Path;
 use std::slice;
 use std::time::Instant;

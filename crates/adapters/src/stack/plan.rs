@@ -1,9 +1,9 @@
 //! What an activation or a deactivation would do, without doing any of it.
 
 use super::hands::Hands;
-use super::settings::{Kind, Step};
 use super::unit::Shown;
 use super::{carry, link, survey, unit};
+use regent_config::steps::{Kind, Step};
 use regent_core::stack::StepState;
 
 /// One step, as it is and as it would be changed.

@@ -2,7 +2,7 @@
 //! of an activation, with everything stopped.
 
 use super::hands::Hands;
-use super::settings::Kind;
+use regent_config::steps::Kind;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

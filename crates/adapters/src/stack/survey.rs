@@ -2,11 +2,12 @@
 //! is not as this node's role asks for.
 
 use super::hands::{Hands, Places};
-use super::settings::{Kind, StackSettings, Unit};
+use super::settings::StackSettings;
 use super::unit::Shown;
 use super::{busy, carry, claim, database, files, mount, name, room, unit};
 use crate::vip::address::{self, Place};
 use crate::vip::{interface_index, link};
+use regent_config::steps::{Kind, Unit};
 use regent_core::stack::{StackStep, StepState, Survey};
 use rustix::fs::{Access, access};
 use std::net::{IpAddr, ToSocketAddrs};

@@ -4,9 +4,10 @@ mod crash;
 mod steps;
 mod units;
 
-use super::settings::{Kind, StackSettings, Step};
+use super::settings::StackSettings;
 use super::*;
 use crate::testing::skipped;
+use regent_config::steps::{Kind, Step};
 use regent_core::health::Weight;
 use regent_core::id::{ClusterId, Epoch, NodeId};
 use regent_core::stack::StepId;

@@ -4,7 +4,8 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "what else it may be is told")]
 
 use regent_adapters::probe::line::{FromProber, ToProber};
-use regent_adapters::probe::{Accounts, Http, Kind, Probe, worker};
+use regent_adapters::probe::{Accounts, worker};
+use regent_config::probe::{Http, Kind, Probe};
 use regent_core::health::{Counts, Health, ProbeId};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -9,17 +9,17 @@
 //! ```
 
 use super::speaking::Speaking;
+use crate::config;
 use crate::config::apply::{self, ApplyError, Files, Prepared, Way};
-use crate::config::edit::{self, EditError, Proposal};
-use crate::config::profile::Family;
-use crate::config::timing::{self, Measured};
-use crate::config::{self, Settings, effective};
 use crate::events::Events;
 use crate::peer::{self, Answer, Change, Hex, Question};
 use crate::serve::{Progress, refuse};
 use crate::transport::Transport;
 use regent_api::call::{RefusalKind, Reply};
 use regent_api::history::Severity;
+use regent_config::edit::{self, EditError, Proposal};
+use regent_config::timing::{self, Measured};
+use regent_config::{Settings, digest, effective};
 use regent_core::command::Request;
 use regent_core::id::NodeId;
 use regent_core::state::Timing;
@@ -141,7 +141,7 @@ impl Configured {
             let mut peers = Vec::new();
             for member in self.settings.members.iter().filter(|m| m.id != self.me) {
                 let text = self.text_of(member.id).await;
-                peers.push(text.ok().map(|text| config::digest(&text)));
+                peers.push(text.ok().map(|text| digest(&text)));
             }
             let files = self.files();
             let way = apply::resolve(pending, &peers);
@@ -197,7 +197,7 @@ impl Configured {
 
     /// What is in force here, or only what is written.
     pub(super) fn show(&self, all: bool, register: Option<&Timing>) -> Reply {
-        match effective::shown(&self.file, all, register) {
+        match config::shown(&self.file, all, register) {
             Ok(table) => Reply::Text(table.lines().map(String::from).collect()),
             Err(problems) => refuse(RefusalKind::Configuration, &problems.to_string(), ""),
         }
@@ -225,7 +225,7 @@ impl Configured {
                 return refuse(RefusalKind::Configuration, &problems.to_string(), "");
             }
         };
-        let mine = effective::effective(&self.name(), &here).unwrap_or_default();
+        let mine = config::effective(&self.name(), &here).unwrap_or_default();
         let me = self.settings.name(self.me);
         let mut lines = Vec::new();
         let others = self.settings.members.iter().filter(|m| m.id != self.me);
@@ -242,7 +242,7 @@ impl Configured {
                 lines.push(format!("{name} has the configuration of {me}"));
                 continue;
             }
-            let entries = match effective::effective(name, &theirs) {
+            let entries = match config::effective(name, &theirs) {
                 Ok(entries) => entries,
                 Err(problems) => {
                     lines.push(format!("the configuration of {name} is not valid:"));
@@ -287,7 +287,7 @@ impl Speaking {
             let reason = "another change of the configuration is under way";
             return refuse(RefusalKind::Guard, reason, "ask again in a few seconds");
         };
-        let new = config::digest(&proposal.text);
+        let new = digest(&proposal.text);
         let prepared = Prepared { old, new };
         if let Err(stopped) = self.prepare_everywhere(prepared, &proposal, progress).await {
             self.abort_everywhere().await;
@@ -316,8 +316,8 @@ impl Speaking {
         let invalid = |text: String| refuse(RefusalKind::Configuration, text.trim_end(), "");
         let text = config::text(&configured.file).map_err(|p| invalid(p.to_string()))?;
         let live = true;
-        edit::propose(&configured.name(), &text, key, value, live, Family::here())
-            .map(|proposal| (config::digest(&text), proposal))
+        edit::propose(&configured.name(), &text, key, value, live, config::here())
+            .map(|proposal| (digest(&text), proposal))
             .map_err(|error: EditError| invalid(error.to_string()))
     }
 

@@ -2,10 +2,10 @@
 //! which decides; here names become numbers, and a refusal gets its remedy.
 
 use super::speaking::Speaking;
-use crate::config::settings::Member;
 use crate::serve::{Progress, refuse};
 use regent_api::call::{RefusalKind, Reply};
 use regent_api::length;
+use regent_config::settings::Member;
 use regent_core::command::{Answer, Obstacle, Request};
 use regent_core::node::Input;
 use regent_core::state::{Lease, Timing};

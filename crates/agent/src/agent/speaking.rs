@@ -3,7 +3,6 @@
 use super::configuring::Configured;
 use super::quiet::belonging;
 use super::timeline::{self, Sources};
-use crate::config::Settings;
 use crate::dispatch::Waiting;
 use crate::driver::Inputs;
 use crate::events::Events;
@@ -18,6 +17,7 @@ use crate::steps::Steps;
 use crate::transport::Transport;
 use regent_api::call::{Ask, RefusalKind, Reply};
 use regent_api::history::Severity;
+use regent_config::Settings;
 use regent_core::command::Request;
 use regent_core::id::{AttemptId, ClusterId, NodeId};
 use regent_core::role::Role;

@@ -1,12 +1,12 @@
 //! What happened, here or on every member: the events of all as one timeline, by their wall clocks.
 
-use crate::config::Settings;
 use crate::events::Events;
 use crate::peer::{self, Answer, Question};
 use crate::serve::refuse;
 use crate::transport::Transport;
 use regent_api::call::{RefusalKind, Reply};
 use regent_api::history::{Entry, History, Missing};
+use regent_config::Settings;
 use regent_core::id::NodeId;
 use std::time::Duration;
 use tokio::time::timeout;

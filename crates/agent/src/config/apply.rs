@@ -15,8 +15,9 @@
 //! it is committed, else aborted. A change is told to be done only after every node committed, so nobody was promised
 //! what is aborted.
 
-use super::problem::Problems;
-use super::{digest, parse};
+use super::parse;
+use regent_config::digest;
+use regent_config::problem::Problems;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -292,7 +293,7 @@ mod tests {
     use super::*;
     use crate::scratch::Scratch;
 
-    const OLD: &str = include_str!("../../tests/config/good.toml");
+    const OLD: &str = include_str!("../../../config/tests/config/good.toml");
 
     fn new_text() -> String {
         format!("{OLD}[policy]\ntries = 5\n")

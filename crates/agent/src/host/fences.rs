@@ -1,7 +1,8 @@
 //! The fences of every node, as configured: used by the holder, and tested from anywhere.
 
-use regent_adapters::fence::{Answer, Fence, Settings as FenceSettings, Tested, Warrant};
+use regent_adapters::fence::{Answer, Fence, Tested, Warrant};
 use regent_api::call::FenceTested;
+use regent_config::fence::Settings as FenceSettings;
 use regent_core::command::Fenced;
 use regent_core::id::{Epoch, NodeId};
 use std::time::Duration;

@@ -4,7 +4,7 @@ mod child;
 mod fences;
 mod prober;
 pub mod real;
-mod stack;
+pub(crate) mod stack;
 mod worker;
 
 use crate::driver::{Gate, Inputs};

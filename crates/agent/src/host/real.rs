@@ -5,8 +5,6 @@ use super::prober::{Forgetter, Prober};
 use super::stack::{self, Hands};
 use super::worker::{Unit, UnitNews, Work, Worker};
 use super::{Host, Later, Opened, Planned};
-use crate::config::Settings;
-use crate::config::settings::{self as config, Member};
 use crate::driver::{Gate, Inputs};
 use crate::events::Events;
 use crate::log;
@@ -21,6 +19,8 @@ use regent_adapters::unit::{Managed, UnitWatch, Units};
 use regent_adapters::vip::{Driver, Known, Mac, Vip, VipError, Vips, link, probe, stranger};
 use regent_api::call::FenceTested;
 use regent_api::history::Severity;
+use regent_config::Settings;
+use regent_config::settings::{self as config, Member};
 use regent_core::command::{AddressStep, DatabaseStep, GateStep, Outcome, ServiceStep, StepResult};
 use regent_core::health::{ProbeId, Subject};
 use regent_core::id::{ClusterId, CommandId, Epoch, Incarnation, NodeId};
@@ -401,7 +401,7 @@ impl Host for RealHost {
         );
         let addresses = self.carry_addresses(serves, inputs.clone(), &events);
         let stack = cluster
-            .and_then(|cluster| self.settings.stack_settings(&self.me, cluster, &self.place));
+            .and_then(|cluster| stack::settings(&self.settings, &self.me, cluster, &self.place));
         let hands = stack.map(|settings| Hands::start(settings, inputs.clone(), &events));
         let worker = self.settings.database().map(|database| {
             let unit = Unit {

@@ -4,18 +4,41 @@ use super::{Planned, PlannedStep};
 use crate::driver::Inputs;
 use crate::events::Events;
 use crate::log;
-use regent_adapters::stack::{
-    ClaimWatch, EngineKind, Kind, Run, Seen, Stack, StackSettings, watch_claim,
-};
+use crate::place::Place;
+use regent_adapters::stack::{ClaimWatch, Seen, Stack, StackSettings, watch_claim};
 use regent_api::history::Severity;
+use regent_config::Settings;
+use regent_config::settings::Member;
+use regent_config::steps::{EngineKind, Kind, Run};
 use regent_core::command::Outcome;
-use regent_core::id::CommandId;
+use regent_core::id::{ClusterId, CommandId};
 use regent_core::node::Input;
 use regent_core::stack::{Claim, StackResult, StackStep};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// Core asks for one step at a time.
 const QUEUE: usize = 4;
+
+/// The stack as this member's adapter is to have it; none in the replicated topology.
+pub(crate) fn settings(
+    settings: &Settings,
+    me: &Member,
+    cluster: ClusterId,
+    place: &Place,
+) -> Option<StackSettings> {
+    let stack = settings.stack()?;
+    Some(StackSettings {
+        node: me.id,
+        name: me.name.clone(),
+        cluster,
+        data: stack.data.clone(),
+        vips: settings.vips.iter().map(|vip| (vip.address, vip.prefix)).collect(),
+        interface: me.interface.clone(),
+        steps: settings.steps(stack).into_iter().map(|(_, step)| step).collect(),
+        state_dir: place.state.clone(),
+        run_dir: place.run.clone(),
+    })
+}
 
 /// The way to the thread.
 pub(super) struct Hands {

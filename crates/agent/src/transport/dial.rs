@@ -3,7 +3,7 @@
 use super::hello::{FORMAT, Hello, Purpose, Welcome};
 use super::lane::{Lane, Lanes, Numbered};
 use super::{Here, Stream, frame};
-use crate::config::settings::Member;
+use regent_config::settings::Member;
 use regent_core::id::ClusterId;
 use rustls::pki_types::ServerName;
 use std::io;

@@ -21,10 +21,10 @@ pub use hello::{Hello, Purpose};
 pub use lane::{Counts, Lane};
 pub use listen::Incoming;
 
-use crate::config::settings::Member;
 use crate::tls::Identity;
 use lane::{DIALLED, Lanes};
 use regent_adapters::clock;
+use regent_config::settings::Member;
 use regent_core::id::{ClusterId, NodeId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -247,7 +247,7 @@ impl Lab {
             (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports: Vec<u16> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
         let text = std::fs::read_to_string(
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/shared.toml"),
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/tests/config/shared.toml"),
         )
         .unwrap()
         .replace("10.77.0.11\"", &format!("127.0.0.1:{}\"", ports[0]))
@@ -338,14 +338,14 @@ impl Lab {
                     inputs: OnceLock::new(),
                     cluster: OnceLock::new(),
                     services: settings.services.len(),
-                    slots: [permit.then_some(config::timing::UNTIL_RELEASED), None],
+                    slots: [permit.then_some(regent_config::timing::UNTIL_RELEASED), None],
                     toys: Arc::clone(&toys),
                 });
                 let known = settings.members.iter().map(|m| m.name.as_str());
                 let life = Life {
                     settings: settings.clone(),
                     file: file.clone(),
-                    configuration: config::digest(&text),
+                    configuration: regent_config::digest(&text),
                     identity: tls::load(&its_place.tls, known).unwrap(),
                     place: its_place.clone(),
                     host: Some(host as Arc<dyn Host>),

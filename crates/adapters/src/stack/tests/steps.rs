@@ -1,6 +1,7 @@
 //! Each kind of step, up and down.
 
 use super::*;
+use regent_config::steps::{Engine, EngineKind, Run, Unit};
 use regent_core::stack::StepState;
 
 fn set_attribute(path: &Path) -> bool {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::needs_host;
+use regent_config::steps::{Listener, Run, Unit};
 use std::net::TcpListener;
 
 struct TestUnit {

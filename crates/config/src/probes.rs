@@ -1,11 +1,11 @@
 //! Probes: from what was written to what the prober runs and core counts.
 
 use super::keys::{COMPANIONS, KINDS};
+use super::probe::{Disk, File, Http, Invalid, Kind, Least, Sql};
 use super::problem::Problem;
 use super::settings::{Probe, Service, VIP_INTERFACE, What};
 use super::tree::{At, Node};
 use super::validate::{absolute, interface_name, length, name, program, weight};
-use regent_adapters::probe::{Disk, File, Http, Invalid, Kind, Least, Sql};
 use regent_core::health::{Counts, Subject, Weight};
 use regent_core::observe::ServiceId;
 use regent_core::time::Span;
@@ -271,7 +271,7 @@ fn what(node: &Node, kind: &'static str, problems: &mut Vec<Problem>) -> Option<
 }
 
 fn http(node: &Node, problems: &mut Vec<Problem>) -> Option<Http> {
-    let url: regent_adapters::probe::Url = parsed(node, "http", problems)?;
+    let url: super::probe::Url = parsed(node, "http", problems)?;
     let ca = absolute(node, "ca", problems);
     if let Some(written) = node.text("ca")
         && !url.secure

@@ -2,7 +2,7 @@
 
 use super::keys::{Effect, FILE};
 use super::problem::Problems;
-use super::profile::Family;
+use super::profile::Distribution;
 use super::tree::{self, At, Node, Origin, Value, quoted};
 use super::validate::length;
 use regent_core::state::Timing;
@@ -34,15 +34,14 @@ pub struct Change {
     pub effect: Effect,
 }
 
-/// Every value in force by this text, in the order of the reference; `name` stands in the sources.
-pub fn effective(name: &str, text: &str) -> Result<Vec<Entry>, Problems> {
-    effective_for(name, text, Family::here())
-}
-
-/// The same for hosts of one family of distributions.
-pub fn effective_for(name: &str, text: &str, family: Family) -> Result<Vec<Entry>, Problems> {
-    let (merged, _) =
-        super::understood(text, family).map_err(|problems| Problems::new(name, text, problems))?;
+/// Every value in force by this text on such a host, in the order of the reference; `name` stands in the sources.
+pub fn effective(
+    name: &str,
+    text: &str,
+    host: impl Into<Distribution>,
+) -> Result<Vec<Entry>, Problems> {
+    let (merged, _) = super::understood(text, host.into())
+        .map_err(|problems| Problems::new(name, text, problems))?;
     Ok(Walk::new(name, text).of(&merged))
 }
 
@@ -176,10 +175,14 @@ pub fn diff(old: &[Entry], new: &[Entry]) -> Vec<Change> {
 }
 
 /// What a file says, or all that is in force by it, as a table; with the register's timing where an agent knows it.
-pub fn shown(file: &Path, all: bool, register: Option<&Timing>) -> Result<String, Problems> {
-    let name = file.display().to_string();
-    let text = super::text(file)?;
-    let mut entries = if all { effective(&name, &text) } else { written(&name, &text) }?;
+pub fn shown(
+    name: &str,
+    text: &str,
+    host: Distribution,
+    all: bool,
+    register: Option<&Timing>,
+) -> Result<String, Problems> {
+    let mut entries = if all { effective(name, text, host) } else { written(name, text) }?;
     if let Some(timing) = register {
         with_register(&mut entries, timing);
     }

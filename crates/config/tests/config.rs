@@ -1,12 +1,12 @@
 //! The configuration: what is accepted, and how each mistake is told.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use regent_agent::config::edit::{EditError, edit, propose, unset};
-use regent_agent::config::effective::{self, Change};
-use regent_agent::config::profile::Family;
-use regent_agent::config::settings::{Driver, PORT, What};
-use regent_agent::config::timing::{Measured, Proposed, check};
-use regent_agent::config::{self, Effect, schema};
+use regent_config::edit::{EditError, edit, propose, unset};
+use regent_config::effective::{self, Change};
+use regent_config::profile::Family;
+use regent_config::settings::{Driver, PORT, What};
+use regent_config::timing::{Measured, Proposed, check};
+use regent_config::{self as config, Effect, schema};
 use regent_core::health::{Counts, ProbeId, Subject, Weight};
 use regent_core::id::NodeId;
 use regent_core::observe::ServiceId;
@@ -24,7 +24,7 @@ fn text(name: &str) -> String {
 
 #[test]
 fn a_short_file_is_enough() {
-    let settings = config::parse("good.toml", &text("good.toml")).unwrap();
+    let settings = config::parse("good.toml", &text("good.toml"), Family::Debian).unwrap();
     let names: Vec<&str> = settings.members.iter().map(|m| m.name.as_str()).collect();
     assert_eq!(names, ["mn1", "mn2", "w1"]);
     assert_eq!(settings.members[0].address, format!("10.77.0.11:{PORT}").parse().unwrap());
@@ -40,7 +40,7 @@ fn a_short_file_is_enough() {
 fn every_timing_preset_keeps_its_sums() {
     for preset in ["default", "cautious", "fast"] {
         let file = format!("{}[timing]\npreset = \"{preset}\"\n", text("good.toml"));
-        let settings = config::parse(preset, &file).unwrap();
+        let settings = config::parse(preset, &file, Family::Debian).unwrap();
         assert_eq!(settings.preset, preset);
     }
 }
@@ -48,7 +48,7 @@ fn every_timing_preset_keeps_its_sums() {
 #[test]
 fn a_timing_of_its_own_overrides_the_preset() {
     let file = format!("{}[timing]\nttl = \"1.2s\"\nmargin = \"130ms\"\n", text("good.toml"));
-    let settings = config::parse("own", &file).unwrap();
+    let settings = config::parse("own", &file, Family::Debian).unwrap();
     assert_eq!(settings.timing.ttl, Span::millis(1200));
     assert_eq!(settings.pace.renewal, Span::millis(150));
 }
@@ -57,7 +57,7 @@ fn a_timing_of_its_own_overrides_the_preset() {
 fn a_node_may_have_a_port_and_an_interface_of_its_own() {
     let file =
         text("good.toml").replace("\"10.77.0.12\"", "\"10.77.0.12:5000\"\ninterface = \"eth7\"");
-    let settings = config::parse("own", &file).unwrap();
+    let settings = config::parse("own", &file, Family::Debian).unwrap();
     assert_eq!(settings.members[1].address.port(), 5000);
     let interfaces: Vec<&str> = settings.members.iter().map(|m| m.interface.as_str()).collect();
     assert_eq!(interfaces, ["host0", "eth7", "host0"]);
@@ -72,7 +72,7 @@ fn every_mistake_is_told_with_place_and_remedy() {
     for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "toml")) {
         let name = file.file_name().unwrap().to_str().unwrap();
         let written = std::fs::read_to_string(file).unwrap();
-        let problems = config::parse(name, &written).expect_err(name).to_string();
+        let problems = config::parse(name, &written, Family::Debian).expect_err(name).to_string();
         let golden = file.with_extension("txt");
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&golden, &problems).unwrap();
@@ -84,18 +84,12 @@ fn every_mistake_is_told_with_place_and_remedy() {
     assert!(seen >= 10, "only {seen} files of mistakes were found");
 }
 
-#[test]
-fn a_file_that_is_not_there_is_told() {
-    let error = config::load(&folder().join("none.toml")).unwrap_err().to_string();
-    assert!(error.contains("failed to read the file: No such file"), "{error}");
-}
-
 fn effective_of(text: &str) -> Vec<effective::Entry> {
-    effective::effective_for("regent.toml", text, Family::RedHat).unwrap_or_else(|p| panic!("{p}"))
+    effective::effective("regent.toml", text, Family::RedHat).unwrap_or_else(|p| panic!("{p}"))
 }
 
 fn probes_of(text: &str) -> Vec<(String, Weight, Counts, u64, u64, u8)> {
-    let settings = config::parse_for("own", text, Family::RedHat).unwrap_or_else(|p| panic!("{p}"));
+    let settings = config::parse("own", text, Family::RedHat).unwrap_or_else(|p| panic!("{p}"));
     let probe = |p: &config::settings::Probe| {
         let (interval, timeout) = (p.interval.as_millis(), p.timeout.as_millis());
         (p.name.clone(), p.weight, p.counts, interval, timeout, p.fall)
@@ -125,7 +119,7 @@ fn without_a_word_the_database_and_the_host_are_probed() {
 #[test]
 fn the_link_of_the_virtual_ip_is_vital_in_both_topologies_unless_the_file_says_otherwise() {
     let links = |file: &str| {
-        let settings = config::parse_for("own", file, Family::RedHat);
+        let settings = config::parse("own", file, Family::RedHat);
         let settings = settings.unwrap_or_else(|p| panic!("{p}"));
         let link = |p: &&config::settings::Probe| p.what == What::VipLink;
         let known: Vec<(String, Weight)> =
@@ -148,7 +142,7 @@ fn the_link_of_the_virtual_ip_is_vital_in_both_topologies_unless_the_file_says_o
 
 #[test]
 fn probes_are_numbered_services_first_and_a_written_one_takes_the_place_of_its_default() {
-    let settings = config::parse_for("full", &text("full.toml"), Family::Debian).unwrap();
+    let settings = config::parse("full", &text("full.toml"), Family::Debian).unwrap();
     let names: Vec<&str> = settings.probes.iter().map(|p| p.name.as_str()).collect();
     let expected = [
         "management-http",
@@ -191,8 +185,7 @@ fn a_profile_is_overridden_by_name_key_by_key() {
                [[service]]\nname = \"ui\"\nenabled = false\n\
                [[service]]\nname = \"billing\"\nunit = \"billing.service\"\n";
     let file = format!("profile = \"zstack\"\n{}{own}", text("bare.toml"));
-    let settings =
-        config::parse_for("own", &file, Family::RedHat).unwrap_or_else(|p| panic!("{p}"));
+    let settings = config::parse("own", &file, Family::RedHat).unwrap_or_else(|p| panic!("{p}"));
     let services: Vec<(&str, &str)> =
         settings.services.iter().map(|s| (s.name.as_str(), s.unit.as_str())).collect();
     assert_eq!(services, [("management", "zstack-mini.service"), ("billing", "billing.service")]);
@@ -321,7 +314,7 @@ fn golden(name: &str, text: &str) {
 
 #[test]
 fn a_measured_jitter_that_breaks_a_sum_is_told_with_the_least_safe_value() {
-    let settings = config::parse("good.toml", &text("good.toml")).unwrap();
+    let settings = config::parse("good.toml", &text("good.toml"), Family::Debian).unwrap();
     let proposed = settings.proposed();
     let quiet = Measured {
         swap_p99: Some(Span::millis(4)),
@@ -350,7 +343,7 @@ fn a_measured_jitter_that_breaks_a_sum_is_told_with_the_least_safe_value() {
 
 #[test]
 fn the_value_that_a_broken_sum_asks_for_is_the_least_that_is_safe() {
-    let settings = config::parse("good.toml", &text("good.toml")).unwrap();
+    let settings = config::parse("good.toml", &text("good.toml"), Family::Debian).unwrap();
     let measured = Measured { swap_p99: Some(Span::millis(138)), ..Measured::default() };
     let mut safe = None;
     for ttl in 700..2000 {
@@ -423,7 +416,7 @@ fn what_we_ship_fits_the_schema_and_the_reader() {
         ("full-shared", text("full-shared.toml")),
         (
             "zstack",
-            format!("profile = \"zstack\"\n{}", include_str!("../src/config/profiles/zstack.toml")),
+            format!("profile = \"zstack\"\n{}", include_str!("../src/profiles/zstack.toml")),
         ),
     ];
     for (name, text) in &files {
@@ -436,7 +429,7 @@ fn what_we_ship_fits_the_schema_and_the_reader() {
                 value[key] = serde_json::from_str(part).unwrap();
             }
         } else {
-            config::parse(name, text).unwrap_or_else(|p| panic!("{p}"));
+            config::parse(name, text, Family::Debian).unwrap_or_else(|p| panic!("{p}"));
         }
         let faults = faults(&schema, &schema, &value, name);
         assert_eq!(faults, Vec::<String>::new());

@@ -1,13 +1,11 @@
 //! The configuration of the shared-data topology: what short files come to, for core and for the host's adapter.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use regent_adapters::stack::{EngineKind, Kind, Listener, Step, Unit};
-use regent_agent::config::profile::{Family, caveat};
-use regent_agent::config::timing::UNTIL_RELEASED;
-use regent_agent::config::{self, Settings, effective};
-use regent_agent::place::Place;
+use regent_config::profile::{Family, caveat};
+use regent_config::steps::{EngineKind, Kind, Listener, Step, Unit};
+use regent_config::timing::UNTIL_RELEASED;
+use regent_config::{self as config, Settings, effective};
 use regent_core::health::{Counts, Weight};
-use regent_core::id::ClusterId;
 use regent_core::observe::ServiceId;
 use regent_core::stack::Failover;
 use regent_core::time::Span;
@@ -20,7 +18,7 @@ fn text(name: &str) -> String {
 }
 
 fn read(text: &str, family: Family) -> Settings {
-    config::parse_for("regent.toml", text, family).unwrap_or_else(|p| panic!("{p}"))
+    config::parse("regent.toml", text, family).unwrap_or_else(|p| panic!("{p}"))
 }
 
 fn of_kind(kind: &str, family: Family) -> Settings {
@@ -28,8 +26,7 @@ fn of_kind(kind: &str, family: Family) -> Settings {
 }
 
 fn steps(settings: &Settings) -> Vec<Step> {
-    let me = &settings.members[0];
-    settings.stack_settings(me, ClusterId(7), &Place::default()).unwrap().steps
+    settings.steps(settings.stack().unwrap()).into_iter().map(|(_, step)| step).collect()
 }
 
 fn names(settings: &Settings) -> Vec<String> {
@@ -268,7 +265,7 @@ fn how_a_silent_node_is_proven_clear_is_told() {
 fn a_watchdog_is_refused_in_a_pair_with_its_place_and_a_way_out() {
     let watchdog = "\n[watchdog]\ndevice = \"/dev/watchdog\"\n";
     let pair = format!("{}{watchdog}", text("shared.toml"));
-    let refused = config::parse_for("regent.toml", &pair, Family::Debian).unwrap_err().to_string();
+    let refused = config::parse("regent.toml", &pair, Family::Debian).unwrap_err().to_string();
     let line = pair.lines().position(|line| line == "[watchdog]").unwrap() + 1;
     assert!(refused.contains(&format!("regent.toml:{line}:")), "{refused}");
     assert!(refused.contains("in a pair") && refused.contains("RuntimeWatchdogSec"), "{refused}");
@@ -286,7 +283,7 @@ fn what_the_profile_supplies_can_be_overridden_and_is_shown_as_such() {
     let settings = read(&file, Family::Debian);
     let services: Vec<&str> = settings.services.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(services, ["database", "xcatd", "named", "dhcpd", "ntp"]);
-    let entries = effective::effective_for("regent.toml", &file, Family::Debian)
+    let entries = effective::effective("regent.toml", &file, Family::Debian)
         .unwrap_or_else(|p| panic!("{p}"));
     let shown = |key: &str| {
         let entry = entries.iter().find(|e| e.key == key).unwrap_or_else(|| panic!("{key}"));

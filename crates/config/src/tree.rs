@@ -580,7 +580,7 @@ pub(super) mod tests {
     }
 
     /// Every key that this thread read since the last call.
-    pub(in crate::config) fn take_asked() -> BTreeSet<(&'static str, &'static str)> {
+    pub(crate) fn take_asked() -> BTreeSet<(&'static str, &'static str)> {
         ASKED.take()
     }
 

@@ -1,13 +1,9 @@
 //! The shared-data topology once it is valid: what of it core is to know, and what the host's adapter is to do. Both
 //! number the steps the same, by [`Settings::steps`] alone.
 
-use super::settings::{Member, Service, Settings};
-use crate::place::Place;
-use regent_adapters::stack::{
-    Engine, EngineKind, Kind, Listener, Run, StackSettings, Step, Unit as StackUnit,
-};
+use super::settings::{Service, Settings};
+use super::steps::{Engine, EngineKind, Kind, Listener, Run, Step, Unit as StackUnit};
 use regent_core::health::Weight;
-use regent_core::id::ClusterId;
 use regent_core::observe::ServiceId;
 use regent_core::stack::{Failover, StackSpec, StepSpec};
 use regent_core::time::Span;
@@ -136,27 +132,6 @@ impl Settings {
         })
     }
 
-    /// The same stack as this member's adapter is to have it; none in the replicated topology.
-    pub fn stack_settings(
-        &self,
-        me: &Member,
-        cluster: ClusterId,
-        place: &Place,
-    ) -> Option<StackSettings> {
-        let stack = self.stack()?;
-        Some(StackSettings {
-            node: me.id,
-            name: me.name.clone(),
-            cluster,
-            data: stack.data.clone(),
-            vips: self.vips.iter().map(|vip| (vip.address, vip.prefix)).collect(),
-            interface: me.interface.clone(),
-            steps: self.steps(stack).into_iter().map(|(_, step)| step).collect(),
-            state_dir: place.state.clone(),
-            run_dir: place.run.clone(),
-        })
-    }
-
     /// Each node can be fenced by the other.
     pub(super) fn is_fenced(&self) -> bool {
         self.members.iter().filter(|m| !m.witness).all(|m| m.fence.is_some())
@@ -200,7 +175,7 @@ impl Settings {
 
     /// Every step, in the order of an activation. The installer comes before the database is judged, as a fresh host
     /// has none before it ran.
-    fn steps(&self, stack: &Stack) -> Vec<(Option<ServiceId>, Step)> {
+    pub fn steps(&self, stack: &Stack) -> Vec<(Option<ServiceId>, Step)> {
         let mut steps: Vec<Step> = stack.mounts.iter().map(mount).collect();
         steps.push(quick("host name".into(), Kind::HostName(stack.hostname.clone())));
         for path in &stack.directories {

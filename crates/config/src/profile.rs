@@ -20,15 +20,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// This host's, by os-release(5); Debian if it does not say.
-    pub fn here() -> Family {
-        let text = ["/etc/os-release", "/usr/lib/os-release"]
-            .iter()
-            .find_map(|path| std::fs::read_to_string(path).ok());
-        Family::of(&text.unwrap_or_default())
-    }
-
-    /// The family that an os-release text tells by ID and ID_LIKE.
+    /// The family that an os-release(5) text tells by ID and ID_LIKE; Debian if it does not say.
     pub fn of(os_release: &str) -> Family {
         let theirs = ["rhel", "fedora", "centos", "rocky", "almalinux", "suse", "sles", "opensuse"];
         let words = os_release
@@ -43,8 +35,24 @@ impl Family {
     }
 }
 
+/// What of a host decides which names and services a profile supplies to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Distribution {
+    /// Its family.
+    pub family: Family,
+    /// It has goconserver and no conserver.
+    pub only_goconserver: bool,
+}
+
+impl From<Family> for Distribution {
+    /// With nothing on it that its family does not tell.
+    fn from(family: Family) -> Distribution {
+        Distribution { family, only_goconserver: false }
+    }
+}
+
 /// What the profile of this name supplies to this file, if it supplies anything.
-pub(super) fn supplied(name: &str, family: Family, file: &Node) -> Option<Node> {
+pub(super) fn supplied(name: &str, host: Distribution, file: &Node) -> Option<Node> {
     let (name, text) = match name {
         "zstack" => ("zstack", include_str!("profiles/zstack.toml")),
         "xcat" => ("xcat", include_str!("profiles/xcat.toml")),
@@ -54,16 +62,16 @@ pub(super) fn supplied(name: &str, family: Family, file: &Node) -> Option<Node> 
     let mut node = read(text, &keys::FILE, Some(name), &mut problems)?.node;
     assert!(problems.is_empty(), "the profile {name} is wrong: {problems:?}");
     if name == "xcat" {
-        if family == Family::Debian {
+        if host.family == Family::Debian {
             debian(&mut node);
         }
-        if has_only_goconserver() {
+        if host.only_goconserver {
             goconserver(&mut node);
         }
         let database = file.table("stack").and_then(|stack| stack.table("database"));
         let kind = database.and_then(|d| d.text("kind")).map(|k| k.value);
         let version = database.and_then(|d| d.text("version")).map(|v| v.value);
-        let engine = kind.and_then(|kind| engine(&kind, version.as_deref(), family));
+        let engine = kind.and_then(|kind| engine(&kind, version.as_deref(), host.family));
         add_database(&mut node, engine);
     }
     Some(node)
@@ -96,13 +104,6 @@ fn debian(node: &mut Node) {
         let leases = files.iter_mut().filter(|f| f.value == "/var/lib/dhcpd/dhcpd.leases");
         leases.for_each(|file| file.value = "/var/lib/dhcp/dhcpd.leases".into());
     }
-}
-
-/// xCAT's packages bring goconserver; conserver is there where an administrator wants it, and counts then.
-fn has_only_goconserver() -> bool {
-    let there = |path: &&str| std::path::Path::new(path).exists();
-    there(&"/usr/bin/goconserver")
-        && !["/usr/sbin/conserver", "/usr/bin/conserver"].iter().any(there)
 }
 
 /// The console service of a host with goconserver alone.

@@ -1,18 +1,18 @@
 //! The configuration once it is valid: all that the rest of the agent sees of it.
 
+use super::fence;
+use super::probe::{self, Kind};
 use super::stack::{Belongings, Stack};
-use regent_adapters::database::Copies;
-use regent_adapters::fence;
-use regent_adapters::probe::{self, Kind};
-use regent_adapters::unit::StartBounds;
 use regent_core::health::{Counts, ProbeId, ProbeSpec, Subject, Weight};
 use regent_core::id::NodeId;
 use regent_core::observe::ServiceId;
 use regent_core::spec::{Pace, Policy, ServiceSpec, Spec};
 use regent_core::state::Timing;
 use regent_core::time::Span;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The port of agents and witness, unless the file names another.
 pub const PORT: u16 = 4817;
@@ -135,6 +135,35 @@ pub struct Database {
     pub start: StartBounds,
     /// How copies are taken.
     pub copies: Copies,
+}
+
+/// How long a start may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StartBounds {
+    /// In all.
+    pub longest: Span,
+    /// Without getting any further.
+    pub stuck: Span,
+}
+
+/// How a copy of the writer's data is taken, and what becomes of the data that it replaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Copies {
+    /// So many replaced data directories are kept, the newest ones; fewer if there is no room for a copy.
+    pub keep: usize,
+    /// None is kept for longer than this.
+    pub keep_for: Duration,
+    /// Where there is no room for two, the old data are removed before the copy comes.
+    pub in_place: bool,
+    /// Bytes in a second that the writer sends at most; 0: as fast as it can.
+    pub rate: u64,
+}
+
+impl Default for Copies {
+    fn default() -> Copies {
+        let keep_for = Duration::from_secs(7 * 86_400);
+        Copies { keep: 2, keep_for, in_place: false, rate: 0 }
+    }
 }
 
 /// A service.

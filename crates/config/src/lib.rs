@@ -5,18 +5,24 @@
 //!    │
 //!  tree      what was written, with the place of every value
 //!    │  merge     profile, timing preset, defaults below it
-//!    │  validate  settings: all that the rest of the agent sees
+//!    │  validate  settings: all that the agent sees
 //! ```
-//! [`effective`] tells what is in force and where it came from, [`edit`] changes one value and keeps the comments,
-//! [`apply`] brings a change to a node's disk in two phases.
+//! [`effective`] tells what is in force and where it came from, [`edit`] changes one value and keeps the comments.
+//! [`probe`], [`fence`] and [`steps`] are values that the host's adapters take as they are.
+//!
+//! It goes from text to validated settings and back to text. It opens no file, runs no program and asks no host: what
+//! it must know of one comes in as a [`profile::Distribution`].
 //!
 //! A mistake is a [`problem::Problem`]: where, what, and what to do; all mistakes are told at once.
 
-pub mod apply;
+#![forbid(unsafe_code)]
+
 pub mod edit;
 pub mod effective;
+pub mod fence;
 mod keys;
 mod merge;
+pub mod probe;
 mod probes;
 pub mod problem;
 pub mod profile;
@@ -24,65 +30,29 @@ pub mod schema;
 pub mod settings;
 mod shared;
 pub mod stack;
+pub mod steps;
+mod summary;
 pub mod timing;
 mod tree;
 mod validate;
 
 pub use keys::Effect;
 use problem::{Problem, Problems};
-use profile::Family;
+use profile::Distribution;
 pub use settings::Settings;
-use std::path::Path;
 
-/// A configuration file that was read and is valid.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// What it says.
-    pub settings: Settings,
-    /// Its text.
-    pub text: String,
-    /// [`digest`] of its text.
-    pub digest: u64,
-}
-
-/// Reads and checks a configuration file.
-pub fn load(path: &Path) -> Result<Settings, Problems> {
-    read(path).map(|loaded| loaded.settings)
-}
-
-/// Reads and checks a configuration file, and keeps its text.
-pub fn read(path: &Path) -> Result<Loaded, Problems> {
-    let text = text(path)?;
-    let settings = parse(&path.display().to_string(), &text)?;
-    Ok(Loaded { settings, digest: digest(&text), text })
-}
-
-/// The text of a configuration file.
-pub fn text(path: &Path) -> Result<String, Problems> {
-    std::fs::read_to_string(path).map_err(|e| {
-        let what = format!("failed to read the file: {e}");
-        let remedy = "name the file that you mean, and run it as a user who may read it";
-        Problems::of_file(&path.display().to_string(), &what, remedy)
-    })
-}
-
-/// Checks the text of a configuration file; `name` stands in the problems.
-pub fn parse(name: &str, text: &str) -> Result<Settings, Problems> {
-    parse_for(name, text, Family::here())
-}
-
-/// Checks the text of a configuration file for hosts of one family of distributions.
-pub fn parse_for(name: &str, text: &str, family: Family) -> Result<Settings, Problems> {
-    let (_, settings) = understood(text, family).map_err(|p| Problems::new(name, text, p))?;
+/// Checks the text of a configuration file for such a host; `name` stands in the problems.
+pub fn parse(name: &str, text: &str, host: impl Into<Distribution>) -> Result<Settings, Problems> {
+    let (_, settings) = understood(text, host.into()).map_err(|p| Problems::new(name, text, p))?;
     Ok(settings)
 }
 
 /// The merged tree and the settings, or every mistake.
-fn understood(text: &str, family: Family) -> Result<(tree::Node, Settings), Vec<Problem>> {
+fn understood(text: &str, host: Distribution) -> Result<(tree::Node, Settings), Vec<Problem>> {
     let mut problems: Vec<Problem> = Vec::new();
     let written = tree::read(text, &keys::FILE, None, &mut problems);
     let read = written.filter(|read| !read.misread);
-    let merged = read.map(|read| merge::merge(read.node, family));
+    let merged = read.map(|read| merge::merge(read.node, host));
     let settings = merged.as_ref().and_then(|merged| validate::validate(merged, &mut problems));
     match (merged, settings) {
         (Some(merged), Some(settings)) if problems.is_empty() => Ok((merged, settings)),
@@ -101,12 +71,13 @@ pub fn digest(text: &str) -> u64 {
 mod tests {
     use super::keys::{FILE, Shape, Table};
     use super::*;
+    use crate::profile::Family;
     use std::collections::BTreeSet;
 
     /// Every key at least once; kinds of probes one by one.
-    const FULL: &str = include_str!("../../tests/config/full.toml");
+    const FULL: &str = include_str!("../tests/config/full.toml");
     /// The same for shared data.
-    const SHARED: &str = include_str!("../../tests/config/full-shared.toml");
+    const SHARED: &str = include_str!("../tests/config/full-shared.toml");
 
     fn described(table: &'static Table, found: &mut BTreeSet<(&'static str, &'static str)>) {
         for key in table.keys {
@@ -125,10 +96,9 @@ mod tests {
     #[test]
     fn every_key_of_the_description_is_read_and_no_other() {
         tree::tests::take_asked();
-        let settings =
-            parse_for("full.toml", FULL, Family::Debian).unwrap_or_else(|p| panic!("{p}"));
+        let settings = parse("full.toml", FULL, Family::Debian).unwrap_or_else(|p| panic!("{p}"));
         assert_eq!(settings.profile, "generic");
-        parse_for("full-shared.toml", SHARED, Family::RedHat).unwrap_or_else(|p| panic!("{p}"));
+        parse("full-shared.toml", SHARED, Family::RedHat).unwrap_or_else(|p| panic!("{p}"));
         let read = tree::tests::take_asked();
         let mut keys = BTreeSet::new();
         described(&FILE, &mut keys);
@@ -137,15 +107,15 @@ mod tests {
 
     #[test]
     fn every_profile_is_whole() {
-        const BARE: &str = include_str!("../../tests/config/bare.toml");
-        const ON_SHARED: &str = include_str!("../../tests/config/shared.toml");
+        const BARE: &str = include_str!("../tests/config/bare.toml");
+        const ON_SHARED: &str = include_str!("../tests/config/shared.toml");
         for (profile, services) in [("generic", 0), ("zstack", 2), ("xcat", 5)] {
             for family in [Family::Debian, Family::RedHat] {
                 let text = match profile {
                     "xcat" => ON_SHARED.into(),
                     _ => format!("profile = \"{profile}\"\n{BARE}"),
                 };
-                let settings = parse_for(profile, &text, family).unwrap_or_else(|p| panic!("{p}"));
+                let settings = parse(profile, &text, family).unwrap_or_else(|p| panic!("{p}"));
                 assert_eq!(settings.services.len(), services, "{profile}");
             }
         }

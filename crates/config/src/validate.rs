@@ -1,16 +1,15 @@
 //! From the merged tree to [`Settings`]: everything is checked, and every mistake is told.
 
+use super::fence;
 use super::probes;
 use super::problem::Problem;
 use super::settings::{
-    Budget, Database, Driver, Keepalived, Member, Service, Settings, Topology, Vip, Watchdog,
+    Budget, Copies, Database, Driver, Keepalived, Member, Service, Settings, StartBounds, Topology,
+    Vip, Watchdog,
 };
 use super::shared;
 use super::timing::{self, DRIFT_PPM, Measured, Proposed, UNTIL_RELEASED};
 use super::tree::{At, Node, Origin};
-use regent_adapters::database::Copies;
-use regent_adapters::fence;
-use regent_adapters::unit::StartBounds;
 use regent_core::health::Weight;
 use regent_core::id::NodeId;
 use regent_core::spec::{Pace, Policy};

@@ -1,9 +1,9 @@
 //! `regent config set`: one value of the text is changed, and every comment stays.
 
-use super::effective::{Change, diff, effective_for};
+use super::effective::{Change, diff, effective};
 use super::keys::{Effect, FILE, Key, Shape, Table};
 use super::problem::Problems;
-use super::profile::Family;
+use super::profile::Distribution;
 use super::tree::near;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, TableLike, Value};
 
@@ -76,15 +76,16 @@ pub fn propose(
     key: &str,
     value: Option<&str>,
     live: bool,
-    family: Family,
+    host: impl Into<Distribution>,
 ) -> Result<Proposal, EditError> {
     let new = match value {
         Some(value) => edit(text, key, value)?,
         None => unset(text, key)?,
     };
-    let after = effective_for(name, &new, family).map_err(EditError::Invalid)?;
+    let host = host.into();
+    let after = effective(name, &new, host).map_err(EditError::Invalid)?;
     // An invalid file can be repaired by setting a value.
-    let before = effective_for(name, text, family).unwrap_or_default();
+    let before = effective(name, text, host).unwrap_or_default();
     let changes = diff(&before, &after);
     let identity: Vec<&Change> = changes.iter().filter(|c| c.effect == Effect::Identity).collect();
     if live && let Some(first) = identity.first() {

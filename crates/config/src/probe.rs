@@ -2,7 +2,6 @@
 //! at the edge, and a text that comes in by a line is parsed again.
 
 use regent_core::health::{Counts, ProbeId};
-use regent_core::id::NodeId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
@@ -120,19 +119,6 @@ pub struct Disk {
     pub path: PathBuf,
     /// How much.
     pub least: Least,
-}
-
-/// What a probe of the database needs to know; the password is derived from a file in `state_dir`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Accounts {
-    /// This node: it has a row of its own.
-    pub node: NodeId,
-    /// The database's port, here and behind the VIP.
-    pub port: u16,
-    /// The principal VIP.
-    pub vip: IpAddr,
-    /// Where the database worker keeps its secrets.
-    pub state_dir: PathBuf,
 }
 
 /// Why a text is none of these.
