@@ -30,8 +30,8 @@ const QUESTIONS: [(&str, &str); 11] = [
     ("processes", "ps axo pid,ppid,stat,rtprio,ni,wchan:20,etime,args"),
     (
         "threads",
-        "for t in /proc/$(pidof mariadbd)/task/* /proc/$(pidof -s regent)/task/*; do \
-         echo \"$t $(cat $t/comm) $(cat $t/wchan)\"; cat $t/stack; done",
+        "for p in $(pidof mariadbd regent); do for t in /proc/$p/task/*; do \
+         echo \"$t $(cat $t/comm) $(cat $t/wchan)\"; cat $t/stack; done; done",
     ),
     (
         "database",

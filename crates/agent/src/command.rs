@@ -7,7 +7,7 @@ use crate::host::real::RealHost;
 use crate::place::Place;
 use crate::tls::{self, Identity};
 use crate::transport::Pace;
-use crate::{ca, log};
+use crate::{ca, log, process};
 use regent_adapters::fence::Fence;
 use regent_api::call::Result as ApiResult;
 use regent_api::exit::Exit;
@@ -16,7 +16,6 @@ use regent_config::settings::Driver;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -42,6 +41,7 @@ fn run(
     host: impl FnOnce(&Settings, &Identity, &Place) -> Option<Arc<dyn Host>>,
 ) -> Exit {
     abort_on_panic();
+    process::take_name();
     let config::Loaded { settings, digest, .. } = match config::read(config) {
         Ok(loaded) => loaded,
         Err(problems) => return fail_slowly(Exit::Configuration, &problems.to_string()),
@@ -55,6 +55,9 @@ fn run(
             return fail_slowly(Exit::Configuration, &text);
         }
     };
+    if let Err(error) = process::show(&identity.name) {
+        log::warning(&format!("failed to show the node's name in ps, going on without: {error}"));
+    }
     let host = host(&settings, &identity, &place);
     let (stopper, stop) = watch::channel(false);
     if let Err(error) = stop_on_signals(stopper) {
@@ -102,7 +105,7 @@ fn fail_slowly(exit: Exit, text: &str) -> Exit {
 fn again() -> Exit {
     reap();
     log::settle();
-    let error = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+    let error = process::own_binary().args(std::env::args_os().skip(1)).exec();
     fail(Exit::Internal, &format!("failed to begin again: {error}"))
 }
 
@@ -270,6 +273,7 @@ pub fn gate_load(config: &Path) -> Exit {
 
 /// `regent prober`.
 pub fn prober() -> Exit {
+    process::take_name();
     // A hang is judged by the clock: what delays the prober must not look like one. Refused, it goes on without.
     rustix::process::setpriority_process(None, WORKER_NICE).ok();
     match regent_adapters::probe::worker::main() {
@@ -280,6 +284,7 @@ pub fn prober() -> Exit {
 
 /// `regent database-worker`.
 pub fn database_worker() -> Exit {
+    process::take_name();
     // A takeover waits for its statements: before ordinary threads, behind the links. Refused, it goes on without.
     rustix::process::setpriority_process(None, WORKER_NICE).ok();
     match regent_adapters::database::worker::main() {

@@ -31,6 +31,7 @@ pub mod log;
 pub mod measure;
 pub mod peer;
 pub mod place;
+mod process;
 mod random;
 pub mod register;
 pub mod remote;

@@ -332,11 +332,17 @@ enum Word {
     },
     /// Run the agent of a node (started by systemd)
     Agent {
+        /// Shown by ps, and read by nobody
+        #[arg(hide = true, value_parser = shown)]
+        shown: Option<String>,
         #[command(flatten)]
         file: File,
     },
     /// Run the witness: a voter without resources (started by systemd)
     Witness {
+        /// Shown by ps, and read by nobody
+        #[arg(hide = true, value_parser = shown)]
+        shown: Option<String>,
         #[command(flatten)]
         file: File,
     },
@@ -675,12 +681,20 @@ impl Line {
             Word::Ca { word: CaWord::Issue { node, dir, out } } => {
                 Task::CaIssue { node, authority: dir, out }
             }
-            Word::Agent { file } => Task::Agent(file.config),
-            Word::Witness { file } => Task::Witness(file.config),
+            Word::Agent { shown: _, file } => Task::Agent(file.config),
+            Word::Witness { shown: _, file } => Task::Witness(file.config),
             Word::Gate { word: GateWord::Load { file } } => Task::GateLoad(file.config),
             Word::DatabaseWorker => Task::DatabaseWorker,
             Word::Prober => Task::Prober,
         }
+    }
+}
+
+/// The node that an agent is: it puts that on its own command line.
+fn shown(text: &str) -> Result<String, &'static str> {
+    match text.starts_with('(') && text.ends_with(')') {
+        true => Ok(text.into()),
+        false => Err("which node this is stands in its certificate"),
     }
 }
 
@@ -781,5 +795,7 @@ mod tests {
             Ok(Task::CaIssue { node: "mn1".into(), authority: "a".into(), out: "b".into() })
         );
         assert_eq!(task("regent database-worker"), Ok(Task::DatabaseWorker));
+        assert_eq!(task("regent agent (mn1) --config a"), Ok(Task::Agent("a".into())));
+        assert!(task("regent agent mn1").is_err());
     }
 }

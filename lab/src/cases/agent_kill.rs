@@ -29,6 +29,7 @@ fn run(watched: &mut Watched) -> Result<()> {
         let status = watched.cluster.status_of(&active);
         Ok(status.is_some_and(|status| status.is_active_itself()).then_some(()))
     })?;
+    has_names(watched, &active)?;
     watched.recorder.wait_steady(WATCH, BACK + WATCH)?;
     let after = watched.cluster.wait_in_sync(BACK)?;
     ensure!(after.active() == before.active(), "the VIP moved to {:?}", after.active());
@@ -36,4 +37,25 @@ fn run(watched: &mut Watched) -> Result<()> {
     let macs = watched.speakers_since(from);
     ensure!(macs.len() == 1, "the VIP was answered by {macs:?}");
     Ok(())
+}
+
+/// `pidof` finds the agent, and `ps` tells it from its children.
+fn has_names(watched: &Watched, node: &str) -> Result<()> {
+    let host = watched.cluster.lab.host(node)?;
+    let agent = host.shell("systemctl show --property=MainPID --value regent.service")?;
+    let (agent, found) = (agent.trim(), host.shell("pidof regent")?);
+    ensure!(found.split_whitespace().any(|pid| pid == agent), "pidof finds {found}, not {agent}");
+    let expected = [
+        format!("regent regent agent ({node})"),
+        "regent regent database-worker".into(),
+        "regent regent prober".into(),
+    ];
+    wait_for("names in ps", BACK, || {
+        let shown = host.shell(&format!("ps -o comm=,args= --pid {agent} --ppid {agent}"))?;
+        let shown: Vec<String> = shown
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        Ok(expected.iter().all(|line| shown.contains(line)).then_some(()))
+    })
 }

@@ -1,5 +1,6 @@
 //! A child process of this very binary that speaks in lines, and ends with whoever holds it.
 
+use crate::process::own_binary;
 use std::io;
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -10,7 +11,7 @@ pub(super) type Spoken = (Child, ChildStdin, Lines<BufReader<ChildStdout>>);
 
 /// Starts the hidden subcommand of this name.
 pub(super) fn spawn(subcommand: &str) -> io::Result<Spoken> {
-    let mut child = Command::new("/proc/self/exe")
+    let mut child = Command::from(own_binary())
         .arg(subcommand)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
