@@ -20,6 +20,7 @@ use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_api::call::{Refusal, RefusalKind};
 use regent_config::Settings;
 use regent_config::stack::Stack;
+use regent_core::fnv::fnv;
 use regent_core::id::{AttemptId, BootId, ClusterId, Epoch, Incarnation, NodeId, RunId};
 use regent_core::state::{
     Data, DataCopy, FORMAT, Intent, Lease, Member, MemberRole, Phase, State, Sync,
@@ -56,10 +57,8 @@ pub struct Founding {
 
 /// The settings that must be the same on every member, in one word.
 pub fn fingerprint(settings: &Settings) -> String {
-    // FNV-1a, 64 bits: it guards against a mistake, not against an enemy, who would have no certificate.
-    let text = format!("{settings:?}");
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+    // It guards against a mistake, not against an enemy, who would have no certificate.
+    format!("{:016x}", fnv(format!("{settings:?}").as_bytes()))
 }
 
 /// What a node's database says of its settings.

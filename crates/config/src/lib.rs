@@ -62,9 +62,8 @@ fn understood(text: &str, host: Distribution) -> Result<(tree::Node, Settings), 
 
 /// Names the bytes of a configuration file: two nodes with the same digest have the same file.
 pub fn digest(text: &str) -> u64 {
-    // FNV-1a, 64 bits: it guards against a mistake, not against an enemy, who would have no certificate.
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+    // It guards against a mistake, not against an enemy, who would have no certificate.
+    regent_core::fnv::fnv(text.as_bytes())
 }
 
 #[cfg(test)]

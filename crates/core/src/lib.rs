@@ -13,6 +13,7 @@ extern crate alloc;
 
 pub mod command;
 pub mod event;
+pub mod fnv;
 pub mod gate;
 pub mod health;
 pub mod id;

@@ -3,6 +3,7 @@
 use crate::database::own;
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, Rows, SqlError};
+use regent_core::fnv::fnv;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -155,12 +156,6 @@ fn read_start(pid_file: &Path) -> io::Result<u64> {
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let since = fields.split_whitespace().nth(19).ok_or_else(|| io::Error::other("no start"))?;
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(digest(&format!("{} {pid} {since}", boot.trim())))
-}
-
-/// FNV-1a, 64 bits: the same process gives the same name, another almost surely not.
-fn digest(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    // The same process gives the same name, another almost surely not.
+    Ok(fnv(format!("{} {pid} {since}", boot.trim()).as_bytes()))
 }

@@ -11,6 +11,7 @@ use super::sets::{guarded_vips, header, table_exists};
 use crate::netlink::{ACK, CREATE, DUMP, Messages, REQUEST, Socket, attribute, attributes, text};
 use crate::run::run;
 use crate::vip;
+use regent_core::fnv::Fnv;
 use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
 use std::net::IpAddr;
@@ -210,7 +211,7 @@ impl Kernel {
         if !table_exists(&mut self.socket, family)? {
             return Ok(None);
         }
-        let mut hash = Fnv::new();
+        let mut hash = Parts::default();
         hash.add(text.as_bytes());
         // NFTA_TABLE_FLAGS: a dormant table filters nothing.
         hash.add_all(&self.shown(GET_TABLE, family, &[2])?);
@@ -220,7 +221,7 @@ impl Kernel {
         // NFTA_RULE_CHAIN, EXPRESSIONS; NFTA_SET_NAME, FLAGS, KEY_TYPE, KEY_LEN.
         hash.add_all(&self.shown(GET_RULE, family, &[2, 4])?);
         hash.add_all(&self.shown(GET_SET, family, &[2, 3, 4, 5])?);
-        Ok(Some(hash.0))
+        Ok(Some(hash.0.digest()))
     }
 
     fn chains(&mut self, family: Family) -> Result<Vec<Chain>, Errno> {
@@ -296,18 +297,14 @@ fn only(from: &[u8], kinds: &[u16]) -> Vec<u8> {
     bytes
 }
 
-/// FNV-1a: the same in every release, which the standard library's hasher does not promise.
-struct Fnv(u64);
+/// Parts of a table in one digest: each with its length behind it, so that no two lists are the same bytes.
+#[derive(Default)]
+struct Parts(Fnv);
 
-impl Fnv {
-    fn new() -> Fnv {
-        Fnv(0xcbf2_9ce4_8422_2325)
-    }
-
+impl Parts {
     fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes.iter().chain(&(bytes.len() as u64).to_le_bytes()) {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        self.0.add(bytes);
+        self.0.add(&(bytes.len() as u64).to_le_bytes());
     }
 
     fn add_all(&mut self, all: &[Vec<u8>]) {

@@ -1,6 +1,7 @@
 //! The file on disk beside what Regent would write: whose it is, whether somebody edited it, and where they differ.
 
 use super::render::{DIGEST, HEADER};
+use regent_core::fnv::fnv;
 
 /// What a file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +23,7 @@ pub fn parse(on_disk: &str) -> Whose {
     };
     let written = rest.strip_prefix(DIGEST).and_then(|rest| rest.split_once('\n'));
     match written {
-        Some((hex, body)) if hex == format!("{:016x}", digest(body)) => Whose::Rendered,
+        Some((hex, body)) if hex == format!("{:016x}", fnv(body.as_bytes())) => Whose::Rendered,
         Some(_) | None => Whose::Edited,
     }
 }
@@ -93,12 +94,6 @@ fn aligned<'a>(wanted: &[&'a str], found: &[&'a str]) -> Vec<(char, &'a str)> {
         }
     }
     all
-}
-
-/// FNV-1a: the same in every release, which the standard library's hasher does not promise.
-pub(super) fn digest(text: &str) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    text.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 #[cfg(test)]

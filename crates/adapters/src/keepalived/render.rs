@@ -5,7 +5,7 @@
 //! heard (`filter.rs`), so the one instance that is not in FAULT becomes MASTER after four advertisement intervals.
 
 use super::Vrrp;
-use super::drift::digest;
+use regent_core::fnv::fnv;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::Path;
@@ -21,7 +21,7 @@ const LABEL_MAX: usize = 15;
 /// The whole file; `run` is the directory of what steers keepalived.
 pub(super) fn render(vrrp: &Vrrp, run: &Path) -> String {
     let body = body(vrrp, run);
-    format!("{HEADER}{DIGEST}{:016x}\n{body}", digest(&body))
+    format!("{HEADER}{DIGEST}{:016x}\n{body}", fnv(body.as_bytes()))
 }
 
 fn body(vrrp: &Vrrp, run: &Path) -> String {
