@@ -1,16 +1,18 @@
 //! The one source of chance: everything a run does follows from its seed.
 
-/// SplitMix64.
+use regent_store::splitmix::SplitMix;
+
+/// [`SplitMix`], or what is likely.
 #[derive(Clone, Debug)]
 pub struct Rng {
-    state: u64,
+    random: SplitMix,
     calm: bool,
 }
 
 impl Rng {
     /// The same seed gives the same numbers for ever.
     pub fn new(seed: u64) -> Rng {
-        let mut rng = Rng { state: seed ^ 0x5851_f42d_4c95_7f2d, calm: false };
+        let mut rng = Rng { random: SplitMix(seed ^ 0x5851_f42d_4c95_7f2d), calm: false };
         rng.draw();
         rng
     }
@@ -23,11 +25,7 @@ impl Rng {
 
     /// Any number.
     pub fn draw(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random.draw()
     }
 
     /// A number below `end`, which is not 0.

@@ -9,6 +9,7 @@ pub mod cell;
 mod codec;
 pub mod embedded;
 mod register;
+pub mod splitmix;
 
 pub use codec::{Malformed, decode_message, encode_message};
 pub use register::{Fault, Outbox, Register, RequestId, Storing};

@@ -6,6 +6,7 @@ use regent_store::cell::{
     Answer, Attempt, Ballot, ClusterId, Message, NodeId, NotOfAPair, Proposer, Record, Seat, Setup,
     Standing, Swap, Timing, Value, Voter, VoterId, alone, has_voted, initial_records, seat_beside,
 };
+use regent_store::splitmix::SplitMix;
 use std::collections::{BTreeMap, BTreeSet};
 
 const NET_MAX: usize = 40;
@@ -77,7 +78,7 @@ struct World {
     decided: BTreeMap<Grant, Value>,
     granted: BTreeMap<u64, Grant>,
     mistake: Option<Mistake>,
-    random: u64,
+    random: SplitMix,
     voters_drawn: u64,
     disks_lost: u32,
     seen: Seen,
@@ -130,7 +131,7 @@ impl World {
             decided: BTreeMap::new(),
             granted: BTreeMap::new(),
             mistake,
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            random: SplitMix(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             voters_drawn: 100,
             disks_lost: 0,
             seen: Seen::default(),
@@ -144,11 +145,7 @@ impl World {
     }
 
     fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random.draw()
     }
 
     fn below(&mut self, bound: usize) -> usize {

@@ -79,7 +79,7 @@ fn heirs(pace: Pace, knows: bool) -> Measured {
             let until = bench.now + 150 * MS;
             bench.run_until(until, |_| false);
         }
-        let mut random = Random(seed);
+        let mut random = Random::seeded(seed);
         if random.below(2) == 0 {
             // It dies in the middle of a renewal, which is then in doubt.
             let attempt = bench.attempt(0);

@@ -30,6 +30,7 @@ mod tests {
     };
     use regent_core::time::Span;
     use regent_store::cell::{self, Attempt, Ballot, Body, Message, Seat, Value, VoterId};
+    use regent_store::splitmix::SplitMix;
 
     #[test]
     fn what_was_packed_is_unpacked() {
@@ -50,9 +51,7 @@ mod tests {
 
     /// Digits that a packer makes nothing of, as identities have them.
     fn drawn(n: u64) -> u64 {
-        let z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z ^ (z >> 27)
+        SplitMix(n).draw()
     }
 
     fn attempt(node: u16, n: u64) -> AttemptId {

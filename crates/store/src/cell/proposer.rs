@@ -16,6 +16,7 @@ use super::ballot::{Attempt, Ballot, ClusterId, NodeId, VoterId};
 use super::message::{Body, Message};
 use super::mistake::{Mistake, Planted};
 use super::value::{SEATS_MAX, Seat, Value};
+use crate::splitmix::SplitMix;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How long the proposer waits for what, in nanoseconds.
@@ -141,7 +142,7 @@ pub struct Proposer {
     setup: Setup,
     planted: Planted,
     /// State of the generator for back-off.
-    random: u64,
+    random: SplitMix,
     /// The highest ballot number used or heard of.
     top: u64,
     /// Rule R2: the highest version stored durably by this node.
@@ -212,7 +213,7 @@ enum Phase {
 impl Proposer {
     /// A proposer that knows nothing yet.
     pub fn new(setup: Setup) -> Self {
-        let random = setup.seed;
+        let random = SplitMix(setup.seed);
         Proposer {
             setup,
             planted: Planted::default(),
@@ -612,7 +613,7 @@ impl Proposer {
         if window == 0 {
             return 0;
         }
-        unit / 2 + self.draw() % window
+        unit / 2 + self.random.draw() % window
     }
 
     /// Sends what is outstanding again, identically, to those that have not answered.
@@ -652,15 +653,6 @@ impl Proposer {
 
     fn message(&self, body: Body) -> Message {
         Message { cluster: self.setup.cluster, body }
-    }
-
-    /// SplitMix64.
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 
     /// Planted only: the promise for `next` is used though no majority is known to have accepted.

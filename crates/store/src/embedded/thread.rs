@@ -10,6 +10,7 @@ use crate::cell::{
     Setup, Swap, Timing, Voter, VoterId,
 };
 use crate::register::{Outbox, Register, RequestId, Storing};
+use crate::splitmix::SplitMix;
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
@@ -124,7 +125,7 @@ pub fn start_on(
         voter: Voter::new(kept.standing),
         high: kept.high,
         disk,
-        random: config.seed.rotate_left(32) ^ config.run,
+        random: SplitMix(config.seed.rotate_left(32) ^ config.run),
         inputs: work,
         register: register.clone(),
         outbox: Arc::clone(&outbox),

@@ -7,6 +7,7 @@ use super::record::{Disk, Kept};
 use super::thread::Input;
 use crate::cell::{Answer, ClusterId, Message, NodeId, Record, Refusal, Standing, Voter, VoterId};
 use crate::register::{Fault, Outbox, RequestId};
+use crate::splitmix::SplitMix;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
@@ -31,8 +32,8 @@ pub(super) struct Voting {
     pub(super) voter: Voter,
     pub(super) high: u64,
     pub(super) disk: Box<dyn Disk>,
-    /// State of the generator for voter ids.
-    pub(super) random: u64,
+    /// For voter ids, seeded at random per run.
+    pub(super) random: SplitMix,
     pub(super) inputs: Receiver<Work>,
     pub(super) register: SyncSender<Input>,
     pub(super) outbox: Arc<dyn Outbox>,
@@ -75,7 +76,7 @@ impl Voting {
     fn take(&mut self, work: Work, batch: &mut Batch) {
         match work {
             Work::Message { from, message } => {
-                let fresh = VoterId(self.draw());
+                let fresh = VoterId(self.random.draw());
                 let cluster = cluster_of(self.voter.standing());
                 let reaction = self.voter.handle(&message, fresh);
                 if cluster != cluster_of(self.voter.standing()) {
@@ -124,15 +125,6 @@ impl Voting {
         for (id, answer) in batch.installs {
             self.outbox.answer(id, answer);
         }
-    }
-
-    /// SplitMix64, seeded at random per run.
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 

@@ -7,6 +7,7 @@ use regent_store::cell::{
     Answer, Attempt, ClusterId, Message, Mistake, NodeId, Proposer, Seat, Setup, Standing, Swap,
     Timing, Value, Voter, VoterId, initial_records,
 };
+use regent_store::splitmix::SplitMix;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
@@ -103,7 +104,7 @@ impl Bench {
             posted: 0,
             attempts: 0,
             runs: 0,
-            random: Random(seed),
+            random: Random::seeded(seed),
             timing,
             mistake,
         };
@@ -304,16 +305,16 @@ impl Bench {
     }
 }
 
-/// SplitMix64.
-pub struct Random(pub u64);
+/// [`SplitMix`] with bounds.
+pub struct Random(SplitMix);
 
 impl Random {
+    pub fn seeded(seed: u64) -> Random {
+        Random(SplitMix(seed))
+    }
+
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.draw()
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {

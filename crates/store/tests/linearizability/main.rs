@@ -42,7 +42,7 @@ fn record(seed: u64, mistake: Option<Mistake>) -> Result<Vec<Operation>, String>
     bench.faults = Faults { lost: 300, doubled: 200, in_order: false };
     let mut recorder = Recorder {
         bench,
-        random: Random(!seed),
+        random: Random::seeded(!seed),
         history: Vec::new(),
         calls: [None; 3],
         expect: [1; 3],

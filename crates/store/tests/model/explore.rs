@@ -2,6 +2,7 @@
 
 use super::table::Map;
 use super::world::{Action, Bounds, NODES_MAX, State, World};
+use regent_store::splitmix::SplitMix;
 
 /// How far an exhaustive search went.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ fn walk_once(
     steps: &mut u64,
     mut trace: Option<&mut Vec<String>>,
 ) -> Result<(), String> {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut random = Random::seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let habits = Habits::draw(&mut random);
     let mut own = Vec::new();
     let mut slow = [1; 2 + NODES_MAX];
@@ -210,16 +211,16 @@ impl Habits {
     }
 }
 
-/// SplitMix64.
-pub struct Random(pub u64);
+/// [`SplitMix`] with bounds.
+pub struct Random(SplitMix);
 
 impl Random {
+    pub fn seeded(seed: u64) -> Random {
+        Random(SplitMix(seed))
+    }
+
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.draw()
     }
 
     pub fn below(&mut self, bound: usize) -> usize {

@@ -14,8 +14,8 @@ pub fn print<T: Hash>(of: &T) -> u64 {
 
 /// 128 bits that depend on all bits of a number.
 pub fn scatter(number: u64) -> u128 {
-    let high = Random(number).next();
-    let low = Random(!number ^ 0x5eed).next();
+    let high = Random::seeded(number).next();
+    let low = Random::seeded(!number ^ 0x5eed).next();
     u128::from(high) << 64 | u128::from(low)
 }
 
