@@ -8,9 +8,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use regent_adapters::durable;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -133,18 +134,9 @@ fn directory(dir: &Path) -> Result<(), CaError> {
     builder.recursive(true).mode(0o700).create(dir).map_err(|e| CaError::Write(dir.into(), e))
 }
 
-/// Writes beside and renames, so that an agent never reads half a file; the mode holds from the first byte.
+/// An agent never reads half a file; the mode holds from the first byte.
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CaError> {
-    let beside = path.with_extension("new");
-    let fail = |e: io::Error| CaError::Write(path.into(), e);
-    match fs::remove_file(&beside) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside).map_err(fail)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
-    fs::rename(&beside, path).map_err(fail)
+    durable::replace(path, bytes, mode).map_err(|e| CaError::Write(path.into(), e))
 }
 
 #[cfg(test)]

@@ -16,13 +16,14 @@ use crate::peer::Hex;
 use crate::place::Place;
 use crate::random;
 use crate::register::cluster_of;
+use regent_adapters::durable::sync_directory;
 use regent_core::id::{ClusterId, NodeId};
 use regent_core::pair::Word;
 use regent_core::state::State;
 use regent_store::cell::{self, NodeId as StoreNode, Record, Seat, Standing, VoterId};
 use regent_store::embedded::{Disk, Kept, OpenError, RecordFile};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -87,7 +88,7 @@ impl Turn {
     pub fn end(place: &Place) -> io::Result<()> {
         match fs::remove_file(place.turn()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => File::open(&place.state)?.sync_all(),
+            Ok(()) | Err(_) => sync_directory(&place.state),
         }
     }
 }
@@ -207,7 +208,7 @@ fn replace(place: &Place, old: ClusterId, record: Option<Record>) -> io::Result<
         fs::hard_link(&path, &archive)?;
     }
     fs::rename(&beside, &path)?;
-    File::open(&place.state)?.sync_all()
+    sync_directory(&place.state)
 }
 
 /// This voter accepts the value that names both, alone, and the newcomer's record is written down beside it.

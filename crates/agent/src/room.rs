@@ -9,11 +9,11 @@
 
 use crate::journal;
 use crate::place::Place;
-use regent_adapters::durable::beside;
+use regent_adapters::durable::{beside, sync_parent};
 use regent_core::room::Room;
 use rustix::fs::{FallocateFlags, StatVfs, StatVfsMountFlags, fallocate, statvfs};
 use rustix::io::{Errno, retry_on_intr};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -235,7 +235,7 @@ fn try_reserve(spare: &Spare, size: u64) -> io::Result<()> {
     }
     // After a power cut it is what the next start writes to.
     file.sync_all()?;
-    File::open(spare.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    sync_parent(&spare.path)
 }
 
 /// The system's words without its number.

@@ -6,6 +6,7 @@ use crate::database::control::Fault;
 use crate::database::keep;
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, SqlError};
+use crate::durable;
 use ring::digest::{SHA256, digest};
 use std::collections::BTreeSet;
 use std::io;
@@ -230,9 +231,9 @@ pub(crate) fn adopt_secret(state_dir: &Path, password: &str) -> io::Result<()> {
         return Ok(());
     }
     if let Some(known) = known {
-        keep::write_synced(&state_dir.join(SECRET_WAS), known.as_bytes(), 0o600)?;
+        durable::replace(&state_dir.join(SECRET_WAS), known.as_bytes(), 0o600)?;
     }
-    keep::write_synced(&path, password.as_bytes(), 0o600)
+    durable::replace(&path, password.as_bytes(), 0o600)
 }
 
 /// Goes into statements as it is.

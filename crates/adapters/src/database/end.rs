@@ -10,7 +10,8 @@
 
 use crate::database::binlog::{self, Group, Scanned};
 use crate::database::gtid::Gtid;
-use crate::database::keep::{read_json, to_json, write_synced};
+use crate::database::keep::{read_json, to_json};
+use crate::durable;
 use regent_core::id::Incarnation;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -151,11 +152,9 @@ impl LogEnd {
     fn write(&self, ends: &Ends, synced: bool) -> io::Result<()> {
         let bytes = to_json(ends)?;
         if synced {
-            return write_synced(&self.path, &bytes, 0o600);
+            return durable::replace(&self.path, &bytes, 0o600);
         }
-        let part = self.path.with_extension("end.new");
-        std::fs::write(&part, bytes)?;
-        std::fs::rename(part, &self.path)
+        durable::replace_unsynced(&self.path, &bytes)
     }
 }
 

@@ -10,12 +10,12 @@
 //! disagrees; a copy of the same start is told by the end of its log ([`crate::database::end`]).
 
 use crate::database::end::LogEnd;
+use crate::durable;
 use regent_core::id::Incarnation;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The file's name in the data directory.
@@ -147,7 +147,7 @@ impl KeepFiles {
         }
         if read_json::<Outside>(&self.outside).is_some_and(|o| o.was.is_some() && o.keep == keep) {
             let alone = Outside { keep: keep.clone(), was: None };
-            write_synced(&self.outside, &to_json(&alone)?, 0o600)?;
+            durable::replace(&self.outside, &to_json(&alone)?, 0o600)?;
         }
         Ok(keep)
     }
@@ -181,10 +181,10 @@ impl KeepFiles {
         let was = self.read().agreed();
         keep.writes = was.as_ref().map_or(0, |was| was.writes) + 1;
         let outside = Outside { keep: keep.clone(), was };
-        write_synced(&self.outside, &to_json(&outside)?, 0o600)?;
-        write_synced(&self.inside, &to_json(&keep)?, 0o644)?;
+        durable::replace(&self.outside, &to_json(&outside)?, 0o600)?;
+        durable::replace(&self.inside, &to_json(&keep)?, 0o644)?;
         let alone = Outside { keep: keep.clone(), was: None };
-        write_synced(&self.outside, &to_json(&alone)?, 0o600)?;
+        durable::replace(&self.outside, &to_json(&alone)?, 0o600)?;
         Ok(keep)
     }
 }
@@ -243,10 +243,7 @@ pub(crate) fn read_counts(state_dir: &Path) -> Option<Counts> {
 
 /// Exchanges the counts' file as a whole, without waiting for the disk.
 pub(crate) fn write_counts(state_dir: &Path, counts: &Counts) -> io::Result<()> {
-    let path = state_dir.join("database.counts");
-    let part = path.with_extension("counts.new");
-    std::fs::write(&part, to_json(counts)?)?;
-    std::fs::rename(part, path)
+    durable::replace_unsynced(&state_dir.join("database.counts"), &to_json(counts)?)
 }
 
 pub(crate) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
@@ -255,24 +252,6 @@ pub(crate) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> 
 
 pub(crate) fn to_json<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(io::Error::other)
-}
-
-/// Exchanges a file as a whole; on the disk with its folder when this returns.
-pub(crate) fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut part = path.as_os_str().to_owned();
-    part.push(".new");
-    let mut options = File::options();
-    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&part, path)?;
-    sync_folder(path.parent().unwrap_or(Path::new("/")))
-}
-
-/// A folder's names are on the disk.
-pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// Draws a server id: 32 bits, never 0, and never the placeholder 1 of the configuration file.

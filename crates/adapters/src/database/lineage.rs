@@ -9,9 +9,9 @@
 use crate::database::binlog::{self, Group, Log};
 use crate::database::end::Seen;
 use crate::database::gtid::Gtid;
-use crate::database::keep;
 use crate::database::peer::{BATCH, Peer, PeerAnswer, PeerRequest, aside};
 use crate::database::tool;
+use crate::durable;
 use regent_core::command::{Lineage, SavedTail};
 use regent_core::id::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
@@ -332,7 +332,7 @@ fn copy_synced(files: &[PathBuf], folder: &Path) -> io::Result<()> {
         std::fs::copy(file, &copy)?;
         File::open(&copy)?.sync_all()?;
     }
-    keep::sync_folder(folder)
+    durable::sync_directory(folder)
 }
 
 async fn decode(files: &[PathBuf], common: Option<Gtid>, into: &Path) -> bool {
@@ -350,9 +350,9 @@ fn seal(part: &Path, done: &Path, tails: &Path, report: &Report) -> io::Result<(
         statements.sync_all()?;
     }
     let text = serde_json::to_vec_pretty(report).map_err(io::Error::other)?;
-    keep::write_synced(&part.join("report.json"), &text, 0o600)?;
+    durable::replace(&part.join("report.json"), &text, 0o600)?;
     std::fs::rename(part, done)?;
-    keep::sync_folder(tails)
+    durable::sync_directory(tails)
 }
 
 /// This path, or the first of `-1`, `-2`, ... that nobody has yet: two things may be kept within one second.

@@ -7,10 +7,10 @@
 //! looked after while the control connection stands, because that one gets in nowhere any more: it is in.
 
 use crate::database::account;
-use crate::database::keep;
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, SqlError};
 use crate::database::tool;
+use crate::durable;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use std::io;
 use std::path::Path;
@@ -136,7 +136,7 @@ pub(crate) async fn tool(program: &str, settings: &WorkerSettings) -> Result<Com
         let options = format!("user={user}\n{password}socket={socket}\n");
         let options = format!("[client]\n{options}[mariadb-backup]\n{options}");
         std::fs::create_dir_all(&settings.run_dir)?;
-        keep::write_synced(&file, options.as_bytes(), 0o600)
+        durable::replace(&file, options.as_bytes(), 0o600)
     };
     write().map_err(|fault| format!("{}: {fault}", file.display()))?;
     let mut command = tool::bare(program);

@@ -15,6 +15,7 @@ use crate::database::keep;
 use crate::database::lineage::{stamp, unused};
 use crate::database::sql::{Client, SqlError};
 use crate::database::tool;
+use crate::durable;
 use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -128,7 +129,7 @@ impl Site {
         if std::fs::read_to_string(&path).is_ok_and(|known| known == now) {
             return Ok(());
         }
-        keep::write_synced(&path, now.as_bytes(), 0o600)
+        durable::replace(&path, now.as_bytes(), 0o600)
     }
 
     /// As it was noted.
@@ -155,17 +156,17 @@ impl Site {
         let kept = unused(&self.named(&format!("kept-{}-{old}", stamp(SystemTime::now()))));
         if self.inside {
             let name = kept.file_name().unwrap_or_default().as_encoded_bytes();
-            keep::write_synced(&self.copies.join(OUT), name, 0o600)?;
+            durable::replace(&self.copies.join(OUT), name, 0o600)?;
             self.finish()?;
             return Ok(Some(kept));
         }
         if !self.data.exists() {
             std::fs::rename(self.staging(), &self.data)?;
-            keep::sync_folder(&self.copies)?;
+            durable::sync_directory(&self.copies)?;
             return Ok(None);
         }
         self.exchange_directories(&kept)?;
-        keep::sync_folder(&self.copies)?;
+        durable::sync_directory(&self.copies)?;
         Ok(Some(kept))
     }
 
@@ -202,10 +203,10 @@ impl Site {
             for entry in self.entries()? {
                 std::fs::rename(self.data.join(&entry), kept.join(&entry))?;
             }
-            keep::sync_folder(&kept)?;
-            keep::sync_folder(&self.data)?;
+            durable::sync_directory(&kept)?;
+            durable::sync_directory(&self.data)?;
             std::fs::rename(&out, &into)?;
-            keep::sync_folder(&self.copies)?;
+            durable::sync_directory(&self.copies)?;
         }
         if read_note(&into)?.is_none() {
             return Ok(false);
@@ -217,7 +218,7 @@ impl Site {
                 std::fs::rename(entry.path(), self.data.join(entry.file_name()))?;
             }
         }
-        keep::sync_folder(&self.data)?;
+        durable::sync_directory(&self.data)?;
         std::fs::remove_file(&into)?;
         self.drop_staging()?;
         Ok(true)
@@ -245,7 +246,7 @@ impl Site {
                 false => std::fs::remove_file(&path)?,
             }
         }
-        keep::sync_folder(&self.data)
+        durable::sync_directory(&self.data)
     }
 }
 
@@ -513,7 +514,7 @@ mod tests {
             put(staging.join("app/t.ibd"), "new table");
             let kept = site.copies.join("kept-1");
             if cut > 0 {
-                keep::write_synced(&site.copies.join(OUT), b"kept-1", 0o600).expect("noted");
+                durable::replace(&site.copies.join(OUT), b"kept-1", 0o600).expect("noted");
             }
             if cut > 1 {
                 std::fs::create_dir_all(&kept).expect("made");

@@ -2,6 +2,7 @@
 
 use super::drift::{Whose, drift, parse};
 use super::{Files, KeepalivedError, daemon};
+use crate::durable;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -92,14 +93,11 @@ fn save(files: &Files, end: &str) -> Result<PathBuf, KeepalivedError> {
 /// Whole or not at all.
 fn write(files: &Files, rendered: &str) -> Result<(), KeepalivedError> {
     let path = &files.config;
-    let mut beside = path.clone().into_os_string();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(KeepalivedError::file("make", directory))?;
     }
-    std::fs::write(&beside, rendered).map_err(KeepalivedError::file("write", &beside))?;
-    std::fs::rename(&beside, path).map_err(KeepalivedError::file("write", path))
+    durable::replace_unsynced(path, rendered.as_bytes())
+        .map_err(KeepalivedError::file("write", path))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! end the process there.
 
 use super::trouble::Trouble;
-use crate::run;
+use crate::{durable, run};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -107,8 +107,7 @@ pub(super) fn write_dated(
 /// What was done to names in its directory outlives a power cut.
 pub(super) fn sync_parent(path: &Path) -> Result<(), Trouble> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(Trouble::at("sync", directory))
+    durable::sync_directory(directory).map_err(Trouble::at("sync", directory))
 }
 
 /// Gives it another name, which nothing has.

@@ -2,9 +2,9 @@
 
 use super::UnitError;
 use crate::Applied;
+use crate::durable;
 use regent_core::time::Span;
 use std::fmt::Write;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -100,9 +100,7 @@ fn write(directory: &Path, text: &str) -> Result<Applied, UnitError> {
     }
     std::fs::create_dir_all(directory).map_err(UnitError::file(directory))?;
     // systemd never sees half of it.
-    let draft = directory.join("50-regent.draft");
-    std::fs::write(&draft, text).map_err(UnitError::file(&draft))?;
-    std::fs::rename(&draft, &path).map_err(UnitError::file(&path))?;
+    durable::replace_unsynced(&path, text.as_bytes()).map_err(UnitError::file(&path))?;
     Ok(Applied::Changed)
 }
 
@@ -150,17 +148,11 @@ pub(crate) fn guard(directory: &Path, unit: &str, permit: &Path) -> Result<Appli
         return Ok(Applied::AlreadySo);
     }
     let path = guard_of(directory, unit);
-    let (parent, draft) = (path.parent().unwrap_or(directory), path.with_extension("draft"));
+    let parent = path.parent().unwrap_or(directory);
     std::fs::create_dir_all(parent).map_err(UnitError::file(parent))?;
-    let written = || {
-        let mut file = File::create(&draft)?;
-        std::io::Write::write_all(&mut file, guard_text(permit).as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&draft, &path)?;
-        File::open(parent)?.sync_all()?;
-        File::open(directory)?.sync_all()
-    };
-    written().map_err(UnitError::file(&path))?;
+    durable::replace(&path, guard_text(permit).as_bytes(), 0o644)
+        .and_then(|()| durable::sync_directory(directory))
+        .map_err(UnitError::file(&path))?;
     Ok(Applied::Changed)
 }
 

@@ -16,6 +16,7 @@
 //! what is aborted.
 
 use super::parse;
+use regent_adapters::durable::sync_directory;
 use regent_config::digest;
 use regent_config::problem::Problems;
 use std::fs;
@@ -125,7 +126,7 @@ impl Disk for Real {
     }
 
     fn sync(&mut self, directory: &Path) -> io::Result<()> {
-        fs::File::open(directory)?.sync_all()
+        sync_directory(directory)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::database::lineage::{self, Parties, Relation};
 use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside, log_index};
 use crate::database::site::{self, Configured, Site};
 use crate::database::{account, binlog, keep, rejoin};
+use crate::durable;
 use regent_core::command::SavedTail;
 use regent_core::id::{Incarnation, NodeId};
 use regent_core::state::DataCopy;
@@ -251,7 +252,7 @@ impl Steps {
     fn note_renewed(&mut self, incarnation: Incarnation) -> Result<(), Fault> {
         let path = self.link.settings.state_dir.join(RENEWED);
         let noted =
-            keep::to_json(&incarnation).and_then(|bytes| keep::write_synced(&path, &bytes, 0o600));
+            keep::to_json(&incarnation).and_then(|bytes| durable::replace(&path, &bytes, 0o600));
         noted.map_err(|fault| Fault::failed(format!("the new data are not noted: {fault}")))?;
         self.renewed = Some(incarnation);
         Ok(())
@@ -426,7 +427,7 @@ impl Steps {
     /// These data are nobody's copy any more, whatever they are: a copy replaces them. On the disk when this returns.
     pub(super) async fn distrust(&mut self, in_place: bool) -> Result<(), Fault> {
         if in_place {
-            keep::write_synced(&self.consent(), b"", 0o600)
+            durable::replace(&self.consent(), b"", 0o600)
                 .map_err(|fault| Fault::failed(fault.to_string()))?;
         }
         // By the two files alone: a server that is down tells nothing of its log.

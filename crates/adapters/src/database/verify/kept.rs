@@ -4,8 +4,9 @@
 //! complete one stays readable meanwhile. Clock times are for people only.
 
 use super::look::Key;
-use crate::database::keep::{read_json, to_json, write_synced};
+use crate::database::keep::{read_json, to_json};
 use crate::database::peer::aside;
+use crate::durable;
 use regent_core::id::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -335,7 +336,7 @@ async fn store(path: PathBuf, kept: Kept) -> Result<(), String> {
     let bytes = to_json(&kept).map_err(|fault| fault.to_string())?;
     let write = move || {
         let _alone = WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        write_synced(&path, &bytes, 0o600)
+        durable::replace(&path, &bytes, 0o600)
     };
     aside(write).await.map_err(|fault| format!("how far it came is not kept: {fault}"))
 }
