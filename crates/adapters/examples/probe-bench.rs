@@ -140,11 +140,12 @@ fn first_failure(
             Kind::Http(Http { url, status: None, body: None, ca: None })
         }
     };
+    let began = Instant::now();
     say(orders, &ToProber::Set { probes: vec![probe(0, kind, 200, 250)], accounts: None })?;
     loop {
         let line = lines.recv_timeout(Duration::from_secs(10)).map_err(io::Error::other)?;
-        if let FromProber::Health { health: Health::Failing, streak_ms, .. } = line {
-            return Ok(streak_ms);
+        if let FromProber::Health { health: Health::Failing, .. } = line {
+            return Ok(began.elapsed().as_millis() as u64);
         }
     }
 }

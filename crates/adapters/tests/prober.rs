@@ -188,14 +188,17 @@ fn a_hang_is_found_by_three_observations_and_recovery_by_two() {
     prober.set(vec![vital(0, Kind::Http(http(&format!("http://{address}/"))))]);
     assert_eq!(prober.change().health, Health::Passing);
     hangs.store(true, Ordering::SeqCst);
+    let began = Instant::now();
     let before = count.load(Ordering::SeqCst);
     let change = prober.change();
+    let found_ms = began.elapsed().as_millis();
     let looks = count.load(Ordering::SeqCst) - before;
     assert_eq!((change.health, change.why.as_str()), (Health::Failing, "no answer within 250 ms"));
     // The first may have been taken before it hung, the next may have begun already.
     assert!((2..=4).contains(&looks), "{looks}");
-    println!("a hang was found in {} ms, by {looks} observations", change.streak_ms);
-    assert!(change.streak_ms >= 950, "an interval and three timeouts: {}", change.streak_ms);
+    println!("a hang was found in {found_ms} ms, by {looks} observations");
+    // The first of the three timeouts may have begun before it hung.
+    assert!(found_ms >= 500, "three timeouts: {found_ms}");
     hangs.store(false, Ordering::SeqCst);
     let before = count.load(Ordering::SeqCst);
     assert_eq!(prober.change().health, Health::Passing);

@@ -470,8 +470,6 @@ pub enum Request {
         /// The named successor.
         to: Option<NodeId>,
     },
-    /// Why are you where you are?
-    Explain,
     /// A node is no candidate and its services are nobody's business for so long; none ends it.
     Maintenance {
         /// Which.
@@ -576,8 +574,6 @@ pub enum Answer {
         /// Of which kind it is.
         obstacle: Obstacle,
     },
-    /// The text of `explain`.
-    Text(Vec<String>),
 }
 
 impl Answer {

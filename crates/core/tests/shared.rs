@@ -486,7 +486,7 @@ const ACTIVATE: Request = Request::Activate { word: None };
 fn obstacle(answer: &Answer) -> Option<Obstacle> {
     match answer {
         Answer::Refused { obstacle, .. } | Answer::Failed { obstacle, .. } => Some(*obstacle),
-        Answer::Done(_) | Answer::Text(_) => None,
+        Answer::Done(_) => None,
     }
 }
 

@@ -54,8 +54,6 @@ pub enum FromProber {
         health: Health,
         /// What was seen, in an operator's words; empty if it passes.
         why: String,
-        /// Since the start of the last observation that said otherwise: the change itself is no older.
-        streak_ms: u64,
     },
     /// Something will go wrong.
     Warning {
@@ -99,9 +97,8 @@ mod tests {
         let ids = vec![ProbeId(0), ProbeId(3)];
         assert_eq!(serde_json::from_str(forget).ok(), Some(ToProber::Forget(ids)));
         let why = String::from("no answer within 250 ms");
-        let health =
-            FromProber::Health { id: ProbeId(0), health: Health::Failing, why, streak_ms: 950 };
-        let text = r#"{"health":{"id":0,"health":"failing","why":"no answer within 250 ms","streak_ms":950}}"#;
+        let health = FromProber::Health { id: ProbeId(0), health: Health::Failing, why };
+        let text = r#"{"health":{"id":0,"health":"failing","why":"no answer within 250 ms"}}"#;
         assert_eq!(serde_json::to_string(&health).unwrap(), text);
         let pulse = FromProber::Pulse { ran: 1234, late_ms: 3 };
         assert_eq!(serde_json::to_string(&pulse).unwrap(), r#"{"pulse":{"ran":1234,"late_ms":3}}"#);

@@ -64,8 +64,6 @@ pub(crate) struct Watch {
     why: String,
     /// When `why` was told.
     why_at: Instant,
-    /// The start of the last observation that agreed with what is known; none before the first.
-    agreed: Option<Instant>,
     warning: Option<(String, Instant)>,
 }
 
@@ -86,7 +84,6 @@ impl Watch {
             changes,
             why: String::new(),
             why_at: Instant::now(),
-            agreed: None,
             warning: None,
             probe,
         }
@@ -149,7 +146,6 @@ impl Watch {
     }
 
     async fn take(&mut self, start: Instant, seen: Seen) {
-        let agreed = *self.agreed.get_or_insert(start);
         let (passed, why) = match seen {
             Seen::Well => (true, String::new()),
             Seen::Unwell(why) => (false, why),
@@ -164,8 +160,7 @@ impl Watch {
             }
         };
         if let Some(health) = self.judge.take(passed) {
-            self.tell(health, why, start, agreed).await;
-            self.agreed = Some(start);
+            self.tell(health, why, start).await;
             return;
         }
         let agrees = match self.judge.health() {
@@ -173,11 +168,8 @@ impl Watch {
             Health::Failing => !passed,
             Health::Unknown => false,
         };
-        if agrees {
-            self.agreed = Some(start);
-            if why != self.why && self.why_at.elapsed() >= WHY_EVERY {
-                self.tell(self.judge.health(), why, start, agreed).await;
-            }
+        if agrees && why != self.why && self.why_at.elapsed() >= WHY_EVERY {
+            self.tell(self.judge.health(), why, start).await;
         }
     }
 
@@ -185,19 +177,17 @@ impl Watch {
     async fn conclude(&mut self, why: String) {
         let was_known = self.judge.health() != Health::Unknown;
         self.judge.forget();
-        self.agreed = None;
         if was_known || why != self.why {
             let now = Instant::now();
-            self.tell(Health::Unknown, why, now, now).await;
+            self.tell(Health::Unknown, why, now).await;
         }
     }
 
-    async fn tell(&mut self, health: Health, why: String, now: Instant, since: Instant) {
+    async fn tell(&mut self, health: Health, why: String, now: Instant) {
         self.why.clone_from(&why);
         self.why_at = now;
         self.told.is_known.set(health != Health::Unknown);
-        let streak_ms = since.elapsed().as_millis() as u64;
-        self.say(FromProber::Health { id: self.probe.id, health, why, streak_ms }).await;
+        self.say(FromProber::Health { id: self.probe.id, health, why }).await;
     }
 
     async fn warn(&mut self) {

@@ -201,7 +201,7 @@ impl Prober {
         let id = old.probe.id;
         if old.told.is_known.get() {
             let (health, why) = (Health::Unknown, String::from("it was configured anew"));
-            self.say(FromProber::Health { id, health, why, streak_ms: 0 }).await;
+            self.say(FromProber::Health { id, health, why }).await;
         }
         if old.told.warns.get() {
             self.say(FromProber::Warned { id }).await;

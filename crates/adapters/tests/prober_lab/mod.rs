@@ -37,7 +37,6 @@ pub struct Change {
     pub id: u16,
     pub health: Health,
     pub why: String,
-    pub streak_ms: u64,
 }
 
 impl Prober {
@@ -107,9 +106,7 @@ impl Prober {
     /// The next change of health, whosever it is.
     pub fn change(&mut self) -> Change {
         match self.next() {
-            FromProber::Health { id, health, why, streak_ms } => {
-                Change { id: id.0, health, why, streak_ms }
-            }
+            FromProber::Health { id, health, why } => Change { id: id.0, health, why },
             other => panic!("not a change: {other:?}"),
         }
     }

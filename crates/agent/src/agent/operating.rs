@@ -86,7 +86,6 @@ impl Speaking {
     pub(super) async fn put(&self, what: Request, bound: Duration, remedy: &str) -> Reply {
         match self.ask_core(what, bound).await {
             Some(Answer::Done(text)) => Reply::Done(text),
-            Some(Answer::Text(lines)) => Reply::Done(lines.join("; ")),
             Some(Answer::Refused { reason, obstacle }) => {
                 refuse(kind(obstacle).unwrap_or(RefusalKind::Guard), &reason, remedy)
             }

@@ -91,7 +91,6 @@ impl Speaking {
     async fn believe(&self, word: Word) -> Result<String, (RefusalKind, String)> {
         match self.ask_core(Request::MayBelieve { word }, GUARDS).await {
             Some(CoreAnswer::Done(seen)) => Ok(seen),
-            Some(CoreAnswer::Text(lines)) => Ok(lines.join("; ")),
             Some(
                 CoreAnswer::Refused { reason, obstacle } | CoreAnswer::Failed { reason, obstacle },
             ) => Err((kind(obstacle).unwrap_or(RefusalKind::Guard), reason)),

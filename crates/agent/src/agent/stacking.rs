@@ -85,7 +85,7 @@ impl Speaking {
         }
         let mut alone = None;
         match self.ask_core(Request::MayActivate { word }, GUARDS).await {
-            Some(Answer::Done(_) | Answer::Text(_)) => {}
+            Some(Answer::Done(_)) => {}
             // Of two voters one is off, as the operator says: there is nobody left to ask.
             Some(Answer::Refused { obstacle: Obstacle::NoQuorum, .. })
                 if self.is_pair() && word.is_some() =>
@@ -327,7 +327,6 @@ impl<'a> Asked<'a> {
     fn ended(&self, answer: Option<Answer>) -> Reply {
         match answer {
             Some(Answer::Done(text)) => self.done(self.in_short().unwrap_or(text)),
-            Some(Answer::Text(lines)) => self.done(lines.join("; ")),
             Some(Answer::Refused { reason, obstacle }) => {
                 self.refused(kind(obstacle).unwrap_or(RefusalKind::Guard), &reason)
             }

@@ -173,7 +173,7 @@ impl Keeper {
     fn take(&mut self, line: &str) {
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         match serde_json::from_str(line) {
-            Ok(FromProber::Health { id, health, why, streak_ms: _ }) => {
+            Ok(FromProber::Health { id, health, why }) => {
                 self.told.insert(id);
                 self.inputs.put(Input::Health { probe: id, health, why });
             }

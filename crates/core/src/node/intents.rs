@@ -166,7 +166,7 @@ impl Node {
             Request::MayBelieve { word } => return self.ask_belief(request, word, now),
             Request::Deactivate => return self.ask_deactivation(request, now),
             Request::Repair => return self.ask_repair(request, now),
-            Request::Switchover { .. } | Request::Explain => return,
+            Request::Switchover { .. } => return,
         };
         let Some(view) = &self.view else {
             let reason = "the register was not read yet: this node has no quorum".to_string();

@@ -443,10 +443,6 @@ impl Node {
     /// An operator asks something of this node.
     pub(super) fn take_request(&mut self, request: RequestId, what: Request, now: Time) {
         match what {
-            Request::Explain => {
-                let text = self.explain(now);
-                self.answer(request, Answer::Text(text));
-            }
             Request::Maintenance { .. }
             | Request::Pause { .. }
             | Request::Stop

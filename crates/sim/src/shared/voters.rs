@@ -276,7 +276,7 @@ impl World {
     pub(crate) fn take_belief(&mut self, host: usize, request: RequestId, answer: &Answer) {
         let asked = self.belief.take_if(|b| (b.host, b.request) == (host, request));
         let Some(Belief { off, run, seen, .. }) = asked else { return };
-        let believed = matches!(answer, Answer::Done(_) | Answer::Text(_));
+        let believed = matches!(answer, Answer::Done(_));
         // Two that each replaced the register: only greetings and the claim on the data tell it, and no one line of
         // what was decided.
         let both = matches!(self.hosts[off].pair.turn, Some(Turn::Alone { .. }));
