@@ -534,33 +534,14 @@ pub(super) fn span(text: &str) -> Option<Span> {
     u64::try_from(length.as_nanos()).ok().map(Span)
 }
 
-/// The known word that is at most a third of its letters away.
+/// The known word that is at most a third of its letters away, a swap of neighbours counted as one.
 pub(super) fn near<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     known
         .iter()
-        .map(|k| (distance(word, k), *k))
+        .map(|k| (strsim::osa_distance(word, k), *k))
         .filter(|(d, k)| *d * 3 <= k.len().max(word.len()).max(3))
         .min()
         .map(|(_, k)| k)
-}
-
-/// How many letters to insert, delete or replace (Levenshtein), a swap of neighbours counted as one.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let same = usize::from(a[i - 1] != b[j - 1]);
-            let mut least = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + same);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]

@@ -6,14 +6,18 @@ use crate::probe::connect::{self, Opened, Place};
 use crate::probe::eye::Seen;
 use crate::probe::threads::{Late, Threads};
 use crate::probe::tls::TlsEye;
+use httparse::{Header, ParserConfig, Response, Status};
 use regent_config::probe::Http;
 use std::io;
+use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout_at;
 
 /// Of an answer no more is read than this.
 const ANSWER_MAX: usize = 64 << 10;
+/// More header lines than any server sends.
+const LINES_MAX: usize = 128;
 /// Room for one reading.
 const PART: usize = 1024;
 
@@ -109,20 +113,28 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
 /// What this much of an answer means; none if more is needed.
 fn judge(answer: &[u8], is_end: bool, http: &Http) -> Option<Seen> {
     let unwell = |why: String| Some(Seen::Unwell(why));
-    let start = &answer[..answer.len().min(5)];
-    if !b"HTTP/".starts_with(start) {
-        return unwell("the answer is not HTTP".into());
-    }
-    let Some(end) = find(answer, b"\r\n\r\n") else {
-        return match (is_end, answer.len()) {
-            (true, 0) => unwell("the connection was closed without an answer".into()),
-            (true, _) => unwell("the answer broke off in its head".into()),
-            (false, ANSWER_MAX..) => unwell("the answer's head has no end".into()),
-            (false, _) => None,
-        };
+    let mut lines = [MaybeUninit::uninit(); LINES_MAX];
+    let mut head = Response::new(&mut []);
+    let parsed = lenient().parse_response_with_uninit_headers(&mut head, answer, &mut lines);
+    let rest = match parsed {
+        Ok(Status::Complete(end)) => &answer[end..],
+        Ok(Status::Partial) => {
+            return match (is_end, answer.len()) {
+                (true, 0) => unwell("the connection was closed without an answer".into()),
+                (true, _) => unwell("the answer broke off in its head".into()),
+                (false, ANSWER_MAX..) => unwell("the answer's head has no end".into()),
+                (false, _) => None,
+            };
+        }
+        Err(httparse::Error::Status) => return unwell("the answer has no status".into()),
+        Err(httparse::Error::TooManyHeaders) => {
+            return unwell(format!("the answer's head has more than {LINES_MAX} lines"));
+        }
+        Err(_) => return unwell("the answer is not HTTP".into()),
     };
-    let (head, rest) = (&answer[..end], &answer[end + 4..]);
-    let Some(status) = status(head) else { return unwell("the answer has no status".into()) };
+    let Some(status) = head.code.filter(|status| (100..600).contains(status)) else {
+        return unwell("the answer has no status".into());
+    };
     if (100..200).contains(&status) && status != 101 {
         // Only a foreword (RFC 9110 15.2).
         return judge(rest, is_end, http);
@@ -137,7 +149,7 @@ fn judge(answer: &[u8], is_end: bool, http: &Http) -> Option<Seen> {
         Some(_) | None => {}
     }
     let Some(text) = &http.body else { return Some(Seen::Well) };
-    let (body, is_whole) = body(head, rest);
+    let (body, is_whole) = body(head.headers, rest);
     if find(&body, text.as_bytes()).is_some() {
         return Some(Seen::Well);
     }
@@ -150,21 +162,23 @@ fn judge(answer: &[u8], is_end: bool, http: &Http) -> Option<Seen> {
     }
 }
 
-fn status(head: &[u8]) -> Option<u16> {
-    let line = head.split(|b| *b == b'\r').next()?;
-    let status = line.split(|b| *b == b' ').nth(1)?;
-    std::str::from_utf8(status).ok()?.parse().ok().filter(|status| (100..600).contains(status))
+/// A server that people use is well, whatever its head looks like beside its status.
+fn lenient() -> ParserConfig {
+    let mut config = ParserConfig::default();
+    config.allow_spaces_after_header_name_in_responses(true);
+    config.allow_obsolete_multiline_headers_in_responses(true);
+    config.allow_multiple_spaces_in_response_status_delimiters(true);
+    config.ignore_invalid_headers_in_responses(true);
+    config
 }
 
-fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    head.split(|b| *b == b'\n').find_map(|line| {
-        let colon = line.iter().position(|b| *b == b':')?;
-        line[..colon].eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
-    })
+fn header<'a>(head: &[Header<'a>], name: &str) -> Option<&'a [u8]> {
+    let header = head.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+    Some(header.value.trim_ascii())
 }
 
 /// The body as far as it is here, and whether that is all of it.
-fn body<'a>(head: &[u8], rest: &'a [u8]) -> (std::borrow::Cow<'a, [u8]>, bool) {
+fn body<'a>(head: &[Header<'_>], rest: &'a [u8]) -> (std::borrow::Cow<'a, [u8]>, bool) {
     if header(head, "transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case(b"chunked")) {
         let (bytes, is_whole) = joined(rest);
         return (bytes.into(), is_whole);
@@ -179,17 +193,17 @@ fn body<'a>(head: &[u8], rest: &'a [u8]) -> (std::borrow::Cow<'a, [u8]>, bool) {
 /// Chunks put together (RFC 9112 7.1), and whether the last one is here.
 fn joined(mut rest: &[u8]) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
-    while let Some(end) = find(rest, b"\r\n") {
-        let size = rest[..end].split(|b| *b == b';').next().unwrap_or_default();
-        let size = std::str::from_utf8(size).ok().map(str::trim);
-        let Some(size) = size.and_then(|size| usize::from_str_radix(size, 16).ok()) else {
+    loop {
+        let (start, size) = match httparse::parse_chunk_size(rest) {
+            Ok(Status::Complete((start, size))) => (start, size as usize),
+            Ok(Status::Partial) => break,
             // Not what it claims to be: nothing more can be understood.
-            return (bytes, true);
+            Err(_) => return (bytes, true),
         };
         if size == 0 {
             return (bytes, true);
         }
-        let chunk = &rest[end + 2..];
+        let chunk = &rest[start..];
         bytes.extend_from_slice(&chunk[..size.min(chunk.len())]);
         let Some(next) = size.checked_add(2).and_then(|next| chunk.get(next..)) else { break };
         rest = next;
@@ -252,6 +266,17 @@ mod tests {
             judge(endless.as_bytes(), false, &any),
             Some(unwell("the answer's head has no end"))
         );
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(LINES_MAX + 1));
+        assert_eq!(judged(&many, &any), unwell("the answer's head has more than 128 lines"));
+    }
+
+    #[test]
+    fn a_head_with_mistakes_beside_its_status_passes() {
+        let any = http(None, None);
+        for head in ["no colon here", "A : b", "A: b\r\n c", "\u{e4}: b", ": b"] {
+            assert_eq!(judged(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"), &any), Seen::Well);
+        }
+        assert_eq!(judged("HTTP/1.0 200\r\n\r\n", &any), Seen::Well);
     }
 
     #[test]

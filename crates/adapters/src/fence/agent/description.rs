@@ -2,6 +2,7 @@
 //! documents that these agents print; nothing in it is executed or looked up.
 
 use super::super::FenceError;
+use roxmltree::{Document, Node, ParsingOptions};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent's options and actions.
@@ -12,7 +13,7 @@ pub(super) struct Description {
 }
 
 /// One option.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Parameter {
     /// As it is told to the agent.
     pub name: String,
@@ -26,29 +27,19 @@ pub(super) struct Parameter {
 }
 
 impl Description {
+    /// What a program says before its description, a warning of Python for one, is none of it.
     pub fn parse(text: &str) -> Description {
-        let mut description = Description::default();
-        for tag in text.split('<').skip(1).filter_map(|rest| rest.split('>').next()) {
-            let name = tag.split_whitespace().next().unwrap_or_default();
-            match name {
-                "parameter" => description.parameters.push(Parameter {
-                    name: attribute(tag, "name").unwrap_or_default().to_owned(),
-                    is_required: attribute(tag, "required") == Some("1"),
-                    is_deprecated: attribute(tag, "deprecated") == Some("1"),
-                    obsoletes: attribute(tag, "obsoletes").map(str::to_owned),
-                    ..Parameter::default()
-                }),
-                "content" => {
-                    if let Some(parameter) = description.parameters.last_mut() {
-                        parameter.is_switch = attribute(tag, "type") == Some("boolean");
-                        parameter.has_default = attribute(tag, "default").is_some();
-                    }
-                }
-                "action" => description.actions.extend(attribute(tag, "name").map(str::to_owned)),
-                _ => {}
-            }
+        let text = text.find('<').map_or(text, |start| &text[start..]);
+        let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
+        let Ok(document) = Document::parse_with_options(text.trim_end(), options) else {
+            return Description::default();
+        };
+        let named = |tag| document.descendants().filter(move |node| node.has_tag_name(tag));
+        let actions = named("action").filter_map(|action| action.attribute("name"));
+        Description {
+            parameters: named("parameter").map(Parameter::read).collect(),
+            actions: actions.map(str::to_owned).collect(),
         }
-        description
     }
 
     pub fn is_empty(&self) -> bool {
@@ -94,37 +85,31 @@ impl Description {
     }
 }
 
+impl Parameter {
+    fn read(node: Node<'_, '_>) -> Parameter {
+        let text = |name| node.attribute(name).map(str::to_owned);
+        let content = node.children().find(|child| child.has_tag_name("content"));
+        Parameter {
+            name: text("name").unwrap_or_default(),
+            is_switch: content.is_some_and(|content| content.attribute("type") == Some("boolean")),
+            is_required: node.attribute("required") == Some("1"),
+            is_deprecated: node.attribute("deprecated") == Some("1"),
+            has_default: content.is_some_and(|content| content.has_attribute("default")),
+            obsoletes: text("obsoletes"),
+        }
+    }
+}
+
 /// Hyphens and underscores are the same to these agents.
 pub(super) fn same(one: &str, other: &str) -> bool {
     one.replace('-', "_") == other.replace('-', "_")
 }
 
-fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
-    let start = tag.find(&format!(" {name}=\""))? + name.len() + 3;
-    tag[start..].split('"').next()
-}
-
 /// The name that a mistyped one may have meant: at most a third of it differs.
 pub(super) fn nearest<'a>(name: &str, among: impl Iterator<Item = &'a str>) -> Option<String> {
-    let measured = among.map(|other| (distance(name, other), other));
+    let measured = among.map(|other| (strsim::levenshtein(name, other), other));
     let (far, best) = measured.min()?;
     (far * 3 <= name.len().max(3)).then(|| best.to_owned())
-}
-
-/// Insertions, deletions and replacements from one to the other (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, a) in from.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = line + 1;
-        for (column, b) in to.iter().enumerate() {
-            let replaced = corner + usize::from(a != *b);
-            corner = row[column + 1];
-            row[column + 1] = replaced.min(corner + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]
@@ -167,17 +152,20 @@ mod tests {
     }
 
     #[test]
+    fn a_description_is_read_behind_a_warning_and_with_what_stands_for_a_sign() {
+        let text = "x.py:1: DeprecationWarning: y\n<?xml version='1.0'?>\n<resource-agent><parameters>\
+            <!-- <parameter name='none'/> --><parameter name='a&amp;b'><content type='boolean'/>\
+            </parameter></parameters><actions><action name='off'/></actions></resource-agent>\n";
+        let description = Description::parse(text);
+        assert!(description.find("a&b").unwrap().is_switch && description.has_action("off"));
+        assert_eq!(description.parameters.len(), 1);
+    }
+
+    #[test]
     fn garbage_describes_nothing() {
         for text in ["", "<", "<parameter", "Traceback (most recent call last)", "<a b=\"c\"/>"] {
             assert!(Description::parse(text).actions.is_empty(), "{text}");
         }
         assert!(Description::parse("Traceback").is_empty());
-    }
-
-    #[test]
-    fn a_distance_counts_edits() {
-        assert_eq!(distance("off", "off"), 0);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
     }
 }
