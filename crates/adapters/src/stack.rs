@@ -41,7 +41,7 @@ pub use journal::{Line, journal};
 pub use plan::PlannedStep;
 pub use settings::StackSettings;
 pub use survey::Mends;
-pub use watch::{ClaimWatch, Seen, watch_claim};
+pub use watch::{Answering, DataWatch, Seen, watch_data};
 
 use hands::{Hands, Places};
 use keeper::Keeper;
@@ -58,16 +58,22 @@ const SURVEY_MAX: Duration = Duration::from_secs(6);
 const SET_UP_MAX: Duration = Duration::from_secs(60);
 /// Beyond a step's own bound, for what it does after its commands.
 const SLACK: Duration = Duration::from_secs(15);
+/// A look that hangs is left behind, and the next one has a thread of its own: so many at most.
+const LEFT_MAX: u32 = 4;
 
 /// The hands: one step at a time, on a thread of the agent that may block. They have a thread of their own, so that a
 /// shared directory that does not answer takes a step's time and no more.
 pub struct Stack {
     settings: Arc<StackSettings>,
     places: Places,
+    answering: Answering,
     keeper: Arc<Keeper>,
+    keeps: bool,
     worker: Option<Worker>,
     /// What has not answered in time.
     late: Option<StackStep>,
+    /// Looks that did not, and that nobody waits for any more.
+    left: u32,
 }
 
 struct Worker {
@@ -82,17 +88,22 @@ enum Answer {
 
 impl Stack {
     /// For these settings. Touches nothing.
-    pub fn new(settings: StackSettings) -> Stack {
-        Stack::at(settings, PathBuf::from("/"))
+    pub fn new(settings: StackSettings, answering: Answering) -> Stack {
+        let mut stack = Stack::at(settings, PathBuf::from("/"));
+        stack.answering = answering;
+        stack
     }
 
     fn at(settings: StackSettings, root: PathBuf) -> Stack {
         Stack {
             settings: Arc::new(settings),
             places: Places { root },
+            answering: Answering::default(),
             keeper: Arc::default(),
+            keeps: false,
             worker: None,
             late: None,
+            left: 0,
         }
     }
 
@@ -103,6 +114,7 @@ impl Stack {
             self.keeper.stop();
             let _ = claim::take_permit(&self.settings.run_dir);
         }
+        self.leave_look();
         if let Some(late) = self.late
             && !self.has_answered(SLACK / 5)
         {
@@ -148,64 +160,84 @@ impl Stack {
     }
 
     /// What an activation (`up`) or a deactivation would do on this host. Changes nothing, and opens nothing for
-    /// writing.
+    /// writing; waits no longer than a survey may take.
     pub fn plan(&self, up: bool) -> Vec<PlannedStep> {
-        match self.hands() {
-            Ok(hands) => plan::plan(&hands, up),
-            Err(trouble) => {
-                let unknown = |step: &Step| PlannedStep {
-                    name: step.name.clone(),
-                    now: StepState::Unknown(trouble.to_string()),
-                    does: Vec::new(),
-                };
-                self.settings.steps.iter().map(unknown).collect()
-            }
+        let unknown = |why: &str| {
+            let one = |step: &Step| PlannedStep {
+                name: step.name.clone(),
+                now: StepState::Unknown(why.to_owned()),
+                does: Vec::new(),
+            };
+            self.settings.steps.iter().map(one).collect()
+        };
+        match self.looked(SURVEY_MAX, move |hands| plan::plan(hands, up)) {
+            Some(Ok(planned)) => planned,
+            Some(Err(why)) => unknown(&why),
+            None => unknown(&self.does_not_answer(SURVEY_MAX)),
         }
+    }
+
+    /// Why nothing can be brought up or down in order, if the shared directory hangs.
+    pub fn hangs(&self) -> Option<String> {
+        self.answering.hangs()
     }
 
     /// What stands in the way of this host's set-up. Changes nothing; waits no longer than a survey may take.
     pub fn before_set_up(&self, mends: Mends) -> Vec<String> {
-        self.looked(SET_UP_MAX, move |hands| survey::before_set_up(hands, mends)).unwrap_or_else(
-            || {
-                let (data, max) = (self.settings.data.display(), SET_UP_MAX.as_secs());
-                vec![format!(
-                    "the shared directory {data} does not answer within {max} s, or systemd"
-                )]
-            },
-        )
+        match self.looked(SET_UP_MAX, move |hands| survey::before_set_up(hands, mends)) {
+            Some(Ok(problems)) => problems,
+            Some(Err(why)) => vec![why],
+            None => vec![self.does_not_answer(SET_UP_MAX)],
+        }
     }
 
     /// What a deactivation would wait for in vain: who uses a directory that is to go and is no process of a step's
     /// unit. Changes nothing. What hangs is left to the steps, which have their own bounds.
     pub fn busy(&self) -> Vec<String> {
-        self.looked(SURVEY_MAX, busy::busy).unwrap_or_default()
+        match self.looked(SURVEY_MAX, busy::busy) {
+            Some(Ok(found)) => found,
+            Some(Err(why)) => vec![why],
+            None => Vec::new(),
+        }
+    }
+
+    fn does_not_answer(&self, within: Duration) -> String {
+        let (data, max) = (self.settings.data.display(), within.as_secs());
+        format!("the shared directory {data} does not answer within {max} s, or systemd")
     }
 
     /// Looks on a thread of its own; none if that takes too long.
-    fn looked(
+    fn looked<T: Send + 'static>(
         &self,
         bound: Duration,
-        look: impl FnOnce(&Hands) -> Vec<String> + Send + 'static,
-    ) -> Option<Vec<String>> {
+        look: impl FnOnce(&Hands) -> T + Send + 'static,
+    ) -> Option<Result<T, String>> {
         let (settings, places) = (Arc::clone(&self.settings), self.places.clone());
+        let answering = self.answering.clone();
         let (tell, told) = sync_channel(1);
         let look = move || {
-            let found = match Hands::new(settings, places, Arc::default()) {
-                Ok(hands) => look(&hands),
-                Err(trouble) => vec![trouble.to_string()],
-            };
+            let hands = Hands::new(settings, places, answering, Arc::default());
+            let found = hands.map(|hands| look(&hands)).map_err(|trouble| trouble.to_string());
             // Nobody may wait any more.
             let _ = tell.send(found);
         };
         if let Err(error) = std::thread::Builder::new().name("stack-look".into()).spawn(look) {
-            return Some(vec![format!("start a thread: {error}")]);
+            return Some(Err(format!("start a thread: {error}")));
         }
         told.recv_timeout(bound).ok()
     }
 
-    fn hands(&self) -> Result<Hands, trouble::Trouble> {
-        let (settings, keeper) = (Arc::clone(&self.settings), Arc::clone(&self.keeper));
-        Hands::new(settings, self.places.clone(), keeper)
+    /// A look that hangs changes nothing when it ends: whoever is asked next has a thread of its own. A step that hangs
+    /// may go on, so nothing begins beside it.
+    fn leave_look(&mut self) {
+        if self.late == Some(StackStep::Survey)
+            && self.left < LEFT_MAX
+            && !self.has_answered(Duration::ZERO)
+        {
+            self.left += 1;
+            self.worker = None;
+            self.late = None;
+        }
     }
 
     /// What was late has come to its end meanwhile.
@@ -262,19 +294,22 @@ impl Stack {
     }
 
     fn worker(&mut self) -> std::io::Result<&Worker> {
-        if self.worker.is_none() {
-            let (ask, asked) = sync_channel(1);
-            // A result and a survey, and a survey that nobody took.
-            let (tell, answers) = sync_channel(4);
-            let (settings, places) = (Arc::clone(&self.settings), self.places.clone());
-            let keeper = Arc::clone(&self.keeper);
-            let work = move || work(&settings, &places, &keeper, &asked, &tell);
-            std::thread::Builder::new().name("stack".into()).spawn(work)?;
+        if !self.keeps {
             let (settings, keeper) = (Arc::clone(&self.settings), Arc::clone(&self.keeper));
             let root = self.places.root.clone();
             std::thread::Builder::new()
                 .name("stack-keeper".into())
                 .spawn(move || keeper.run(&root, &settings))?;
+            self.keeps = true;
+        }
+        if self.worker.is_none() {
+            let (ask, asked) = sync_channel(1);
+            // A result and a survey, and a survey that nobody took.
+            let (tell, answers) = sync_channel(4);
+            let (settings, places) = (Arc::clone(&self.settings), self.places.clone());
+            let (answering, keeper) = (self.answering.clone(), Arc::clone(&self.keeper));
+            let work = move || work(&settings, &places, &answering, &keeper, &asked, &tell);
+            std::thread::Builder::new().name("stack".into()).spawn(work)?;
             self.worker = Some(Worker { ask, answers });
         }
         self.worker.as_ref().ok_or_else(|| std::io::Error::other("no worker"))
@@ -291,14 +326,16 @@ impl Drop for Stack {
 fn work(
     settings: &Arc<StackSettings>,
     places: &Places,
+    answering: &Answering,
     keeper: &Arc<Keeper>,
     asked: &Receiver<StackStep>,
     tell: &SyncSender<Answer>,
 ) {
     let mut last: Option<Survey> = None;
     while let Ok(step) = asked.recv() {
+        let (settings, keeper) = (Arc::clone(settings), Arc::clone(keeper));
         let (result, survey) =
-            match Hands::new(Arc::clone(settings), places.clone(), Arc::clone(keeper)) {
+            match Hands::new(Arc::clone(&settings), places.clone(), answering.clone(), keeper) {
                 Ok(mut hands) => {
                     let result = hands.step(step);
                     if tell.send(Answer::Result(result)).is_err() {

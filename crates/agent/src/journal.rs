@@ -149,6 +149,9 @@ enum Read<'a> {
     ForeignClaim {
         what: &'a str,
     },
+    SharedData {
+        lost: Option<&'a regent_core::stack::DataLost>,
+    },
     ForeignRegister {
         node: regent_core::id::NodeId,
         cluster: regent_core::id::ClusterId,
@@ -178,6 +181,7 @@ impl<'a> Read<'a> {
             }
             Input::GateLost => Read::GateLost,
             Input::ForeignClaim(what) => Read::ForeignClaim { what },
+            Input::SharedData(lost) => Read::SharedData { lost: lost.as_ref() },
             Input::ForeignRegister { node, cluster } => {
                 Read::ForeignRegister { node: *node, cluster: *cluster }
             }

@@ -8,7 +8,7 @@ use crate::place::Place;
 use crate::tls;
 use regent_adapters::run::run;
 use regent_adapters::stack::readdress::{Readdress, ReaddressError};
-use regent_adapters::stack::{Mends, Stack};
+use regent_adapters::stack::{Answering, Mends, Stack};
 use regent_api::call::{Refusal, RefusalKind};
 use regent_config::Settings;
 use regent_config::settings::Member;
@@ -100,7 +100,11 @@ pub fn look_ahead(file: &Path, certificates: &Path, coming: Coming<'_>) -> Resul
     let mends =
         Mends { token: coming.cluster, address: coming.readdress.is_some(), data: coming.standby };
     let stack = stack::settings(&settings, &me, ClusterId(0), &Place::default());
-    found.extend(stack.map(|stack| Stack::new(stack).before_set_up(mends)).unwrap_or_default());
+    found.extend(
+        stack
+            .map(|stack| Stack::new(stack, Answering::default()).before_set_up(mends))
+            .unwrap_or_default(),
+    );
     if found.is_empty() {
         return Ok(());
     }

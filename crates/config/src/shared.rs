@@ -19,6 +19,8 @@ const STOP_DEFAULT: Span = Span::millis(30_000);
 const INSTALL: (Span, Span) = (Span::millis(1_000), Span::millis(86_400_000));
 /// Shorter than this a pause of the host is taken for isolation; longer nobody would wait for.
 const ISOLATION: (Span, Span) = (Span::millis(1_000), Span::millis(600_000));
+/// Shorter than this every pause of a file server moves the stack; longer nobody would wait for.
+const DATA_PATIENCE: (Span, Span) = (Span::millis(1_000), Span::millis(3_600_000));
 /// A host needs time to stop.
 const SETTLE: (Span, Span) = (Span::millis(1_000), Span::millis(600_000));
 /// Linux: HOST_NAME_MAX.
@@ -88,9 +90,10 @@ pub(super) fn stack(table: &Node, problems: &mut Vec<Problem>) -> Option<Stack> 
         table.list("mount").iter().filter_map(|node| mount(node, problems)).collect();
     let carry = carry(table, &directories, data.as_deref(), problems);
     let install = table.table("install").and_then(|node| install(node, problems));
-    let (resolver, isolation, settle) = (
+    let (resolver, isolation, data_patience, settle) = (
         table.truth("resolver") == Some(true),
         within(table, "isolation", ISOLATION, problems),
+        within(table, "data-patience", DATA_PATIENCE, problems),
         within(table, "settle", SETTLE, problems),
     );
     let database =
@@ -102,6 +105,7 @@ pub(super) fn stack(table: &Node, problems: &mut Vec<Problem>) -> Option<Stack> 
         directories,
         resolver,
         isolation,
+        data_patience,
         settle,
         mounts,
         carry,

@@ -34,6 +34,8 @@ pub struct Stack {
     pub resolver: bool,
     /// An active node whose right ended takes its stack down after this long.
     pub isolation: Span,
+    /// The stack leaves a node for which the shared directory is lost for this long.
+    pub data_patience: Span,
     /// How long a host may need to stop when its watchdog ended.
     pub settle: Span,
     /// What is mounted on the active node only.
@@ -129,6 +131,7 @@ impl Settings {
             fenced: self.is_fenced(),
             settle: stack.settle,
             isolation: stack.isolation,
+            patience: stack.data_patience,
         })
     }
 

@@ -183,6 +183,7 @@ fn a_stack_is_written_in_full_by_hand_as_well() {
     assert_eq!(stack.failover, Failover::Automatic);
     assert!(stack.fenced);
     assert_eq!((stack.isolation, stack.settle), (Span::millis(4000), Span::millis(6000)));
+    assert_eq!(stack.patience, Span::millis(20_000));
     assert_eq!(settings.timing.ttl, Span::millis(700));
     let product = unit(&settings, "product");
     assert_eq!(product.also, ["productd.socket"]);

@@ -34,6 +34,8 @@ pub struct StackSpec {
     pub settle: Span,
     /// A holder whose right ended takes its stack down after this long.
     pub isolation: Span,
+    /// The stack leaves a node for which the shared directory is lost for this long, if another one sees it.
+    pub patience: Span,
 }
 
 /// One step of the stack.
@@ -45,6 +47,18 @@ pub struct StepSpec {
     pub weight: Weight,
     /// The service whose unit it starts, if it does.
     pub service: Option<ServiceId>,
+}
+
+/// The shared directory is lost for this host.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DataLost {
+    /// It does not answer: whoever touches it waits in the kernel, and what was written may reach it later. Otherwise
+    /// every access fails at once.
+    pub hangs: bool,
+    /// Which directory, and what it does, in words.
+    pub why: String,
+    /// For how long it had been so when it was noticed.
+    pub age: Span,
 }
 
 /// Who decides that another node takes over.
@@ -174,4 +188,10 @@ pub struct StackReport {
     /// It is not undone either: a step does not go down, and nothing below it is touched.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub stuck: bool,
+    /// The shared directory is lost there, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+    /// It hangs: that node cannot vacate until it answers again.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub hangs: bool,
 }

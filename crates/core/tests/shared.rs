@@ -5,6 +5,8 @@
 mod alone;
 #[path = "shared/asked.rs"]
 mod asked;
+#[path = "shared/lost.rs"]
+mod lost;
 
 use regent_core::command::{
     Action, AddressStep, Answer, Fenced, GateStep, LifeSigns, Obstacle, Outcome, PortAnswer,
@@ -83,6 +85,7 @@ fn spec(failover: Failover, pair: bool) -> Spec {
             fenced: failover == Failover::Automatic,
             settle: Span::millis(5_000),
             isolation: Span::millis(3_000),
+            patience: Span::millis(4_000),
         }),
         #[cfg(feature = "planted")]
         planted: None,

@@ -10,7 +10,7 @@ use crate::gate::Refusal;
 use crate::health;
 use crate::host::{MEMBERS, NAMES};
 use crate::release;
-use crate::stack::Waiter;
+use crate::stack::{Storage, Waiter};
 use crate::worker::Worker;
 use crate::world::{Event, World};
 use regent_core::command::{
@@ -134,6 +134,8 @@ pub struct Agent {
     pub starting: Vec<u64>,
     /// It found no room for its own state when it last looked.
     pub has_no_room: bool,
+    /// How it found the shared storage when it last looked.
+    pub storage: Storage,
     /// The prober's judges, as in the spec.
     pub judges: Vec<Judge>,
     inbox: VecDeque<Input>,
@@ -183,6 +185,7 @@ impl World {
             dark: None,
             starting: vec![0; self.spec.services.len()],
             has_no_room: false,
+            storage: Storage::default(),
             judges: health::judges(&self.spec.probes),
             inbox: VecDeque::new(),
             turn: 0,
@@ -634,6 +637,7 @@ fn show_input(input: &Input) -> String {
         | Input::Health { .. }
         | Input::GateLost
         | Input::ForeignClaim(_)
+        | Input::SharedData(_)
         | Input::ForeignRegister { .. }
         | Input::Watchdog(_)
         | Input::Room(_)

@@ -85,6 +85,9 @@ impl World {
             let room = Room { place, free: 1 << 40, size: 1 << 40, files: None, refused };
             self.input(host, Input::Room(room));
         }
+        if self.shared.is_some() {
+            self.look_at_data(host);
+        }
         self.after(ROOM, Event::Room { host, run });
     }
 

@@ -108,6 +108,7 @@ pub fn shared_spec() -> Spec {
             fenced: false,
             settle: Span::millis(500),
             isolation: Span::millis(800),
+            patience: Span::millis(1_500),
         }),
         nodes: vec![(NodeId(1), "a".into()), (NodeId(2), "b".into())],
         services: vec![

@@ -14,7 +14,10 @@ use regent_core::id::{CommandId, Epoch};
 use regent_core::invariant::Start;
 use regent_core::node::Input;
 use regent_core::observe::ServiceId;
-use regent_core::stack::{Claim, Claimant, StackResult, StackStep, StepId, StepState, Survey};
+use regent_core::stack::{
+    Claim, Claimant, DataLost, StackResult, StackStep, StepId, StepState, Survey,
+};
+use regent_core::time::Span;
 
 const MS: u64 = 1_000_000;
 /// No step takes longer: its adapter gives up.
@@ -526,6 +529,25 @@ impl World {
             self.input(host, Input::ForeignClaim(what));
         }
         self.watch_claim(host);
+    }
+
+    /// The agent looks whether the shared storage answers, and its core hears of a change.
+    pub fn look_at_data(&mut self, host: usize) {
+        let storage = self.hosts[host].stack.storage;
+        let Some(agent) = self.hosts[host].agent.as_mut() else { return };
+        if std::mem::replace(&mut agent.storage, storage) == storage {
+            return;
+        }
+        let lost = |hangs| {
+            let why = String::from("the shared data do not answer");
+            Some(DataLost { hangs, why, age: Span::ZERO })
+        };
+        let lost = match storage {
+            Storage::Whole => None,
+            Storage::Fails => lost(false),
+            Storage::Hangs => lost(true),
+        };
+        self.input(host, Input::SharedData(lost));
     }
 
     /// Every vital step is up.

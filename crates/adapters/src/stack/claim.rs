@@ -5,14 +5,18 @@ use super::settings::StackSettings;
 use super::trouble::Trouble;
 use regent_core::id::{ClusterId, Epoch};
 use regent_core::stack::{Claim, Claimant};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 /// Of the shared directory, ours.
 pub(super) const OURS: &str = ".regent";
+/// What every block device reads at a time, and where a buffer for that begins.
+const BLOCK: usize = 4096;
 
 /// As written: with the node's name, for people.
 #[derive(Serialize, Deserialize)]
@@ -167,6 +171,28 @@ pub fn read_token(data: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(token_place(data)) {
         Ok(text) => Ok(Some(text.trim().to_owned()).filter(|token| !token.is_empty())),
         Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same, from the storage itself and not from what the kernel remembers of it, where the file system can do that.
+pub(super) fn read_token_anew(data: &Path) -> io::Result<Option<String>> {
+    let direct = OFlags::DIRECT.bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(direct).open(token_place(data));
+    let mut file = match opened {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return read_token(data),
+        Err(error) => return Err(error),
+    };
+    let mut room = vec![0; 2 * BLOCK];
+    let from = room.as_ptr().align_offset(BLOCK).min(BLOCK);
+    match file.read(&mut room[from..from + BLOCK]) {
+        Ok(length) => {
+            let text = String::from_utf8_lossy(&room[from..from + length]).trim().to_owned();
+            Ok(Some(text).filter(|token| !token.is_empty()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => read_token(data),
         Err(error) => Err(error),
     }
 }

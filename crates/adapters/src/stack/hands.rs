@@ -6,6 +6,7 @@ use super::journal::Journal;
 use super::keeper::Keeper;
 use super::settings::StackSettings;
 use super::trouble::Trouble;
+use super::watch::Answering;
 use super::{carry, database, hold, install, link, mount, name, unit};
 use regent_config::steps::{Kind, Step};
 use regent_core::health::Weight;
@@ -52,6 +53,7 @@ pub(super) struct Hands {
     pub(super) places: Places,
     pub(super) record: Record,
     pub(super) journal: Journal,
+    answering: Answering,
     pub(super) keeper: Arc<Keeper>,
     /// The step under way, for notes.
     doing: String,
@@ -62,12 +64,23 @@ impl Hands {
     pub(super) fn new(
         settings: Arc<StackSettings>,
         places: Places,
+        answering: Answering,
         keeper: Arc<Keeper>,
     ) -> Result<Hands, Trouble> {
         let directory = settings.state_dir.join("stack");
         let record = Record::load(&directory)?;
         let journal = Journal::new(&directory);
-        Ok(Hands { settings, places, record, journal, keeper, doing: String::new() })
+        Ok(Hands { settings, places, record, journal, answering, keeper, doing: String::new() })
+    }
+
+    /// The shared directory is lost for this host, in words: what is on it cannot be looked at.
+    pub(super) fn lost(&self) -> Option<String> {
+        self.answering.lost().map(|lost| lost.why)
+    }
+
+    /// Before a step that cannot do without the shared directory.
+    fn refuse_hang(&self) -> Result<(), Trouble> {
+        self.answering.hangs().map_or(Ok(()), |why| Err(Trouble::new(why)))
     }
 
     /// Tells something that is neither failure nor success.
@@ -122,6 +135,7 @@ impl Hands {
     }
 
     fn claim(&mut self, epoch: Epoch, over: Option<ClusterId>) -> Result<(), Refused> {
+        self.refuse_hang()?;
         let words = |refused: &Refused| match refused {
             Refused::Foreign(why) => why.clone(),
             Refused::Trouble(trouble) => trouble.to_string(),
@@ -164,6 +178,7 @@ impl Hands {
     }
 
     fn unclaim(&mut self, epoch: Epoch) -> Result<(), Trouble> {
+        self.refuse_hang()?;
         if self.record.get().epoch.is_none() && !claim::is_ours(&self.settings) {
             return claim::take_permit(&self.settings.run_dir);
         }
@@ -171,6 +186,8 @@ impl Hands {
             hands.keeper.stop();
             claim::take_permit(&hands.settings.run_dir)?;
             if !mount::waits_for_mount(hands) {
+                let data = hands.settings.data.clone();
+                hands.answering.settle(&data).map_err(Trouble::at("sync", &data))?;
                 claim::clear(&hands.settings, epoch)?;
             }
             hands.record.change(|before| {
@@ -197,6 +214,7 @@ impl Hands {
 
     /// Also when it is up: that is found out and said by the step itself.
     pub(super) fn bring_up(&mut self, step: &Step) -> Result<(), Trouble> {
+        self.refuse_hang()?;
         let deadline = Instant::now() + step.start_within;
         self.told(&step.name.clone(), "up", Trouble::to_string, |hands| {
             match &step.kind {
@@ -233,11 +251,15 @@ impl Hands {
         let deadline = Instant::now() + step.stop_within;
         self.told(&step.name.clone(), "down", Trouble::to_string, |hands| {
             match &step.kind {
-                Kind::Mount { .. } => mount::down(hands, &step.kind, deadline)?,
+                Kind::Mount { .. } => {
+                    hands.refuse_hang()?;
+                    mount::down(hands, &step.kind, deadline)?;
+                }
                 Kind::HostName(wanted) => name::give_name_back(hands, wanted)?,
                 Kind::Link { path, target } => link::down(hands, path, target, deadline)?,
                 Kind::Resolver(first) => name::ask_as_before(hands, *first)?,
                 Kind::Carry { files, store } => {
+                    hands.refuse_hang()?;
                     let was_up = hands.record.is_up(&step.name);
                     carry::down(hands, files, store, was_up)?;
                 }
@@ -254,6 +276,7 @@ impl Hands {
     /// Brings back what drifted: on the active node what was replaced, and what the activation left out or does not run
     /// any more; on a passive one what is there again.
     fn repair(&mut self) -> Result<(), Trouble> {
+        self.refuse_hang()?;
         let steps = self.settings.steps.clone();
         let mut failed: Vec<String> = Vec::new();
         let mut keep = |step: &Step, done: Result<(), Trouble>| {
@@ -308,7 +331,7 @@ impl Hands {
     /// Where a step is. Changes nothing.
     pub(super) fn state(&self, step: &Step) -> StepState {
         match &step.kind {
-            Kind::Mount { .. } => mount::state(&step.kind),
+            Kind::Mount { .. } => mount::state(&step.kind, self.lost().is_some()),
             Kind::HostName(wanted) => name::name_state(self, wanted),
             Kind::Link { path, target } => link::state(self, path, target),
             Kind::Resolver(first) => name::resolver_state(self, *first),
@@ -325,6 +348,7 @@ impl Hands {
                 false => StepState::Down,
             },
             Kind::Database(engine) => match self.held(step) {
+                true if self.lost().is_some() => StepState::Up,
                 true => match database::check(self, engine) {
                     troubles if troubles.is_empty() => StepState::Up,
                     troubles => StepState::Partly(troubles.join("; ")),

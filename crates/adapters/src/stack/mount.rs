@@ -18,7 +18,7 @@ use std::time::Instant;
 pub(super) fn waits_for_mount(hands: &Hands) -> bool {
     hands.settings.steps.iter().any(|step| match &step.kind {
         Kind::Mount { on, .. } => {
-            hands.settings.data.starts_with(on) && state(&step.kind) != StepState::Up
+            hands.settings.data.starts_with(on) && hands.state(step) != StepState::Up
         }
         Kind::HostName(_)
         | Kind::Link { .. }
@@ -179,8 +179,13 @@ fn in_the_way(there: &Mount, on: &Path, source: &str) -> String {
 }
 
 /// What stands there without being ours is no step of ours that is up.
-pub(super) fn state(kind: &Kind) -> StepState {
+/// Of one that is `lost` only the table of mounts is looked at.
+pub(super) fn state(kind: &Kind, lost: bool) -> StepState {
     let Kind::Mount { source, on, options, .. } = kind else { return StepState::Down };
+    if lost {
+        let is_there = procs::mounts().iter().any(|mount| mount.on == *on);
+        return if is_there { StepState::Up } else { StepState::Down };
+    }
     match mounted(on) {
         None => StepState::Down,
         Some(there) if is_it(&there, source, options.as_deref()) => StepState::Up,

@@ -40,6 +40,9 @@ pub(super) fn plan(hands: &Hands, up: bool) -> Vec<PlannedStep> {
 }
 
 fn ups(hands: &Hands, step: &Step, now: &StepState, shown: &[Shown]) -> Vec<String> {
+    if hands.lost().is_some() {
+        return Vec::new();
+    }
     match &step.kind {
         Kind::Unit(unit) => unit::plan_up(hands, shown, unit),
         Kind::Carry { files, store } => {

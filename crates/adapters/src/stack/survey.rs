@@ -53,7 +53,7 @@ pub(super) fn before_set_up(hands: &Hands, mends: Mends) -> Vec<String> {
 pub(super) fn survey(hands: &Hands) -> Survey {
     let shown = units(hands);
     let steps = states(hands, &shown);
-    let data_is_here = !mount::waits_for_mount(hands);
+    let data_is_here = !mount::waits_for_mount(hands) && hands.lost().is_none();
     let claim = if data_is_here { claim::look(&hands.settings.data) } else { None };
     Survey {
         problems: problems(hands, &shown, &steps, data_is_here, Mends::default()),
@@ -148,6 +148,11 @@ fn problems(
     mends: Mends,
 ) -> Vec<String> {
     let mut found = network_problems(&hands.settings, hands.is_active(), mends.address);
+    if let Some(lost) = hands.lost() {
+        // What is on it cannot be looked at: the rest would be guesses.
+        found.push(lost);
+        return found;
+    }
     if data_is_here {
         found.extend(data_problems(&hands.settings.data, mends.token));
     }
@@ -381,7 +386,9 @@ fn drift(
             (false, StepState::Partly(words)) => found.push(format!("{}: {words}", step.name)),
             (true | false, _) => {}
         }
-        if let (true, true, Kind::Carry { files, store }) = (active, up, &step.kind) {
+        if let (true, true, Kind::Carry { files, store }) = (active, up, &step.kind)
+            && hands.lost().is_none()
+        {
             let differing = carry::differing(&hands.places.root, files, store);
             // A copy follows a change within seconds.
             found.extend(

@@ -1,6 +1,7 @@
 //! The stack on temporary directories.
 
 mod crash;
+mod lost;
 mod steps;
 mod units;
 

@@ -1,24 +1,33 @@
-//! Watches the claim on the shared data while this node uses them: a second cluster, a frozen node that came back, or a
-//! directory that does not answer.
+//! Watches the shared directory: whether it answers, and, while this node uses it, the claim there: a second cluster,
+//! or a frozen node that came back.
 //!
-//! The reading thread may hang with the directory; the watching one never does.
+//! ```text
+//!  reader: token ─► claim ─► answer ──► watcher: foreign? lost? ──► on(Seen), Answering
+//!  may hang with the directory          never does
+//! ```
 
 use super::claim;
-use super::settings::StackSettings;
+use super::settings::{Kind, StackSettings};
 use crate::netlink::readable;
 use crate::stoppable::{Stop, Stoppable};
 use regent_core::id::Epoch;
-use regent_core::stack::Claim;
+use regent_core::stack::{Claim, DataLost};
+use regent_core::time::Span;
+use rustix::fs::{Access, access};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// A file server that takes this long is told of; it is no reason to stop by itself.
+/// A file server that takes this long is lost for now.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
+/// One access that fails may be a file handle that is stale; so many in a row are not.
+const FAILS_AFTER: u32 = 3;
 /// No grant has this number.
 const NONE: u64 = u64::MAX;
 
@@ -27,114 +36,218 @@ const NONE: u64 = u64::MAX;
 pub enum Seen {
     /// The claim is another cluster's or newer: stop at once.
     Foreign(String),
-    /// The shared directory has not answered for a while. Told once.
-    Hangs(String),
+    /// The shared directory does not answer, or every access fails. Told once for each of both.
+    Lost(DataLost),
     /// It answers again.
     Answers,
 }
 
+/// What the watch knows of the shared directory, for whoever is about to touch it.
+#[derive(Clone, Default, Debug)]
+pub struct Answering(Arc<Mutex<Known>>);
+
+#[derive(Default, Debug)]
+struct Known {
+    lost: Option<DataLost>,
+    /// It hung, and what the kernel had to write then was not waited for since.
+    has_hung: bool,
+}
+
+impl Answering {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is lost for this host, as far as is known.
+    pub fn lost(&self) -> Option<DataLost> {
+        self.known().lost.clone()
+    }
+
+    /// Before a use ends in which the directory hung: what was to be written then is written.
+    pub(super) fn settle(&self, data: &Path) -> io::Result<()> {
+        if self.known().has_hung {
+            rustix::fs::syncfs(File::open(data)?)?;
+            self.known().has_hung = false;
+        }
+        Ok(())
+    }
+
+    /// Whoever touches it waits in the kernel: why, in words.
+    pub(super) fn hangs(&self) -> Option<String> {
+        self.lost().filter(|lost| lost.hangs).map(|lost| lost.why)
+    }
+
+    pub(super) fn set(&self, lost: Option<DataLost>) {
+        let mut known = self.known();
+        known.has_hung |= lost.as_ref().is_some_and(|lost| lost.hangs);
+        known.lost = lost;
+    }
+}
+
 /// A running watch; it ends when this is dropped.
-pub struct ClaimWatch {
+pub struct DataWatch {
     using: Arc<AtomicU64>,
     _thread: Stoppable,
 }
 
-impl ClaimWatch {
+impl DataWatch {
     /// This node uses the data under this grant, its claim is written; or it does not.
     pub fn using(&self, epoch: Option<Epoch>) {
         self.using.store(epoch.map_or(NONE, |epoch| epoch.0), Ordering::Release);
     }
 }
 
-/// Starts it; nothing is read before it is told that this node uses the data. `on` is called on the watch's thread.
-pub fn watch_claim(
+/// Starts it. `on` is called on the watch's thread.
+pub fn watch_data(
     settings: &StackSettings,
+    answering: Answering,
     on: impl FnMut(Seen) + Send + 'static,
-) -> io::Result<ClaimWatch> {
+) -> io::Result<DataWatch> {
     let using = Arc::new(AtomicU64::new(NONE));
     let stop = Stop::new()?;
     let theirs = stop.theirs()?;
     let (ask, asked) = sync_channel::<u64>(1);
-    let (tell, told) = sync_channel::<(u64, Option<String>)>(1);
+    let (tell, told) = sync_channel::<(u64, Look)>(1);
     let reader = settings.clone();
     std::thread::Builder::new()
-        .name("claim-reader".into())
+        .name("data-reader".into())
         .spawn(move || read_on(&reader, &asked, &tell))?;
-    let watcher = Watcher { using: Arc::clone(&using), ask, told, on };
-    let thread = stop.start("claim-watch", move || watcher.run(&theirs))?;
-    Ok(ClaimWatch { using, _thread: thread })
+    // What a step of ours mounts is not there on a passive node.
+    let is_always_there = !settings
+        .steps
+        .iter()
+        .any(|step| matches!(&step.kind, Kind::Mount { on, .. } if settings.data.starts_with(on)));
+    let watcher = Watcher {
+        using: Arc::clone(&using),
+        data: settings.data.display().to_string(),
+        is_always_there,
+        answering,
+        failures: 0,
+        ask,
+        told,
+        on,
+    };
+    let thread = stop.start("data-watch", move || watcher.run(&theirs))?;
+    Ok(DataWatch { using, _thread: thread })
+}
+
+/// What the reader found.
+struct Look {
+    foreign: Option<String>,
+    fails: Option<String>,
 }
 
 /// Ends when the watcher has.
-fn read_on(
-    settings: &StackSettings,
-    asked: &Receiver<u64>,
-    tell: &SyncSender<(u64, Option<String>)>,
-) {
+fn read_on(settings: &StackSettings, asked: &Receiver<u64>, tell: &SyncSender<(u64, Look)>) {
     while let Ok(epoch) = asked.recv() {
+        let uses = epoch != NONE;
         let ours = Claim {
             cluster: settings.cluster,
             epoch: Epoch(epoch),
             node: settings.node,
             clear: false,
         };
-        let bars = match claim::read(&settings.data) {
-            Ok(Some((there, name))) => claim::bars(&there, &name, &ours, None),
+        let foreign = match claim::read(&settings.data) {
+            Ok(Some((there, name))) if uses => claim::bars(&there, &name, &ours, None),
             // Whoever removes it has not taken the data.
-            Ok(None) => None,
-            Err(_) => None,
+            Ok(_) | Err(_) => None,
         };
-        if tell.send((epoch, bars)).is_err() {
+        let look = Look { foreign, fails: fails(&settings.data, uses) };
+        if tell.send((epoch, look)).is_err() {
             return;
         }
     }
 }
 
+/// Why the directory is of no use, if so. That a passive node does not have it at all is for its checks to say.
+pub(super) fn fails(data: &Path, uses: bool) -> Option<String> {
+    match claim::read_token_anew(data) {
+        Ok(Some(_)) => {}
+        Ok(None) => return uses.then(|| claim::no_token(data)),
+        Err(error) => {
+            return Some(format!("the shared directory {} fails: {error}", data.display()));
+        }
+    }
+    let written = access(data, Access::WRITE_OK | Access::EXEC_OK);
+    let error = written.err().filter(|_| uses)?;
+    Some(format!("the shared directory {} cannot be written: {error}", data.display()))
+}
+
 struct Watcher<F> {
     using: Arc<AtomicU64>,
+    data: String,
+    is_always_there: bool,
+    answering: Answering,
+    /// Looks in a row that failed.
+    failures: u32,
     ask: SyncSender<u64>,
-    told: Receiver<(u64, Option<String>)>,
+    told: Receiver<(u64, Look)>,
     on: F,
 }
 
 impl<F: FnMut(Seen)> Watcher<F> {
     fn run(mut self, stop: &impl AsFd) {
         let mut asked: Option<Instant> = None;
-        let mut hangs = false;
         loop {
             if readable(stop.as_fd(), Instant::now() + EVERY).unwrap_or(true) {
                 return;
             }
             let epoch = self.using.load(Ordering::Acquire);
-            if epoch == NONE && asked.is_none() {
+            if epoch == NONE && asked.is_none() && !self.is_always_there {
+                self.note(None);
                 continue;
             }
             if asked.is_none() && self.ask.send(epoch).is_ok() {
                 asked = Some(Instant::now());
             }
             match self.told.recv_timeout(EVERY / 2) {
-                Ok((of, bars)) => {
+                Ok((of, look)) => {
                     asked = None;
-                    if std::mem::take(&mut hangs) {
-                        (self.on)(Seen::Answers);
-                    }
-                    if let Some(why) = bars
-                        && of == self.using.load(Ordering::Acquire)
-                    {
-                        (self.on)(Seen::Foreign(why));
-                    }
+                    self.take(of, look);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    let long = asked.is_some_and(|asked| asked.elapsed() >= HANGS_AFTER);
-                    if long && !std::mem::replace(&mut hangs, true) {
-                        (self.on)(Seen::Hangs(format!(
-                            "the shared directory has not answered for {} s",
-                            HANGS_AFTER.as_secs()
-                        )));
+                    let since = asked.map_or(Duration::ZERO, |asked| asked.elapsed());
+                    if since >= HANGS_AFTER {
+                        let why = format!("the shared directory {} does not answer", self.data);
+                        self.note(Some(DataLost { hangs: true, why, age: span(since) }));
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
+
+    fn take(&mut self, of: u64, look: Look) {
+        if let Some(why) = look.foreign
+            && of == self.using.load(Ordering::Acquire)
+        {
+            (self.on)(Seen::Foreign(why));
+        }
+        let Some(why) = look.fails else {
+            self.failures = 0;
+            return self.note(None);
+        };
+        self.failures += 1;
+        let hung = self.answering.lost().is_some_and(|lost| lost.hangs);
+        // An access that ends with an error after all has ended.
+        if self.failures >= FAILS_AFTER || hung {
+            let age = span(EVERY * self.failures.saturating_sub(1));
+            self.note(Some(DataLost { hangs: false, why, age }));
+        }
+    }
+
+    /// Tells what changed.
+    fn note(&mut self, lost: Option<DataLost>) {
+        let kind = |lost: &Option<DataLost>| lost.as_ref().map(|lost| lost.hangs);
+        let before = self.answering.lost();
+        if kind(&before) == kind(&lost) {
+            return;
+        }
+        self.answering.set(lost.clone());
+        (self.on)(lost.map_or(Seen::Answers, Seen::Lost));
+    }
+}
+
+fn span(length: Duration) -> Span {
+    Span::millis(length.as_millis() as u64)
 }

@@ -487,10 +487,11 @@ impl Host for RealHost {
     }
 
     fn plan(&self, up: bool) -> Later<Result<Planned, String>> {
-        let settings = self.begun().hands.as_ref().map(|hands| hands.settings().clone());
+        let looks = self.begun().hands.as_ref().map(stack::Hands::looks);
         Box::pin(async move {
-            let settings = settings.ok_or("no stack is configured")?;
-            let planned = tokio::task::spawn_blocking(move || stack::plan(settings, up)).await;
+            let (settings, answering) = looks.ok_or("no stack is configured")?;
+            let planned = move || stack::plan(settings, answering, up);
+            let planned = tokio::task::spawn_blocking(planned).await;
             planned.map_err(|_| "the thread that looked ended".to_string())?
         })
     }

@@ -5,7 +5,7 @@ use crate::driver::Inputs;
 use crate::events::Events;
 use crate::log;
 use crate::place::Place;
-use regent_adapters::stack::{ClaimWatch, Seen, Stack, StackSettings, watch_claim};
+use regent_adapters::stack::{Answering, DataWatch, Seen, Stack, StackSettings, watch_data};
 use regent_api::history::Severity;
 use regent_config::Settings;
 use regent_config::settings::Member;
@@ -44,14 +44,16 @@ pub(crate) fn settings(
 pub(super) struct Hands {
     queue: SyncSender<(CommandId, StackStep)>,
     settings: StackSettings,
+    answering: Answering,
 }
 
 impl Hands {
     /// Starts it.
     pub(super) fn start(settings: StackSettings, inputs: Inputs, events: &Events) -> Hands {
         let (queue, steps) = sync_channel::<(CommandId, StackStep)>(QUEUE);
-        let mut stack = Stack::new(settings.clone());
-        let watch = watch(&settings, inputs.clone(), events.clone());
+        let answering = Answering::default();
+        let mut stack = Stack::new(settings.clone(), answering.clone());
+        let watch = watch(&settings, answering.clone(), inputs.clone(), events.clone());
         let (node, cluster) = (settings.node, settings.cluster);
         let thread = std::thread::Builder::new().name("stack-steps".into()).spawn(move || {
             // What the steps start must not go before the links and the lease thread.
@@ -75,7 +77,7 @@ impl Hands {
         if let Err(error) = thread {
             log::alarm(&format!("failed to start the thread of the stack: {error}"));
         }
-        Hands { queue, settings }
+        Hands { queue, settings, answering }
     }
 
     /// One step; its outcome goes to the lease thread. If it cannot be handed on: why.
@@ -85,32 +87,39 @@ impl Hands {
     }
 
     /// What it looks at is its own: a step that is under way is not disturbed.
-    pub(super) fn settings(&self) -> &StackSettings {
-        &self.settings
+    pub(super) fn looks(&self) -> (StackSettings, Answering) {
+        (self.settings.clone(), self.answering.clone())
     }
 }
 
-/// Watches the claim while this node uses the data.
-fn watch(settings: &StackSettings, inputs: Inputs, events: Events) -> Option<ClaimWatch> {
-    let told = events.clone();
-    let watch = watch_claim(settings, move |seen| match seen {
+/// Watches the shared directory, and the claim on it while this node uses the data.
+fn watch(
+    settings: &StackSettings,
+    answering: Answering,
+    inputs: Inputs,
+    events: Events,
+) -> Option<DataWatch> {
+    let watch = watch_data(settings, answering, move |seen| match seen {
         Seen::Foreign(what) => inputs.put(Input::ForeignClaim(what)),
-        Seen::Hangs(what) => events.write(Severity::Alarm, 0, "data.hangs", &what),
-        Seen::Answers => {
-            events.write(Severity::Info, 0, "data.answers", "the shared directory answers again");
-        }
+        Seen::Lost(lost) => inputs.put(Input::SharedData(Some(lost))),
+        Seen::Answers => inputs.put(Input::SharedData(None)),
     });
     if let Err(error) = &watch {
-        let text = format!("the claim on the shared data is not watched: {error}");
-        told.write(Severity::Alarm, 0, "data.unwatched", &text);
+        let text = format!("the shared directory is not watched: {error}");
+        events.write(Severity::Alarm, 0, "data.unwatched", &text);
     }
     watch.ok()
 }
 
 /// What an activation or a deactivation comes to, now.
-pub(super) fn plan(settings: StackSettings, up: bool) -> Result<Planned, String> {
+pub(super) fn plan(
+    settings: StackSettings,
+    answering: Answering,
+    up: bool,
+) -> Result<Planned, String> {
     let steps = settings.steps.clone();
-    let mut stack = Stack::new(settings);
+    let other = format!("regent activate --confirm-peer-is-off {}", settings.name);
+    let mut stack = Stack::new(settings, answering);
     let (result, survey) = stack.step(StackStep::Survey);
     match result {
         StackResult::Done => {}
@@ -130,7 +139,14 @@ pub(super) fn plan(settings: StackSettings, up: bool) -> Result<Planned, String>
         },
         state: planned.now,
     });
-    let problems = if up { survey.problems } else { stack.busy() };
+    let problems = match stack.hangs() {
+        _ if up => survey.problems,
+        // What this host still has to write there, nobody knows: it cannot be made passive in order.
+        Some(why) => vec![format!(
+            "{why}: mend the way to it; or switch this host off, then on the other one: {other}"
+        )],
+        None => stack.busy(),
+    };
     Ok(Planned { steps: steps.collect(), problems })
 }
 

@@ -58,6 +58,13 @@ pub(super) static STACK: Table = Table {
             "An active node whose right ended takes its stack down after this long.",
         ),
         key(
+            "data-patience",
+            Duration,
+            Value("15s"),
+            Life,
+            "With failover = \"automatic\" the stack leaves a node for which the shared directory hangs or fails for this long, if another node sees it.",
+        ),
+        key(
             "settle",
             Duration,
             Value("5s"),

@@ -351,6 +351,9 @@ impl Node {
                 format!("{why}; and it is not undone: {step} does not go down: {}", stuck.why),
             ));
         }
+        if let Some(hangs) = self.hangs_at_the_end() {
+            return Some(failed(Obstacle::NotRolledBack, format!("{why}; {hangs}")));
+        }
         let undone = self.is_clear() && !self.is_user() && (self.is_stopped() || !self.holds());
         undone
             .then(|| failed(Obstacle::StepFailed, format!("{why}; everything is undone ({ms} ms)")))
@@ -547,6 +550,9 @@ impl Node {
         if let Some(stuck) = self.stack.stuck.as_ref().filter(|_| asked.admitted) {
             let reason = format!("{} does not go down: {}", self.step_name(stuck.step), stuck.why);
             return failed(Obstacle::StepFailed, reason);
+        }
+        if let Some(why) = self.hangs_at_the_end().filter(|_| asked.admitted) {
+            return failed(Obstacle::StepFailed, why);
         }
         let closed = !self.gate.may_pass()
             && !self.address.on_or_asked()

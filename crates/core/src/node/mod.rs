@@ -37,6 +37,7 @@ mod failing;
 mod fencing;
 mod hold;
 mod intents;
+mod lost;
 mod moves;
 mod peers;
 mod propose;
@@ -72,7 +73,7 @@ use crate::observe::{Report, ServiceId, UnitState};
 use crate::role::Role;
 use crate::room::{Room, Seen};
 use crate::spec::Spec;
-use crate::stack::StackStep;
+use crate::stack::{DataLost, StackStep};
 use crate::state::Switchover;
 use crate::sync::Licence;
 use crate::time::{Span, Time};
@@ -170,6 +171,8 @@ pub enum Input {
     Watchdog(Span),
     /// The claim on the shared data is newer than this node's own, or another cluster's: in words (section 6).
     ForeignClaim(String),
+    /// The shared directory is lost for this host, or answers again; at each change.
+    SharedData(Option<DataLost>),
     /// A member greeted, by its certificate, and by another register than this one (section 6).
     ForeignRegister {
         /// Who.
@@ -447,6 +450,7 @@ impl Node {
             }
             Input::Watchdog(length) => self.stack.watchdog = Some(length),
             Input::ForeignClaim(what) => self.take_foreign_claim(what),
+            Input::SharedData(lost) => self.take_shared_data(lost, now),
             Input::ForeignRegister { node, cluster } => {
                 self.take_foreign_register(node, cluster, now);
             }

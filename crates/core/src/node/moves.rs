@@ -348,6 +348,9 @@ impl Node {
                 self.undo_move("the successor did not apply the last write in time", now);
             }
             Stage::Stack if self.is_put_down() => self.cut(now),
+            Stage::Stack if self.hangs_at_the_end().is_some() => {
+                self.undo_move("the shared directory does not answer", now);
+            }
             Stage::Stack if self.is_stack_stuck() => {
                 self.undo_move("a step of the stack does not go down", now);
             }

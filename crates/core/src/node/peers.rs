@@ -25,6 +25,8 @@ pub(super) struct Peer {
     pub heard: Time,
     /// When it last said that it cannot serve.
     pub unable: Option<Time>,
+    /// Since when it reports that the shared directory is lost there.
+    pub lost: Option<Time>,
     probe_asked: Option<Time>,
     probe: Option<Probe>,
 }
@@ -57,7 +59,7 @@ const STRANGER_NEWBORN: Span = Span::millis(3_000);
 
 impl Peer {
     pub fn new(now: Time) -> Peer {
-        Peer { report: None, heard: now, unable: None, probe_asked: None, probe: None }
+        Peer { report: None, heard: now, unable: None, lost: None, probe_asked: None, probe: None }
     }
 
     /// The newest report, unless it is older than this.
@@ -79,6 +81,8 @@ impl Node {
         }
         peer.heard = now;
         peer.unable = report.unable.as_ref().map(|_| now).or(peer.unable);
+        let lost = report.stack.as_ref().is_some_and(|stack| stack.lost.is_some());
+        peer.lost = lost.then(|| peer.lost.unwrap_or(now));
         peer.probe = None;
         let served = peer.report.as_ref().is_some_and(|known| known.serving);
         let stopped = served && !report.serving;

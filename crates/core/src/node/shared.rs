@@ -25,6 +25,7 @@ use crate::state::{Data, Phase, State};
 use crate::time::{Span, Time};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 /// A superseded user that is heard has this long to vacate by itself before it is fenced.
 const VACATE_MAX: Span = Span::millis(20_000);
@@ -121,8 +122,16 @@ impl Node {
 
     /// Would an activation here be refused before its first change?
     pub(super) fn stack_problem(&self) -> Option<String> {
-        let survey = self.stack.survey.as_ref()?;
-        (!survey.problems.is_empty()).then(|| survey.problems.join("; "))
+        let problems = self.stack_problems();
+        (!problems.is_empty()).then(|| problems.join("; "))
+    }
+
+    /// The same, one by one: what the last look found, or the loss of the directory since then.
+    pub(super) fn stack_problems(&self) -> Vec<String> {
+        let found = self.stack.survey.as_ref().map(|survey| survey.problems.clone());
+        let found = found.filter(|found| !found.is_empty());
+        let lost = self.stack.lost.iter().map(|lost| lost.why.clone());
+        found.unwrap_or_else(|| lost.collect())
     }
 
     // ---- the holder ----
@@ -135,6 +144,7 @@ impl Node {
         if self.is_release_unanswered() {
             self.close();
         }
+        self.leave_lost_data(now);
         self.consider_shared_moves(now);
         self.advance_move(now);
         self.fence_user(now);
@@ -220,7 +230,7 @@ impl Node {
         // What was undone is asked for again only by a person.
         let planned = planned.filter(|planned| planned.to != self.me() && !self.clear_intent);
         if let Some(planned) = planned {
-            match self.can_take(planned.to, now) {
+            match self.can_give(planned.to, now) {
                 Ok(()) => {
                     self.begin_move(planned.to, "an operator asked".into(), Stage::Stack, now);
                 }
@@ -234,7 +244,7 @@ impl Node {
             }
             return;
         }
-        if !self.is_automatic() || self.leaves_alone(now) || !self.is_user() {
+        if !self.is_automatic() || self.leaves_alone(now) || !self.is_user() || self.data_hangs() {
             return;
         }
         let Some(to) = self.better_node(now) else { return };
@@ -253,6 +263,14 @@ impl Node {
             let (what, cause) = (failure.what, failure.cause);
             let why = format!("{what} of {} fails: {cause}", self.name(self.me()));
             self.begin_move(to, why, Stage::Stack, now);
+        }
+    }
+
+    /// May a move begin that an operator asked for: the other node can take the stack, and this one can vacate.
+    fn can_give(&self, to: NodeId, now: Time) -> Result<(), String> {
+        match self.stack.lost.as_ref().filter(|lost| lost.hangs) {
+            Some(lost) => Err(format!("{}: nothing can be given away in order", lost.why)),
+            None => self.can_take(to, now),
         }
     }
 
@@ -364,7 +382,9 @@ impl Node {
 
     /// Services are restored where the stack is up, under a right that runs.
     pub(super) fn may_restore(&self, now: Time) -> bool {
-        self.spec.stack.is_none() || (self.is_stack_up() && self.may_start(now))
+        // What waits for a directory that is lost is well again when that one is.
+        let whole = self.is_stack_up() && self.stack.lost.is_none();
+        self.spec.stack.is_none() || (whole && self.may_start(now))
     }
 
     pub(super) fn is_stack_stuck(&self) -> bool {
@@ -452,7 +472,7 @@ impl Node {
             return;
         }
         let patient = self.tenure_since.is_some_and(|at| now.elapsed_most(at) < VACATE_MAX);
-        if self.is_heard(node, now) && patient {
+        if self.is_heard(node, now) && patient && !self.cannot_vacate(node) {
             return;
         }
         let busy = self.in_flight(|f| matches!(f, Flight::Fence { .. }));
@@ -495,7 +515,8 @@ impl Node {
         self.drive_stack(false, now);
         self.end_service();
         self.propose_wish(now);
-        match self.reason_to_take_stack(now) {
+        let waits = self.must_look_first(now);
+        match self.reason_to_take_stack(now).filter(|_| !waits) {
             Some(why) => self.succeed_shared(why, now),
             None => self.succession = None,
         }
@@ -638,7 +659,8 @@ impl Node {
             return Some(format!("the data are claimed by another: {foreign}"));
         }
         if let Some(failure) = &self.stack.failure {
-            return Some(format!("its activation failed: {failure}"));
+            let lost = self.stack.lost.as_ref().map(|lost| lost.why.clone());
+            return lost.or_else(|| Some(format!("its activation failed: {failure}")));
         }
         self.serves_elsewhere().or_else(|| self.stack_problem())
     }

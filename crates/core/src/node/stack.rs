@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 /// Between two looks at everything while nothing is done.
 const LOOK_EVERY: Span = Span::millis(5_000);
 /// After a look that showed nothing.
-const LOOK_AGAIN: Span = Span::millis(500);
+pub(super) const LOOK_AGAIN: Span = Span::millis(500);
 /// After a step that could not be taken down, and at most: doubled each time.
 const DOWN_PAUSE: Span = Span::millis(1_000);
 const DOWN_PAUSE_MOST: Span = Span::millis(30_000);
@@ -40,6 +40,10 @@ const UNCLAIM_TRIES: u32 = 2;
 pub(super) struct Stack {
     pub survey: Option<Survey>,
     pub surveyed: Option<Time>,
+    /// When the last whole look began that came to its end.
+    pub looked: Option<Time>,
+    /// The shared directory is lost for this host.
+    pub lost: Option<super::lost::Lost>,
     pub busy: Option<(StackStep, Time)>,
     /// This run has seen everything down and the permit taken away (section 6: an own use that was found after a
     /// restart is first ended fully).
@@ -140,7 +144,8 @@ impl Node {
         self.stack_spec().is_none() || self.rules(now) || self.is_clear()
     }
 
-    /// Everything is down here, the units have no permit, and nothing is on its way up.
+    /// Everything is down here, the units have no permit, nothing is on its way up, and nothing that this host wrote
+    /// can still be on its way to the shared data.
     pub(super) fn is_clear(&self) -> bool {
         let rising = self.stack.busy.as_ref().is_some_and(|(step, _)| {
             matches!(step, StackStep::Claim { .. } | StackStep::Up { .. } | StackStep::Repair)
@@ -150,7 +155,7 @@ impl Node {
                 && survey.steps.iter().all(|state| *state == StepState::Down)
                 && self.stack_spec().is_some_and(|spec| spec.steps.len() == survey.steps.len())
         });
-        down && !rising
+        down && !rising && !self.may_write_late()
     }
 
     /// The units still have a permit that is to be taken away.
@@ -200,11 +205,13 @@ impl Node {
             });
         Some(StackReport {
             steps: survey.steps,
-            problems: survey.problems,
+            problems: self.stack_problems(),
             drift: survey.drift,
             doing,
             clear: self.is_clear(),
             stuck: stuck.is_some(),
+            lost: self.stack.lost.as_ref().map(|lost| lost.why.clone()),
+            hangs: self.data_hangs(),
             failure: match (self.stack.failure.clone(), stuck) {
                 (Some(why), Some(stuck)) => Some(format!("{why}; and {stuck}")),
                 (why, stuck) => why
@@ -262,7 +269,7 @@ impl Node {
     /// Started only by: ruling, right started, occupy known won (section 6); first the claim, then step by step.
     fn raise(&mut self, now: Time) -> bool {
         let epoch = self.epoch();
-        if !self.may_start(now) {
+        if !self.may_start(now) || self.waits_for_data() {
             return false;
         }
         let Some(survey) = &self.stack.survey else { return false };
@@ -369,6 +376,9 @@ impl Node {
             | Outcome::Fence(_)
             | Outcome::Peer { .. } => return,
         };
+        if step == StackStep::Survey && survey.is_some() {
+            self.stack.looked = Some(since);
+        }
         self.stack.surveyed = Some(now);
         self.stack.survey = survey;
         self.stack.cleaned |= self.is_clear();

@@ -205,6 +205,7 @@ impl Node {
         found.extend(failed.map(|why| {
             format!("the last activation here failed, and was undone: {why}; mend it before it has to take over")
         }));
+        found.extend(self.lost_concern(now));
         if self.spec.stack.is_some() || self.is_stopped() {
             return found;
         }
@@ -267,6 +268,7 @@ impl Node {
         let mut worries = self.worries(now);
         worries.truncate(CONCERNS_MAX);
         lines.extend(worries);
+        lines.extend(self.explain_lost(now));
         self.explain_refused(lines, now);
         for (report, spec) in self.service_reports(now).iter().zip(&self.spec.services) {
             if report.health == Health::Failing {

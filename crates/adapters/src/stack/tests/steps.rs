@@ -598,7 +598,8 @@ fn a_watched_claim_tells_of_a_newer_one() {
     let ground = Ground::new();
     let (mut one, mut two) = (ground.host(1), ground.host(2));
     let (tell, told) = std::sync::mpsc::channel();
-    let watch = watch_claim(&one.stack.settings, move |seen| tell.send(seen).unwrap()).unwrap();
+    let on = move |seen| tell.send(seen).unwrap();
+    let watch = watch_data(&one.stack.settings, Answering::default(), on).unwrap();
     one.does(StackStep::Claim { epoch: Epoch(1), over: None });
     watch.using(Some(Epoch(1)));
     assert!(told.recv_timeout(Duration::from_millis(1500)).is_err(), "its own");
