@@ -71,6 +71,14 @@ impl Db {
         }
     }
 
+    /// Below the shared directory, the lock that its server's orderly end takes away.
+    pub fn lock(self) -> Option<&'static str> {
+        match self {
+            Db::Postgresql => Some("var/lib/postgresql/15/main/postmaster.pid"),
+            Db::Mysql | Db::Sqlite => None,
+        }
+    }
+
     /// The port of its server.
     pub fn port(self) -> Option<u16> {
         match self {

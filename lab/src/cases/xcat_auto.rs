@@ -173,8 +173,8 @@ pub(super) fn lose_power(shared: &mut Shared) -> Result<u64> {
     shared.lab.host_mut("mn1")?.power_off()?;
     let from = now_us();
     say::line(&format!("fault   mn1, active, lost its power, in {} ms", (from - begun) / 1000));
-    if shared.choice.db == Db::Postgresql {
-        let lock = data_of(&shared.lab.dir).join("var/lib/postgresql/15/main/postmaster.pid");
+    if let Some(lock) = shared.choice.db.lock() {
+        let lock = data_of(&shared.lab.dir).join(lock);
         ensure!(lock.exists(), "{} is gone: that was no power-off", lock.display());
     }
     Ok(from)

@@ -22,6 +22,13 @@ pub(super) const CASE: Case = Case {
     run: Run::Alone(|| with(Choice::automatic(Db::Postgresql), run)),
 };
 
+pub(super) const MYSQL: Case = Case {
+    name: "xcat-commands-mysql",
+    about: "the same with MariaDB",
+    tier: Tier::All,
+    run: Run::Alone(|| with(Choice::automatic(Db::Mysql), run)),
+};
+
 /// A command of an administrator; dhcpd's own script takes five seconds for a stop and a start.
 const COMMAND: Duration = Duration::from_secs(60);
 /// A server that was just started knows its names.

@@ -19,7 +19,14 @@ pub(super) const CASE: Case = Case {
     name: "xcat-fresh",
     about: "an empty product is activated, filled, whole; a switchover that fails there comes back",
     tier: Tier::Default,
-    run: Run::Alone(|| with(choice(), run)),
+    run: Run::Alone(|| with(choice(Db::Sqlite), run)),
+};
+
+pub(super) const MYSQL: Case = Case {
+    name: "xcat-fresh-mysql",
+    about: "the same with MariaDB",
+    tier: Tier::All,
+    run: Run::Alone(|| with(choice(Db::Mysql), run)),
 };
 
 /// Active, and something that is not vital failed.
@@ -30,8 +37,8 @@ const FILL: &str = "chtab key=domain site.value=DOMAIN; for n in 1 2 3; do \
     chtab node=node0$n nodelist.groups=compute,all hosts.ip=10.77.0.5$n \
     mac.mac=52:54:00:00:01:0$n nodehm.mgt=ipmi nodehm.cons=ipmi; done; makehosts";
 
-fn choice() -> Choice {
-    Choice { empty: true, ..Choice::by_hand(Db::Sqlite) }
+fn choice(db: Db) -> Choice {
+    Choice { empty: true, ..Choice::by_hand(db) }
 }
 
 fn run(shared: &mut Shared) -> Result<()> {

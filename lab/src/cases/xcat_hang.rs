@@ -22,13 +22,19 @@ pub(super) const CASE: Case = Case {
     run: Run::Alone(|| with(Choice::automatic(Db::Postgresql), run)),
 };
 
-/// The service, its unit.
-const SERVICES: [(&str, &str); 5] = [
+pub(super) const MYSQL: Case = Case {
+    name: "xcat-hang-mysql",
+    about: "the same with MariaDB",
+    tier: Tier::All,
+    run: Run::Alone(|| with(Choice::automatic(Db::Mysql), run)),
+};
+
+/// The service, its unit; the database comes last.
+const SERVICES: [(&str, &str); 4] = [
     ("named", "named.service"),
     ("dhcpd", "isc-dhcp-server.service"),
     ("conserver", "conserver-server.service"),
     ("xcatd", "xcatd.service"),
-    ("database", "postgresql@15-main.service"),
 ];
 /// Three questions without an answer, at the pace of the slowest probe.
 const SEEN: Duration = Duration::from_secs(60);
@@ -40,7 +46,8 @@ fn run(shared: &mut Shared) -> Result<()> {
     let (clients, before) = serve(shared)?;
     wait_active(shared, "mn1")?;
     let first = now_us();
-    for (service, unit) in SERVICES {
+    let database = shared.choice.db.unit().map(|unit| ("database", unit));
+    for (service, unit) in SERVICES.into_iter().chain(database) {
         let from = now_us();
         shared.lab.host("mn1")?.run(&["systemctl", "kill", "-s", "STOP", unit])?;
         say::line(&format!("fault   every process of {unit} on mn1 is stopped"));

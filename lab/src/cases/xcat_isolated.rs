@@ -34,6 +34,13 @@ pub(super) const CASE: Case = Case {
     run: Run::Alone(|| with(Choice::unfenced(Db::Postgresql), cut)),
 };
 
+pub(super) const MYSQL: Case = Case {
+    name: "xcat-cut-mysql",
+    about: "the same with MariaDB",
+    tier: Tier::All,
+    run: Run::Alone(|| with(Choice::unfenced(Db::Mysql), cut)),
+};
+
 pub(super) const FENCED: Case = Case {
     name: "xcat-cut-fenced",
     about: "the active is cut off, its data are not; no fence works: nobody; then one does: off first",
@@ -132,7 +139,7 @@ fn isolate(shared: &Shared, active: &str, other: &str) -> Result<u64> {
     wait_for("the stack to be down on the host that is cut off", DOWN, || {
         // An administrator on that host goes on writing to its own daemon.
         let line = "XCATHOST=127.0.0.1:3001 timeout 1 chtab key=cut site.value=x; \
-                    ps axo comm= | grep -E -c '^(xcatd|postgres|named|dhcpd|conserver)' || true";
+                    ps axo comm= | grep -E -c '^(xcatd|postgres|mariadbd|named|dhcpd|conserver)' || true";
         let told = host.enter(&["/bin/sh", "-c", line], Duration::from_secs(5))?;
         let text = String::from_utf8_lossy(&told.stdout);
         Ok((text.trim().lines().last() == Some("0")).then_some(()))
@@ -167,20 +174,21 @@ fn stop_ms(shared: &Shared, node: &str, from: u64) -> Result<u64> {
 /// Nobody on that host gets at the shared database, however they try.
 fn expect_no_way(shared: &Shared, node: &str) -> Result<()> {
     let host = shared.lab.host(node)?;
-    let lock = data_of(&shared.lab.dir).join("var/lib/postgresql/15/main/postmaster.pid");
-    ensure!(!lock.exists(), "{} is there: no orderly end", lock.display());
-    host.enter(
-        &["systemctl", "start", "postgresql@15-main.service", "xcatd.service"],
-        Duration::from_secs(20),
-    )?;
-    for unit in ["postgresql@15-main.service", "xcatd.service"] {
+    let db = shared.choice.db;
+    let lock = db.lock().map(|lock| data_of(&shared.lab.dir).join(lock));
+    let is_locked = || lock.as_ref().is_some_and(|lock| lock.exists());
+    ensure!(!is_locked(), "{lock:?} is there: no orderly end");
+    let units: Vec<&str> = db.unit().into_iter().chain(["xcatd.service"]).collect();
+    let start: Vec<&str> = ["systemctl", "start"].into_iter().chain(units.clone()).collect();
+    host.enter(&start, Duration::from_secs(20))?;
+    for unit in units {
         let state = host.run(&["systemctl", "show", "-p", "ActiveState", "--value", unit])?;
         ensure!(state.trim() == "inactive", "{unit} on {node}, cut off, is {}", state.trim());
     }
     let line = "XCATHOST=127.0.0.1:3001 timeout 2 chtab key=late site.value=x";
     let written = host.enter(&["/bin/sh", "-c", line], Duration::from_secs(5))?;
     ensure!(!written.status.success(), "a row was written on {node}, cut off");
-    ensure!(!lock.exists(), "{} came back", lock.display());
+    ensure!(!is_locked(), "{lock:?} came back");
     Ok(())
 }
 

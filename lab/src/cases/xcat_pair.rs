@@ -25,6 +25,13 @@ pub(super) const CASE: Case = Case {
     run: Run::Alone(|| with(Choice::by_hand(Db::Postgresql), run)),
 };
 
+pub(super) const MYSQL: Case = Case {
+    name: "xcat-pair-mysql",
+    about: "the same with MariaDB",
+    tier: Tier::All,
+    run: Run::Alone(|| with(Choice::by_hand(Db::Mysql), run)),
+};
+
 /// No majority of voters answers.
 const NO_QUORUM: i32 = 17;
 /// The active node serves without the other one for this long, and is asked all the time.
