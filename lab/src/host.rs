@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::passage::Passage;
 use crate::run::{output, run, run_within, sh, wait_for, wait_through};
 
 /// Boot of systemd until its last job; about one second on an idle machine.
@@ -42,6 +43,8 @@ pub struct Host {
     disk: PathBuf,
     lower: String,
     binds: Vec<String>,
+    /// Its own way to a directory of this machine, and where it is seen inside.
+    passage: Option<(Passage, String)>,
     supervisor: Option<Child>,
 }
 
@@ -56,6 +59,7 @@ impl Host {
             spec,
             lower,
             binds: Vec::new(),
+            passage: None,
             supervisor: None,
         }
     }
@@ -64,6 +68,20 @@ impl Host {
     #[must_use]
     pub fn with_binds(self, binds: &[String]) -> Host {
         Host { binds: binds.to_vec(), ..self }
+    }
+
+    /// The same, with a directory of this machine seen inside through a passage of its own, from the
+    /// next boot on.
+    #[must_use]
+    pub fn with_passage(self, from: &Path, on: &Path, inside: &str) -> Host {
+        let passage = Passage::new(from, on, &self.cgroup);
+        Host { passage: Some((passage, inside.to_owned())), ..self }
+    }
+
+    /// Its passage to a directory of this machine.
+    pub fn passage(&self) -> Result<&Passage> {
+        let found = self.passage.as_ref().map(|(passage, _)| passage);
+        found.with_context(|| format!("{} has no passage", self.spec.name))
     }
 
     /// The name of the lab's side of this host's cable, in the bridge's namespace.
@@ -119,6 +137,10 @@ impl Host {
         if !self.disk.join("upper/etc/hostname").exists() {
             self.put_off("etc/hostname", format!("{}\n", self.spec.name).as_bytes())?;
         }
+        let mut binds = self.binds.clone();
+        if let Some((passage, inside)) = &self.passage {
+            binds.push(format!("{}:{inside}", passage.open()?.display()));
+        }
         fs::create_dir_all(&self.cgroup)?;
         let overlay = format!(
             "redirect_dir=on,lowerdir={},upperdir={1}/upper,workdir={1}/work",
@@ -140,7 +162,7 @@ impl Host {
         command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]);
         command.arg(&self.cgroup).arg(&overlay).arg(self.disk.join("root"));
         command.args([&self.spec.name, &self.netns]);
-        command.args(self.binds.iter().map(|bind| format!("--bind={bind}")));
+        command.args(binds.iter().map(|bind| format!("--bind={bind}")));
         command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
         command.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
         command.process_group(0);
@@ -257,6 +279,7 @@ impl Host {
         }
         // A host that hangs loses its power too; what was frozen dies without another step.
         fs::write(self.cgroup.join("cgroup.freeze"), "0")?;
+        self.close_passage();
         self.reap()?;
         run(&mut crate::run::words(&format!("ip netns del {}", self.netns)))?;
         Ok(())
@@ -287,9 +310,17 @@ impl Host {
     /// Ends everything that belongs to the host, in whatever state it is.
     pub fn destroy(&mut self) {
         fs::write(self.cgroup.join("cgroup.kill"), "1").ok();
+        self.close_passage();
         self.reap().ok();
         sh(&format!("ip netns del {}", self.netns)).ok();
         crate::sweep::remove_cgroup(&self.cgroup);
+    }
+
+    /// Processes that wait for a passage which hangs die only with it.
+    fn close_passage(&self) {
+        if let Some((passage, _)) = &self.passage {
+            passage.close();
+        }
     }
 
     fn plug_in(&self) -> Result<()> {

@@ -37,6 +37,9 @@ pub struct Plan {
     pub hosts: Vec<(String, u8)>,
     /// Of this machine, `/outside:/inside`, on the hosts that are named with it.
     pub binds: Vec<(String, Vec<String>)>,
+    /// Of this machine, `/outside:/inside`, through a passage of its own on each host that is named with it.
+    #[serde(default)]
+    pub passages: Vec<(String, String)>,
     /// The hosts have a second cable, to a bridge of its own.
     #[serde(default)]
     pub apart: bool,
@@ -46,7 +49,7 @@ impl Plan {
     /// Hosts of these names, with nothing of this machine.
     pub fn of(hosts: &[(&str, u8)]) -> Plan {
         let hosts = hosts.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect();
-        Plan { hosts, binds: Vec::new(), apart: false }
+        Plan { hosts, binds: Vec::new(), passages: Vec::new(), apart: false }
     }
 }
 
@@ -238,7 +241,14 @@ fn hosts_of(lab: &str, dir: &Path, lower: &str, plan: &Plan) -> Result<Vec<Host>
         };
         let binds = plan.binds.iter().find(|(host, _)| host == name);
         let binds = binds.map(|(_, binds)| binds.as_slice()).unwrap_or_default();
-        Host::new(spec, lab, &cgroup, dir, lower.to_owned()).with_binds(binds)
+        let made = Host::new(spec, lab, &cgroup, dir, lower.to_owned()).with_binds(binds);
+        let passage = plan.passages.iter().find(|(host, _)| host == name);
+        match passage.and_then(|(_, passage)| passage.split_once(':')) {
+            Some((from, inside)) => {
+                made.with_passage(Path::new(from), &dir.join("passages").join(name), inside)
+            }
+            None => made,
+        }
     };
     Ok(plan.hosts.iter().map(host).collect())
 }

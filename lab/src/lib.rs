@@ -36,6 +36,7 @@ pub mod impair;
 pub mod lab;
 pub mod matrix;
 pub mod names;
+pub mod passage;
 pub mod record;
 pub mod run;
 pub mod say;

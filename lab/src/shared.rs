@@ -75,6 +75,8 @@ pub struct Choice {
     pub light: bool,
     /// The directory in common is a volume of GlusterFS that the clients' host exports, not one of this machine.
     pub glusterfs: bool,
+    /// Each node has a passage of its own to the directory, which can be made to hang or to fail.
+    pub passages: bool,
     /// xCAT as its installer leaves it: no domain, no nodes, no consoles.
     pub empty: bool,
 }
@@ -83,8 +85,17 @@ impl Choice {
     /// Two members, by hand.
     pub fn by_hand(db: Db) -> Choice {
         let (stack, services) = (String::new(), String::new());
-        let (automatic, fenced, light, glusterfs, empty) = (false, false, false, false, false);
-        Choice { db, automatic, fenced, stack, services, light, glusterfs, empty }
+        Choice {
+            db,
+            automatic: false,
+            fenced: false,
+            stack,
+            services,
+            light: false,
+            glusterfs: false,
+            passages: false,
+            empty: false,
+        }
     }
 
     /// Two members, by hand, with next to nothing to bring up: for what is done hundreds of times.
@@ -417,7 +428,11 @@ pub fn hosts(name: &str, choice: &Choice) -> Result<Lab> {
     } else {
         format!("{}:{DATA}", data.display())
     };
-    plan.binds = NODES.iter().map(|node| ((*node).to_owned(), vec![bind.clone()])).collect();
+    if choice.passages {
+        plan.passages = NODES.iter().map(|node| ((*node).to_owned(), bind.clone())).collect();
+    } else {
+        plan.binds = NODES.iter().map(|node| ((*node).to_owned(), vec![bind.clone()])).collect();
+    }
     Lab::planned(name, &image, &layer, &plan).context("hosts on shared data")
 }
 

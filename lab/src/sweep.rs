@@ -88,20 +88,22 @@ pub fn runs() -> Result<Vec<String>> {
 /// Removes one run, whatever state it is in.
 pub fn remove(name: &str) -> Result<()> {
     let root = cgroup_root()?;
-    for entry in fs::read_dir(&root)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&format!("{name}-")) {
-            let group = entry.path();
-            fs::write(group.join("cgroup.kill"), "1").ok();
-            wait_through("end of a run's processes", Duration::from_secs(20), || {
-                let events = fs::read_to_string(group.join("cgroup.events")).unwrap_or_default();
-                Ok((!events.contains("populated 1")).then_some(()))
-            })?;
-            remove_cgroup(&group);
-        }
+    let mine =
+        |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&format!("{name}-"));
+    let groups: Vec<PathBuf> =
+        fs::read_dir(&root)?.flatten().filter(mine).map(|entry| entry.path()).collect();
+    let dir = base_dir()?.join("run").join(name);
+    crate::passage::close_all(&groups, &dir);
+    for group in groups {
+        fs::write(group.join("cgroup.kill"), "1").ok();
+        wait_through("end of a run's processes", Duration::from_secs(20), || {
+            let events = fs::read_to_string(group.join("cgroup.events")).unwrap_or_default();
+            Ok((!events.contains("populated 1")).then_some(()))
+        })?;
+        remove_cgroup(&group);
     }
     remove_namespaces(name);
-    crate::image::remove_tree_slow(&base_dir()?.join("run").join(name))
-        .with_context(|| format!("run {name}"))
+    crate::image::remove_tree_slow(&dir).with_context(|| format!("run {name}"))
 }
 
 /// Removes the network namespaces of a run and ends what still runs in them.

@@ -5,13 +5,14 @@ use anyhow::{Result, bail};
 use crate::sh;
 
 /// A program that proves the package, and the package.
-const NEEDED: [(&str, &str); 7] = [
+const NEEDED: [(&str, &str); 8] = [
     ("debootstrap", "debootstrap"),
     ("systemd-nspawn", "systemd-container"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("mount", "mount"),
+    ("bindfs", "bindfs"),
     ("ps", "procps"),
 ];
 

@@ -14,7 +14,7 @@ use crate::cluster::{Product, Settings};
 use crate::demo::stage_of;
 use crate::fault::Watched;
 use crate::run::{now_us, wait_for, wait_through};
-use crate::{diagnose, say, sweep};
+use crate::{diagnose, passage, say, sweep};
 
 pub(crate) mod kit;
 
@@ -58,6 +58,7 @@ mod xcat_by_hand;
 mod xcat_commands;
 mod xcat_crash;
 mod xcat_cut;
+mod xcat_data;
 mod xcat_drift;
 mod xcat_fresh;
 mod xcat_glusterfs;
@@ -142,6 +143,8 @@ enum Run {
     Older(fn(&mut Watched) -> Result<()>),
     /// Brings its own hosts.
     Alone(fn() -> Result<()>),
+    /// The same, on hosts with a passage each to the directory in common.
+    Passages(fn() -> Result<()>),
 }
 
 /// All of them.
@@ -206,6 +209,10 @@ pub const ALL: &[Case] = &[
     xcat_fresh::MYSQL,
     xcat_hang::CASE,
     xcat_hang::MYSQL,
+    xcat_data::HANGS,
+    xcat_data::FAILS,
+    xcat_data::THAWS,
+    xcat_data::BY_HAND,
     xcat_crash::BY_HAND_MYSQL,
     xcat_crash::BY_HAND_SQLITE,
     xcat_refused::ADDRESS,
@@ -272,6 +279,7 @@ impl Case {
                 );
                 Ok((!older.exists()).then_some(why))
             }
+            Run::Passages(_) => Ok(passage::obstacle()),
             Run::Watched(_) | Run::Configured(..) | Run::Alone(_) => Ok(None),
         }
     }
@@ -464,7 +472,7 @@ fn one(case: &Case) -> Result<()> {
         Run::Watched(steps) => (this, Settings::default(), steps),
         Run::Configured(settings, steps) => (this, settings(), steps),
         Run::Older(steps) => (Product::older()?, Settings::default(), steps),
-        Run::Alone(run) => return run(),
+        Run::Alone(run) | Run::Passages(run) => return run(),
     };
     let mut watched = Watched::start(stage_of(&product, None, &settings)?)?;
     let result = observe(steps, &mut watched);

@@ -120,7 +120,7 @@ pub(super) fn expect_off_before(shared: &Shared, bmc: &Bmc, from: u64) -> Result
 }
 
 /// When the first unit of the stack was started on a node, by its systemd.
-fn first_start(shared: &Shared, node: &str) -> Result<u64> {
+pub(super) fn first_start(shared: &Shared, node: &str) -> Result<u64> {
     let unit = shared.choice.db.unit().unwrap_or("xcatd.service");
     let shown = shared.lab.host(node)?.run(&[
         "systemctl",

@@ -7,9 +7,10 @@
 //! ```
 
 use super::claim;
-use super::settings::{Kind, StackSettings};
+use super::settings::StackSettings;
 use crate::netlink::readable;
 use crate::stoppable::{Stop, Stoppable};
+use regent_config::steps::Kind;
 use regent_core::id::Epoch;
 use regent_core::stack::{Claim, DataLost};
 use regent_core::time::Span;
