@@ -88,7 +88,11 @@ fn hangs(shared: &mut Shared) -> Result<()> {
     say::line("fault   the shared directory hangs under mn1, active");
     wait_said(shared, "mn1", LOST)?;
     tell_seen(from);
-    let answered = wait_served_by(shared, &prober, "mn2", from)?;
+    let off =
+        wait_for("mn1 to be switched off", ANSWERED, || Ok((!bmc.is_on("mn1")?).then(now_us)))?;
+    // What is behind xcatd comes up as it always does.
+    let answered = prober.wait_answered(off, ANSWERED)?;
+    expect_row(shared, "kept")?;
     tell_story(shared, "mn2", from)?;
     tell_moved(shared, &prober, from, answered)?;
     // Its return is that of any host that was fenced.
