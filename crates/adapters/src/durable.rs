@@ -1,9 +1,10 @@
 //! Small files that are whole or not there.
 //!
 //! Each is written beside its name and takes its place. [`replace`] is for what is written now and then,
-//! [`replace_unsynced`] for what a power cut may take back. [`write`] is for what is written again and again, also on a
-//! disk that has become full: it is exchanged with what stood there, which stays beside it: the next write goes over those blocks and needs none of the disk's. Who has to rely on the first write as well makes the file beside before
-//! it is needed, with blocks of its own.
+//! [`replace_unsynced`] for what a power cut may take back. [`write()`] is for what is written again and again, on
+//! a disk that has become full too: the file is exchanged with what stood there, which stays beside it, and the
+//! next write goes over those blocks and needs none of the disk's. Who has to rely on the first write as well makes
+//! the file beside before it is needed, with blocks of its own.
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;

@@ -3,8 +3,8 @@
 //!
 //! It promises that a probe that hangs delays no other, that a hang is seen as a failure, and that only changes are
 //! told. It judges by [`regent_core::health::Judge`] and decides nothing. How to read it: [`regent_config::probe`]
-//! (what can be looked at), [`mod@line`] (what is said to and by the process), [`worker`] (the process), then `watch.rs` (one
-//! probe's life), `eye.rs` (one look) and the kinds.
+//! (what can be looked at), [`mod@line`] (what is said to and by the process), [`worker`] (the process), then
+//! `watch.rs` (one probe's life), `eye.rs` (one look) and the kinds.
 //!
 //! ```text
 //!  agent ──set, role, forget──► worker ──orders──► a task for each probe: wait, look, judge

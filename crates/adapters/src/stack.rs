@@ -4,10 +4,10 @@
 //! before the first change (its host name, the bytes of its resolver's file, directories that stood where links go,
 //! units that were enabled) is kept durably before it is changed, so that it can be brought back after any restart.
 //!
-//! How to read it: [`regent_config::steps`] says what a step is, `hands` carries one out, `before` is the durable record that makes
-//! each of them repeatable after a kill or a power cut, `survey` looks at everything, and there is a file for each
-//! kind of step. Whatever touches the shared directory may hang with it, so it is all done on a thread that nobody
-//! waits for without a bound.
+//! How to read it: [`regent_config::steps`] says what a step is, `hands` carries one out, `before` is the durable
+//! record that makes each of them repeatable after a kill or a power cut, `survey` looks at everything, and there
+//! is a file for each kind of step. Whatever touches the shared directory may hang with it, so it is all done on a
+//! thread that nobody waits for without a bound.
 
 mod before;
 mod busy;

@@ -1,5 +1,5 @@
-//! The configuration file of this host: read, checked for what this host is, and changed in two phases ([`apply`]). What
-//! stands in it, and what it means, is the crate `regent_config`.
+//! The configuration file of this host: read, checked for what this host is, and changed in two phases ([`apply`]).
+//! What stands in it, and what it means, is the crate `regent_config`.
 
 pub mod apply;
 

@@ -1,7 +1,8 @@
 //! The processes of this one binary, by the names that operators look for: `ps`, `pidof`, `pgrep`, `systemctl status`.
 //!
-//! A process of Regent runs what its parent runs, whatever an upgrade put in the place of the binary: it is started from
-//! `/proc/self/exe`. The kernel names a process after the last part of that path, so each one takes its name itself.
+//! A process of Regent runs what its parent runs, whatever an upgrade put in the place of the binary: it is started
+//! from `/proc/self/exe`. The kernel names a process after the last part of that path, so each one takes its name
+//! itself.
 
 use std::ffi::{CStr, OsString};
 use std::os::unix::process::CommandExt;

@@ -1,5 +1,6 @@
 //! The configuration: what is accepted, and how each mistake is told.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::disallowed_methods, reason = "a test reads its files")]
 
 use regent_config::edit::{EditError, edit, propose, unset};
 use regent_config::effective::{self, Change};

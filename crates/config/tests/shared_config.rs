@@ -1,5 +1,6 @@
 //! The configuration of the shared-data topology: what short files come to, for core and for the host's adapter.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::disallowed_methods, reason = "a test reads its files")]
 
 use regent_config::profile::{Family, caveat};
 use regent_config::steps::{EngineKind, Kind, Listener, Step, Unit};

@@ -25,7 +25,7 @@ struct Running(Child);
 impl Running {
     fn start(command: &mut Command) -> Running {
         // The worker and the prober speak through pipes, and live as long as those are open.
-        Running(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+        Running(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a process"))
     }
 
     fn file(&self, name: &str) -> String {
@@ -41,7 +41,7 @@ impl Running {
             if (comm.as_str(), line.as_str()) == ("regent", args) {
                 return;
             }
-            let ended = self.0.try_wait().unwrap();
+            let ended = self.0.try_wait().expect("a child");
             assert!(ended.is_none(), "{args}: ended with {ended:?}");
             assert!(Instant::now() < deadline, "{comm}: {line}, and not regent: {args}");
             std::thread::sleep(Duration::from_millis(10));
@@ -68,13 +68,20 @@ fn has_own_host(test: &str) -> bool {
         return false;
     }
     let mut again = unshare();
-    again.arg("-mn").arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
-    assert!(again.env(INSIDE, "1").status().unwrap().success(), "{test}");
+    again.arg("-mn").arg(std::env::current_exe().expect("this binary")).args([
+        "--exact",
+        test,
+        "--nocapture",
+    ]);
+    assert!(again.env(INSIDE, "1").status().expect("unshare").success(), "{test}");
     false
 }
 
 fn done(program: &str, args: &[&str]) {
-    assert!(Command::new(program).args(args).status().unwrap().success(), "{program} {args:?}");
+    assert!(
+        Command::new(program).args(args).status().expect(program).success(),
+        "{program} {args:?}"
+    );
 }
 
 /// Whoever starts anew, and whoever is started by another process of Regent, comes from `/proc/self/exe`.
