@@ -93,6 +93,7 @@ impl ToyHost {
             drift: Vec::new(),
             claim: *self.disk.lock().unwrap(),
             claimant: None,
+            unsettled: false,
         }
     }
 

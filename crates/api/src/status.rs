@@ -400,14 +400,18 @@ impl Status {
         let mut found = Vec::new();
         let moving = self.nodes.iter().any(|n| n.stack.as_ref().is_some_and(|s| s.doing.is_some()));
         let of_other = shared.claim.as_ref().filter(|claim| claim.of_cluster.is_some());
-        let is_member = |claim: &&Claim| self.nodes.iter().any(|node| node.name == claim.node);
+        // A node of this register that is heard has no other one: somebody else's claim has its name.
+        let is_member = |claim: &&Claim| {
+            let mut nodes = self.nodes.iter().filter(|node| node.name != self.now_node);
+            nodes.any(|node| node.name == claim.node && !node.reachable)
+        };
         let member = of_other.filter(|claim| !claim.clear).filter(is_member);
         if !active && !moving {
             found.push(match (&shared.in_use, member) {
                 (_, Some(claim)) => format!(
                     "no node of this register is active: {} has used the shared data by another one since {}; \
-                     regent rejoin, on {}",
-                    claim.node, claim.since, claim.node
+                     on {}: regent rejoin {}",
+                    claim.node, claim.since, claim.node, self.now_node
                 ),
                 (Some(used), None) => {
                     format!("no node is active, and the shared data are in use by {}", used.node)

@@ -132,6 +132,9 @@ pub struct Survey {
     /// Whose it is.
     #[serde(default)]
     pub claimant: Option<Claimant>,
+    /// The directory hung in this boot, and what the kernel had to write then was not waited for since.
+    #[serde(default)]
+    pub unsettled: bool,
 }
 
 /// Who wrote a claim, for people: a node's number means something in its own cluster only.

@@ -43,6 +43,8 @@ struct Host {
     broken_up: Option<usize>,
     broken_down: Option<usize>,
     problems: Vec<String>,
+    /// Its kernel has writes for the data that hung.
+    unsettled: bool,
     alive: bool,
     /// What looks at it see once its agent is dead.
     shows: LifeSigns,
@@ -171,6 +173,7 @@ impl World {
                 broken_up: None,
                 broken_down: None,
                 problems: Vec::new(),
+                unsettled: false,
                 alive: true,
                 shows: LifeSigns::SILENT,
                 fences: 0,
@@ -345,6 +348,12 @@ impl World {
     /// V9, at every change: units run only on the node in InUse.
     fn check(&self) {
         for (id, host) in &self.hosts {
+            let recorded = matches!(self.state.data, Data::InUse { node, .. } if node == *id);
+            assert!(
+                !(host.alive && host.unsettled) || recorded,
+                "{id} may still write beside {:?}",
+                self.state.data
+            );
             let runs = host.alive && host.up.iter().any(|up| *up);
             let recorded = matches!(self.state.data, Data::InUse { node, .. } if node == *id);
             assert!(!runs || recorded, "V9: {id} runs beside {:?}", self.state.data);
@@ -370,7 +379,10 @@ impl World {
                 written = Some(Claim { cluster, epoch, node: id, clear: false });
             }
             StackStep::Revoke => host.permit = false,
-            StackStep::Unclaim { .. } => written = claim.map(|c| Claim { clear: true, ..c }),
+            StackStep::Unclaim { .. } => {
+                host.unsettled = false;
+                written = claim.map(|c| Claim { clear: true, ..c });
+            }
             StackStep::Up { step } => {
                 let at = usize::from(step.0);
                 assert!(host.permit, "no step without the permit");
@@ -401,6 +413,7 @@ impl World {
                 name: if claim.node == A { "a".into() } else { "b".into() },
                 since_ms: 0,
             }),
+            unsettled: host.unsettled,
         };
         self.claim = written;
         self.check();
@@ -451,7 +464,7 @@ impl World {
 
     fn power_off(&mut self, id: NodeId) {
         let host = self.host(id);
-        host.alive = false;
+        (host.alive, host.unsettled) = (false, false);
         host.permit = false;
         host.up[2..].fill(false);
         host.later.clear();

@@ -94,6 +94,8 @@ pub struct Stack {
     pub files: u64,
     /// The shared storage from here.
     pub storage: Storage,
+    /// It hung in this boot, and what the kernel had to write then was not waited for.
+    pub unsettled: bool,
     /// A unit was enabled, or a link replaced.
     pub drifted: bool,
     /// The stack command under way, of this run of the agent.
@@ -256,6 +258,7 @@ impl World {
             StackStep::Up { step } => stack.made[usize::from(step.0)] = true,
             StackStep::Down { step } => stack.made[usize::from(step.0)] = false,
             StackStep::Unclaim { epoch } => {
+                stack.unsettled = false;
                 let own = (self.hosts[host].pair.cluster, epoch, self.hosts[host].node);
                 if let Some(claim) = &mut self.claim
                     && (claim.cluster, claim.epoch, claim.node) == own
@@ -318,6 +321,7 @@ impl World {
                     .map_or_else(String::new, |(_, name)| name.clone()),
                 since_ms: 0,
             }),
+            unsettled: stack.unsettled,
         }
     }
 
@@ -543,9 +547,15 @@ impl World {
             Some(DataLost { hangs, why, age: Span::ZERO })
         };
         let lost = match storage {
-            Storage::Whole => None,
+            Storage::Whole => {
+                self.hosts[host].stack.unsettled = false;
+                None
+            }
             Storage::Fails => lost(false),
-            Storage::Hangs => lost(true),
+            Storage::Hangs => {
+                self.hosts[host].stack.unsettled = true;
+                lost(true)
+            }
         };
         self.input(host, Input::SharedData(lost));
     }

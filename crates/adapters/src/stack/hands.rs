@@ -78,6 +78,11 @@ impl Hands {
         self.answering.lost().map(|lost| lost.why)
     }
 
+    /// The directory hung, and what was to be written then was not waited for.
+    pub(super) fn has_hung(&self) -> bool {
+        self.answering.has_hung()
+    }
+
     /// Before a step that cannot do without the shared directory.
     fn refuse_hang(&self) -> Result<(), Trouble> {
         self.answering.hangs().map_or(Ok(()), |why| Err(Trouble::new(why)))
@@ -173,21 +178,28 @@ impl Hands {
     fn revoke(&mut self) -> Result<(), Trouble> {
         self.told("revoke", "", Trouble::to_string, |hands| {
             hands.keeper.stop();
-            claim::take_permit(&hands.settings.run_dir)
+            claim::take_permit(&hands.settings.run_dir)?;
+            hold::forget(hands)
         })
     }
 
     fn unclaim(&mut self, epoch: Epoch) -> Result<(), Trouble> {
         self.refuse_hang()?;
+        let data = Some(&self.settings.data).filter(|_| !mount::waits_for_mount(self));
+        let settled = self.answering.settle(data.map(PathBuf::as_path));
+        settled.map_err(Trouble::at("sync", &self.settings.data))?;
         if self.record.get().epoch.is_none() && !claim::is_ours(&self.settings) {
             return claim::take_permit(&self.settings.run_dir);
         }
         self.told("unclaim", "", Trouble::to_string, |hands| {
             hands.keeper.stop();
             claim::take_permit(&hands.settings.run_dir)?;
+            for step in &hands.settings.steps {
+                if let Kind::Unit(unit) = &step.kind {
+                    unit::disable_until_reboot(unit);
+                }
+            }
             if !mount::waits_for_mount(hands) {
-                let data = hands.settings.data.clone();
-                hands.answering.settle(&data).map_err(Trouble::at("sync", &data))?;
                 claim::clear(&hands.settings, epoch)?;
             }
             hands.record.change(|before| {

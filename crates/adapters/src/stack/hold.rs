@@ -33,8 +33,8 @@ pub(super) fn during<T>(
         return act(hands);
     }
     let done = act(hands);
-    release()?;
-    done
+    let released = release();
+    done.and_then(|done| released.map(|()| done))
 }
 
 fn is_held(unit: &Unit) -> bool {

@@ -61,6 +61,7 @@ pub(super) fn survey(hands: &Hands) -> Survey {
         permit: hands.is_active(),
         claim: claim.as_ref().map(|(claim, _)| *claim),
         claimant: claim.map(|(_, claimant)| claimant),
+        unsettled: hands.has_hung(),
         steps,
     }
 }

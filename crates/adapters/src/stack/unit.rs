@@ -422,11 +422,11 @@ fn wait_for_listeners(unit: &Unit, deadline: Instant) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// What is generated for each boot comes back by itself, and has its guard.
-fn disable_until_reboot(unit: &Unit) {
-    // What the manager shows is of its last reload; this is asked of the disk.
-    let state = systemctl(&["is-enabled", "--", &unit.unit], SHOW_MAX);
-    if state.is_ok_and(|state| state.trim() == "enabled-runtime") {
+/// Also of one that was down already. What is generated for each boot comes back by itself, and has its guard.
+pub(super) fn disable_until_reboot(unit: &Unit) {
+    let entries = std::fs::read_dir("/run/systemd/system").into_iter().flatten().flatten();
+    let mut wants = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+    if wants.any(|directory| directory.join(&unit.unit).is_symlink()) {
         let words = ["disable", "--runtime", "--no-reload", "--quiet", "--", &unit.unit];
         // It has its guard all the same, and the next boot forgets it.
         let _ = systemctl(&words, CHANGE_MAX);

@@ -18,7 +18,7 @@ use rustix::fs::{Access, access};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,18 +45,30 @@ pub enum Seen {
 
 /// What the watch knows of the shared directory, for whoever is about to touch it.
 #[derive(Clone, Default, Debug)]
-pub struct Answering(Arc<Mutex<Known>>);
+pub struct Answering {
+    known: Arc<Mutex<Known>>,
+    /// It exists in a boot in which the directory hung, until what the kernel had to write then was waited for: another
+    /// run of the agent knows it, and a reboot forgets it with the writes.
+    mark: Option<PathBuf>,
+}
 
 #[derive(Default, Debug)]
 struct Known {
     lost: Option<DataLost>,
-    /// It hung, and what the kernel had to write then was not waited for since.
     has_hung: bool,
 }
 
 impl Answering {
+    /// With what an earlier run of this boot left in its directory.
+    pub fn of(run_dir: &Path) -> Answering {
+        let mark = run_dir.join("data-hung");
+        let has_hung = mark.exists();
+        let known = Known { lost: None, has_hung };
+        Answering { known: Arc::new(Mutex::new(known)), mark: Some(mark) }
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It is lost for this host, as far as is known.
@@ -64,10 +76,23 @@ impl Answering {
         self.known().lost.clone()
     }
 
-    /// Before a use ends in which the directory hung: what was to be written then is written.
-    pub(super) fn settle(&self, data: &Path) -> io::Result<()> {
-        if self.known().has_hung {
-            rustix::fs::syncfs(File::open(data)?)?;
+    /// It hung, and what was to be written then was not waited for.
+    pub(super) fn has_hung(&self) -> bool {
+        self.known().has_hung
+    }
+
+    /// Before a use ends in which the directory hung: what was to be written then is written. None: it is mounted no
+    /// more, and an unmount waits for that.
+    pub(super) fn settle(&self, data: Option<&Path>) -> io::Result<()> {
+        if self.has_hung() {
+            if let Some(data) = data {
+                rustix::fs::syncfs(File::open(data)?)?;
+            }
+            let gone = self.mark.as_ref().map_or(Ok(()), std::fs::remove_file);
+            gone.or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
             self.known().has_hung = false;
         }
         Ok(())
@@ -80,7 +105,13 @@ impl Answering {
 
     pub(super) fn set(&self, lost: Option<DataLost>) {
         let mut known = self.known();
-        known.has_hung |= lost.as_ref().is_some_and(|lost| lost.hangs);
+        if lost.as_ref().is_some_and(|lost| lost.hangs) {
+            known.has_hung = true;
+            if let Some(mark) = &self.mark {
+                // Without it a later run takes the hang for over; this one does not.
+                let _ = File::create(mark);
+            }
+        }
         known.lost = lost;
     }
 }
@@ -109,10 +140,10 @@ pub fn watch_data(
     let theirs = stop.theirs()?;
     let (ask, asked) = sync_channel::<u64>(1);
     let (tell, told) = sync_channel::<(u64, Look)>(1);
-    let reader = settings.clone();
+    let (reader, settles) = (settings.clone(), answering.clone());
     std::thread::Builder::new()
         .name("data-reader".into())
-        .spawn(move || read_on(&reader, &asked, &tell))?;
+        .spawn(move || read_on(&reader, &settles, &asked, &tell))?;
     // What a step of ours mounts is not there on a passive node.
     let is_always_there = !settings
         .steps
@@ -139,7 +170,12 @@ struct Look {
 }
 
 /// Ends when the watcher has.
-fn read_on(settings: &StackSettings, asked: &Receiver<u64>, tell: &SyncSender<(u64, Look)>) {
+fn read_on(
+    settings: &StackSettings,
+    answering: &Answering,
+    asked: &Receiver<u64>,
+    tell: &SyncSender<(u64, Look)>,
+) {
     while let Ok(epoch) = asked.recv() {
         let uses = epoch != NONE;
         let ours = Claim {
@@ -153,7 +189,17 @@ fn read_on(settings: &StackSettings, asked: &Receiver<u64>, tell: &SyncSender<(u
             // Whoever removes it has not taken the data.
             Ok(_) | Err(_) => None,
         };
-        let look = Look { foreign, fails: fails(&settings.data, uses) };
+        // After a hang it answers once it has taken what was to be written then.
+        let settled = || answering.settle(Some(&settings.data)).err();
+        let fails = fails(&settings.data, uses).or_else(|| {
+            settled().map(|error| {
+                format!(
+                    "the shared directory {} does not take writes: {error}",
+                    settings.data.display()
+                )
+            })
+        });
+        let look = Look { foreign, fails };
         if tell.send((epoch, look)).is_err() {
             return;
         }

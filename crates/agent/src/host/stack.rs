@@ -51,7 +51,7 @@ impl Hands {
     /// Starts it.
     pub(super) fn start(settings: StackSettings, inputs: Inputs, events: &Events) -> Hands {
         let (queue, steps) = sync_channel::<(CommandId, StackStep)>(QUEUE);
-        let answering = Answering::default();
+        let answering = Answering::of(&settings.run_dir);
         let mut stack = Stack::new(settings.clone(), answering.clone());
         let watch = watch(&settings, answering.clone(), inputs.clone(), events.clone());
         let (node, cluster) = (settings.node, settings.cluster);

@@ -60,6 +60,7 @@ impl Toys {
             drift: Vec::new(),
             claim: *self.claim.lock().unwrap(),
             claimant: None,
+            unsettled: false,
         }
     }
 

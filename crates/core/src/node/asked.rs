@@ -429,7 +429,7 @@ impl Node {
 
     /// Nothing can be written: the other node has another register by now, or nobody answers.
     fn refused_alone(&self, asked: &Asked, now: Time) -> Turn {
-        match self.serves_elsewhere().filter(|_| asked.word.is_none()) {
+        match self.serves_elsewhere(now).filter(|_| asked.word.is_none()) {
             Some(why) => refused(Obstacle::ActiveElsewhere, why),
             None => refused(
                 Obstacle::NoQuorum,

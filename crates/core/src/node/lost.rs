@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A host for which it hangs never counts as clear: its kernel may have writes that reach the data later, and nobody
-//! can ask it. So it does not vacate, whatever of the stack is down.
+//! can ask it. So it does not vacate, whatever of the stack is down, and after the hang not before the end of its use is
+//! written there, which waits for those writes.
 
 use super::Node;
 use super::stack::LOOK_AGAIN;
@@ -71,9 +72,20 @@ impl Node {
         self.stack.lost.as_ref().is_some_and(|lost| lost.hangs)
     }
 
-    /// It hangs, and this host may have writes under way: it is the recorded user, or does not know whether it is.
+    /// It hangs or hung, and this host may have writes under way: it is the recorded user, or does not know whether it
+    /// is.
     pub(super) fn may_write_late(&self) -> bool {
-        self.data_hangs() && (self.view.is_none() || self.is_user())
+        (self.data_hangs() || self.is_unsettled()) && (self.view.is_none() || self.is_user())
+    }
+
+    /// What was to be written during a hang was not waited for.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.stack.survey.as_ref().is_some_and(|survey| survey.unsettled)
+    }
+
+    /// It will not vacate by itself as long as it is so.
+    pub(super) fn cannot_settle(&self) -> bool {
+        self.data_hangs() || (self.stack.lost.is_some() && self.is_unsettled())
     }
 
     /// Nothing is brought up now: it would fail, and take down what runs. Whoever asked for it is told at once.
@@ -107,7 +119,7 @@ impl Node {
     fn has_end(&self, lost: &Lost) -> bool {
         let fenced = self.stack_spec().is_some_and(|spec| spec.fenced);
         let watched = matches!(self.data(), Data::InUse { watchdog: Some(_), .. });
-        !lost.hangs || fenced || watched
+        !(lost.hangs || self.is_unsettled()) || fenced || watched
     }
 
     /// The holder reports a loss, and this node has not looked since: one file server may be lost for both. Asks for a
@@ -135,7 +147,10 @@ impl Node {
     pub(super) fn hangs_at_the_end(&self) -> Option<String> {
         let survey = self.stack.survey.as_ref().filter(|_| self.may_write_late())?;
         let down = survey.steps.iter().all(|state| *state == StepState::Down) && !survey.permit;
-        let why = &self.stack.lost.as_ref()?.why;
+        let tried = self.stack.unclaimed > 0;
+        let lost = self.stack.lost.as_ref().map(|lost| lost.why.as_str());
+        let why =
+            lost.or(tried.then_some("the shared directory hung and does not take its writes"))?;
         let me = self.name(self.me());
         down.then(|| {
             format!(

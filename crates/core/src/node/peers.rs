@@ -243,7 +243,7 @@ impl Node {
             return Some(why);
         }
         if self.spec.stack.is_some() {
-            return self.unable_shared();
+            return self.unable_shared(now);
         }
         let Some(facts) = &self.database.facts else {
             // Unknown is not down: a new run, or a new worker, has not looked yet.

@@ -654,7 +654,7 @@ impl Node {
     }
 
     /// Why this node could not use the shared data now, if so.
-    pub(super) fn unable_shared(&self) -> Option<String> {
+    pub(super) fn unable_shared(&self, now: Time) -> Option<String> {
         if let Some(foreign) = &self.stack.foreign {
             return Some(format!("the data are claimed by another: {foreign}"));
         }
@@ -662,11 +662,11 @@ impl Node {
             let lost = self.stack.lost.as_ref().map(|lost| lost.why.clone());
             return lost.or_else(|| Some(format!("its activation failed: {failure}")));
         }
-        self.serves_elsewhere().or_else(|| self.stack_problem())
+        self.serves_elsewhere(now).or_else(|| self.stack_problem())
     }
 
     /// The other node was activated alone while this one was away: it claims the data by a register of its own.
-    pub(super) fn serves_elsewhere(&self) -> Option<String> {
+    pub(super) fn serves_elsewhere(&self, now: Time) -> Option<String> {
         let survey = self.stack.survey.as_ref()?;
         let claim = survey.claim.filter(|claim| !claim.clear)?;
         let replaced = self.view.as_ref().and_then(|view| view.state.replaces);
@@ -674,8 +674,11 @@ impl Node {
             return None;
         }
         let name = &survey.claimant.as_ref()?.name;
-        let is_peer = self.spec.nodes.iter().any(|(node, n)| n == name && *node != self.me());
-        is_peer.then(|| {
+        // A peer that reports has this very register: the claim is of somebody else who has its name.
+        let is_peer = |(node, n): &(NodeId, String)| {
+            n == name && *node != self.me() && !self.is_heard(*node, now)
+        };
+        self.spec.nodes.iter().any(is_peer).then(|| {
             format!(
                 "{name} uses the shared data by another register, which it was given while this node was away; on {name}: regent rejoin {}",
                 self.name(self.me())

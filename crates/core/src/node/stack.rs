@@ -68,7 +68,8 @@ pub(super) struct Stack {
     pub skipped: BTreeMap<StepId, Skipped>,
     /// The step that does not go down.
     pub stuck: Option<Stuck>,
-    unclaimed: u32,
+    pub unclaimed: u32,
+    unclaimed_at: Option<Time>,
     /// The watchdog that is armed here and has no way out: named in `InUse`.
     pub watchdog: Option<Span>,
     /// Another cluster, or a newer grant, claims the data.
@@ -173,12 +174,24 @@ impl Node {
         self.stack.complete == Some(epoch) && self.stack.licence == Some(epoch)
     }
 
-    /// The grant whose end is still to be written on the data; data that do not take it are left.
+    /// The grant whose end is still to be written on the data; data that do not take it are left, unless they hung.
     fn owed_unclaim(&self) -> Option<Epoch> {
-        let claim = self.stack.survey.as_ref()?.claim?;
-        let mine = claim.node == self.me() && claim.cluster == self.identity.cluster;
-        let owed = mine && !claim.clear && self.stack.unclaimed < UNCLAIM_TRIES;
-        owed.then_some(claim.epoch)
+        let claim = self.stack.survey.as_ref()?.claim.filter(|claim| {
+            claim.node == self.me() && claim.cluster == self.identity.cluster && !claim.clear
+        });
+        if self.may_write_late() {
+            return Some(claim.map_or(self.epoch(), |claim| claim.epoch));
+        }
+        claim.map(|claim| claim.epoch).filter(|_| self.stack.unclaimed < UNCLAIM_TRIES)
+    }
+
+    /// One that failed is tried again with growing pauses, and not while nothing answers.
+    fn may_unclaim(&self, now: Time) -> bool {
+        let pause = DOWN_PAUSE.0 << self.stack.unclaimed.saturating_sub(1).min(5);
+        let pause = Span(pause.min(DOWN_PAUSE_MOST.0));
+        let rested = self.stack.unclaimed == 0
+            || self.stack.unclaimed_at.is_none_or(|at| now.elapsed_most(at) >= pause);
+        rested && !self.data_hangs()
     }
 
     /// Everything is down here and the data say so, as far as they can be told.
@@ -211,7 +224,7 @@ impl Node {
             clear: self.is_clear(),
             stuck: stuck.is_some(),
             lost: self.stack.lost.as_ref().map(|lost| lost.why.clone()),
-            hangs: self.data_hangs(),
+            hangs: self.cannot_settle(),
             failure: match (self.stack.failure.clone(), stuck) {
                 (Some(why), Some(stuck)) => Some(format!("{why}; and {stuck}")),
                 (why, stuck) => why
@@ -333,6 +346,9 @@ impl Node {
         self.stack.stuck = None;
         self.stack.skipped.clear();
         if let Some(epoch) = self.owed_unclaim() {
+            if !self.may_unclaim(now) {
+                return false;
+            }
             self.ask_stack(StackStep::Unclaim { epoch }, now);
             return true;
         }
@@ -428,7 +444,7 @@ impl Node {
                 let text = format!("{} is down after {ms} ms", self.step_name(step));
                 self.tell("stack.step-down", Severity::Info, text);
             }
-            StackStep::Unclaim { .. } => self.stack.claimed = None,
+            StackStep::Unclaim { .. } => (self.stack.claimed, self.stack.unclaimed) = (None, 0),
             StackStep::Repair => {
                 self.count_in(|_, _, _| true);
                 self.repaired(Ok(()));
@@ -491,6 +507,7 @@ impl Node {
             }
             StackStep::Unclaim { .. } => {
                 self.stack.unclaimed += 1;
+                self.stack.unclaimed_at = Some(now);
                 let text = format!("the end of the use is not written on the data: {why}");
                 self.tell("stack.claim", Severity::Warning, text);
             }

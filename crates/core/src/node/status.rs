@@ -293,7 +293,7 @@ impl Node {
         }
         let Some(view) = &self.view else {
             lines.push("the register was not read yet: no majority of voters answers".to_string());
-            lines.extend(self.serves_elsewhere());
+            lines.extend(self.serves_elsewhere(now));
             return lines;
         };
         let state = &view.state;
@@ -380,7 +380,7 @@ impl Node {
             lines.push(format!("nobody would be served from here: {why}"));
         }
         if self.spec.stack.is_some() {
-            lines.push(match self.unable_shared() {
+            lines.push(match self.unable_shared(now) {
                 Some(why) => format!("this node could not be activated: {why}"),
                 None => "this node could be activated as far as its own checks go".to_string(),
             });
@@ -435,7 +435,9 @@ impl Node {
             let remedy = match self.is_pair() {
                 // It goes on alone, and needs nobody.
                 true if self.holds() => return None,
-                true => self.serves_elsewhere().unwrap_or_else(|| self.remedy_of_no_majority(now)),
+                true => {
+                    self.serves_elsewhere(now).unwrap_or_else(|| self.remedy_of_no_majority(now))
+                }
                 false => "restore a voter".to_string(),
             };
             return Some((3, format!("no majority of voters answers: {remedy}")));

@@ -227,6 +227,11 @@ impl Node {
     /// What helps against the silence of the other one of two: the word on it only where it can be true.
     pub(super) fn remedy_of_silence(&self, node: NodeId, now: Time) -> String {
         let name = self.name(node);
+        if self.is_heard(node, now) {
+            return format!(
+                "the agent of {name} answers, and its voter does not: look at it there"
+            );
+        }
         match self.looked_at(node).filter(|_| self.is_looked_at(node, now)) {
             None => format!(
                 "whether the host of {name} is on cannot be asked from here: mend this host's own link first"

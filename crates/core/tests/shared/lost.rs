@@ -6,11 +6,14 @@ use regent_core::stack::DataLost;
 const WHY: &str = "the shared directory /d does not answer";
 
 fn lose(world: &mut World, id: NodeId, hangs: bool) {
+    let uses = matches!(world.state.data, Data::InUse { node, .. } if node == id);
+    world.host(id).unsettled |= hangs && uses;
     let lost = DataLost { hangs, why: WHY.into(), age: Span::ZERO };
     world.feed(id, Input::SharedData(Some(lost)));
 }
 
 fn answers(world: &mut World, id: NodeId) {
+    world.host(id).unsettled = false;
     world.feed(id, Input::SharedData(None));
 }
 
@@ -104,7 +107,13 @@ fn without_a_proof_nothing_that_hangs_is_left() {
     world.pass(60_000);
     assert!(serves(&world, A), "{}", world.log(A));
     assert!(concerns(&world, A).contains("--confirm-peer-is-off a"));
-    // What fails can be taken down, and is vacated by itself.
+    // What hung and fails now may still have writes under way.
+    lose(&mut world, A, false);
+    world.pass(10_000);
+    assert!(serves(&world, A), "{}", world.log(A));
+    // What only fails can be taken down, and is vacated by itself.
+    answers(&mut world, A);
+    world.pass(6_000);
     lose(&mut world, A, false);
     world.pass(10_000);
     assert!(world.is_up(B) && world.is_down(A), "{}", world.log(B));
