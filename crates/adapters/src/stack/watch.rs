@@ -89,9 +89,9 @@ impl Answering {
                 rustix::fs::syncfs(File::open(data)?)?;
             }
             let gone = self.mark.as_ref().map_or(Ok(()), std::fs::remove_file);
-            gone.or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
+            gone.or_else(|error| match super::files::is_absent(&error) {
+                true => Ok(()),
+                false => Err(error),
             })?;
             self.known().has_hung = false;
         }

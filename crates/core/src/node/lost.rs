@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A host for which it hangs never counts as clear: its kernel may have writes that reach the data later, and nobody
-//! can ask it. So it does not vacate, whatever of the stack is down, and after the hang not before the end of its use is
-//! written there, which waits for those writes.
+//! can ask it. So it does not vacate, whatever of the stack is down, and after the hang not before those writes were
+//! waited for.
 
 use super::Node;
 use super::stack::LOOK_AGAIN;
