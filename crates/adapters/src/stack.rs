@@ -45,11 +45,11 @@ pub use watch::{Answering, DataWatch, Seen, watch_data};
 
 use hands::{Hands, Places};
 use keeper::Keeper;
-use regent_config::steps::Step;
+use regent_config::steps::{Kind, Step};
 use regent_core::stack::{StackResult, StackStep, StepState, Survey};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// A survey takes some ten milliseconds; past this the shared directory or systemd hangs.
@@ -59,7 +59,7 @@ const SET_UP_MAX: Duration = Duration::from_secs(60);
 /// Beyond a step's own bound, for what it does after its commands.
 const SLACK: Duration = Duration::from_secs(15);
 /// A look that hangs is left behind, and the next one has a thread of its own: so many at most.
-const LEFT_MAX: u32 = 4;
+const LEFT_MAX: usize = 4;
 
 /// The hands: one step at a time, on a thread of the agent that may block. They have a thread of their own, so that a
 /// shared directory that does not answer takes a step's time and no more.
@@ -72,13 +72,15 @@ pub struct Stack {
     worker: Option<Worker>,
     /// What has not answered in time.
     late: Option<StackStep>,
-    /// Looks that did not, and that nobody waits for any more.
-    left: u32,
+    /// Threads of looks that did not, and that nobody waits for any more; each while it is there.
+    left: Vec<Weak<()>>,
 }
 
 struct Worker {
     ask: SyncSender<StackStep>,
     answers: Receiver<Answer>,
+    /// The thread has it as well.
+    life: Arc<()>,
 }
 
 enum Answer {
@@ -103,7 +105,7 @@ impl Stack {
             keeps: false,
             worker: None,
             late: None,
-            left: 0,
+            left: Vec::new(),
         }
     }
 
@@ -230,12 +232,12 @@ impl Stack {
     /// A look that hangs changes nothing when it ends: whoever is asked next has a thread of its own. A step that hangs
     /// may go on, so nothing begins beside it.
     fn leave_look(&mut self) {
+        self.left.retain(|thread| thread.strong_count() > 0);
         if self.late == Some(StackStep::Survey)
-            && self.left < LEFT_MAX
+            && self.left.len() < LEFT_MAX
             && !self.has_answered(Duration::ZERO)
         {
-            self.left += 1;
-            self.worker = None;
+            self.left.extend(self.worker.take().map(|worker| Arc::downgrade(&worker.life)));
             self.late = None;
         }
     }
@@ -264,7 +266,9 @@ impl Stack {
     fn bound(&self, step: StackStep) -> Duration {
         let of = |id: regent_core::stack::StepId| self.settings.steps.get(usize::from(id.0));
         let steps = match step {
-            StackStep::Up { step } => of(step).map_or(Duration::ZERO, |step| step.start_within),
+            StackStep::Up { step } => {
+                of(step).map_or(Duration::ZERO, |step| step.start_within + self.before(step))
+            }
             StackStep::Down { step } => of(step).map_or(Duration::ZERO, |step| step.stop_within),
             StackStep::Repair => {
                 self.settings.steps.iter().map(|s| s.start_within.max(s.stop_within)).sum()
@@ -275,6 +279,24 @@ impl Stack {
             | StackStep::Unclaim { .. } => Duration::ZERO,
         };
         steps + SLACK
+    }
+
+    /// The server of the database is started before an installer begins.
+    fn before(&self, step: &Step) -> Duration {
+        let steps = &self.settings.steps;
+        let server = steps.iter().find_map(|step| match &step.kind {
+            Kind::Database(engine) => engine.server.as_ref(),
+            Kind::Mount { .. }
+            | Kind::HostName(_)
+            | Kind::Link { .. }
+            | Kind::Resolver(_)
+            | Kind::Carry { .. }
+            | Kind::Install { .. }
+            | Kind::Unit(_) => None,
+        });
+        let server = server.filter(|_| matches!(step.kind, Kind::Install { .. }));
+        let server = server.and_then(|name| steps.iter().find(|step| step.name == *name));
+        server.map_or(Duration::ZERO, |server| server.start_within)
     }
 
     fn words(&self, step: StackStep) -> String {
@@ -308,9 +330,14 @@ impl Stack {
             let (tell, answers) = sync_channel(4);
             let (settings, places) = (Arc::clone(&self.settings), self.places.clone());
             let (answering, keeper) = (self.answering.clone(), Arc::clone(&self.keeper));
-            let work = move || work(&settings, &places, &answering, &keeper, &asked, &tell);
+            let life = Arc::new(());
+            let lives = Arc::clone(&life);
+            let work = move || {
+                work(&settings, &places, &answering, &keeper, &asked, &tell);
+                drop(lives);
+            };
             std::thread::Builder::new().name("stack".into()).spawn(work)?;
-            self.worker = Some(Worker { ask, answers });
+            self.worker = Some(Worker { ask, answers, life });
         }
         self.worker.as_ref().ok_or_else(|| std::io::Error::other("no worker"))
     }

@@ -89,8 +89,9 @@ pub(super) fn up(
     if creates.exists() {
         return Ok(());
     }
+    let began = Instant::now();
     start_database(hands)?;
-    let ran = command(run, deadline);
+    let ran = command(run, deadline + began.elapsed());
     // Also after a failure: nothing that was written beside the shared data stays there.
     let steps = hands.settings.steps.clone();
     for step in &steps {

@@ -183,7 +183,13 @@ fn in_the_way(there: &Mount, on: &Path, source: &str) -> String {
 pub(super) fn state(kind: &Kind, lost: bool) -> StepState {
     let Kind::Mount { source, on, options, .. } = kind else { return StepState::Down };
     if lost {
-        let is_there = procs::mounts().iter().any(|mount| mount.on == *on);
+        // The place itself is not looked at, and it may be led to by a link.
+        let parent = on.parent().map(Path::canonicalize);
+        let (Some(Ok(parent)), Some(name)) = (parent, on.file_name()) else {
+            return StepState::Unknown(format!("what leads to {} cannot be read", on.display()));
+        };
+        let place = parent.join(name);
+        let is_there = procs::mounts().iter().any(|mount| mount.on == place);
         return if is_there { StepState::Up } else { StepState::Down };
     }
     match mounted(on) {

@@ -6,8 +6,8 @@
 //!  may hang with the directory          never does
 //! ```
 
-use super::claim;
 use super::settings::StackSettings;
+use super::{claim, procs};
 use crate::netlink::readable;
 use crate::stoppable::{Stop, Stoppable};
 use regent_config::steps::Kind;
@@ -145,14 +145,21 @@ pub fn watch_data(
         .name("data-reader".into())
         .spawn(move || read_on(&reader, &settles, &asked, &tell))?;
     // What a step of ours mounts is not there on a passive node.
-    let is_always_there = !settings
-        .steps
-        .iter()
-        .any(|step| matches!(&step.kind, Kind::Mount { on, .. } if settings.data.starts_with(on)));
+    let mounts = settings.steps.iter().filter_map(|step| match &step.kind {
+        Kind::Mount { on, .. } if settings.data.starts_with(on) => Some(on.clone()),
+        Kind::Mount { .. }
+        | Kind::HostName(_)
+        | Kind::Link { .. }
+        | Kind::Resolver(_)
+        | Kind::Carry { .. }
+        | Kind::Install { .. }
+        | Kind::Database(_)
+        | Kind::Unit(_) => None,
+    });
     let watcher = Watcher {
         using: Arc::clone(&using),
         data: settings.data.display().to_string(),
-        is_always_there,
+        mounts: mounts.collect(),
         answering,
         failures: 0,
         ask,
@@ -223,7 +230,8 @@ pub(super) fn fails(data: &Path, uses: bool) -> Option<String> {
 struct Watcher<F> {
     using: Arc<AtomicU64>,
     data: String,
-    is_always_there: bool,
+    /// Where a step of ours mounts it; nowhere if it is always there.
+    mounts: Vec<PathBuf>,
     answering: Answering,
     /// Looks in a row that failed.
     failures: u32,
@@ -240,7 +248,8 @@ impl<F: FnMut(Seen)> Watcher<F> {
                 return;
             }
             let epoch = self.using.load(Ordering::Acquire);
-            if epoch == NONE && asked.is_none() && !self.is_always_there {
+            if epoch == NONE && asked.is_none() && !self.is_there() {
+                self.failures = 0;
                 self.note(None);
                 continue;
             }
@@ -262,6 +271,13 @@ impl<F: FnMut(Seen)> Watcher<F> {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// What a step of ours mounts is there as long as the table of mounts has it, whoever uses it.
+    fn is_there(&self) -> bool {
+        let mounts = procs::mounts();
+        self.mounts.is_empty()
+            || self.mounts.iter().any(|on| mounts.iter().any(|mount| mount.on == *on))
     }
 
     fn take(&mut self, of: u64, look: Look) {

@@ -141,6 +141,8 @@ pub(super) fn plan(
     });
     let problems = match stack.hangs() {
         _ if up => survey.problems,
+        // A passive host has nothing to take down, and nothing to write.
+        Some(_) if !survey.permit => Vec::new(),
         // What this host still has to write there, nobody knows: it cannot be made passive in order.
         Some(why) => vec![format!(
             "{why}: mend the way to it; or switch this host off, then on the other one: {other}"

@@ -145,7 +145,7 @@ fn a_look_that_hangs_is_left_behind_and_the_next_one_answers() {
     assert_eq!((result, survey), (StackResult::Done, None), "its look hangs");
     hangs(&host.stack);
     assert!(host.survey().problems.len() == 1);
-    assert_eq!(host.stack.left, 1);
+    assert_eq!(host.stack.left.len(), 1);
     drop(hang);
     host.stack.answering.set(None);
     host.deactivate(1);
