@@ -16,6 +16,7 @@ use regent_agent::transport::{Pace, Stream, Transport};
 use regent_agent::{ca, config, tls};
 use regent_api::call::{Ask, Call, FenceTested, RefusalKind, Reply};
 use regent_api::frame;
+use regent_api::history::History;
 use regent_api::status::{Role, Status};
 use regent_core::command::{
     AddressStep, DatabaseStep, Fenced, GateStep, LifeSigns, Outcome, ServiceStep, StepResult,
@@ -489,13 +490,20 @@ fn what_operators_ask_for_is_done_or_refused_with_a_remedy() {
         other => panic!("{other:?}"),
     };
     for running in [&mn1, &w1] {
-        let history = timeline(running);
+        // Events go to the disk on a thread of their own, after the answer.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let told = |history: &History| history.events.iter().any(|e| e.code == "fence.confirmed");
+        let mut history = timeline(running);
+        while !told(&history) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+            history = timeline(running);
+        }
         assert!(history.missing.is_empty(), "{:?}", history.missing);
         let of =
             |name: &str| history.events.iter().filter(|e| e.node.as_deref() == Some(name)).count();
         assert!(of("mn1") > 0 && of("mn2") > 0, "{history:?}");
         assert!(history.events.is_sorted_by_key(|e| e.at_ms));
-        assert!(history.events.iter().any(|e| e.code == "fence.confirmed"));
+        assert!(told(&history), "{history:?}");
     }
     mn2.stop();
     let began = Instant::now();

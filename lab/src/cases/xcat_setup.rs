@@ -59,7 +59,7 @@ fn run(db: Db) -> Result<()> {
 
 fn steps(shared: &Shared) -> Result<()> {
     // What it interrupts is asked, and without a terminal it must be said.
-    let asked = shared.regent("mn2", "setup shared-data --standby")?.expect(2)?;
+    let asked = shared.regent("mn2", "setup shared-data --standby")?.expect(1)?;
     ensure!(asked.text.contains("the service of mn1 is down meanwhile"), "{}", asked.text);
 
     let both = set_up(shared)?;
