@@ -283,20 +283,9 @@ impl Stack {
 
     /// The server of the database is started before an installer begins.
     fn before(&self, step: &Step) -> Duration {
-        let steps = &self.settings.steps;
-        let server = steps.iter().find_map(|step| match &step.kind {
-            Kind::Database(engine) => engine.server.as_ref(),
-            Kind::Mount { .. }
-            | Kind::HostName(_)
-            | Kind::Link { .. }
-            | Kind::Resolver(_)
-            | Kind::Carry { .. }
-            | Kind::Install { .. }
-            | Kind::Unit(_) => None,
-        });
+        let server = self.settings.database_server();
         let server = server.filter(|_| matches!(step.kind, Kind::Install { .. }));
-        let server = server.and_then(|name| steps.iter().find(|step| step.name == *name));
-        server.map_or(Duration::ZERO, |server| server.start_within)
+        server.map_or(Duration::ZERO, |(_, server)| server.start_within)
     }
 
     fn words(&self, step: StackStep) -> String {

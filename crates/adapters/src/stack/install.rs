@@ -7,6 +7,7 @@ use crate::run::Program;
 use regent_config::steps::{Kind, Run};
 use std::path::Path;
 use std::slice;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How much of what a failed command said is told.
@@ -55,22 +56,9 @@ pub(super) fn commands(hands: &Hands, runs: &[Run], deadline: Instant) -> Result
 /// An installer that finds its product's data, as on the second host, asks their database: its server runs by then,
 /// where there is one and it has data. On a host that has neither the installer brings them.
 fn start_database(hands: &mut Hands) -> Result<(), Trouble> {
-    let steps = hands.settings.steps.clone();
-    let engine = steps.iter().find_map(|step| match &step.kind {
-        Kind::Database(engine) => Some(engine),
-        Kind::Mount { .. }
-        | Kind::HostName(_)
-        | Kind::Link { .. }
-        | Kind::Resolver(_)
-        | Kind::Carry { .. }
-        | Kind::Install { .. }
-        | Kind::Unit(_) => None,
-    });
-    let Some(engine) = engine else { return Ok(()) };
-    let server = engine.server.as_ref().and_then(|name| steps.iter().find(|s| s.name == *name));
-    let Some((step, Kind::Unit(unit))) = server.map(|step| (step, &step.kind)) else {
-        return Ok(());
-    };
+    let settings = Arc::clone(&hands.settings);
+    let Some((engine, step)) = settings.database_server() else { return Ok(()) };
+    let Kind::Unit(unit) = &step.kind else { return Ok(()) };
     if !database::has_data(hands, engine)
         || unit::is_missing(&unit::look(slice::from_ref(unit))?, unit)
     {

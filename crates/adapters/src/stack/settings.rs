@@ -1,6 +1,6 @@
 //! What an agent tells of its stack: the shared data, the address, and each step.
 
-use regent_config::steps::Step;
+use regent_config::steps::{Engine, Kind, Step};
 use regent_core::id::{ClusterId, NodeId};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -26,4 +26,16 @@ pub struct StackSettings {
     pub state_dir: PathBuf,
     /// What ends with the boot: the permit.
     pub run_dir: PathBuf,
+}
+
+impl StackSettings {
+    /// The database of the product and the step that runs its server, if it has one.
+    pub(super) fn database_server(&self) -> Option<(&Engine, &Step)> {
+        let engine = self.steps.iter().find_map(|step| {
+            if let Kind::Database(engine) = &step.kind { Some(engine) } else { None }
+        })?;
+        let name = engine.server.as_ref()?;
+        let server = self.steps.iter().find(|step| step.name == *name)?;
+        Some((engine, server))
+    }
 }

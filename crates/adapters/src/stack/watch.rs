@@ -145,17 +145,10 @@ pub fn watch_data(
         .name("data-reader".into())
         .spawn(move || read_on(&reader, &settles, &asked, &tell))?;
     // What a step of ours mounts is not there on a passive node.
-    let mounts = settings.steps.iter().filter_map(|step| match &step.kind {
-        Kind::Mount { on, .. } if settings.data.starts_with(on) => Some(on.clone()),
-        Kind::Mount { .. }
-        | Kind::HostName(_)
-        | Kind::Link { .. }
-        | Kind::Resolver(_)
-        | Kind::Carry { .. }
-        | Kind::Install { .. }
-        | Kind::Database(_)
-        | Kind::Unit(_) => None,
+    let mounts = settings.steps.iter().filter_map(|step| {
+        if let Kind::Mount { on, .. } = &step.kind { Some(on.clone()) } else { None }
     });
+    let mounts = mounts.filter(|on| settings.data.starts_with(on));
     let watcher = Watcher {
         using: Arc::clone(&using),
         data: settings.data.display().to_string(),

@@ -281,7 +281,7 @@ impl Node {
     /// nobody else can take it (ADR 0018): the stack goes on, and so does the address, until the next agent of this
     /// boot goes on with both, the host ends, or an hour is over. Elsewhere the kernel ends what this run leaves.
     pub fn leave_to_the_kernel(&mut self, now: Time) {
-        let pair = self.spec.stack.as_ref().is_some_and(|stack| stack.pair);
+        let pair = self.is_pair();
         if pair && self.rules(now) && self.opened && self.wants_address() {
             let step = AddressStep::Add { lifetime: UNATTENDED };
             self.ask(Action::Address(step), None);

@@ -686,7 +686,7 @@ impl Node {
     fn close_if_no_right(&mut self, now: Time) {
         const AFTER: Span = Span::millis(2_000);
         // Rights that last until they are released outlive an agent that finds no majority.
-        let lasting = self.stack_spec().is_some_and(|spec| spec.pair);
+        let lasting = self.is_pair();
         if now.elapsed_most(self.born) > AFTER && self.tenure.is_none() && !lasting {
             self.close();
         }

@@ -615,7 +615,7 @@ impl Node {
         if self.spec.stack.is_none() {
             return;
         }
-        let lasting = self.stack_spec().is_some_and(|spec| spec.pair);
+        let lasting = self.is_pair();
         let ends = self.stack.local_stop
             || self.stack.foreign.is_some()
             || self.mute.is_some()

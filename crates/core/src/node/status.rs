@@ -351,7 +351,7 @@ impl Node {
             let left = wait.left(now).as_millis();
             lines.push(format!("the predecessor's right is surely over in {left} ms [C3]"));
         }
-        let lasting = self.stack_spec().is_some_and(|spec| spec.pair);
+        let lasting = self.is_pair();
         match tenure.right {
             Some(_) if lasting => lines.push("own right: until it is released".to_string()),
             Some(right) => {

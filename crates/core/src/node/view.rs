@@ -155,7 +155,7 @@ impl Node {
     /// is over. Nobody else's right runs under a Ruling record, and the kernel that had the ticket is gone; what is
     /// waited for is a twin of this node, which would renew in that time (C6; ADR 0018).
     pub(super) fn is_of_ended_boot(&self, lease: &crate::state::Lease) -> bool {
-        self.stack_spec().is_some_and(|spec| spec.pair)
+        self.is_pair()
             && lease.phase == Phase::Ruling
             && lease.by.node == self.identity.node
             && lease.by.boot != self.identity.boot
