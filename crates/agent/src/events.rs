@@ -5,6 +5,7 @@ use crate::log;
 use regent_api::history::{Entry, Severity};
 use regent_api::moment::Moment;
 use regent_core::event::{Event, Severity as CoreSeverity};
+use regent_core::time::Span;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -53,22 +54,29 @@ impl Events {
             CoreSeverity::Warning => Severity::Warning,
             CoreSeverity::Alarm => Severity::Alarm,
         };
-        self.write(severity, event.epoch.0, &event.code, &event.text);
+        let mut entry = entry(severity, event.epoch.0, &event.code, &event.text);
+        entry.away_ms = event.away.map(Span::as_millis);
+        self.put(entry);
     }
 
     /// Writes an event of the agent's own down.
     pub fn write(&self, severity: Severity, epoch: u64, code: &str, text: &str) {
+        self.put(entry(severity, epoch, code, text));
+    }
+
+    fn put(&self, entry: Entry) {
+        let Entry { severity, epoch, code, text, .. } = &entry;
         let line = format!("[{code}] epoch {epoch}: {text}");
-        match severity {
+        match *severity {
             Severity::Info => log::info(&line),
             Severity::Warning => log::warning(&line),
             Severity::Alarm => log::alarm(&line),
         }
-        if STANDING.contains(&code) {
+        if STANDING.contains(&code.as_str()) {
             let mut alarm = self.alarm.lock().expect("nothing panics while it holds this");
-            *alarm = Some(text.into());
+            *alarm = Some(text.clone());
         }
-        self.file.put(entry(severity, epoch, code, text));
+        self.file.put(entry);
     }
 
     /// What an operator must look at before anything goes on here.
@@ -103,7 +111,7 @@ fn entry(severity: Severity, epoch: u64, code: &str, text: &str) -> Entry {
         severity,
         text: text.into(),
         node: None,
-        away_ms: away(text),
+        away_ms: None,
     }
 }
 
@@ -177,13 +185,6 @@ impl Log {
     }
 }
 
-/// The outage that an event measures: "away for 123 ms".
-fn away(text: &str) -> Option<u64> {
-    let (_, after) = text.split_once("away for ")?;
-    let (number, _) = after.split_once(" ms")?;
-    number.parse().ok()
-}
-
 fn previous(path: &Path) -> PathBuf {
     path.with_extension("previous.jsonl")
 }
@@ -199,6 +200,7 @@ fn read(path: &Path) -> Vec<Entry> {
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
+    use regent_core::id::Epoch;
 
     #[test]
     fn the_last_events_survive_a_restart_and_a_torn_line() {
@@ -226,8 +228,17 @@ mod tests {
     fn an_event_that_measures_an_outage_carries_the_figure() {
         let dir = Scratch::new("events-away");
         let events = Events::open(&dir.path().join("events.jsonl"));
-        events.write(Severity::Info, 3, "role.active", "active: away for 312 ms as seen from here");
-        events.write(Severity::Info, 3, "role.active", "active: gate enabled");
+        let event = |text: &str, away| Event {
+            code: "role.active".into(),
+            severity: CoreSeverity::Info,
+            epoch: Epoch(3),
+            text: text.into(),
+            away,
+            roles: None,
+        };
+        events.tell(&event("active: the figure is no part of this", Some(Span::millis(312))));
+        // What a sentence says is no figure.
+        events.tell(&event("active: a probe says that it was away for 7 ms", None));
         let away: Vec<Option<u64>> = events.last(9).iter().map(|e| e.away_ms).collect();
         assert_eq!(away, [Some(312), None]);
     }

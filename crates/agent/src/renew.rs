@@ -297,7 +297,13 @@ mod tests {
     fn word() -> Word {
         let by = AttemptId { node: NodeId(1), boot: BootId(1), run: RunId(2), n: 3 };
         let (cluster, seen) = (ClusterId(8), Some(9));
-        Word { cluster, by, seen, claimed: None, why: "mn2 is off".into() }
+        Word {
+            cluster,
+            by,
+            seen,
+            claimed: None,
+            said: regent_core::command::Word::IsOff(NodeId(2)),
+        }
     }
 
     fn store(place: &Place, cluster: u128, seats: &[Seat], version: u64) {

@@ -131,8 +131,10 @@ impl Frame<'_> {
         if core.view.is_none() {
             status.reason = core.reasons.first().cloned().unwrap_or_default();
         }
-        status.blocked =
-            core.blocked.as_ref().map(|(row, text)| api::Blocked { row: *row, text: text.clone() });
+        status.blocked = core.blocked.as_ref().map(|blocked| api::Blocked {
+            row: blocked.row(),
+            text: blocked.words(&|node| self.settings.name(node)),
+        });
         for member in &self.settings.members {
             let known = core.peers.iter().find(|p| p.node == member.id);
             let node = if member.id == self.me {
@@ -406,7 +408,9 @@ impl Frame<'_> {
                     Some(UnitState::Unknown) | None => api::Up::Unknown,
                 },
                 health: report.map_or(api::Health::Unknown, |report| health(report.health)),
-                cause: report.map(|report| report.cause.clone()).unwrap_or_default(),
+                cause: report
+                    .and_then(|report| report.cause.as_ref())
+                    .map_or_else(String::new, ToString::to_string),
                 given_up: report.is_some_and(|report| report.given_up),
             }
         })

@@ -8,7 +8,9 @@ mod lab;
 use lab::{Lab, Running, expect_done, expect_refused, node};
 use regent_api::call::{Ask, RefusalKind, Reply};
 use regent_api::status::Role;
-use regent_core::command::LifeSigns;
+use regent_core::command::{LifeSigns, Word};
+use regent_core::id::NodeId;
+use regent_core::reason::MoveReason;
 use regent_core::state::Data;
 use std::time::{Duration, Instant};
 
@@ -118,7 +120,7 @@ fn taken_over(name: &str) -> (Lab, Running) {
     assert!(new.lease.epoch > old.lease.epoch);
     assert!(matches!(new.data, Data::InUse { node, .. } if node.0 == 2), "{:?}", new.data);
     assert!(
-        new.history.iter().any(|m| m.why.contains("says that mn1 is off")),
+        new.history.iter().any(|m| m.why == MoveReason::NewRegister(Word::IsOff(NodeId(1)))),
         "{:?}",
         new.history
     );

@@ -48,7 +48,7 @@ fn services() -> Vec<ServiceReport> {
     let well = ServiceReport {
         unit: UnitState::Up { start: 1 },
         health: Health::Passing,
-        cause: String::new(),
+        cause: None,
         given_up: false,
     };
     vec![well.clone(), well]

@@ -1,6 +1,8 @@
 //! What operators are told. Each event has a stable code of the form `area.what`, a severity, and a sentence.
 
 use crate::id::Epoch;
+use crate::role::Role;
+use crate::time::Span;
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,12 @@ pub struct Event {
     pub epoch: Epoch,
     /// What happened and why, with the rule in brackets.
     pub text: String,
+    /// How long the VIP or the database was away until then, as seen from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<Span>,
+    /// Where the node was, and where it is from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<(Role, Role)>,
 }
 
 /// Whom an event wakes.

@@ -25,6 +25,7 @@ pub mod observe;
 pub mod pair;
 #[cfg(feature = "planted")]
 pub mod planted;
+pub mod reason;
 pub mod role;
 pub mod room;
 pub mod spec;

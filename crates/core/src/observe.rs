@@ -3,6 +3,7 @@
 
 use crate::health::{Health, Subject, Weight};
 use crate::id::{AttemptId, Epoch, Incarnation, NodeId, RunId, Version};
+use crate::reason::Cause;
 use crate::role::Role;
 use crate::stack::StackReport;
 use crate::time::Span;
@@ -222,8 +223,8 @@ pub struct ServiceReport {
     pub unit: UnitState,
     /// The conclusion from unit and probes.
     pub health: Health,
-    /// Why it is not well: the unit, or the probe and what it saw; empty if it is well.
-    pub cause: String,
+    /// Why it is not well, or cannot be judged.
+    pub cause: Option<Cause>,
     /// It was given up after the configured tries.
     pub given_up: bool,
 }

@@ -3,9 +3,10 @@
 //! It is made of what this node's voter accepted last, in between two lives, when nothing can be accepted any more:
 //! each majority of the old register contains that voter, so that each epoch it ever granted is below the new one.
 
+use crate::command;
 use crate::id::{AttemptId, ClusterId, Epoch};
+use crate::reason::MoveReason;
 use crate::state::{Data, Intent, Lease, Move, Phase, State};
-use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
 /// The number of the attempt that founds a register; a run counts from 1, and none comes that far.
@@ -25,8 +26,8 @@ pub struct Word {
     /// Whose claim stands on the shared data and was never cleared, as it was read.
     #[serde(default)]
     pub claimed: Option<ClusterId>,
-    /// The word, for the history.
-    pub why: String,
+    /// The word.
+    pub said: command::Word,
 }
 
 impl Word {
@@ -45,7 +46,7 @@ impl Word {
             intent: Intent { stopped: Some(by), ..Intent::default() },
             ..old
         };
-        new.remember(Move { epoch, from, to: by.node, why: self.why.clone() });
+        new.remember(Move { epoch, from, to: by.node, why: MoveReason::NewRegister(self.said) });
         new
     }
 }

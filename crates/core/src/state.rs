@@ -3,6 +3,7 @@
 
 use crate::id::{AttemptId, ClusterId, Epoch, Incarnation, NodeId};
 use crate::kept::Kept;
+use crate::reason::MoveReason;
 use crate::time::Span;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -200,8 +201,8 @@ pub struct Move {
     pub from: NodeId,
     /// To whom.
     pub to: NodeId,
-    /// Why, in the words of the event log.
-    pub why: String,
+    /// Why.
+    pub why: MoveReason,
 }
 
 /// Why bytes of the register are no State.

@@ -434,7 +434,7 @@ impl World {
         let services = vec![ServiceReport {
             unit: UnitState::Up { start: 1 },
             health: Health::Passing,
-            cause: String::new(),
+            cause: None,
             given_up: false,
         }];
         let report = Report {

@@ -1,8 +1,10 @@
 //! Two releases on one register (R7): what the older one does not know outlives what it writes.
 
 use proptest::prelude::*;
+use regent_core::command;
 use regent_core::id::{AttemptId, BootId, ClusterId, Epoch, Incarnation, NodeId, RunId};
 use regent_core::pair::Word;
+use regent_core::reason::MoveReason;
 use regent_core::state::{
     Bounded, Data, DataCopy, FORMAT, HISTORY_MAX, Intent, Lease, Member, MemberRole, Move, Phase,
     State, StateError, Switchover, Sync, Timing,
@@ -24,7 +26,7 @@ fn copy(node: NodeId, incarnation: u64) -> DataCopy {
 }
 
 fn step(epoch: u64) -> Move {
-    Move { epoch: Epoch(epoch), from: A, to: B, why: format!("move {epoch}") }
+    Move { epoch: Epoch(epoch), from: A, to: B, why: MoveReason::NotRenewed(Span(epoch)) }
 }
 
 /// Everything in it is set.
@@ -69,7 +71,7 @@ fn of_a_later_release(state: &State) -> Vec<u8> {
             Value::Object(fields) => {
                 fields.iter_mut().for_each(|(key, value)| add(key, value));
                 // Maps of nodes, and the one key that says which variant it is, have no room for a field.
-                let has_room = !matches!(key, "members" | "maintenance" | "data");
+                let has_room = !matches!(key, "members" | "maintenance" | "data" | "why");
                 if has_room {
                     fields.insert(LATER.into(), json!({"of": key, "big": u64::MAX}));
                 }
@@ -270,8 +272,8 @@ fn what_an_older_release_left_out_is_no_unknown_field() {
 fn a_register_of_one_keeps_what_was_agreed_and_has_nobodys_right() {
     let old = State::decode(&of_a_later_release(&full())).unwrap();
     let told = AttemptId { node: B, boot: BootId(5), run: RunId(6), n: 77 };
-    let why = String::from("an operator says that mn1 is off");
-    let word = Word { cluster: ClusterId(8), by: told, seen: None, claimed: None, why };
+    let said = command::Word::IsOff(A);
+    let word = Word { cluster: ClusterId(8), by: told, seen: None, claimed: None, said };
     let new = word.found(old.clone());
     assert_eq!((new.cluster, new.replaces), (ClusterId(8), Some(ClusterId(7))));
     assert!(new.lease.epoch > old.lease.epoch, "S5");
@@ -284,6 +286,7 @@ fn a_register_of_one_keeps_what_was_agreed_and_has_nobodys_right() {
     assert_eq!((&new.members, new.timing, new.format), (&old.members, old.timing, old.format));
     let last = new.history.last().unwrap();
     assert_eq!((last.epoch, last.from, last.to), (new.lease.epoch, A, B));
+    assert_eq!(last.why, MoveReason::NewRegister(said));
     assert_eq!(new.history.len(), HISTORY_MAX);
     let whole = parsed(&new.encode());
     assert!(later(&whole, "").is_some() && later(&whole, "/members/1").is_some(), "R7");

@@ -670,7 +670,7 @@ fn automatic_with_a_fence_takes_over_and_without_one_asks() {
     world.pass(8_000);
     assert!(world.is_down(B), "an unknown answer proves nothing");
     let blocked = world.hosts[&B].node.status(world.time()).blocked;
-    assert_eq!(blocked.map(|(row, _)| row), Some(5));
+    assert_eq!(blocked.map(|blocked| blocked.row()), Some(5));
     let may = world.asked(B, 3, Request::MayActivate { word: Some(Word::IsOff(A)) });
     assert!(matches!(may, Answer::Done(_)), "the question hears the word as well: {may:?}");
     assert!(world.is_down(B), "and is only a question");
@@ -832,7 +832,8 @@ fn a_member_that_greets_by_another_register_stops_the_stack() {
             world.pass(100);
         }
         assert!(world.is_down(A), "{}", world.log(A));
-        let told = world.log(A).matches("data are claimed by another: b greets by another").count();
+        let told =
+            world.log(A).matches("stack.foreign: the shared data are claimed by another").count();
         assert_eq!(told, 1, "{}", world.log(A));
         let refused = world.asked(A, 2, ACTIVATE);
         assert_eq!(obstacle(&refused), Some(Obstacle::NotProvenClear), "{refused:?}");

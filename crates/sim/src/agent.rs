@@ -436,9 +436,8 @@ impl World {
             Action::Fence { node } => self.fence(host, id, node),
             Action::Send(report) => self.send_report(host, &report),
             Action::Tell(event) => {
-                if event.text.contains("[T??]") {
-                    let text = format!("an edge that is in no table: {}", event.text);
-                    self.violated(Violation { id: "role", text });
+                if let Some((from, to)) = event.roles {
+                    self.take_edge(from, to);
                 }
                 self.tell(host, &event.code, || event.text.clone());
             }

@@ -16,6 +16,7 @@ pub mod ambush;
 pub mod clients;
 pub mod clock;
 pub mod database;
+pub mod edges;
 pub mod fault;
 pub mod gate;
 pub mod health;

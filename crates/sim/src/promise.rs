@@ -34,7 +34,7 @@ const OWN_DATA: u64 = 800 * MS;
 /// A disk that takes longer for one sync makes reading the register slow.
 const QUICK: u64 = 20 * MS;
 /// A server that hangs is known to after this: a statement's bound.
-const STATEMENT: u64 = 1_000 * MS;
+pub(crate) const STATEMENT: u64 = 1_000 * MS;
 /// Every client has given up twice within this.
 const UNSERVED: u64 = 700 * MS;
 /// All is well for this long before nothing may be said against it (C3).
@@ -200,7 +200,12 @@ impl World {
         let h = &self.hosts[host];
         let ttl = self.truth.state.timing.ttl.0;
         let is_calm = (self.net.loss, self.net.late) == (0, 0);
-        let hangs = h.database.server.as_ref().is_some_and(|server| server.stalled > self.now);
+        // Its receiver's end is waited for, too, before anything else is asked.
+        let hangs = h
+            .database
+            .server
+            .as_ref()
+            .is_some_and(|server| server.stalled > self.now || server.stopping.is_some());
         if h.seat.stalled > self.now || !is_calm || !self.has_majority(host, true) {
             return (OWN_DATA + 2 * ttl, ", and no majority of voters answers it soon");
         }
@@ -243,7 +248,11 @@ impl World {
         if h.services.iter().any(Option::is_none) || h.hung.iter().zip(&agent.starting).any(hangs) {
             return Some("a service of it is not well");
         }
-        let wished = state.intent.pause.is_some() || state.intent.maintenance.contains_key(&h.node);
+        // Each counts from when it saw the wish: this one's own count decides whether it takes over.
+        let wishes = agent.brain.status(h.clock.read(self.now));
+        let wished = wishes.is_some_and(|status| {
+            status.pause_left.is_some() || status.maintenance_left.contains_key(&h.node)
+        });
         let wished = || (wished && !told).then_some("an operator wants no takeover");
         self.why_data_unready(host).or_else(wished)
     }

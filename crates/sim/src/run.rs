@@ -3,6 +3,7 @@
 use crate::agent::Maker;
 use crate::clock::Rates;
 use crate::database::Pace;
+use crate::edges::Edges;
 use crate::fault::Plan;
 use crate::host::{HOSTS, MEMBERS, other_of};
 use crate::log::Log;
@@ -46,6 +47,8 @@ pub struct Outcome {
     pub epochs: u64,
     /// How often a host began to use the shared data.
     pub uses: u64,
+    /// Which edges between roles were taken.
+    pub edges: Edges,
     /// Row 2 of section 9: no copy that is recorded lives, so nobody may serve.
     pub blocked: bool,
     /// The whole run, in virtual nanoseconds.
@@ -108,6 +111,7 @@ pub fn run_seed_with(seed: u64, maker: Maker, spec: &Spec, with: &[u64], log: Lo
         acknowledged: world.clients.acknowledged,
         epochs: world.truth.state.lease.epoch.0,
         uses: 0,
+        edges: world.edges,
         blocked,
         length: world.now,
         healed_in,
@@ -269,6 +273,8 @@ pub struct Sweep {
     pub epochs: u64,
     /// Uses of shared data in all.
     pub uses: u64,
+    /// The edges between roles that any of them took.
+    pub edges: Edges,
     /// The longest healing.
     pub healed_in: u64,
     /// Virtual time in all.
@@ -331,6 +337,7 @@ impl Sweep {
         self.acknowledged += outcome.acknowledged;
         self.epochs += outcome.epochs;
         self.uses += outcome.uses;
+        self.edges.join(outcome.edges);
         self.blocked += u64::from(outcome.blocked);
         self.length += outcome.length;
         if !outcome.blocked {
@@ -342,7 +349,7 @@ impl Sweep {
     }
 
     /// All that is counted, in one order.
-    fn counts(&mut self) -> [&mut u64; 9] {
+    fn counts(&mut self) -> [&mut u64; 10] {
         let Sweep {
             seeds,
             failures: _,
@@ -352,10 +359,11 @@ impl Sweep {
             acknowledged,
             epochs,
             uses,
+            edges: Edges(edges),
             healed_in,
             length,
         } = self;
-        [seeds, blocked, events, transactions, acknowledged, epochs, uses, length, healed_in]
+        [seeds, blocked, events, transactions, acknowledged, epochs, uses, length, healed_in, edges]
     }
 }
 
@@ -388,10 +396,12 @@ impl Swept {
             self.failures.insert(seed, violation.to_string());
         }
         let healed_in = self.total.healed_in.max(part.healed_in);
+        let edges = Edges(self.total.edges.0 | part.edges.0);
         for (sum, more) in self.total.counts().into_iter().zip(part.counts()) {
             *sum += *more;
         }
         self.total.healed_in = healed_in;
+        self.total.edges = edges;
     }
 
     /// For a file.

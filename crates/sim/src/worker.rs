@@ -1,7 +1,8 @@
 //! The database worker, a child of the agent: it turns one step into statements, one after the other, and answers
 //! with fresh facts. When it dies, the statement that it had sent goes on (D11).
 
-use crate::database::{DbEvent, Effect, Files, Op, OpRef, Reply};
+use crate::database::{DbEvent, Effect, Files, Op, OpRef, Reply, Server};
+use crate::promise::STATEMENT;
 use crate::world::{Event, World};
 use regent_core::command::{DatabaseStep, Lineage, Outcome, SavedTail, StepResult};
 use regent_core::health::Subject;
@@ -572,7 +573,9 @@ impl World {
         // One that hangs has to be (D11), and one of a superseded node whose commits wait (D3). Any other one whose
         // data need a name is killed without need.
         let h = &self.hosts[host];
-        let hangs = h.database.server.as_ref().is_some_and(|server| server.stalled > self.now);
+        // What it was asked while it hung may still be without an answer.
+        let hangs = |server: &Server| server.stalled + STATEMENT > self.now;
+        let hangs = h.database.server.as_ref().is_some_and(hangs);
         if hangs || self.truth.state.lease.holder != h.node {
             self.excuse_nameless(host);
         }

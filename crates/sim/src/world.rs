@@ -4,6 +4,7 @@ use crate::agent::Maker;
 use crate::clients::Clients;
 use crate::clock::Rates;
 use crate::database::{Database, DbEvent, Effect, Ledger, Op, OpRef, Reply};
+use crate::edges::Edges;
 use crate::fault::{Chaos, Fault};
 use crate::host::{Host, MEMBERS, NAMES, WITNESS};
 use crate::log::Log;
@@ -156,6 +157,8 @@ pub struct World {
     pub starts: Vec<Start>,
     /// How often a host began to use the shared data.
     pub uses: u64,
+    /// Which edges between roles were taken.
+    pub edges: Edges,
     /// What fences do in a story.
     pub device: Option<Device>,
     /// An operator asked for a deactivation.
@@ -305,6 +308,7 @@ impl World {
             claim: None,
             starts: Vec::new(),
             uses: 0,
+            edges: Edges::default(),
             device: None,
             stop_asked: false,
             lie: None,

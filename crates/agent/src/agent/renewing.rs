@@ -67,7 +67,7 @@ impl Speaking {
             by: self.attempt,
             seen: Some(value.version),
             claimed: claimed.filter(|claim| !claim.clear).map(|claim| claim.cluster),
-            why: format!("an operator says that {name} {claim}: a new register"),
+            said: word,
         };
         let voter = Hex(random::draw_half().map_err(failed)?);
         let turn = Turn::Alone { old, cluster, voter, word: Some(ground), state: None };

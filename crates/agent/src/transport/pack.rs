@@ -24,6 +24,7 @@ pub(super) fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use regent_core::id::{AttemptId, BootId, ClusterId, Epoch, Incarnation, NodeId, RunId};
+    use regent_core::reason::{Cause, MoveReason, Vital};
     use regent_core::state::{
         Bounded, Data, DataCopy, FORMAT, HISTORY_MAX, Intent, Lease, Member, MemberRole, Move,
         Phase, State, Sync, Timing,
@@ -65,18 +66,22 @@ mod tests {
 
     /// Years old: a full history with reasons of every kind, everything asked for that can be.
     fn old_state() -> State {
-        let reasons = [
-            "its address eth0.100 lost its carrier",
-            "node mn1 was silent for longer than its right",
-            "service management-node of mn2 fails: GET http://127.0.0.1:8080/ answers 503",
-            "asked for by root on mn1: maintenance of the other switch",
-            "service mariadb of mn1 fails: its unit is down",
-        ];
+        let probe = |n: u16| Cause::Probe {
+            probe: "management-http".into(),
+            why: format!("GET http://127.0.0.1:{n}/ answers 503"),
+        };
+        let reason = |n: u16| match n % 5 {
+            0 => MoveReason::NotRenewed(Span::millis(u64::from(n))),
+            1 => MoveReason::VitalFails(Vital::Service("management-node".into()), probe(n)),
+            2 => MoveReason::Unable(format!("probe link: eth0.{n} has no carrier")),
+            3 => MoveReason::VitalFails(Vital::Service(format!("mariadb-{n}")), Cause::Down),
+            _ => MoveReason::DatabaseFails(probe(n)),
+        };
         let step = |n: usize| Move {
             epoch: Epoch(1200 + n as u64),
             from: NodeId(1 + (n % 2) as u16),
             to: NodeId(2 - (n % 2) as u16),
-            why: format!("{} ({:x})", reasons[n % reasons.len()], drawn(n as u64) as u16),
+            why: reason(drawn(n as u64) as u16),
         };
         let member = |node: u16, role| Member {
             name: format!("management-{node}.example"),

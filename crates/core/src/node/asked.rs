@@ -301,7 +301,8 @@ impl Node {
         if asked.written && elsewhere && !self.holds() {
             return failed(Obstacle::ActiveElsewhere, self.who_is_active());
         }
-        if let Some((row, why)) = self.blocked_shared(now).filter(|_| age >= PROOF_MAX) {
+        if let Some(blocked) = self.blocked_shared(now).filter(|_| age >= PROOF_MAX) {
+            let (why, row) = (blocked.words(&|node| self.name(node)), blocked.row());
             return failed(Obstacle::NotProvenClear, format!("{why} [section 9, row {row}]"));
         }
         if asked.written && self.is_stopped() && self.stack.failure.is_none() {
@@ -409,7 +410,7 @@ impl Node {
         if matches!(by_record, Turn::Admit | Turn::Written)
             && let Some(mac) = self.stranger(now)
         {
-            let mac = super::peers::mac_text(mac);
+            let mac = crate::reason::mac_text(mac);
             return refused(
                 Obstacle::AddressInUse,
                 format!("{mac} answers for the VIP: remove the duplicate address"),
@@ -476,8 +477,9 @@ impl Node {
         if self.is_own_matter(asked.word, now) {
             return Turn::Written;
         }
-        if let Some((_, why)) = self.blocked_shared(now).filter(|_| asked.word.is_none()) {
+        if let Some(blocked) = self.blocked_shared(now).filter(|_| asked.word.is_none()) {
             // Taken over already, and the fence or the watchdog has not proven anything yet.
+            let why = blocked.words(&|node| self.name(node));
             return refused(Obstacle::NotProvenClear, why);
         }
         let proving = holder == self.me() && !matches!(data, Data::Clear);

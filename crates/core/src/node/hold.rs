@@ -8,8 +8,9 @@ use crate::command::{Action, AddressStep, DatabaseStep, GateStep, Outcome, Slot}
 use crate::event::Severity;
 use crate::id::{AttemptId, NodeId};
 use crate::observe::{DatabaseFacts, Thread};
+use crate::reason::{RoleReason, Standing};
 use crate::role::Role;
-use crate::state::{DataCopy, State};
+use crate::state::DataCopy;
 use crate::sync;
 use crate::time::{Span, Time};
 use alloc::format;
@@ -722,33 +723,33 @@ impl Node {
                 let text = "gate enabled, VIP announced; the stack comes up behind it".into();
                 return self.tell("vip.on", Severity::Info, text);
             }
-            let outage = self.outage_since.take().map(|at| now.elapsed_most(at).as_millis());
-            let text = match outage {
-                Some(ms) => format!(
-                    "active: gate enabled, VIP announced, writable; away for {ms} ms as seen from here"
-                ),
-                None => "active: gate enabled, VIP announced, writable".into(),
-            };
-            self.tell("role.active", Severity::Info, text);
+            self.tell_served(now, "active: gate enabled, VIP announced, writable");
             self.report_now = true;
         }
     }
 
     /// Where a holder is, in the operator's words.
-    pub(super) fn holder_role(&self, state: &State, now: Time) -> Role {
+    pub(super) fn holder_standing(&self, now: Time) -> Standing {
         if self.spec.stack.is_some() {
-            return self.shared_role(state, now);
+            return self.shared_standing(now);
         }
-        if self.moving.is_some() {
-            Role::Deactivating
+        let (role, why) = if let Some(moving) = &self.moving {
+            (Role::Deactivating, RoleReason::Moving(moving.to, moving.why.clone()))
         } else if self.gate.is_open(now) && self.is_writable() {
-            Role::Active
-        } else if self.eligibility() == Some(false) || self.database.is_down() {
-            Role::Failed
+            (Role::Active, RoleReason::Serves)
+        } else if self.eligibility() == Some(false) {
+            (Role::Failed, RoleReason::NotRecorded)
+        } else if self.database.is_down() {
+            (Role::Failed, RoleReason::DatabaseDown)
         } else if self.lost_right {
-            Role::Isolated
+            (Role::Isolated, RoleReason::RightEnded)
+        } else if self.tenure.is_some_and(|tenure| !tenure.wait_is_over(now)) {
+            (Role::Activating, RoleReason::Waits)
+        } else if self.is_writable() {
+            (Role::Activating, RoleReason::GateClosed)
         } else {
-            Role::Activating
-        }
+            (Role::Activating, RoleReason::Prepares)
+        };
+        Standing { role, why }
     }
 }

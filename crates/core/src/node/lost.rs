@@ -115,6 +115,11 @@ impl Node {
         self.report_now = true;
     }
 
+    /// The stack was left to another node because of the loss.
+    pub(super) fn left_lost_data(&self) -> bool {
+        self.stack.lost.as_ref().is_some_and(|lost| lost.left)
+    }
+
     /// That this node's use is over can come to be proven without a person.
     fn has_end(&self, lost: &Lost) -> bool {
         let fenced = self.stack_spec().is_some_and(|spec| spec.fenced);

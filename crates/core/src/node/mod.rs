@@ -70,6 +70,7 @@ use crate::id::{
 };
 use crate::lease::Tenure;
 use crate::observe::{Report, ServiceId, UnitState};
+use crate::reason::Mute;
 use crate::role::Role;
 use crate::room::{Room, Seen};
 use crate::spec::Spec;
@@ -217,17 +218,6 @@ enum Flight {
     Stack(StackStep),
     Probe(NodeId),
     Fence { node: NodeId, epoch: Epoch, request: Option<RequestId> },
-}
-
-/// Why this node proposes nothing any more and keeps its gate closed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Mute {
-    /// R7: the register's format is newer than this release.
-    Format(u16),
-    /// R2: the register answered from below what was stored.
-    WentBack,
-    /// C6: a run of this node that it does not know proposes.
-    Twice,
 }
 
 /// The VIP on this host.
@@ -583,7 +573,23 @@ impl Node {
     /// Tells operators.
     fn tell(&mut self, code: &str, severity: Severity, text: String) {
         let epoch = self.epoch();
-        self.ask(Action::Tell(Event { code: code.into(), severity, epoch, text }), None);
+        let code = code.into();
+        self.tell_event(Event { code, severity, epoch, text, away: None, roles: None });
+    }
+
+    /// The same with figures of its own.
+    fn tell_event(&mut self, event: Event) {
+        self.ask(Action::Tell(event), None);
+    }
+
+    /// Serving began, and with it the outage ended that was seen from here, if any.
+    fn tell_served(&mut self, now: Time, text: &str) {
+        let away = self.outage_since.take().map(|at| now.elapsed_most(at));
+        let measured =
+            |away: Span| alloc::format!("; away for {} ms as seen from here", away.as_millis());
+        let text = alloc::format!("{text}{}", away.map_or(String::new(), measured));
+        let (code, severity, epoch) = ("role.active".into(), Severity::Info, self.epoch());
+        self.tell_event(Event { code, severity, epoch, text, away, roles: None });
     }
 
     /// The next random number (splitmix64, Steele et al. 2014).

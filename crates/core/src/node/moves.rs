@@ -15,6 +15,7 @@ use crate::event::Severity;
 use crate::health::{Subject, Weight};
 use crate::id::{AttemptId, Epoch, NodeId, RequestId};
 use crate::observe::Position;
+use crate::reason::MoveReason;
 use crate::state::Switchover;
 use crate::sync;
 use crate::time::{Span, Time};
@@ -33,14 +34,6 @@ const STACK_MAX: Span = Span::millis(900_000);
 const KILL_MAX: Span = Span::millis(3_000);
 /// What a hold-down comes to on a node whose interface of the VIP has no carrier.
 const CUT_OFF_HOLD_DOWN: Span = Span::millis(5_000);
-/// How the reasons of moves begin that probes or a service's death caused.
-const BY_HEALTH: [&str; 3] = ["service ", "the host ", "clients of the database "];
-
-/// Was this a move that the hold-down counts (L4)? Every node counts it from when it saw it.
-pub(super) fn is_by_health(why: &str) -> bool {
-    BY_HEALTH.iter().any(|start| why.starts_with(start))
-}
-
 /// How long a target that failed may take until it is undone there, and up again where it came from.
 const COME_BACK_MAX: Span = Span::millis(180_000);
 
@@ -60,7 +53,7 @@ pub(super) struct Waiting {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Move {
     pub to: NodeId,
-    why: String,
+    pub why: MoveReason,
     stage: Stage,
     since: Time,
     token: Option<AttemptId>,
@@ -220,13 +213,11 @@ impl Node {
                 return;
             }
             if let Some(to) = with.filter(|to| self.can_take_data(*to, now).is_ok()) {
-                let what = if self.database.is_away() { "died" } else { "hung" };
-                self.begin_move(
-                    to,
-                    format!("the database of {} {what}", self.name(self.me())),
-                    Stage::Kill,
-                    now,
-                );
+                let why = match self.database.is_away() {
+                    true => MoveReason::DatabaseDied,
+                    false => MoveReason::DatabaseHung,
+                };
+                self.begin_move(to, why, Stage::Kill, now);
             }
             return;
         }
@@ -234,17 +225,14 @@ impl Node {
             && let Some(to) = self.better_node(now)
         {
             // The lost port, or the hang, may be the replica's too: its confirmation is not waited for.
-            let why = format!("clients of the database of {} fail: {cause}", self.name(self.me()));
-            return self.begin_move(to, why, Stage::Kill, now);
+            return self.begin_move(to, MoveReason::DatabaseFails(cause), Stage::Kill, now);
         }
         if !self.is_writable() {
             return;
         }
         if let Some(switchover) = planned {
             match self.can_move(switchover.to, now) {
-                Ok(()) => {
-                    self.begin_move(switchover.to, "an operator asked".into(), Stage::Marker, now)
-                }
+                Ok(()) => self.begin_move(switchover.to, MoveReason::Asked, Stage::Marker, now),
                 Err(why) => self.refuse_requests(&why),
             }
             return;
@@ -252,8 +240,7 @@ impl Node {
         if let Some(failure) = self.vital_failure(now)
             && let Some(to) = self.better_node(now)
         {
-            let why =
-                format!("{} of {} fails: {}", failure.what, self.name(self.me()), failure.cause);
+            let why = MoveReason::VitalFails(failure.what, failure.cause);
             self.begin_move(to, why, Stage::Marker, now);
         }
     }
@@ -278,8 +265,8 @@ impl Node {
         (with != self.me() && self.can_take(with, now).is_ok()).then_some(with)
     }
 
-    pub(super) fn begin_move(&mut self, to: NodeId, why: String, stage: Stage, now: Time) {
-        let text = format!("moving to {}: {why}", self.name(to));
+    pub(super) fn begin_move(&mut self, to: NodeId, why: MoveReason, stage: Stage, now: Time) {
+        let text = format!("moving to {}: {}", self.name(to), self.in_words(&why));
         self.tell("move.begun", Severity::Info, text);
         if self.outage_since.is_none() {
             self.outage_since = Some(now);
@@ -423,7 +410,7 @@ impl Node {
     /// Nobody noticed, or only an error: writable again, the gate as it was.
     fn undo_move(&mut self, why: &str, now: Time) {
         let Some(moving) = self.moving.take() else { return };
-        if is_by_health(&moving.why) {
+        if moving.why.is_by_health() {
             self.service_moved = Some(now);
         }
         if matches!(moving.stage, Stage::Cut | Stage::Close) {
@@ -581,7 +568,7 @@ impl Node {
             )));
         }
         if moved && serving {
-            let why = state.history.last().map_or_else(String::new, |last| last.why.clone());
+            let why = self.last_move(state).unwrap_or_default();
             return Some(Answer::undone(format!("{why}; {holder} is active again, {ms} ms later")));
         }
         let stack = match lease.holder == self.me() {

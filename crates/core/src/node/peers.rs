@@ -2,11 +2,13 @@
 
 use super::{Flight, Node};
 use crate::command::{Action, AddressStep, Outcome, PortAnswer};
-use crate::event::Severity;
+use crate::event::{Event, Severity};
 use crate::id::NodeId;
 use crate::observe::{DatabaseReport, Report};
+use crate::reason::{Blocked, RoleReason, Standing, mac_text};
 use crate::role::Role;
 use crate::time::{Span, Time};
+use crate::transition;
 use alloc::format;
 use alloc::string::{String, ToString};
 
@@ -220,7 +222,7 @@ impl Node {
     /// Why this node could not serve now, if so.
     pub(super) fn unable(&self, now: Time) -> Option<String> {
         if let Some(mute) = self.mute {
-            return Some(format!("{mute:?}"));
+            return Some(mute.to_string());
         }
         // On the way to a successor of its own choice: a succession now would only make that one wait.
         if self.moving.as_ref().is_some_and(|moving| moving.is_in_time(now)) {
@@ -240,7 +242,7 @@ impl Node {
             return Some("the step that puts the VIP on does not end".into());
         }
         if let Some(why) = self.cut_off() {
-            return Some(why);
+            return Some(why.to_string());
         }
         if self.spec.stack.is_some() {
             return self.unable_shared(now);
@@ -328,25 +330,43 @@ impl Node {
         }
     }
 
-    /// The operator's word for where this node is.
+    /// Where this node is.
     pub fn role(&self, now: Time) -> Role {
+        self.standing(now).role
+    }
+
+    /// Where this node is, and why.
+    pub fn standing(&self, now: Time) -> Standing {
         match &self.view {
-            Some(_) if self.is_stopped() && self.mute.is_none() => Role::Stopped,
-            Some(view) if self.holds() => self.holder_role(&view.state, now),
-            Some(_) | None => self.standby_role(now),
+            Some(_) if self.is_stopped() && self.mute.is_none() => {
+                Standing { role: Role::Stopped, why: RoleReason::Stopped }
+            }
+            Some(_) if self.holds() => self.holder_standing(now),
+            Some(_) | None => self.standby_standing(now),
         }
+    }
+
+    fn tell_role(&mut self, role: Role, why: &RoleReason) {
+        let was = core::mem::replace(&mut self.last_role, role);
+        let id = transition::find(was, role).map_or("T??", |edge| edge.id);
+        let why = why.words(self.me(), &|node| self.name(node));
+        let event = Event {
+            code: "role.changed".into(),
+            severity: Severity::Info,
+            epoch: self.epoch(),
+            text: format!("{was} -> {role}: {why} [{id}]"),
+            away: None,
+            roles: Some((was, role)),
+        };
+        self.tell_event(event);
+        self.report_now = true;
     }
 
     /// Tells of changes that operators see.
     pub(super) fn notice_changes(&mut self, now: Time) {
-        let role = self.role(now);
+        let Standing { role, why } = self.standing(now);
         if role != self.last_role {
-            let (id, when) = crate::transition::find(self.last_role, role)
-                .map_or(("T??", "an edge that is not in the table"), |edge| (edge.id, edge.when));
-            let text = format!("{} -> {role}: {when} [{id}]", self.last_role);
-            self.last_role = role;
-            self.report_now = true;
-            self.tell("role.changed", Severity::Info, text);
+            self.tell_role(role, &why);
         }
         let serving = self.is_serving(now);
         if self.last_serving && !serving && self.outage_since.is_none() {
@@ -370,20 +390,15 @@ impl Node {
     /// What keeps anybody from serving wakes somebody, once.
     fn notice_blocked(&mut self, now: Time) {
         let blocked = self.blocked(now);
-        let row = blocked.as_ref().map(|(row, _)| *row);
+        let row = blocked.as_ref().map(Blocked::row);
         if row == self.last_blocked {
             return;
         }
         self.last_blocked = row;
-        if let Some((row, text)) = blocked {
-            let text = format!("{text} [section 9, row {row}]");
+        if let (Some(blocked), Some(row)) = (blocked, row) {
+            let words = blocked.words(&|node| self.name(node));
+            let text = format!("{words} [section 9, row {row}]");
             self.tell("blocked", Severity::Alarm, text);
         }
     }
-}
-
-/// A link address as people write it.
-pub(super) fn mac_text(mac: [u8; 6]) -> String {
-    let [a, b, c, d, e, f] = mac;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }

@@ -14,6 +14,7 @@ use crate::command::{GateStep, Outcome, Proposal, Slot, SwapOutcome};
 use crate::event::Severity;
 use crate::id::{AttemptId, Epoch, NodeId, Version};
 use crate::lease::{Right, Tenure, Wait};
+use crate::reason::MoveReason;
 use crate::state::{Data, DataCopy, Lease, Move as Entry, Phase, State, Sync, Timing};
 use crate::sync::Licence;
 use crate::time::{Span, Time};
@@ -26,11 +27,11 @@ use alloc::vec::Vec;
 pub(super) enum Kind {
     Renew,
     Succeed {
-        why: String,
+        why: MoveReason,
     },
     Release {
         to: NodeId,
-        why: String,
+        why: MoveReason,
     },
     Solo {
         copy: DataCopy,
@@ -64,6 +65,8 @@ pub(super) struct Attempt {
     by: Proposal,
     /// The record that it writes.
     lease: Lease,
+    /// Who held before.
+    from: NodeId,
     /// The timing that it writes.
     timing: Timing,
     /// It records the shared data as used by this node.
@@ -141,6 +144,7 @@ impl Node {
             proposed: None,
             sent: false,
             by,
+            from: view.state.lease.holder,
             lease: state.lease,
             timing: state.timing,
             uses: matches!(state.data, Data::InUse { node, .. } if node == self.identity.node),
@@ -204,7 +208,7 @@ impl Node {
                     ttl: before.ttl,
                     by: id,
                 };
-                self.write_move(state, before.holder, me, why);
+                write_move(state, before.holder, me, why);
             }
             Kind::Release { to, why } => {
                 state.lease = Lease {
@@ -218,7 +222,7 @@ impl Node {
                     // Its guard is vacate's: everything is down here.
                     state.data = Data::Clear;
                 }
-                self.write_move(state, me, *to, why);
+                write_move(state, me, *to, why);
             }
             // Any other swap copies the lease, and stands in the member's own field (R5).
             Kind::Intend { change } => {
@@ -228,21 +232,6 @@ impl Node {
                 }
             }
         }
-    }
-
-    fn write_move(&self, state: &mut State, from: NodeId, to: NodeId, why: &str) {
-        state.intent.switchover = None;
-        let epoch = state.lease.epoch;
-        let to_name = self.name(to);
-        if self.spec.stack.is_some() {
-            return state.remember(Entry { epoch, from, to, why: why.into() });
-        }
-        let choice = if why.ends_with("died") || why.ends_with("hung") || to == self.me() {
-            format!("{to_name} has every acknowledged write")
-        } else {
-            format!("{to_name} has every acknowledged write, and nothing vital fails there")
-        };
-        state.remember(Entry { epoch, from, to, why: format!("{why}; {choice}") });
     }
 
     /// R6: `Ruling` if at the proposal the wait was over or the record Free, else `Heir`.
@@ -415,6 +404,7 @@ impl Node {
                 }
             }
             Kind::Succeed { why } => {
+                let why = why.words(attempt.from, &|node| self.name(node));
                 self.tenure = Some(Tenure { epoch, wait: attempt.wait, right: None });
                 self.tenure_since = attempt.proposed;
                 self.lost_right = false;
@@ -507,6 +497,12 @@ impl Node {
     }
 }
 
+fn write_move(state: &mut State, from: NodeId, to: NodeId, why: &MoveReason) {
+    state.intent.switchover = None;
+    let epoch = state.lease.epoch;
+    state.remember(Entry { epoch, from, to, why: why.clone() });
+}
+
 fn renew(lease: &mut Lease, id: AttemptId, phase: Phase) {
     lease.phase = phase;
     lease.by = id;
@@ -524,8 +520,8 @@ mod tests {
         let others = [
             Kind::Solo { copy, start: 1 },
             Kind::Join { copy, start: 1, with: copy },
-            Kind::Release { to: other, why: text() },
-            Kind::Succeed { why: text() },
+            Kind::Release { to: other, why: MoveReason::Asked },
+            Kind::Succeed { why: MoveReason::Silent },
             Kind::Occupy,
             Kind::Clear { how: text() },
             Kind::Intend { change: Change::Vacate },

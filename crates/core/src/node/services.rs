@@ -11,6 +11,7 @@ use crate::command::{Action, Outcome, ServiceStep};
 use crate::event::Severity;
 use crate::health::{Health, ProbeId, ProbeSpec, Subject, Weight};
 use crate::observe::{AILMENTS_MAX, Ailment, Report, ServiceId, ServiceReport, UnitState};
+use crate::reason::{Cause, Vital};
 use crate::time::{Span, Time};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -71,17 +72,16 @@ impl Probe {
     }
 }
 
-/// What is wrong with something vital, in words.
+/// Something vital that is not well.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failure {
-    /// `service ui`, `the database`, `the host`.
-    pub what: String,
-    pub cause: String,
+    pub what: Vital,
+    pub cause: Cause,
 }
 
 /// A probe that fails, and what it saw.
-fn cause((spec, probe): (&ProbeSpec, &Probe)) -> String {
-    format!("probe {}: {}", spec.name, probe.why)
+fn cause((spec, probe): (&ProbeSpec, &Probe)) -> Cause {
+    Cause::Probe { probe: spec.name.clone(), why: probe.why.clone() }
 }
 
 impl Node {
@@ -212,48 +212,48 @@ impl Node {
         })
     }
 
-    fn vital_failing(&self, subject: Subject) -> Option<String> {
+    fn vital_failing(&self, subject: Subject) -> Option<Cause> {
         self.failing_at(subject, Weight::Vital)
     }
 
     /// The first failing probe of this subject that weighs as much.
-    fn failing_at(&self, subject: Subject, weight: Weight) -> Option<String> {
+    fn failing_at(&self, subject: Subject, weight: Weight) -> Option<Cause> {
         self.failing(subject).find(|(spec, _)| spec.weight >= weight).map(cause)
     }
 
     /// The conclusion from a service's unit and probes, and why it is not well.
-    pub(super) fn service_health(&self, id: ServiceId, now: Time) -> (Health, String) {
+    pub(super) fn service_health(&self, id: ServiceId, now: Time) -> (Health, Option<Cause>) {
         let at = usize::from(id.0);
         let (Some(service), Some(spec)) = (self.services.get(at), self.spec.services.get(at))
         else {
-            return (Health::Unknown, String::new());
+            return (Health::Unknown, None);
         };
         if !self.expects_services() || self.is_skipped(id) {
             // It runs where the stack is up, and nowhere else.
-            return (Health::Unknown, String::new());
+            return (Health::Unknown, None);
         }
         match service.unit {
             UnitState::Down => match service.asked {
                 Some(at) if now.elapsed_most(at) < spec.grace => {
-                    return (Health::Unknown, "somebody stopped it, and may start it again".into());
+                    return (Health::Unknown, Some(Cause::Stopping));
                 }
-                Some(_) => return (Health::Failing, "somebody stopped it".to_string()),
-                None => return (Health::Failing, "its unit is down".to_string()),
+                Some(_) => return (Health::Failing, Some(Cause::Stopped)),
+                None => return (Health::Failing, Some(Cause::Down)),
             },
-            UnitState::Unknown => return (Health::Unknown, String::new()),
+            UnitState::Unknown => return (Health::Unknown, None),
             UnitState::Up { .. } => {}
         }
         // What is degraded itself is restored for what its own probes see, too; a vital one only for what is vital.
         let Some(why) = self.failing_at(Subject::Service(id), spec.weight) else {
-            return (Health::Passing, String::new());
+            return (Health::Passing, None);
         };
         let starting = !service.passed
             && service.since.is_none_or(|since| now.elapsed_most(since) < spec.start_within);
-        if starting { (Health::Unknown, why) } else { (Health::Failing, why) }
+        (if starting { Health::Unknown } else { Health::Failing }, Some(why))
     }
 
     /// What the database's clients would see, if its vital probes fail.
-    pub(super) fn database_ailment(&self, now: Time) -> Option<String> {
+    pub(super) fn database_ailment(&self, now: Time) -> Option<Cause> {
         let starting = !self.database.passed
             && self.database.up_since.is_none_or(|at| now.elapsed_most(at) < DATABASE_START);
         // Between two starts the probes tell of the one before.
@@ -268,7 +268,7 @@ impl Node {
     }
 
     /// Why nobody would be served from here, whatever else is well: the interface that carries the VIP.
-    pub(super) fn cut_off(&self) -> Option<String> {
+    pub(super) fn cut_off(&self) -> Option<Cause> {
         let mut failing = self.failing(Subject::Host);
         let link = failing.find(|(spec, _)| spec.vip_link && spec.weight == Weight::Vital);
         link.map(cause)
@@ -289,7 +289,7 @@ impl Node {
             spec.weight == Weight::Vital && counts
         });
         let cause = cause(failing.next()?);
-        Some(Failure { what: "the host".to_string(), cause })
+        Some(Failure { what: Vital::Host, cause })
     }
 
     /// The vital services that are not well here.
@@ -299,8 +299,8 @@ impl Node {
         vital.filter_map(move |(at, spec)| {
             let id = ServiceId(at as u16);
             let (health, cause) = self.service_health(id, now);
-            let failure = || Failure { what: format!("service {}", spec.name), cause };
-            (health == Health::Failing).then(|| (id, failure()))
+            let what = Vital::Service(spec.name.clone());
+            cause.filter(|_| health == Health::Failing).map(|cause| (id, Failure { what, cause }))
         })
     }
 
@@ -326,7 +326,8 @@ impl Node {
                 return Some(format!("service {} is down there", spec.name));
             }
             if spec.weight == Weight::Vital && service.health == Health::Failing {
-                return Some(format!("service {} is not well there: {}", spec.name, service.cause));
+                let cause = service.cause.as_ref().map_or_else(String::new, ToString::to_string);
+                return Some(format!("service {} is not well there: {cause}", spec.name));
             }
         }
         let ailment = report.ailments.iter().find(|ailment| ailment.weight == Weight::Vital)?;
@@ -373,6 +374,7 @@ impl Node {
     fn restore_service(&mut self, id: ServiceId, now: Time) {
         let policy = self.spec.policy;
         let (health, cause) = self.service_health(id, now);
+        let cause = cause.map_or_else(String::new, |cause| cause.to_string());
         let busy = self.in_flight(|f| *f == Flight::Service(id));
         let Some(service) = self.services.get_mut(usize::from(id.0)) else { return };
         match health {

@@ -12,13 +12,14 @@
 //! end and begin again beside a running stack; time is no proof but with a watchdog.
 
 use super::failing::Local;
-use super::moves::{Stage, is_by_health};
+use super::moves::Stage;
 use super::propose::Kind;
 use super::services::Failure;
 use super::{Flight, Node};
 use crate::command::{Action, AddressStep, GateStep};
 use crate::event::Severity;
 use crate::id::{Epoch, NodeId};
+use crate::reason::{Blocked, ClearBy, MoveReason, RoleReason, Standing};
 use crate::role::Role;
 use crate::stack::{Failover, StackStep};
 use crate::state::{Data, Phase, State};
@@ -232,7 +233,7 @@ impl Node {
         if let Some(planned) = planned {
             match self.can_give(planned.to, now) {
                 Ok(()) => {
-                    self.begin_move(planned.to, "an operator asked".into(), Stage::Stack, now);
+                    self.begin_move(planned.to, MoveReason::Asked, Stage::Stack, now);
                 }
                 Err(why) => self.refuse_requests(&why),
             }
@@ -240,7 +241,7 @@ impl Node {
         }
         if let (Some(to), Some(why)) = (self.giver(), self.stack.failure.clone()) {
             if self.is_clear() && self.can_take(to, now).is_ok() {
-                self.begin_move(to, self.does_not_bring_up(&why), Stage::Stack, now);
+                self.begin_move(to, MoveReason::NotBroughtUp(why), Stage::Stack, now);
             }
             return;
         }
@@ -251,7 +252,7 @@ impl Node {
         if let Some(why) = self.stack.failure.clone() {
             // Asked for here by a person, it is undone and stays down.
             if self.is_clear() && !self.is_activation_asked() {
-                self.begin_move(to, self.does_not_bring_up(&why), Stage::Stack, now);
+                self.begin_move(to, MoveReason::NotBroughtUp(why), Stage::Stack, now);
             }
             return;
         }
@@ -260,8 +261,7 @@ impl Node {
         }
         // What ails the host is not mended by starting a service again.
         if let Some(failure) = self.host_failure().or_else(|| self.unrestored_service(now)) {
-            let (what, cause) = (failure.what, failure.cause);
-            let why = format!("{what} of {} fails: {cause}", self.name(self.me()));
+            let why = MoveReason::VitalFails(failure.what, failure.cause);
             self.begin_move(to, why, Stage::Stack, now);
         }
     }
@@ -274,17 +274,13 @@ impl Node {
         }
     }
 
-    fn does_not_bring_up(&self, why: &str) -> String {
-        format!("the host {} does not bring the stack up: {why}", self.name(self.me()))
-    }
-
     /// By hand: who gave the stack to this node in a move that was asked for, and gets it back if it cannot be brought
     /// up here. What came back in this way is not sent on: its reason stands in the register.
     fn giver(&self) -> Option<NodeId> {
         let state = &self.view.as_ref()?.state;
         let last = state.history.last()?;
         let given = last.to == self.me() && last.epoch == state.lease.epoch;
-        let asked = self.is_activation_asked() || is_by_health(&last.why);
+        let asked = self.is_activation_asked() || last.why.is_by_health();
         // What it was given for has come to its end once it was up, and a later run does not know what was asked.
         let over = self.inherited || self.stack.served == Some(state.lease.epoch);
         let gives = given && !asked && !over && !self.is_automatic() && !self.is_stopped();
@@ -414,10 +410,7 @@ impl Node {
         if self.spec.stack.is_none() || !serving {
             return;
         }
-        let outage = self.outage_since.take().map(|at| now.elapsed_most(at).as_millis());
-        let away =
-            outage.map_or(String::new(), |ms| format!("; away for {ms} ms as seen from here"));
-        self.tell("role.active", Severity::Info, format!("active: the stack is up{away}"));
+        self.tell_served(now, "active: the stack is up");
     }
 
     // ---- the proofs ----
@@ -523,7 +516,7 @@ impl Node {
     }
 
     /// Why this node should take the record, if so. By hand only an operator's word is a reason.
-    fn reason_to_take_stack(&self, now: Time) -> Option<String> {
+    fn reason_to_take_stack(&self, now: Time) -> Option<MoveReason> {
         let spec = self.stack_spec()?;
         let view = self.view.as_ref()?;
         let lease = view.state.lease;
@@ -538,15 +531,14 @@ impl Node {
         if !self.is_clear() || self.stack_problem().is_some() {
             return None;
         }
-        let holder = self.name(lease.holder);
         let age = self.record_age(now);
         let wait = view.state.timing.wait(lease.ttl);
         let asked = self.is_activation_asked();
         if let Some(word) = self.word_of(lease.holder, now) {
-            return Some(format!("an operator says that {holder} {}", word.claim()));
+            return Some(MoveReason::Said(word));
         }
         if asked && age >= wait && matches!(view.state.data, Data::Clear) {
-            return Some(format!("an operator asked, and {holder} does not rule"));
+            return Some(MoveReason::AskedOfIdle);
         }
         // A person may want it all the same; by itself nobody takes over who would serve nobody.
         if !self.is_automatic() || self.cut_off().is_some() {
@@ -557,7 +549,7 @@ impl Node {
         self.why_holder_fails(age >= wait && !started, now)
     }
 
-    fn succeed_shared(&mut self, why: String, now: Time) {
+    fn succeed_shared(&mut self, why: MoveReason, now: Time) {
         self.announce_succession(&why, now);
         let may = self.attempt.is_none() && self.may_ask(Local::Arm, now);
         if may && !self.is_succession_unanswered_long(now) {
@@ -635,22 +627,31 @@ impl Node {
     // ---- in words ----
 
     /// Where a holder of shared data is, in the operator's words.
-    pub(super) fn shared_role(&self, _state: &State, now: Time) -> Role {
-        if self.moving.is_some() {
-            Role::Deactivating
-        } else if self.stack.failure.is_some() || self.stack.foreign.is_some() {
-            Role::Failed
+    pub(super) fn shared_standing(&self, now: Time) -> Standing {
+        let (role, why) = if let Some(moving) = &self.moving {
+            (Role::Deactivating, RoleReason::Moving(moving.to, moving.why.clone()))
+        } else if let Some(failure) = &self.stack.failure {
+            let why = failure.clone();
+            let reason = if self.left_lost_data() {
+                RoleReason::DataLost(why)
+            } else {
+                RoleReason::Failed(why)
+            };
+            (Role::Failed, reason)
+        } else if let Some(foreign) = &self.stack.foreign {
+            (Role::Failed, RoleReason::Claimed(foreign.clone()))
         } else if self.gate.is_open(now) && self.is_stack_up() {
-            Role::Active
+            (Role::Active, RoleReason::Serves)
         } else if self.lost_right {
-            Role::Isolated
+            (Role::Isolated, RoleReason::RightEnded)
         } else if self.wants_stack(now) && !self.is_leaving() {
-            Role::Activating
+            (Role::Activating, RoleReason::ComesUp)
         } else if !self.is_clear() {
-            Role::Deactivating
+            (Role::Deactivating, RoleReason::GoesDown)
         } else {
-            Role::Standby
-        }
+            (Role::Standby, RoleReason::Idle)
+        };
+        Standing { role, why }
     }
 
     /// Why this node could not use the shared data now, if so.
@@ -703,24 +704,18 @@ impl Node {
     }
 
     /// Row 5: shared data not proven clear, and what would prove it.
-    pub(super) fn blocked_shared(&self, now: Time) -> Option<(u8, String)> {
+    pub(super) fn blocked_shared(&self, now: Time) -> Option<Blocked> {
         let Data::InUse { node, watchdog, .. } = self.data() else { return None };
         let patient = self.tenure_since.is_none_or(|at| now.elapsed_most(at) < Span::millis(3_000));
         if !self.holds() || node == self.me() || patient {
             return None;
         }
-        let name = self.name(node);
         let fenced = self.stack_spec().is_some_and(|spec| spec.fenced);
-        let proofs = match (fenced, watchdog.is_some()) {
-            (true, _) => "its fence has not confirmed yet",
-            (false, true) => "its watchdog's time is not over yet",
-            (false, false) => "no fence and no watchdog is configured",
+        let proof = match (fenced, watchdog.is_some()) {
+            (true, _) => ClearBy::Fence,
+            (false, true) => ClearBy::Watchdog,
+            (false, false) => ClearBy::Nobody,
         };
-        Some((
-            5,
-            format!(
-                "the shared data are in use by {name}, which is not proven clear: {proofs}; switch it off, then: regent activate --confirm-peer-is-off {name}"
-            ),
-        ))
+        Some(Blocked::NotClear { user: node, proof })
     }
 }

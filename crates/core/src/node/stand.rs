@@ -8,6 +8,7 @@ use crate::command::{DatabaseStep, Lineage, SavedTail};
 use crate::event::Severity;
 use crate::id::Incarnation;
 use crate::observe::{DatabaseFacts, Thread};
+use crate::reason::{MoveReason, RoleReason, Standing};
 use crate::role::Role;
 use crate::state::{DataCopy, Phase};
 use crate::time::{Span, Time};
@@ -26,7 +27,7 @@ const FOLLOW_FAILURES: u32 = 3;
 /// On the way to taking the record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Succession {
-    why: String,
+    pub why: MoveReason,
 }
 
 /// What is known on the way to following the recorded writer.
@@ -79,7 +80,7 @@ impl Node {
     /// The guard of succeed: eligible; no Pause; the interface of the VIP is not known to lack its carrier; and the
     /// holder is silent, or reports that it cannot serve while this node can, or was named by a Free record that it
     /// has not taken for one ttl, or has not renewed for as long as C3 waits.
-    fn reason_to_succeed(&self, now: Time) -> Option<String> {
+    fn reason_to_succeed(&self, now: Time) -> Option<MoveReason> {
         let view = self.view.as_ref()?;
         let lease = view.state.lease;
         let facts = self.database.facts.as_ref()?;
@@ -101,30 +102,26 @@ impl Node {
     }
 
     /// Why the holder is to be succeeded, if so; `stale`: its record has stood for as long as C3 waits.
-    pub(super) fn why_holder_fails(&self, stale: bool, now: Time) -> Option<String> {
+    pub(super) fn why_holder_fails(&self, stale: bool, now: Time) -> Option<MoveReason> {
         let lease = self.view.as_ref()?.state.lease;
-        let holder = self.name(lease.holder);
-        let age = self.record_age(now);
         if stale {
             return Some(match lease.phase {
-                Phase::Free => format!("{holder} was named and did not take the lease"),
-                Phase::Heir | Phase::Ruling => {
-                    format!("{holder} did not renew for {} ms", age.as_millis())
-                }
+                Phase::Free => MoveReason::NotTaken,
+                Phase::Heir | Phase::Ruling => MoveReason::NotRenewed(self.record_age(now)),
             });
         }
         if self.is_silent(lease.holder, now) {
-            return Some(format!("{holder} is silent: no report, no port, no ARP answer"));
+            return Some(MoveReason::Silent);
         }
         let report = self.peers.get(&lease.holder)?.fresh(self.spec.pace.suspicion, now)?;
         let unable = report.unable.as_ref().filter(|_| !report.serving)?;
         // Two that cannot serve would take the record from each other as fast as it can be written.
         (report.epoch == lease.epoch && self.unable(now).is_none())
-            .then(|| format!("{holder} reports that it cannot serve: {unable}"))
+            .then(|| MoveReason::Unable(unable.clone()))
     }
 
     /// Receiver stopped, confirmed; then the swap. It is both the claim and the takeover.
-    fn succeed(&mut self, why: String, now: Time) {
+    fn succeed(&mut self, why: MoveReason, now: Time) {
         self.announce_succession(&why, now);
         let Some(facts) = &self.database.facts else { return };
         if !facts.receiver_is_off() {
@@ -152,15 +149,15 @@ impl Node {
     }
 
     /// From here on this node is about to take the record.
-    pub(super) fn announce_succession(&mut self, why: &str, now: Time) {
+    pub(super) fn announce_succession(&mut self, why: &MoveReason, now: Time) {
         if self.succession.is_none() {
-            let text = format!("about to take the lease: {why}");
+            let text = format!("about to take the lease: {}", self.in_words(why));
             self.tell("lease.suspect", Severity::Warning, text);
             if self.outage_since.is_none() {
                 self.outage_since = Some(now);
             }
         }
-        self.succession = Some(Succession { why: why.into() });
+        self.succession = Some(Succession { why: why.clone() });
     }
 
     /// A retry of a succession without an answer keeps a small distance.
@@ -428,26 +425,27 @@ impl Node {
     }
 
     /// Where a node that does not hold is, in the operator's words.
-    pub(super) fn standby_role(&self, now: Time) -> Role {
-        let Some(view) = &self.view else {
-            let fresh = now.elapsed_most(self.born) < JUST_BORN;
-            return if fresh { Role::Standby } else { Role::Isolated };
+    pub(super) fn standby_standing(&self, now: Time) -> Standing {
+        let (role, why) = match &self.view {
+            None if now.elapsed_most(self.born) < JUST_BORN => (Role::Standby, RoleReason::Begun),
+            None => (Role::Isolated, RoleReason::Unread),
+            Some(_) if self.is_in_maintenance(self.me(), now) => {
+                (Role::Maintenance, RoleReason::Maintenance)
+            }
+            Some(view)
+                if now.elapsed_most(view.heard) > view.state.timing.ttl + view.state.timing.ttl =>
+            {
+                (Role::Isolated, RoleReason::Unheard)
+            }
+            Some(_) if self.database.is_down() => (Role::Failed, RoleReason::DatabaseDown),
+            Some(view) => (Role::Standby, RoleReason::Holds(view.state.lease.holder)),
         };
-        if self.is_in_maintenance(self.me(), now) {
-            Role::Maintenance
-        } else if now.elapsed_most(view.heard) > view.state.timing.ttl + view.state.timing.ttl {
-            Role::Isolated
-        } else if self.database.is_down() {
-            Role::Failed
-        } else {
-            Role::Standby
-        }
+        Standing { role, why }
     }
-}
 
-impl Succession {
-    /// The reason in words.
-    pub fn why(&self) -> &str {
-        &self.why
+    /// Why the lease leaves its holder, in words.
+    pub(super) fn in_words(&self, why: &MoveReason) -> String {
+        let holder = self.view.as_ref().map_or(self.me(), |view| view.state.lease.holder);
+        why.words(holder, &|node| self.name(node))
     }
 }

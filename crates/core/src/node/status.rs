@@ -7,6 +7,7 @@ use crate::id::{NodeId, Version};
 use crate::observe::{
     Ailment, CONCERNS_MAX, Comparison, DatabaseFacts, Report, ServiceReport, Thread,
 };
+use crate::reason::{Blocked, mac_text};
 use crate::role::Role;
 use crate::stack::StackReport;
 use crate::state::{Phase, State};
@@ -76,8 +77,8 @@ pub struct NodeStatus {
     pub stranger: Option<[u8; 6]>,
     /// The peers.
     pub peers: Vec<PeerStatus>,
-    /// The row of protocol section 9 that applies, with its text.
-    pub blocked: Option<(u8, String)>,
+    /// The row of protocol section 9 that applies.
+    pub blocked: Option<Blocked>,
 }
 
 /// What a probe says.
@@ -187,13 +188,12 @@ impl Node {
         #[cfg(feature = "planted")]
         let stranger = stranger.or_else(|| self.stranger_ever());
         if let Some(mac) = stranger {
-            let mac = super::peers::mac_text(mac);
-            return Some(format!("{mac} answers for the VIP: remove the duplicate address"));
+            return Some(Blocked::Stranger { mac }.words(&|node| self.name(node)));
         }
         if self.holds() {
             return None;
         }
-        let muted = |mute| format!("it proposes nothing, and could not take over: {mute:?}");
+        let muted = |mute| format!("it proposes nothing, and could not take over: {mute}");
         self.mute.map(muted).or_else(|| self.refusal(now))
     }
 
@@ -274,14 +274,15 @@ impl Node {
             if report.health == Health::Failing {
                 let given_up = if report.given_up { "; given up" } else { "" };
                 let name = &spec.name;
-                lines.push(format!("service {name} is not well: {}{given_up}", report.cause));
+                let cause = report.cause.as_ref().map_or_else(String::new, ToString::to_string);
+                lines.push(format!("service {name} is not well: {cause}{given_up}"));
             }
         }
         for ailment in self.ailments() {
             lines.push(format!("probe {} fails: {}", ailment.probe, ailment.why));
         }
         if let Some(mac) = self.stranger(now) {
-            lines.push(format!("a stranger answers for the VIP: {}", super::peers::mac_text(mac)));
+            lines.push(format!("a stranger answers for the VIP: {}", mac_text(mac)));
         }
     }
 
@@ -289,7 +290,7 @@ impl Node {
     pub fn explain(&self, now: Time) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(mute) = self.mute {
-            lines.push(format!("this node proposes nothing and keeps its gate closed: {mute:?}"));
+            lines.push(format!("this node proposes nothing and keeps its gate closed: {mute}"));
         }
         let Some(view) = &self.view else {
             lines.push("the register was not read yet: no majority of voters answers".to_string());
@@ -326,19 +327,25 @@ impl Node {
             self.explain_standby(&mut lines, now);
         }
         self.explain_health(&mut lines, now);
-        if let Some(last) = state.history.last() {
-            lines.push(format!(
-                "last move: epoch {}, {} to {}: {}",
-                last.epoch,
-                self.name(last.from),
-                self.name(last.to),
-                last.why
-            ));
+        if let (Some(last), Some(why)) = (state.history.last(), self.last_move(state)) {
+            let (from, to) = (self.name(last.from), self.name(last.to));
+            lines.push(format!("last move: epoch {}, {from} to {to}: {why}", last.epoch));
         }
-        if let Some((row, text)) = self.blocked(now) {
-            lines.push(format!("blocked (row {row}): {text}"));
+        if let Some(blocked) = self.blocked(now) {
+            let words = blocked.words(&|node| self.name(node));
+            lines.push(format!("blocked (row {}): {words}", blocked.row()));
         }
         lines
+    }
+
+    /// Why the lease was moved last, in words.
+    pub(super) fn last_move(&self, state: &State) -> Option<String> {
+        let last = state.history.last()?;
+        let name = |node| self.name(node);
+        Some(match self.spec.stack {
+            Some(_) => last.why.words(last.from, &name),
+            None => last.why.words_of_move(last.from, last.to, &name),
+        })
     }
 
     fn explain_holder(&self, lines: &mut Vec<String>, now: Time) {
@@ -374,7 +381,7 @@ impl Node {
 
     fn explain_standby(&self, lines: &mut Vec<String>, now: Time) {
         if let Some(succession) = &self.succession {
-            lines.push(format!("about to take the lease: {}", succession.why()));
+            lines.push(format!("about to take the lease: {}", self.in_words(&succession.why)));
         }
         if let Some(why) = self.cut_off() {
             lines.push(format!("nobody would be served from here: {why}"));
@@ -425,7 +432,7 @@ impl Node {
     }
 
     /// The row of protocol section 9 that applies, and the way out.
-    pub(super) fn blocked(&self, now: Time) -> Option<(u8, String)> {
+    pub(super) fn blocked(&self, now: Time) -> Option<Blocked> {
         let view = self.view.as_ref()?;
         if self.is_stopped() {
             return None;
@@ -440,52 +447,28 @@ impl Node {
                 }
                 false => "restore a voter".to_string(),
             };
-            return Some((3, format!("no majority of voters answers: {remedy}")));
+            return Some(Blocked::NoMajority { remedy });
         }
         if let Some(mac) = self.stranger(now).filter(|_| !self.opened) {
-            let mac = super::peers::mac_text(mac);
-            return Some((8, format!("{mac} answers for the VIP: remove the duplicate address")));
+            return Some(Blocked::Stranger { mac });
         }
         let holder = state.lease.holder;
         let stale = self.record_age(now) >= state.timing.wait(state.lease.ttl);
         if stale && holder != self.me() {
-            let name = self.name(holder);
             if self.is_paused(now) {
-                return Some((
-                    6,
-                    "paused, and the holder is gone: lift the pause, or wait for its end"
-                        .to_string(),
-                ));
+                return Some(Blocked::Paused);
             }
             if self.is_in_maintenance(self.me(), now) {
-                let me = self.name(self.me());
-                return Some((
-                    6,
-                    format!(
-                        "{name} is gone and {me} is in maintenance: regent maintenance off {me}, or wait for its end"
-                    ),
-                ));
+                return Some(Blocked::Maintained { holder, here: self.me() });
             }
             if self.eligibility() != Some(true) {
-                return Some(if state.sync.with.is_none() {
-                    (
-                        1,
-                        format!(
-                            "{name} had recorded solo: writes that only it has may exist; bring it back, or name the loss"
-                        ),
-                    )
-                } else {
-                    (
-                        2,
-                        format!(
-                            "{name} is gone and this copy is not whole: bring it back, or name the loss"
-                        ),
-                    )
+                return Some(match state.sync.with {
+                    None => Blocked::SoloGone { holder },
+                    Some(_) => Blocked::NotWhole { holder },
                 });
             }
-            if let Some(why) = self.cut_off() {
-                let text = format!("{name} is gone, and nobody would be served from here: {why}");
-                return Some((8, text));
+            if let Some(cause) = self.cut_off() {
+                return Some(Blocked::CutOff { holder, cause });
             }
         }
         if self.spec.stack.is_some() {
@@ -493,11 +476,7 @@ impl Node {
         }
         let facts = self.database.facts.as_ref()?;
         if self.holds() && facts.mark && matches!(facts.applier, Thread::Failed(_)) {
-            return Some((
-                4,
-                "this heir cannot apply what it received: the writer succeeds it once it is back"
-                    .to_string(),
-            ));
+            return Some(Blocked::CannotApply);
         }
         None
     }

@@ -2,7 +2,6 @@
 //! in knowledge, ends rights and wins nothing but what this run itself proposed (R5).
 
 use super::intents::{Seen, first_seen};
-use super::moves::is_by_health;
 use super::{Mute, Node};
 use crate::event::Severity;
 use crate::id::{AttemptId, Version};
@@ -63,7 +62,7 @@ impl Node {
         let old = self.view.take();
         self.doubt_word(old.as_ref(), &state);
         let moved = old.as_ref().is_some_and(|old| old.state.lease.epoch != state.lease.epoch);
-        if moved && state.history.last().is_some_and(|last| is_by_health(&last.why)) {
+        if moved && state.history.last().is_some_and(|last| last.why.is_by_health()) {
             self.service_moved = Some(now);
         }
         // C2: a change of other fields is not news.

@@ -90,7 +90,8 @@ impl Told<'_> {
             matches!(service.unit, UnitState::Up { .. }) && service.health != Health::Failing
         };
         if let Some(service) = self.services.iter().find(|service| !is_well(service)) {
-            return Some(format!("a service is not well: {}", service.cause));
+            let cause = service.cause.as_ref().map_or_else(String::new, ToString::to_string);
+            return Some(format!("a service is not well: {cause}"));
         }
         if let Some(concern) = self.concerns.first() {
             return Some(concern.clone());

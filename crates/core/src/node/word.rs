@@ -13,11 +13,12 @@
 
 use super::Node;
 use super::asked::Asked;
-use super::peers::{Peer, mac_text};
+use super::peers::Peer;
 use super::view::View;
 use crate::command::{LifeSigns, Obstacle, PortAnswer, Word};
 use crate::event::Severity;
 use crate::id::NodeId;
+use crate::reason::mac_text;
 use crate::state::{Data, State};
 use crate::time::{Span, Time};
 use alloc::format;

@@ -148,6 +148,11 @@ fn print_total(swept: &Swept, shared: bool) {
         total.length / 1_000_000_000,
         total.healed_in as f64 / 1e9,
     );
+    let missing: Vec<String> =
+        total.edges.missing().map(|e| format!("{} {} -> {}", e.id, e.from, e.to)).collect();
+    if !missing.is_empty() {
+        println!("edges between roles that none of them took: {}", missing.join(", "));
+    }
 }
 
 /// What an earlier sweep of the same seeds noted.

@@ -74,6 +74,7 @@ pub fn run_shared(seed: u64, maker: Maker, base: &Spec, with: &[u64], log: Log) 
         acknowledged: 0,
         epochs: world.truth.state.lease.epoch.0,
         uses: world.uses,
+        edges: world.edges,
         blocked: false,
         length: world.now,
         healed_in,

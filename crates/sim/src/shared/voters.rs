@@ -9,7 +9,7 @@
 
 use super::{Deed, Setting};
 use crate::fault::Fault;
-use crate::host::{HOSTS, MEMBERS, NAMES, other_of};
+use crate::host::{HOSTS, MEMBERS, other_of};
 use crate::release;
 use crate::rng::Rng;
 use crate::world::{Event, World};
@@ -289,8 +289,13 @@ impl World {
         let voter = VoterId(self.rng.draw());
         let by = self.attempt_of(host, boot_run);
         let claimed = self.claim.filter(|claim| !claim.clear).map(|claim| claim.cluster);
-        let why = format!("an operator says that {} is off", NAMES[off]);
-        let word = Box::new(pair::Word { cluster, by, seen: Some(seen), claimed, why });
+        let word = Box::new(pair::Word {
+            cluster,
+            by,
+            seen: Some(seen),
+            claimed,
+            said: Word::IsOff(self.hosts[off].node),
+        });
         self.hosts[host].pair.turn = Some(Turn::Alone { old, voter, word });
         self.tell(host, "register", || String::from("one of this voter alone is written down"));
         let soon = self.rng.range(10 * MS, 1_500 * MS);
