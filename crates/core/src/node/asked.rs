@@ -1,9 +1,9 @@
 //! What operators ask of a stack on shared data: activate, deactivate, repair. Each request is looked at again at
 //! every turn, against the newest view and a survey that is younger than the request, until it has its answer.
 
+use super::Node;
 use super::intents::Change;
 use super::word::{Looks, Verdict};
-use super::{Flight, Node};
 use crate::command::{Answer, Obstacle, Word};
 use crate::id::{NodeId, RequestId};
 use crate::role::Role;
@@ -163,7 +163,7 @@ impl Node {
             return None;
         }
         let stopped = view.state.intent.stopped.is_some();
-        if self.wants_vacate(now) && !self.gate.may_pass() {
+        if self.wants_vacate(now) && !self.vip.may_pass() {
             return Some(Change::Vacate);
         }
         let undone = self.stack.failure.is_some() && self.is_clear() && self.is_activation_asked();
@@ -556,11 +556,7 @@ impl Node {
         if let Some(why) = self.hangs_at_the_end().filter(|_| asked.admitted) {
             return failed(Obstacle::StepFailed, why);
         }
-        let closed = !self.gate.may_pass()
-            && !self.address.on_or_asked()
-            && !self.address.removing
-            && !self.in_flight(|f| *f == Flight::AddressRemove);
-        let down = self.is_clear() && closed;
+        let down = self.is_clear() && self.vip.is_gone(&self.out);
         if !self.has_register(now) {
             if age < REGISTER_MAX {
                 return Turn::Wait;

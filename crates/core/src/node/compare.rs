@@ -4,8 +4,9 @@
 //! standby's data began by a copy or a rewind. A difference is an alarm. The record counts on that standby no more
 //! (solo first, D5), it is not taken in (D4), and its data are copied anew ([`super::recopy`]).
 
+use super::Node;
+use super::output::Flight;
 use super::tries::pause_after;
-use super::{Flight, Node};
 use crate::command::{Action, Answer, DatabaseStep, Outcome, StepResult};
 use crate::event::Severity;
 use crate::id::RequestId;

@@ -1,7 +1,8 @@
 //! The local database: one step in flight, the facts read after it, and what is done when it is down or hangs.
 
+use super::Node;
+use super::output::Flight;
 use super::tries::{Tries, pause_after};
-use super::{Flight, Node};
 use crate::command::{Action, DatabaseStep, Lineage, Outcome, StepResult};
 use crate::event::Severity;
 use crate::health::Subject;
@@ -786,7 +787,7 @@ impl Node {
             return;
         }
         // D10: what a start recovers may be unconfirmed, and nobody may see it: the gate is closed before, confirmed.
-        if self.gate.is_held() {
+        if self.vip.is_held() {
             return self.close();
         }
         self.database.tried_start = Some(now);

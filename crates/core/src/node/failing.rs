@@ -5,10 +5,12 @@
 //! at once would keep the lease thread busy with nothing else. A step that is not asked for any more was refused
 //! once: whether it would be now nobody knows, and after a while it says nothing about this node (ADR 0029).
 
+use super::output::{Flight, Output};
 use super::tries::pause_after;
-use super::{Flight, Node};
+use crate::command::Outcome;
 use crate::event::Severity;
 use crate::time::{Span, Time};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,7 +19,7 @@ use alloc::vec::Vec;
 const PAUSE_FIRST: Span = Span::millis(20);
 const PAUSE_MOST: Span = Span::millis(1_000);
 /// A node on which a step has been refused, or has not ended, for so long cannot serve.
-const UNABLE_AFTER: Span = Span::millis(300);
+pub(super) const UNABLE_AFTER: Span = Span::millis(300);
 /// How long the last refusal counts: two of the longest pauses, so that what is asked for does not outlive it.
 const COUNTS_FOR: Span = Span::millis(2_000);
 
@@ -85,11 +87,38 @@ impl Local {
     }
 }
 
-impl Node {
+/// Every step that was refused, and not done since.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refusals(BTreeMap<Local, Refused>);
+
+impl Refusals {
+    /// Was the step done? If not, that is dated and told.
+    pub fn note(&mut self, step: Local, outcome: Outcome, now: Time, out: &mut Output) -> bool {
+        match outcome {
+            Outcome::Done => {
+                self.note_accepted(step, now, out);
+                true
+            }
+            Outcome::Failed(why) => {
+                self.note_refused(step, why, now, out);
+                false
+            }
+            other @ (Outcome::Clock(_)
+            | Outcome::Swap(_)
+            | Outcome::Database { .. }
+            | Outcome::Fence(_)
+            | Outcome::Stack { .. }
+            | Outcome::Peer { .. }) => {
+                self.note_refused(step, format!("answered {other:?}"), now, out);
+                false
+            }
+        }
+    }
+
     /// The step was refused; the first time it is told.
-    pub(super) fn note_refused(&mut self, step: Local, why: String, now: Time) {
+    fn note_refused(&mut self, step: Local, why: String, now: Time, out: &mut Output) {
         let (code, what, remedy) = step.words();
-        match self.refused.get_mut(&step) {
+        match self.0.get_mut(&step) {
             Some(refused) => {
                 refused.times = refused.times.saturating_add(1);
                 refused.last = now;
@@ -97,88 +126,74 @@ impl Node {
             }
             None => {
                 let text = format!("the kernel refused to {what} ({why}); tried again; {remedy}");
-                self.tell(code, Severity::Alarm, text);
-                self.refused.insert(step, Refused { since: now, last: now, times: 1, why });
+                out.tell(code, Severity::Alarm, text);
+                self.0.insert(step, Refused { since: now, last: now, times: 1, why });
             }
         }
     }
 
     /// The step is done.
-    pub(super) fn note_accepted(&mut self, step: Local, now: Time) {
-        if let Some(refused) = self.refused.remove(&step) {
+    fn note_accepted(&mut self, step: Local, now: Time, out: &mut Output) {
+        if let Some(refused) = self.0.remove(&step) {
             let (code, ..) = step.words();
             let ms = now.elapsed_most(refused.since).as_millis();
             let text = format!(
                 "accepted again, after {} refusals in {ms} ms; the last one: {}",
                 refused.times, refused.why
             );
-            self.tell(code, Severity::Info, text);
+            out.tell(code, Severity::Info, text);
         }
     }
 
     /// What was refused, and is not asked for any more, says nothing about this node after a while.
-    pub(super) fn forget_refusals(&mut self, now: Time) {
+    pub fn forget(&mut self, now: Time, out: &mut Output) {
         let over = |step: &Local, refused: &Refused| {
-            now.elapsed_most(refused.last) >= COUNTS_FOR && !self.in_flight(|f| step.is(f))
+            now.elapsed_most(refused.last) >= COUNTS_FOR && !out.in_flight(|f| step.is(f))
         };
         let over: Vec<Local> =
-            self.refused.iter().filter(|(step, r)| over(step, r)).map(|(step, _)| *step).collect();
+            self.0.iter().filter(|(step, r)| over(step, r)).map(|(step, _)| *step).collect();
         for step in over {
-            let Some(refused) = self.refused.remove(&step) else { continue };
+            let Some(refused) = self.0.remove(&step) else { continue };
             let (code, ..) = step.words();
             let text = format!(
                 "not asked for any more, after {} refusals; the last one: {}",
                 refused.times, refused.why
             );
-            self.tell(code, Severity::Info, text);
+            out.tell(code, Severity::Info, text);
         }
     }
 
     /// May the step be asked for: it was not refused, or the pause after that is over.
-    pub(super) fn may_ask(&self, step: Local, now: Time) -> bool {
-        self.refused.get(&step).is_none_or(|r| now.elapsed_most(r.last) >= r.pause())
+    pub fn may_ask(&self, step: Local, now: Time) -> bool {
+        self.0.get(&step).is_none_or(|r| now.elapsed_most(r.last) >= r.pause())
     }
 
     /// Why this host cannot answer for the VIP, if a step has been refused for too long.
-    pub(super) fn refusal(&self, now: Time) -> Option<String> {
+    pub fn bar(&self, now: Time) -> Option<String> {
         let serves = |step: &Local| match step {
             Local::Arm | Local::Enable | Local::Close | Local::AddressAdd => true,
             // What stays on is mute behind the closed gate.
             Local::AddressRemove => false,
         };
         let (step, refused) =
-            self.refused.iter().find(|(step, refused)| serves(step) && refused.is_lasting(now))?;
+            self.0.iter().find(|(step, refused)| serves(step) && refused.is_lasting(now))?;
         let (_, what, _) = step.words();
         Some(format!("the kernel refuses to {what} ({})", refused.why))
     }
 
-    /// For how long the step that is to put the VIP on has not ended, while the VIP is off and wanted, if for too long
-    /// to serve with.
-    pub(super) fn address_hangs(&self, now: Time) -> Option<Span> {
-        let since = self.adding.filter(|_| self.wants_address() && !self.is_address_on(now))?;
-        Some(now.elapsed_most(since)).filter(|since| *since >= UNABLE_AFTER)
+    /// This step has been refused for too long.
+    pub fn lasts(&self, step: Local, now: Time) -> bool {
+        self.0.get(&step).is_some_and(|refused| refused.is_lasting(now))
     }
 
-    /// The gate is to be closed, and the kernel has refused that for too long.
-    pub(super) fn cannot_close(&self, now: Time) -> bool {
-        let refused = self.refused.get(&Local::Close).filter(|_| self.closing);
-        refused.is_some_and(|refused| refused.is_lasting(now))
-    }
-
-    /// Every refusal that stands and the step that does not end, a line each, for `status`.
-    pub(super) fn explain_refused(&self, lines: &mut Vec<String>, now: Time) {
-        for (step, refused) in &self.refused {
+    /// Every refusal that stands, a line each, for `status`.
+    pub fn explain(&self, lines: &mut Vec<String>, now: Time) {
+        for (step, refused) in &self.0 {
             let (_, what, remedy) = step.words();
             let ms = now.elapsed_most(refused.since).as_millis();
             lines.push(format!(
                 "the kernel has refused {} times in {ms} ms to {what} ({}): {remedy}",
                 refused.times, refused.why
-            ));
-        }
-        if let Some(since) = self.address_hangs(now) {
-            lines.push(format!(
-                "the step that puts the VIP on has not ended for {} ms: check the interface with `ip address`",
-                since.as_millis()
             ));
         }
     }

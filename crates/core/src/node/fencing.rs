@@ -2,7 +2,8 @@
 //! holder fences, so two nodes never fence each other. In the replicated topology nothing waits for it: it ends a
 //! host that hangs, so that it can be started afresh.
 
-use super::{Flight, Node};
+use super::Node;
+use super::output::Flight;
 use crate::command::{Action, Answer, Fenced, Outcome};
 use crate::event::Severity;
 use crate::id::{Epoch, NodeId, RequestId};

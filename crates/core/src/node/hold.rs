@@ -2,9 +2,10 @@
 //! in (protocol section 4).
 
 use super::failing::Local;
+use super::output::Flight;
 use super::propose::Kind;
-use super::{Flight, Following, Node};
-use crate::command::{Action, AddressStep, DatabaseStep, GateStep, Outcome, Slot};
+use super::{Following, Node};
+use crate::command::{Action, DatabaseStep, Outcome, Slot};
 use crate::event::Severity;
 use crate::id::{AttemptId, NodeId};
 use crate::observe::{DatabaseFacts, Thread};
@@ -19,14 +20,6 @@ use alloc::format;
 const SOLO_LEAD: Span = Span::millis(120);
 /// Between two proposals when no right runs: a retry costs a ballot, not a ticket.
 const RETRY: Span = Span::millis(20);
-/// The second net under the gate: whole seconds are what the kernel counts.
-const ADDRESS_LIFETIME: Span = Span::millis(4_000);
-/// Of an address that nobody refreshes while the agent is stopped on purpose: longer than any work on the agent, and
-/// not for ever, as nobody would take it off.
-const UNATTENDED: Span = Span::millis(3_600_000);
-/// For how long it is surely there: the kernel's timers run by up to a tenth faster (C4), and it rounds.
-const ADDRESS_SURE: Span = Span::millis(3_500);
-const ADDRESS_REFRESH: Span = Span::millis(1_000);
 /// How long a follower may take to show a marker while nobody waits for it.
 const CATCH_UP_MAX: Span = Span::millis(5_000);
 /// How long commits may wait for a follower that is being joined.
@@ -113,7 +106,7 @@ impl Node {
             // Unknown is not down: a new run, or a new worker, has not looked yet.
             None => !self.database.is_down() && !self.database.is_unseen_since(self.born, now),
         };
-        if self.gate.is_held() && self.moving.is_none() && !served {
+        if self.vip.is_held() && self.moving.is_none() && !served {
             self.close();
         }
     }
@@ -222,7 +215,7 @@ impl Node {
         if !self.wants_loose(copy) && !facts.strict {
             return self.step(DatabaseStep::Strict, now);
         }
-        if self.rules(now) && !self.closing {
+        if self.rules(now) && !self.vip.is_closing() {
             self.step(DatabaseStep::Writable, now);
         }
     }
@@ -274,7 +267,7 @@ impl Node {
     /// The VIP goes on the interface behind the closed gate, and its lifetime is refreshed while a right runs.
     pub(super) fn keep_address(&mut self, now: Time) {
         if self.wants_address() {
-            self.refresh_address(now);
+            self.vip.refresh(now, &mut self.out);
         }
     }
 
@@ -284,38 +277,8 @@ impl Node {
     pub fn leave_to_the_kernel(&mut self, now: Time) {
         let pair = self.is_pair();
         if pair && self.rules(now) && self.opened && self.wants_address() {
-            let step = AddressStep::Add { lifetime: UNATTENDED };
-            self.ask(Action::Address(step), None);
+            self.vip.leave(&mut self.out);
         }
-    }
-
-    pub(super) fn refresh_address(&mut self, now: Time) {
-        let fresh = |at: Time| now.elapsed_most(at) < ADDRESS_REFRESH;
-        let due = !self.address.asked.is_some_and(fresh) || !self.address.taken.is_some_and(fresh);
-        if due
-            && self.may_ask(Local::AddressAdd, now)
-            && !self.in_flight(|f| matches!(f, Flight::AddressAdd))
-        {
-            self.address.asked = Some(now);
-            self.adding = Some(now);
-            let step = AddressStep::Add { lifetime: ADDRESS_LIFETIME };
-            self.ask(Action::Address(step), Some(Flight::AddressAdd));
-        }
-    }
-
-    /// The kernel took the address, or refused it.
-    pub(super) fn take_added(&mut self, outcome: Outcome, now: Time) {
-        self.adding = None;
-        if self.note_step(Local::AddressAdd, outcome, now) {
-            // Asked off meanwhile: that step comes after this one.
-            self.address.taken = self.address.asked;
-        }
-    }
-
-    /// The VIP is on the interface: unrefreshed, because that is refused or hangs, it goes off by itself.
-    pub(super) fn is_address_on(&self, now: Time) -> bool {
-        let lasts = |at: Time| now.elapsed_most(at) < ADDRESS_SURE;
-        self.address.taken.is_some_and(lasts)
     }
 
     /// Should the VIP be on this host's interface? While this node holds with a right that runs and is not
@@ -606,14 +569,14 @@ impl Node {
             Some(_) => self.wanted_use(now),
             None => self.wanted_record(now),
         };
-        let paced = (since >= RETRY || self.won_last()) && self.may_ask(Local::Arm, now);
+        let paced = (since >= RETRY || self.won_last()) && self.vip.may_ask(Local::Arm, now);
         if let Some(kind) = record.filter(|_| paced) {
             return self.begin(kind, now);
         }
         if self.propose_wish(now) {
             return;
         }
-        if since >= pause && self.may_renew(now) && self.may_ask(Local::Arm, now) {
+        if since >= pause && self.may_renew(now) && self.vip.may_ask(Local::Arm, now) {
             self.begin(Kind::Renew, now);
         }
     }
@@ -632,7 +595,7 @@ impl Node {
         // What cannot be closed ends with its ticket, and only if that is not prolonged: then another node may succeed.
         (self.eligibility() == Some(true) || self.inherited)
             && !(ended && waits)
-            && !self.cannot_close(now)
+            && !self.vip.cannot_close(now)
     }
 
     /// Solo or join, if its guard allows it now.
@@ -675,7 +638,7 @@ impl Node {
     /// Opens what may be opened: a slot with its own win, the wait over, the right running, and the node serving.
     pub(super) fn open(&mut self, now: Time) {
         let giving_up = self.moving.as_ref().is_some_and(|m| m.gives_up_address());
-        if !self.rules(now) || self.closing || giving_up || self.is_release_unanswered() {
+        if !self.rules(now) || self.vip.is_closing() || giving_up || self.is_release_unanswered() {
             return;
         }
         let kept_open = self.moving.as_ref().is_some_and(super::moves::Move::keeps_open);
@@ -683,19 +646,14 @@ impl Node {
             Some(_) => self.may_answer(now),
             None => self.is_writable() || kept_open,
         };
-        if !ready || !self.is_address_on(now) {
+        if !ready || !self.vip.is_on(now) {
             return;
         }
         // Before activation a stranger's answer is refused (row 8); one that serves goes on, and defends.
         if !self.opened && self.stranger(now).is_some() {
             return;
         }
-        if self.in_flight(|f| matches!(f, Flight::Enable { .. })) {
-            return;
-        }
-        if let Some(slot) = self.gate.enableable().filter(|_| self.may_ask(Local::Enable, now)) {
-            self.ask(Action::Gate(GateStep::Enable { slot }), Some(Flight::Enable { slot }));
-        }
+        self.vip.enable(now, &mut self.out);
     }
 
     /// The local database takes clients' writes, rightly.
@@ -712,13 +670,9 @@ impl Node {
     }
 
     pub(super) fn take_enabled(&mut self, slot: Slot, outcome: Outcome, now: Time) {
-        if !self.note_step(Local::Enable, outcome, now) {
-            return;
-        }
-        let first = !self.gate.is_open(now);
-        self.gate.enabled(slot);
+        let first = self.vip.take_enabled(slot, outcome, now, &mut self.out);
         if first && self.rules(now) {
-            self.ask(Action::Address(AddressStep::Announce), Some(Flight::Announce));
+            self.vip.announce(&mut self.out);
             if self.spec.stack.is_some() {
                 let text = "gate enabled, VIP announced; the stack comes up behind it".into();
                 return self.tell("vip.on", Severity::Info, text);
@@ -735,7 +689,7 @@ impl Node {
         }
         let (role, why) = if let Some(moving) = &self.moving {
             (Role::Deactivating, RoleReason::Moving(moving.to, moving.why.clone()))
-        } else if self.gate.is_open(now) && self.is_writable() {
+        } else if self.vip.is_open(now) && self.is_writable() {
             (Role::Active, RoleReason::Serves)
         } else if self.eligibility() == Some(false) {
             (Role::Failed, RoleReason::NotRecorded)

@@ -4,11 +4,10 @@
 //! A wish is written into the register by the node that was asked, and answered once it is known won. Maintenance and
 //! pause end by themselves: each node counts from when it saw them, and any swap removes one that is over.
 
+use super::Node;
+use super::output::Flight;
 use super::propose::Kind;
-use super::{Flight, Node};
-use crate::command::{
-    Action, AddressStep, Answer, DatabaseStep, GateStep, Obstacle, Request, ServiceStep,
-};
+use crate::command::{Action, Answer, DatabaseStep, Obstacle, Request, ServiceStep};
 use crate::event::Severity;
 use crate::id::{AttemptId, NodeId, RequestId};
 use crate::observe::{DatabaseReport, ServiceId, UnitState};
@@ -382,12 +381,8 @@ impl Node {
                 return;
             }
         }
-        if self.gate.may_pass() {
-            if !self.closing {
-                self.ask(Action::Address(AddressStep::DestroySockets), None);
-                self.ask(Action::Gate(GateStep::Refuse), None);
-                self.close();
-            }
+        if self.vip.may_pass() {
+            self.vip.close_with_resets(&mut self.out);
             return;
         }
         let free = self.database.is_free() || self.database.facts.is_none();
@@ -437,14 +432,11 @@ impl Node {
                 peer.fresh(self.spec.pace.suspicion, now)
                     .is_none_or(|report| report.stack.as_ref().is_none_or(|stack| stack.clear))
             };
-            return self.is_clear() && !self.gate.may_pass() && self.peers.values().all(passive);
+            return self.is_clear() && !self.vip.may_pass() && self.peers.values().all(passive);
         }
         let here = self.services.iter().all(super::services::Service::is_stopped)
             && self.database.is_down()
-            && !self.gate.may_pass()
-            && !self.address.removing
-            && !self.address.on_or_asked()
-            && !self.in_flight(|f| *f == Flight::AddressRemove);
+            && self.vip.is_gone(&self.out);
         here && self.peers.values().all(|peer| {
             peer.fresh(self.spec.pace.suspicion, now).is_none_or(|report| {
                 report.database.is_none()

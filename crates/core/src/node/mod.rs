@@ -15,6 +15,8 @@
 //! | `peers` | reports, and whether a silent peer's host lives |
 //! | `services` | the other services, every probe: restore with back-off |
 //! | `tries` | bounded tries with pauses that double |
+//! | `output` | the commands of all parts, and what each that is under way is for |
+//! | `vip` | the address and the gate in front of it: nobody else asks the kernel for either |
 //! | `failing` | steps of gate and address that the kernel refuses |
 //! | `told` | what is told at its edges only |
 //! | `unresolved` | swaps without an answer, bounded (R5) |
@@ -39,6 +41,7 @@ mod hold;
 mod intents;
 mod lost;
 mod moves;
+mod output;
 mod peers;
 mod propose;
 mod recopy;
@@ -54,16 +57,14 @@ mod told;
 mod tries;
 mod unresolved;
 mod view;
+mod vip;
 mod well;
 mod word;
 
 pub use status::{NodeStatus, PeerStatus, ProbeStatus};
 
-use crate::command::{
-    Action, AddressStep, Answer, Command, DatabaseStep, GateStep, Outcome, Request, RunRecord, Slot,
-};
+use crate::command::{Action, Answer, Command, Outcome, Request, RunRecord};
 use crate::event::{Event, Severity};
-use crate::gate::Gate;
 use crate::health::{Health, ProbeId};
 use crate::id::{
     AttemptId, BootId, ClusterId, CommandId, Epoch, NodeId, RequestId, RunId, Version,
@@ -74,21 +75,21 @@ use crate::reason::Mute;
 use crate::role::Role;
 use crate::room::{Room, Seen};
 use crate::spec::Spec;
-use crate::stack::{DataLost, StackStep};
+use crate::stack::DataLost;
 use crate::state::Switchover;
 use crate::sync::Licence;
 use crate::time::{Span, Time};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use asked::Asked;
 use compare::Comparing;
 use database::Database;
-use failing::{Local, Refused};
 use fencing::Fencing;
 use hold::Joining;
 use intents::{Retiming, Wishes};
 use moves::Move;
+use output::{Flight, Output};
 use peers::{Peer, Stranger};
 use propose::Attempt;
 use recopy::Recopy;
@@ -97,6 +98,7 @@ use stack::Stack;
 use stand::{Following, Succession};
 use unresolved::Unresolved;
 use view::View;
+use vip::Vip;
 
 /// Who this node is, in this run.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -197,47 +199,6 @@ pub enum Input {
     },
 }
 
-/// What a command in flight was for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Flight {
-    Clock { n: u64 },
-    Arm { n: u64, slot: Slot, ticket: Span },
-    Enable { slot: Slot },
-    Refuse,
-    Close,
-    AddressAdd,
-    AddressRemove,
-    DestroySockets,
-    Announce,
-    Propose { n: u64 },
-    Read,
-    Database(DatabaseStep),
-    Marker { token: AttemptId },
-    Verify,
-    Service(ServiceId),
-    Stack(StackStep),
-    Probe(NodeId),
-    Fence { node: NodeId, epoch: Epoch, request: Option<RequestId> },
-}
-
-/// The VIP on this host.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Address {
-    /// When it was last asked on, and not off since.
-    asked: Option<Time>,
-    /// When what the kernel took last was asked for.
-    taken: Option<Time>,
-    /// A removal is still owed (after a close).
-    removing: bool,
-}
-
-impl Address {
-    /// On the interface, or asked to be.
-    fn on_or_asked(&self) -> bool {
-        self.asked.is_some()
-    }
-}
-
 /// A node's decision core.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -246,9 +207,8 @@ pub struct Node {
     record: RunRecord,
     born: Time,
     random: u64,
-    next_command: u64,
-    out: VecDeque<Command>,
-    flights: BTreeMap<CommandId, Flight>,
+    out: Output,
+    vip: Vip,
 
     view: Option<View>,
     read_asked: Option<Time>,
@@ -270,12 +230,6 @@ pub struct Node {
     lost_right: bool,
     /// It was told that this holder's data is not the recorded copy.
     told_foreign: bool,
-    gate: Gate,
-    closing: bool,
-    address: Address,
-    /// Since when a step that puts the VIP on is under way.
-    adding: Option<Time>,
-    refused: BTreeMap<Local, Refused>,
     /// What was told at its beginning, by code, and has not ended.
     standing: BTreeMap<&'static str, String>,
 
@@ -352,15 +306,13 @@ impl Node {
         let probes = spec.probes.iter().map(|_| Probe::new()).collect();
         Node {
             random: identity.seed,
-            gate: Gate::found(record.gate, now),
+            vip: Vip::found(record.gate, now),
             taken_from: record.high,
             identity,
             spec,
             record,
             born: now,
-            next_command: 1,
-            out: VecDeque::new(),
-            flights: BTreeMap::new(),
+            out: Output::new(),
             view: None,
             read_asked: None,
             mute: None,
@@ -372,10 +324,6 @@ impl Node {
             tenure_since: None,
             lost_right: false,
             told_foreign: false,
-            closing: false,
-            address: Address::default(),
-            adding: None,
-            refused: BTreeMap::new(),
             standing: BTreeMap::new(),
             database: Database::new(),
             licence: None,
@@ -435,8 +383,7 @@ impl Node {
             Input::Health { probe, health, why } => self.take_health(probe, health, why, now),
             Input::GateLost => {
                 self.tell("gate.lost", Severity::Alarm, "somebody changed the filter in front of the VIP; the address was taken off and the filter loaded closed again [G3]".into());
-                self.gate.closed();
-                self.address = Address::default();
+                self.vip.was_lost();
             }
             Input::Watchdog(length) => self.stack.watchdog = Some(length),
             Input::ForeignClaim(what) => self.take_foreign_claim(what),
@@ -453,7 +400,7 @@ impl Node {
 
     /// The next command, in order; none when all are out.
     pub fn poll_command(&mut self) -> Option<Command> {
-        self.out.pop_front()
+        self.out.poll()
     }
 
     /// What follows from everything that is known.
@@ -478,8 +425,8 @@ impl Node {
         } else {
             self.stand(now);
         }
-        self.finish_close(now);
-        self.forget_refusals(now);
+        let wanted = self.wants_address();
+        self.vip.finish_close(wanted, now, &mut self.out);
         self.restore_services(now);
         self.fence_silent(now);
         self.suspect(now);
@@ -527,38 +474,28 @@ impl Node {
 
     /// Puts a command out; the outcome will come back under the id returned.
     fn ask(&mut self, action: Action, flight: Option<Flight>) -> CommandId {
-        let id = CommandId(self.next_command);
-        self.next_command += 1;
-        if let Some(flight) = flight {
-            self.flights.insert(id, flight);
-        }
-        self.out.push_back(Command { id, epoch: self.epoch(), action });
-        id
+        self.out.ask(action, flight)
     }
 
     /// Is a command of this kind under way?
     fn in_flight(&self, wanted: impl Fn(&Flight) -> bool) -> bool {
-        self.flights.values().any(wanted)
+        self.out.in_flight(wanted)
     }
 
     fn take_outcome(&mut self, id: CommandId, outcome: Outcome, now: Time) {
-        let Some(flight) = self.flights.remove(&id) else { return };
+        let Some(flight) = self.out.land(id) else { return };
         match flight {
             Flight::Clock { n } => self.take_clock(n, outcome),
             Flight::Arm { n, slot, ticket } => self.take_armed(n, slot, ticket, outcome, now),
             Flight::Enable { slot } => self.take_enabled(slot, outcome, now),
-            Flight::Close => self.take_closed(outcome, now),
+            Flight::Close => self.vip.take_closed(outcome, now, &mut self.out),
             Flight::Propose { n } => self.take_swap(n, outcome, now),
             Flight::Database(step) => self.take_database(step, id, outcome, now),
             Flight::Marker { token } => self.take_marker(token, outcome, now),
             Flight::Verify => self.take_compared(outcome, now),
             Flight::Probe(node) => self.take_probe(node, outcome),
-            Flight::AddressAdd => self.take_added(outcome, now),
-            Flight::AddressRemove => {
-                // A removal that failed is owed still.
-                self.address.removing |= outcome != Outcome::Done;
-                self.note_step(Local::AddressRemove, outcome, now);
-            }
+            Flight::AddressAdd => self.vip.take_added(outcome, now, &mut self.out),
+            Flight::AddressRemove => self.vip.take_removed(outcome, now, &mut self.out),
             Flight::DestroySockets => self.note_move(|m| m.sockets = true),
             Flight::Refuse => self.note_move(|m| m.refused = true),
             Flight::Service(service) => self.take_service_done(service, outcome),
@@ -572,14 +509,7 @@ impl Node {
 
     /// Tells operators.
     fn tell(&mut self, code: &str, severity: Severity, text: String) {
-        let epoch = self.epoch();
-        let code = code.into();
-        self.tell_event(Event { code, severity, epoch, text, away: None, roles: None });
-    }
-
-    /// The same with figures of its own.
-    fn tell_event(&mut self, event: Event) {
-        self.ask(Action::Tell(event), None);
+        self.out.tell(code, severity, text);
     }
 
     /// Serving began, and with it the outage ended that was seen from here, if any.
@@ -589,7 +519,7 @@ impl Node {
             |away: Span| alloc::format!("; away for {} ms as seen from here", away.as_millis());
         let text = alloc::format!("{text}{}", away.map_or(String::new(), measured));
         let (code, severity, epoch) = ("role.active".into(), Severity::Info, self.epoch());
-        self.tell_event(Event { code, severity, epoch, text, away, roles: None });
+        self.out.tell_event(Event { code, severity, epoch, text, away, roles: None });
     }
 
     /// The next random number (splitmix64, Steele et al. 2014).
@@ -613,7 +543,7 @@ impl Node {
 
     /// The epoch of the newest view, or 0 before any.
     fn epoch(&self) -> Epoch {
-        self.view.as_ref().map_or(Epoch(0), |view| view.state.lease.epoch)
+        self.out.epoch()
     }
 
     /// Does the newest view name this node as holder?
@@ -626,66 +556,9 @@ impl Node {
         self.spec.planted == Some(which)
     }
 
-    /// Asks the kernel to close both slots, unless they are closed or closing. What follows the close (address
-    /// off, sockets destroyed) is owed from here on (section 3, close).
+    /// Closes the gate, and takes the address off.
     fn close(&mut self) {
-        if self.gate.may_pass() && !self.closing {
-            self.closing = true;
-            self.ask(Action::Gate(GateStep::Close), Some(Flight::Close));
-        }
-    }
-
-    /// A close that was refused stays owed, and with it everything that a closed gate is waited for; the address goes
-    /// off at once, as the second net.
-    fn take_closed(&mut self, outcome: Outcome, now: Time) {
-        self.address.removing = true;
-        if self.note_step(Local::Close, outcome, now) {
-            self.closing = false;
-            self.gate.closed();
-        }
-    }
-
-    /// Was the step done? If not, that is dated and told.
-    fn note_step(&mut self, step: Local, outcome: Outcome, now: Time) -> bool {
-        match outcome {
-            Outcome::Done => {
-                self.note_accepted(step, now);
-                true
-            }
-            Outcome::Failed(why) => {
-                self.note_refused(step, why, now);
-                false
-            }
-            other @ (Outcome::Clock(_)
-            | Outcome::Swap(_)
-            | Outcome::Database { .. }
-            | Outcome::Fence(_)
-            | Outcome::Stack { .. }
-            | Outcome::Peer { .. }) => {
-                self.note_refused(step, alloc::format!("answered {other:?}"), now);
-                false
-            }
-        }
-    }
-
-    /// What a close still owes: itself if it was refused; once confirmed the address off, then the sockets that were
-    /// bound to it.
-    fn finish_close(&mut self, now: Time) {
-        if self.closing
-            && self.may_ask(Local::Close, now)
-            && !self.in_flight(|f| matches!(f, Flight::Close))
-        {
-            self.ask(Action::Gate(GateStep::Close), Some(Flight::Close));
-        }
-        if self.address.removing
-            && self.may_ask(Local::AddressRemove, now)
-            && !self.in_flight(|f| matches!(f, Flight::AddressRemove))
-            && !self.wants_address()
-        {
-            self.address = Address::default();
-            self.ask(Action::Address(AddressStep::Remove), Some(Flight::AddressRemove));
-            self.ask(Action::Address(AddressStep::DestroySockets), None);
-        }
+        self.vip.close(&mut self.out);
     }
 
     /// No view yet, and the tickets of an earlier run may still pass: they end by themselves.
@@ -699,6 +572,6 @@ impl Node {
     }
 
     fn answer(&mut self, request: RequestId, answer: Answer) {
-        self.ask(Action::Answer { request, answer }, None);
+        self.out.answer(request, answer);
     }
 }

@@ -6,10 +6,11 @@
 //!  death:    Kill ─────────────────────────────────► Close ─► Release
 //! ```
 
+use super::Node;
 use super::database::held;
+use super::output::Flight;
 use super::propose::Kind;
 use super::status::{BEHIND_TOLD, behind};
-use super::{Flight, Node};
 use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Obstacle, Request};
 use crate::event::Severity;
 use crate::health::{Subject, Weight};
@@ -348,7 +349,7 @@ impl Node {
             Stage::Kill => self.advance_kill(&moving, now),
             Stage::Close => {
                 self.close();
-                if !self.gate.may_pass() && !self.closing {
+                if self.vip.is_shut() {
                     self.set_stage(Stage::Release, now);
                     self.advance_move(now);
                 }
@@ -383,7 +384,7 @@ impl Node {
             Some(facts) => facts.read_only && facts.waiting == 0,
             None => self.database.is_down(),
         };
-        if self.attempt.is_some() || self.gate.may_pass() || !quiet {
+        if self.attempt.is_some() || self.vip.may_pass() || !quiet {
             return;
         }
         if let Some(tenure) = &mut self.tenure {

@@ -1,7 +1,8 @@
 //! Reports, and whether a silent peer's host lives. Reports do not go through the register.
 
-use super::{Flight, Node};
-use crate::command::{Action, AddressStep, Outcome, PortAnswer};
+use super::Node;
+use super::output::Flight;
+use crate::command::{Action, Outcome, PortAnswer};
 use crate::event::{Event, Severity};
 use crate::id::NodeId;
 use crate::observe::{DatabaseReport, Report};
@@ -173,8 +174,8 @@ impl Node {
             }
         };
         self.stranger = Some(Stranger { mac, seen: now, told });
-        if self.gate.is_open(now) && self.rules(now) {
-            self.ask(Action::Address(AddressStep::Announce), Some(Flight::Announce));
+        if self.vip.is_open(now) && self.rules(now) {
+            self.vip.announce(&mut self.out);
         }
     }
 
@@ -206,17 +207,17 @@ impl Node {
 
     /// Does this node answer for the VIP?
     pub(super) fn is_serving(&self, now: Time) -> bool {
-        self.is_held_open(now) && self.gate.is_open(now) && self.has_address(now)
+        self.is_held_open(now) && self.vip.is_open(now) && self.has_address(now)
     }
 
     /// The gate was enabled and not closed since, under a right that runs, before a database that takes writes.
     fn is_held_open(&self, now: Time) -> bool {
-        self.gate.is_held() && !self.closing && self.is_writable() && self.rules(now)
+        self.vip.is_held() && !self.vip.is_closing() && self.is_writable() && self.rules(now)
     }
 
     /// The VIP is on this host, where it is to be at all.
     fn has_address(&self, now: Time) -> bool {
-        self.is_address_on(now) || (self.spec.stack.is_some() && !self.uses_address())
+        self.vip.is_on(now) || (self.spec.stack.is_some() && !self.uses_address())
     }
 
     /// Why this node could not serve now, if so.
@@ -235,10 +236,10 @@ impl Node {
         if let Some(mac) = self.stranger(now).filter(|_| !self.opened) {
             return Some(format!("a stranger answers for the VIP: {}", mac_text(mac)));
         }
-        if let Some(why) = self.refusal(now) {
+        if let Some(why) = self.vip.refusal(now) {
             return Some(why);
         }
-        if self.address_hangs(now).is_some() {
+        if self.wants_address() && self.vip.hangs(now).is_some() {
             return Some("the step that puts the VIP on does not end".into());
         }
         if let Some(why) = self.cut_off() {
@@ -358,7 +359,7 @@ impl Node {
             away: None,
             roles: Some((was, role)),
         };
-        self.tell_event(event);
+        self.out.tell_event(event);
         self.report_now = true;
     }
 

@@ -6,11 +6,11 @@
 //!                                        └─► unresolved  (no answer: may win until the version moves)
 //! ```
 
-use super::failing::Local;
 use super::intents::Change;
+use super::output::Flight;
 use super::unresolved::Form;
-use super::{Action, Flight, Mute, Node};
-use crate::command::{GateStep, Outcome, Proposal, Slot, SwapOutcome};
+use super::{Action, Mute, Node};
+use crate::command::{Outcome, Proposal, Slot, SwapOutcome};
 use crate::event::Severity;
 use crate::id::{AttemptId, Epoch, NodeId, Version};
 use crate::lease::{Right, Tenure, Wait};
@@ -252,13 +252,10 @@ impl Node {
         attempt.proposed = Some(read);
         let (timing, ttl) = (attempt.timing, attempt.lease.ttl);
         let ticket = self.ticket_length(&timing, ttl);
-        if self.gate.keeps(read) && !self.closing && self.retiming.is_none() {
+        if self.vip.keeps(read) && self.retiming.is_none() {
             return self.send_attempt();
         }
-        let slot = self.gate.next(self.record.gate);
-        self.gate.arming(slot);
-        let flight = Flight::Arm { n, slot, ticket };
-        self.ask(Action::Gate(GateStep::Arm { slot, ticket }), Some(flight));
+        self.vip.arm(n, ticket, &mut self.out);
     }
 
     /// The kernel took the ticket: only now the proposal may leave.
@@ -270,12 +267,12 @@ impl Node {
         outcome: Outcome,
         now: Time,
     ) {
-        let armed = self.note_step(Local::Arm, outcome, now);
+        let armed = self.vip.take_armed(outcome, now, &mut self.out);
         let Some(attempt) = self.attempt.take_if(|attempt| attempt.id.n == n) else { return };
         // A refusal ends the attempt before it was sent: nothing was proposed.
         if let Some(at) = attempt.proposed.filter(|_| armed) {
             self.attempt = Some(attempt);
-            self.gate.armed(slot, ticket, n, at);
+            self.vip.armed(slot, ticket, n, at);
             self.send_attempt();
         }
     }
@@ -360,11 +357,11 @@ impl Node {
     fn know_won(&mut self, attempt: &Attempt) {
         // Only a renewal dates what others wait for: another swap's win opens nothing.
         if attempt.proposed.is_some() {
-            self.gate.won(attempt.id.n);
+            self.vip.won(attempt.id.n);
         }
         #[cfg(feature = "planted")]
         if self.planted(crate::planted::Planted::SlotForEarlierWin) {
-            self.gate.won_for_any();
+            self.vip.won_for_any();
         }
         let epoch = attempt.lease.epoch;
         match &attempt.kind {

@@ -4,8 +4,9 @@
 //! The active node goes on alone first (D5): until the record says so, these data may be the only other copy of an
 //! acknowledged write. Then they lose their name, durably, and what has no name is saved and replaced (S6, D8).
 
+use super::Node;
 use super::database::STARTS_ALARM;
-use super::{Flight, Node};
+use super::output::Flight;
 use crate::command::{Answer, DatabaseStep, StepResult};
 use crate::event::Severity;
 use crate::id::{Incarnation, NodeId, RequestId};

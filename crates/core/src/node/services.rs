@@ -5,8 +5,9 @@
 //! its probes may fail for `start_within`, until the first of them passes. Database and host have probes too; those
 //! of the database that are vital say what its clients see.
 
+use super::Node;
+use super::output::Flight;
 use super::tries::Tries;
-use super::{Flight, Node};
 use crate::command::{Action, Outcome, ServiceStep};
 use crate::event::Severity;
 use crate::health::{Health, ProbeId, ProbeSpec, Subject, Weight};

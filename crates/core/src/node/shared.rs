@@ -11,12 +11,13 @@
 //! A release carries its own vacate. The record bars everybody else whatever becomes of the right, so an agent may
 //! end and begin again beside a running stack; time is no proof but with a watchdog.
 
+use super::Node;
 use super::failing::Local;
 use super::moves::Stage;
+use super::output::Flight;
 use super::propose::Kind;
 use super::services::Failure;
-use super::{Flight, Node};
-use crate::command::{Action, AddressStep, GateStep};
+use crate::command::Action;
 use crate::event::Severity;
 use crate::id::{Epoch, NodeId};
 use crate::reason::{Blocked, ClearBy, MoveReason, RoleReason, Standing};
@@ -212,12 +213,8 @@ impl Node {
         if !idle {
             return;
         }
-        if self.gate.may_pass() && !self.closing {
-            self.ask(Action::Address(AddressStep::DestroySockets), None);
-            self.ask(Action::Gate(GateStep::Refuse), None);
-            self.close();
-        } else if self.address.on_or_asked() && !self.in_flight(|f| *f == Flight::AddressAdd) {
-            self.address.removing = true;
+        if !self.vip.close_with_resets(&mut self.out) {
+            self.vip.remove(&self.out);
         }
     }
 
@@ -498,7 +495,7 @@ impl Node {
 
     pub(super) fn stand_shared(&mut self, now: Time) {
         self.moving = None;
-        if self.gate.may_pass() {
+        if self.vip.may_pass() {
             self.close();
         }
         self.stack.licence = None;
@@ -551,7 +548,7 @@ impl Node {
 
     fn succeed_shared(&mut self, why: MoveReason, now: Time) {
         self.announce_succession(&why, now);
-        let may = self.attempt.is_none() && self.may_ask(Local::Arm, now);
+        let may = self.attempt.is_none() && self.vip.may_ask(Local::Arm, now);
         if may && !self.is_succession_unanswered_long(now) {
             self.begin(Kind::Succeed { why }, now);
         }
@@ -618,8 +615,8 @@ impl Node {
         if ends || left || self.stack.survey.is_none() {
             return self.drive_stack(false, now);
         }
-        if lasting && granted && self.gate.is_held() {
-            self.refresh_address(now);
+        if lasting && granted && self.vip.is_held() {
+            self.vip.refresh(now, &mut self.out);
         }
         self.look(now);
     }
@@ -640,7 +637,7 @@ impl Node {
             (Role::Failed, reason)
         } else if let Some(foreign) = &self.stack.foreign {
             (Role::Failed, RoleReason::Claimed(foreign.clone()))
-        } else if self.gate.is_open(now) && self.is_stack_up() {
+        } else if self.vip.is_open(now) && self.is_stack_up() {
             (Role::Active, RoleReason::Serves)
         } else if self.lost_right {
             (Role::Isolated, RoleReason::RightEnded)

@@ -4,8 +4,9 @@
 //! What is due is found by comparing the survey with the direction, so a killed agent, a lost answer or a step that
 //! failed needs no special path: the next run looks, and goes on.
 
+use super::Node;
+use super::output::Flight;
 use super::word::Given;
-use super::{Flight, Node};
 use crate::command::{Action, Outcome};
 use crate::event::Severity;
 use crate::health::Weight;

@@ -62,7 +62,7 @@ impl Node {
         }
         self.moving = None;
         self.joining = None;
-        if self.gate.may_pass() {
+        if self.vip.may_pass() {
             self.close();
         }
         self.quiesce_database(now);
@@ -134,10 +134,12 @@ impl Node {
         let starting = self.in_flight(|f| {
             matches!(
                 f,
-                super::Flight::Database(DatabaseStep::StartReceiver | DatabaseStep::Follow { .. })
+                super::output::Flight::Database(
+                    DatabaseStep::StartReceiver | DatabaseStep::Follow { .. }
+                )
             )
         });
-        let may = self.attempt.is_none() && self.may_ask(Local::Arm, now);
+        let may = self.attempt.is_none() && self.vip.may_ask(Local::Arm, now);
         if !starting && may && !self.is_succession_unanswered_long(now) {
             self.begin(Kind::Succeed { why }, now);
         }

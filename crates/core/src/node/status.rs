@@ -194,7 +194,7 @@ impl Node {
             return None;
         }
         let muted = |mute| format!("it proposes nothing, and could not take over: {mute}");
-        self.mute.map(muted).or_else(|| self.refusal(now))
+        self.mute.map(muted).or_else(|| self.vip.refusal(now))
     }
 
     /// The concerns that `explain` has no other line for.
@@ -269,7 +269,7 @@ impl Node {
         worries.truncate(CONCERNS_MAX);
         lines.extend(worries);
         lines.extend(self.explain_lost(now));
-        self.explain_refused(lines, now);
+        self.vip.explain(self.wants_address(), lines, now);
         for (report, spec) in self.service_reports(now).iter().zip(&self.spec.services) {
             if report.health == Health::Failing {
                 let given_up = if report.given_up { "; given up" } else { "" };

@@ -75,6 +75,7 @@ impl Node {
         if old.as_ref().is_some_and(|old| stopped(&old.state)) && !stopped(&state) {
             self.stack.started = Some(now);
         }
+        self.out.enter(state.lease.epoch);
         self.view = Some(View { version, state, seen, heard: now, bounded });
         self.resolve_attempts(recent);
         self.enter_tenure(now);
@@ -93,7 +94,7 @@ impl Node {
         let Some(view) = &self.view else { return };
         let lease = view.state.lease;
         if lease.holder != self.identity.node {
-            if self.tenure.take().is_some() || self.gate.may_pass() {
+            if self.tenure.take().is_some() || self.vip.may_pass() {
                 // Superseded: the gate is closed whatever is left of the ticket (S2).
                 self.close();
             }
@@ -210,7 +211,7 @@ impl Node {
         let asked = self.read_asked.is_some_and(|at| now.elapsed_most(at) < patience);
         if !fresh && !asked && self.attempt.is_none() {
             self.read_asked = Some(now);
-            self.ask(super::Action::Read, Some(super::Flight::Read));
+            self.ask(super::Action::Read, Some(super::output::Flight::Read));
         }
     }
 
