@@ -161,7 +161,7 @@ impl Node {
         });
         match found {
             Some(text) => self.tell_edge("database.differs", Severity::Alarm, text),
-            None => self.end_edge("database.differs"),
+            None => self.told.end("database.differs"),
         }
     }
 }

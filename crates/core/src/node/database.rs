@@ -396,10 +396,10 @@ impl Node {
         }
         *slot = None;
         if is_copy(step) {
-            self.end_edge("database.copy");
+            self.told.end("database.copy");
         }
         if self.database.failing.is_none() {
-            self.end_edge("database.step");
+            self.told.end("database.step");
         }
     }
 
@@ -641,13 +641,13 @@ impl Node {
         };
         let before = self.database.facts.as_ref().map(shape);
         if before != Some(shape(&facts)) && (before.is_none() || self.is_watched(now)) {
-            self.report_now = true;
+            self.reporting.hasten();
         }
         if facts.locked.is_some() {
             self.database.locked = Some(now);
         }
         if facts.drift.is_empty() {
-            self.end_edge("database.settings");
+            self.told.end("database.settings");
         } else {
             let text = format!("settings of the database were changed: {}", facts.drift.join("; "));
             self.tell_edge("database.settings", Severity::Alarm, text);
@@ -657,7 +657,7 @@ impl Node {
                 let text = format!("a restart of the database may shut Regent out: {why}");
                 self.tell_edge("database.account", Severity::Alarm, text);
             }
-            None => self.end_edge("database.account"),
+            None => self.told.end("database.account"),
         }
         self.database.facts = Some(facts);
     }
@@ -676,7 +676,7 @@ impl Node {
                 let alone = self.leaves_alone(now);
                 let severity = if alone { Severity::Info } else { Severity::Alarm };
                 self.tell("database.died", severity, "the database's unit is down".into());
-                self.report_now = true;
+                self.reporting.hasten();
             }
         }
         if let UnitState::Up { .. } = state
@@ -695,7 +695,7 @@ impl Node {
     pub(super) fn mend_database(&mut self, now: Time) {
         self.forget_failing(now);
         if self.database.copied.recent(now) == 0 {
-            self.end_edge("database.copies");
+            self.told.end("database.copies");
         }
         let is_up = self.database.control && matches!(self.database.unit, UnitState::Up { .. });
         if self.database.failures > 0
@@ -703,7 +703,7 @@ impl Node {
             && self.database.up_since.is_some_and(|at| now.elapsed_most(at) >= UP_LEAST)
         {
             self.database.failures = 0;
-            self.end_edge("database.start");
+            self.told.end("database.start");
         }
         if let Some((_, step, since)) = &self.database.busy {
             if longest(step).is_none_or(|most| now.elapsed_most(*since) < most) {
@@ -854,7 +854,7 @@ impl Node {
     pub(super) fn watch_locks(&mut self, now: Time) {
         let locked = self.locked(now).filter(|l| l.since >= LOCK_TOLD && self.is_writable());
         let Some(locked) = locked.cloned() else {
-            return self.end_edge("database.locked");
+            return self.told.end("database.locked");
         };
         let patience = self.spec.policy.lock_patience;
         let then = match (locked.session, patience) {

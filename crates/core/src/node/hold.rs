@@ -77,7 +77,7 @@ impl Node {
         if let Some(was) = self.needs_name() {
             return self.rename_data(was, now);
         }
-        self.end_edge("data.renamed");
+        self.told.end("data.renamed");
         if self.is_release_unanswered() {
             self.close();
         }
@@ -276,7 +276,7 @@ impl Node {
     /// boot goes on with both, the host ends, or an hour is over. Elsewhere the kernel ends what this run leaves.
     pub fn leave_to_the_kernel(&mut self, now: Time) {
         let pair = self.is_pair();
-        if pair && self.rules(now) && self.opened && self.wants_address() {
+        if pair && self.rules(now) && self.serving.is_opened() && self.wants_address() {
             self.vip.leave(&mut self.out);
         }
     }
@@ -359,7 +359,7 @@ impl Node {
         let database = database.and_then(|report| report.database.as_ref());
         let Some(facts) = &self.database.facts else { return false };
         if !sync::another_confirms(facts, database) {
-            self.end_edge("sync.another");
+            self.told.end("sync.another");
             return false;
         }
         let text = format!(
@@ -462,7 +462,7 @@ impl Node {
             stage: Stage::CatchUp,
             since: now,
         });
-        self.report_now = true;
+        self.reporting.hasten();
     }
 
     /// The very incarnation and server start that the join began with, still attached.
@@ -488,7 +488,7 @@ impl Node {
             joining.since = now;
             joining.token = token.unwrap_or(joining.token);
         }
-        self.report_now = true;
+        self.reporting.hasten();
     }
 
     fn give_up_join(&mut self, why: &str, now: Time) {
@@ -650,7 +650,7 @@ impl Node {
             return;
         }
         // Before activation a stranger's answer is refused (row 8); one that serves goes on, and defends.
-        if !self.opened && self.stranger(now).is_some() {
+        if !self.serving.is_opened() && self.stranger(now).is_some() {
             return;
         }
         self.vip.enable(now, &mut self.out);
@@ -678,7 +678,7 @@ impl Node {
                 return self.tell("vip.on", Severity::Info, text);
             }
             self.tell_served(now, "active: gate enabled, VIP announced, writable");
-            self.report_now = true;
+            self.reporting.hasten();
         }
     }
 

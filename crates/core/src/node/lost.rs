@@ -44,7 +44,7 @@ impl Node {
         if self.stack_spec().is_none() {
             return;
         }
-        self.report_now = true;
+        self.reporting.hasten();
         let Some(DataLost { hangs, why, age }) = lost else {
             let Some(lost) = self.stack.lost.take() else { return };
             let s = lost.seconds(now);
@@ -112,7 +112,7 @@ impl Node {
         }
         self.stack.failure = Some(why);
         self.stack.complete = None;
-        self.report_now = true;
+        self.reporting.hasten();
     }
 
     /// The stack was left to another node because of the loss.

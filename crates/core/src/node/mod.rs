@@ -12,7 +12,9 @@
 //! | `stand` | what everybody else does: suspect, succeed, follow, rewind (section 4, D7, D8) |
 //! | `moves` | a release, planned or after a death (section 5) |
 //! | `database` | the local database: one step in flight, facts, restarts (D1, D11) |
-//! | `peers` | reports, and whether a silent peer's host lives |
+//! | `report` | what this node tells its peers, and when |
+//! | `serving` | what clients have of the VIP, as seen from here |
+//! | `peers` | what peers tell, and whether a silent one's host lives |
 //! | `services` | the other services, every probe: restore with back-off |
 //! | `tries` | bounded tries with pauses that double |
 //! | `output` | the commands of all parts, and what each that is under way is for |
@@ -47,8 +49,10 @@ mod propose;
 mod recopy;
 mod release;
 mod rename;
+mod report;
 mod room;
 mod services;
+mod serving;
 mod shared;
 mod stack;
 mod stand;
@@ -72,7 +76,6 @@ use crate::id::{
 use crate::lease::Tenure;
 use crate::observe::{Report, ServiceId, UnitState};
 use crate::reason::Mute;
-use crate::role::Role;
 use crate::room::{Room, Seen};
 use crate::spec::Spec;
 use crate::stack::DataLost;
@@ -93,9 +96,12 @@ use output::{Flight, Output};
 use peers::{Peer, Stranger};
 use propose::Attempt;
 use recopy::Recopy;
+use report::Reporting;
 use services::{Probe, Service};
+use serving::Serving;
 use stack::Stack;
 use stand::{Following, Succession};
+use told::Told;
 use unresolved::Unresolved;
 use view::View;
 use vip::Vip;
@@ -230,8 +236,6 @@ pub struct Node {
     lost_right: bool,
     /// It was told that this holder's data is not the recorded copy.
     told_foreign: bool,
-    /// What was told at its beginning, by code, and has not ended.
-    standing: BTreeMap<&'static str, String>,
 
     database: Database,
     licence: Option<Licence>,
@@ -281,16 +285,9 @@ pub struct Node {
     services: Vec<Service>,
     probes: Vec<Probe>,
 
-    reported: Option<Time>,
-    report_n: u64,
-    report_now: bool,
-    last_role: Role,
-    last_blocked: Option<u8>,
-    /// It said last that it serves.
-    last_serving: bool,
-    /// The gate was opened to clients, and not closed since: a gap between two of its tickets ends nothing.
-    opened: bool,
-    outage_since: Option<Time>,
+    reporting: Reporting,
+    told: Told,
+    serving: Serving,
 }
 
 impl Node {
@@ -324,7 +321,6 @@ impl Node {
             tenure_since: None,
             lost_right: false,
             told_foreign: false,
-            standing: BTreeMap::new(),
             database: Database::new(),
             licence: None,
             inherited: false,
@@ -357,14 +353,9 @@ impl Node {
             peers,
             services,
             probes,
-            reported: None,
-            report_n: 0,
-            report_now: false,
-            last_role: Role::Standby,
-            last_blocked: None,
-            last_serving: false,
-            opened: false,
-            outage_since: None,
+            reporting: Reporting::default(),
+            told: Told::default(),
+            serving: Serving::default(),
         }
     }
 
@@ -460,12 +451,8 @@ impl Node {
                 consider(self.spec.pace.renewal.less(now.elapsed_most(at)));
             }
         }
-        if let Some(at) = self.reported {
-            consider(self.spec.pace.report.less(now.elapsed_most(at)));
-        }
-        if self.report_now {
-            consider(peers::REPORT_LEAST);
-        }
+        let report = self.reporting.due_in(self.spec.pace.report, now);
+        report.into_iter().flatten().for_each(&mut consider);
         if self.database.is_urgent() || self.is_watched(now) {
             consider(database::HURRY);
         }
@@ -514,7 +501,7 @@ impl Node {
 
     /// Serving began, and with it the outage ended that was seen from here, if any.
     fn tell_served(&mut self, now: Time, text: &str) {
-        let away = self.outage_since.take().map(|at| now.elapsed_most(at));
+        let away = self.serving.end_outage(now);
         let measured =
             |away: Span| alloc::format!("; away for {} ms as seen from here", away.as_millis());
         let text = alloc::format!("{text}{}", away.map_or(String::new(), measured));
@@ -554,6 +541,11 @@ impl Node {
     #[cfg(feature = "planted")]
     fn planted(&self, which: crate::planted::Planted) -> bool {
         self.spec.planted == Some(which)
+    }
+
+    /// Tells, unless the same was told under this code and has not ended since.
+    fn tell_edge(&mut self, code: &'static str, severity: Severity, text: String) {
+        self.told.tell(code, severity, text, &mut self.out);
     }
 
     /// Closes the gate, and takes the address off.

@@ -269,9 +269,7 @@ impl Node {
     pub(super) fn begin_move(&mut self, to: NodeId, why: MoveReason, stage: Stage, now: Time) {
         let text = format!("moving to {}: {}", self.name(to), self.in_words(&why));
         self.tell("move.begun", Severity::Info, text);
-        if self.outage_since.is_none() {
-            self.outage_since = Some(now);
-        }
+        self.serving.begin_outage(now);
         let token = (stage == Stage::Marker).then(|| self.mark_log());
         if stage == Stage::Kill && !self.database.is_being_killed() {
             self.step(DatabaseStep::Kill, now);
@@ -291,7 +289,7 @@ impl Node {
             killed: false,
             blocked: false,
         });
-        self.report_now = true;
+        self.reporting.hasten();
     }
 
     /// One stage further, as often as the facts allow.
@@ -421,14 +419,14 @@ impl Node {
         let text = format!("the move to {} was undone: {why}", self.name(moving.to));
         self.tell("move.undone", Severity::Warning, text.clone());
         self.refuse_requests(&text);
-        self.report_now = true;
+        self.reporting.hasten();
     }
 
     /// The lease is with the successor.
     pub(super) fn finish_move(&mut self) {
         self.moving = None;
-        self.outage_since = None;
-        self.report_now = true;
+        self.serving.forget_outage();
+        self.reporting.hasten();
     }
 
     /// An operator asks something of this node.
@@ -558,7 +556,7 @@ impl Node {
         let peer = self.peers.get(&lease.holder).and_then(|peer| peer.report.as_ref());
         let peer = peer.filter(|report| report.epoch == lease.epoch);
         let serving = match lease.holder == self.me() {
-            true => self.last_serving,
+            true => self.serving.is_on(),
             false => peer.is_some_and(|report| report.serving),
         };
         let (holder, ms) = (self.name(lease.holder), now.elapsed_most(waiting.since).as_millis());

@@ -3,13 +3,11 @@
 use super::Node;
 use super::output::Flight;
 use crate::command::{Action, Outcome, PortAnswer};
-use crate::event::{Event, Severity};
+use crate::event::Severity;
 use crate::id::NodeId;
-use crate::observe::{DatabaseReport, Report};
-use crate::reason::{Blocked, RoleReason, Standing, mac_text};
-use crate::role::Role;
+use crate::observe::Report;
+use crate::reason::mac_text;
 use crate::time::{Span, Time};
-use crate::transition;
 use alloc::format;
 use alloc::string::{String, ToString};
 
@@ -17,8 +15,6 @@ use alloc::string::{String, ToString};
 const PROBE_EVERY: Span = Span::millis(100);
 /// How long a holder that never served may take to make its database ready, waiting included.
 const READY_MAX: Span = Span::millis(5_000);
-/// Between two reports, however much changes.
-pub(super) const REPORT_LEAST: Span = Span::millis(2);
 
 /// What is known of a peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,14 +87,7 @@ impl Node {
         let stopped = served && !report.serving;
         peer.report = Some(report);
         let serves = peer.report.as_ref().is_some_and(|report| report.serving);
-        if self.opened {
-            return;
-        }
-        if serves {
-            self.outage_since = None;
-        } else if stopped && self.outage_since.is_none() {
-            self.outage_since = Some(now);
-        }
+        self.serving.hear(serves, stopped, now);
     }
 
     /// Asks segment and port about a peer that has been silent for two thirds of the suspicion.
@@ -211,7 +200,7 @@ impl Node {
     }
 
     /// The gate was enabled and not closed since, under a right that runs, before a database that takes writes.
-    fn is_held_open(&self, now: Time) -> bool {
+    pub(super) fn is_held_open(&self, now: Time) -> bool {
         self.vip.is_held() && !self.vip.is_closing() && self.is_writable() && self.rules(now)
     }
 
@@ -233,7 +222,7 @@ impl Node {
             // What is worked on here is no reason to take the lease away.
             return None;
         }
-        if let Some(mac) = self.stranger(now).filter(|_| !self.opened) {
+        if let Some(mac) = self.stranger(now).filter(|_| !self.serving.is_opened()) {
             return Some(format!("a stranger answers for the VIP: {}", mac_text(mac)));
         }
         if let Some(why) = self.vip.refusal(now) {
@@ -269,137 +258,5 @@ impl Node {
     /// An heir that cannot finish is succeeded in turn: the old writer still holds everything (section 4).
     fn is_overdue(&self, now: Time) -> bool {
         self.tenure_since.is_some_and(|at| now.elapsed_most(at) >= READY_MAX)
-    }
-
-    pub(super) fn report_when_due(&mut self, now: Time) {
-        let since = self.reported.map(|at| now.elapsed_most(at));
-        let due = since.is_none_or(|since| {
-            since >= self.spec.pace.report || (self.report_now && since >= REPORT_LEAST)
-        });
-        if !due {
-            return;
-        }
-        self.reported = Some(now);
-        self.report_now = false;
-        let report = self.report(now);
-        self.ask(Action::Send(alloc::boxed::Box::new(report)), None);
-    }
-
-    fn report(&mut self, now: Time) -> Report {
-        self.report_n += 1;
-        Report {
-            node: self.identity.node,
-            run: self.identity.run,
-            n: self.report_n,
-            speaks: self.identity.speaks,
-            version: self.view.as_ref().map(|view| view.version).unwrap_or_default(),
-            epoch: self.epoch(),
-            role: self.role(now),
-            serving: self.is_serving(now),
-            unable: self.unable(now),
-            database: self.database.facts.as_ref().map(|facts| DatabaseReport {
-                incarnation: facts.incarnation.filter(|_| !facts.broken),
-                start: facts.start,
-                read_only: facts.read_only,
-                strict: facts.strict,
-                receiver: facts.receiver.clone(),
-                applier: facts.applier.clone(),
-                source: facts.source,
-                applied: facts.applied.clone(),
-                shows: facts.shows,
-                confirms: facts.confirms,
-                behind: facts.behind,
-                backlog: facts.backlog,
-                renewed: facts.renewed,
-                held: facts.locked.as_deref().map(super::database::held),
-            }),
-            stack: self.stack_report(),
-            services: self.service_reports(now),
-            ailments: self.ailments(),
-            concerns: self.concerns(now),
-            link: self.identity.link,
-            configuration: self.identity.configuration,
-            leaving: self.loses_name(),
-            distrusts: self.distrusts().filter(|_| self.holds()),
-            comparison: self
-                .comparison()
-                .filter(|_| self.holds())
-                .cloned()
-                .map(alloc::boxed::Box::new),
-            look_for: self.looked_for(),
-            moving_to: self.moving.as_ref().map(|moving| moving.to),
-        }
-    }
-
-    /// Where this node is.
-    pub fn role(&self, now: Time) -> Role {
-        self.standing(now).role
-    }
-
-    /// Where this node is, and why.
-    pub fn standing(&self, now: Time) -> Standing {
-        match &self.view {
-            Some(_) if self.is_stopped() && self.mute.is_none() => {
-                Standing { role: Role::Stopped, why: RoleReason::Stopped }
-            }
-            Some(_) if self.holds() => self.holder_standing(now),
-            Some(_) | None => self.standby_standing(now),
-        }
-    }
-
-    fn tell_role(&mut self, role: Role, why: &RoleReason) {
-        let was = core::mem::replace(&mut self.last_role, role);
-        let id = transition::find(was, role).map_or("T??", |edge| edge.id);
-        let why = why.words(self.me(), &|node| self.name(node));
-        let event = Event {
-            code: "role.changed".into(),
-            severity: Severity::Info,
-            epoch: self.epoch(),
-            text: format!("{was} -> {role}: {why} [{id}]"),
-            away: None,
-            roles: Some((was, role)),
-        };
-        self.out.tell_event(event);
-        self.report_now = true;
-    }
-
-    /// Tells of changes that operators see.
-    pub(super) fn notice_changes(&mut self, now: Time) {
-        let Standing { role, why } = self.standing(now);
-        if role != self.last_role {
-            self.tell_role(role, &why);
-        }
-        let serving = self.is_serving(now);
-        if self.last_serving && !serving && self.outage_since.is_none() {
-            self.outage_since = Some(now);
-        }
-        if self.last_serving != serving {
-            self.tell_stack_serving(serving, now);
-            self.report_now = true;
-        }
-        self.last_serving = serving;
-        self.opened = serving || (self.opened && self.is_held_open(now));
-        self.notice_stranger_gone(now);
-        self.notice_blocked(now);
-        self.answer_requests(now);
-        self.answer_wishes(now);
-        self.answer_retiming(now);
-    }
-}
-
-impl Node {
-    /// What keeps anybody from serving wakes somebody, once.
-    fn notice_blocked(&mut self, now: Time) {
-        let blocked = self.blocked(now);
-        let row = blocked.as_ref().map(Blocked::row);
-        if row == self.last_blocked {
-            return;
-        }
-        self.last_blocked = row;
-        if let (Some(blocked), Some(row)) = (blocked, row) {
-            let words = blocked.words(&|node| self.name(node));
-            let text = format!("{words} [section 9, row {row}]");
-            self.tell("blocked", Severity::Alarm, text);
-        }
     }
 }

@@ -148,7 +148,7 @@ impl Node {
         match result {
             StepResult::Done | StepResult::Down => {
                 recopy.looked = true;
-                self.report_now = true;
+                self.reporting.hasten();
             }
             StepResult::Failed(why) => {
                 let reason = format!("{why}; nothing was changed");
@@ -183,7 +183,7 @@ impl Node {
             let why = format!("{} found other rows here than it has", self.name(holder));
             self.recopy =
                 Some(Recopy { why, in_place: false, request: None, since: now, looked: true });
-            self.report_now = true;
+            self.reporting.hasten();
         }
     }
 

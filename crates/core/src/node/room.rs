@@ -7,7 +7,7 @@ use alloc::string::String;
 impl Node {
     pub(super) fn take_room(&mut self, room: Room) {
         if let Some(edge) = self.room.take(room) {
-            self.report_now = true;
+            self.reporting.hasten();
             self.tell(&edge.code, edge.severity, edge.text);
         }
     }

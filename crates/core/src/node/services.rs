@@ -111,7 +111,7 @@ impl Node {
             // On its way, up or down.
             UnitState::Unknown => service.asked,
         };
-        self.report_now = true;
+        self.reporting.hasten();
         if matches!(state, UnitState::Up { .. }) {
             // Another start: what its probes saw was the one before.
             self.forget_probes(Subject::Service(id), now);
@@ -165,7 +165,7 @@ impl Node {
         if was == health {
             return;
         }
-        self.report_now = true;
+        self.reporting.hasten();
         // What an operator works on, or is not up, fails as it should.
         let expected = match subject {
             Subject::Service(id) => {
@@ -207,7 +207,7 @@ impl Node {
 
     /// The probes of this subject and weight that fail, and count in the present role.
     fn failing(&self, subject: Subject) -> impl Iterator<Item = (&ProbeSpec, &Probe)> {
-        let serving = self.opened;
+        let serving = self.serving.is_opened();
         self.spec.probes.iter().zip(&self.probes).filter(move |(spec, probe)| {
             spec.subject == subject && probe.health == Health::Failing && spec.counts.now(serving)
         })

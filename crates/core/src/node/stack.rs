@@ -317,7 +317,7 @@ impl Node {
                 let names = degraded.join(", ");
                 (Severity::Warning, format!("the stack is up, degraded: {names} failed"))
             };
-            self.report_now = true;
+            self.reporting.hasten();
             self.tell("stack.up", severity, text);
             return true;
         };
@@ -377,7 +377,7 @@ impl Node {
         let count = self.stack_spec().map_or(0, |spec| spec.steps.len());
         let text = format!("{}/{count} {} is {how}", step.0 + 1, self.step_name(step));
         self.tell("stack.step", Severity::Info, text);
-        self.report_now = true;
+        self.reporting.hasten();
     }
 
     /// An answer of the stack's hands.
@@ -399,7 +399,7 @@ impl Node {
         self.stack.surveyed = Some(now);
         self.stack.survey = survey;
         self.stack.cleaned |= self.is_clear();
-        self.report_now = true;
+        self.reporting.hasten();
         if step == StackStep::Survey {
             // Somebody else may have brought it up: a command of the product.
             self.count_in(|_, _, skipped| !skipped.half);
@@ -480,7 +480,7 @@ impl Node {
         };
         let text = format!("{} came up after all: {left}", names.join(", "));
         self.tell("stack.whole", Severity::Info, text);
-        self.report_now = true;
+        self.reporting.hasten();
     }
 
     fn step_failed(&mut self, step: StackStep, why: String, now: Time) {
@@ -539,7 +539,7 @@ impl Node {
         self.tell("stack.foreign", Severity::Alarm, text);
         self.stack.foreign = Some(what);
         self.stack.complete = None;
-        self.report_now = true;
+        self.reporting.hasten();
     }
 
     /// A member greeted by another register: it may have been told that this node is off, and whoever votes there uses

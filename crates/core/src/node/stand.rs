@@ -155,9 +155,7 @@ impl Node {
         if self.succession.is_none() {
             let text = format!("about to take the lease: {}", self.in_words(why));
             self.tell("lease.suspect", Severity::Warning, text);
-            if self.outage_since.is_none() {
-                self.outage_since = Some(now);
-            }
+            self.serving.begin_outage(now);
         }
         self.succession = Some(Succession { why: why.clone() });
     }
@@ -178,7 +176,7 @@ impl Node {
             self.following.not_before = Some((at, pause));
         }
         self.succession = None;
-        self.outage_since = None;
+        self.serving.forget_outage();
     }
 
     /// D7, D8: towards the recorded writer in its recorded incarnation, and to nobody else.

@@ -449,7 +449,7 @@ impl Node {
             };
             return Some(Blocked::NoMajority { remedy });
         }
-        if let Some(mac) = self.stranger(now).filter(|_| !self.opened) {
+        if let Some(mac) = self.stranger(now).filter(|_| !self.serving.is_opened()) {
             return Some(Blocked::Stranger { mac });
         }
         let holder = state.lease.holder;

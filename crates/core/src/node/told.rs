@@ -1,21 +1,43 @@
-//! What is told at its edges only: a fault that stays is told when it begins, and again when its text changes.
+//! What was told last: a fault that stays is told when it begins, and again when its text changes.
 
-use super::Node;
+use super::output::Output;
 use crate::event::Severity;
+use crate::role::Role;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 
-impl Node {
+/// What operators know already.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    /// What was told at its beginning, by code, and has not ended.
+    standing: BTreeMap<&'static str, String>,
+    role: Role,
+    row: Option<u8>,
+}
+
+impl Told {
     /// Tells, unless the same was told under this code and has not ended since.
-    pub(super) fn tell_edge(&mut self, code: &'static str, severity: Severity, text: String) {
+    pub fn tell(&mut self, code: &'static str, severity: Severity, text: String, out: &mut Output) {
         if self.standing.get(code) == Some(&text) {
             return;
         }
         self.standing.insert(code, text.clone());
-        self.tell(code, severity, text);
+        out.tell(code, severity, text);
     }
 
     /// What was told under this code is over: the next time it is news again.
-    pub(super) fn end_edge(&mut self, code: &'static str) {
+    pub fn end(&mut self, code: &'static str) {
         self.standing.remove(code);
+    }
+
+    /// The role that was told before, if this is another one.
+    pub fn role_before(&mut self, role: Role) -> Option<Role> {
+        let was = core::mem::replace(&mut self.role, role);
+        (was != role).then_some(was)
+    }
+
+    /// Is the row of protocol section 9 another than before?
+    pub fn is_news(&mut self, row: Option<u8>) -> bool {
+        core::mem::replace(&mut self.row, row) != row
     }
 }

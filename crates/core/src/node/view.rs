@@ -54,8 +54,8 @@ impl Node {
                 format!("a register of another cluster ({}) answered; ignored", state.cluster);
             return self.tell_edge("register.foreign", Severity::Alarm, text);
         }
-        self.end_edge("register.broken");
-        self.end_edge("register.foreign");
+        self.told.end("register.broken");
+        self.told.end("register.foreign");
         if self.is_identity_twice(&state) {
             return self.fall_mute(Mute::Twice);
         }
@@ -194,7 +194,7 @@ impl Node {
             tenure.right = None;
             self.lost_right = true;
             self.close();
-            if self.moving.is_none() && self.opened && !self.is_stopped() {
+            if self.moving.is_none() && self.serving.is_opened() && !self.is_stopped() {
                 self.tell(
                     "lease.lost",
                     Severity::Alarm,
