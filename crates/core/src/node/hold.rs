@@ -92,7 +92,7 @@ impl Node {
         self.watch_locks(now);
         self.compare_when_due(now);
         if self.is_writable() {
-            self.tenure_since = Some(now);
+            self.holding.served(now);
         }
         self.propose_next(now);
         self.open(now);
@@ -142,24 +142,24 @@ impl Node {
 
     /// D2: this run found its database writable, under a record that it inherits without a wait, and keeps it.
     pub(super) fn keeps(&self, facts: &DatabaseFacts) -> bool {
-        self.inherited
-            && self.tenure.is_some_and(|tenure| tenure.wait.is_none())
+        self.holding.is_inherited()
+            && self.holding.tenure().is_some_and(|tenure| tenure.wait.is_none())
             && self.database.found_writable == Some(facts.start)
             && !facts.read_only
     }
 
     pub(super) fn is_licensed(&self, facts: &DatabaseFacts) -> bool {
-        sync::is_licensed(self.licence, self.epoch(), facts)
+        sync::is_licensed(self.holding.licence(), self.epoch(), facts)
     }
 
     /// Does a right of this node run, and has it started (V1, V7)?
     pub fn rules(&self, now: Time) -> bool {
-        self.tenure.is_some_and(|tenure| tenure.rules(now))
+        self.holding.rules(now)
     }
 
     /// C1: when the proposal was dated that its right is counted from.
     pub fn right_since(&self) -> Option<Time> {
-        Some(self.tenure?.right?.proposed)
+        Some(self.holding.right()?.proposed)
     }
 
     /// The local copy as the register would name it.
@@ -288,7 +288,7 @@ impl Node {
             && self.mute.is_none()
             && (self.spec.stack.is_some() || !self.is_stopped() || self.is_writable())
             && self.eligibility() == Some(true)
-            && self.tenure.is_some_and(|tenure| tenure.right.is_some())
+            && self.holding.has_right()
             && self.moving.as_ref().is_none_or(|m| !m.gives_up_address())
             && !self.is_release_unanswered()
             && (self.spec.stack.is_none() || self.uses_address())
@@ -559,11 +559,7 @@ impl Node {
         if self.moving.as_ref().is_some_and(|m| m.gives_up_address()) {
             return;
         }
-        let pause = if self.tenure.is_some_and(|tenure| tenure.right.is_some()) {
-            self.spec.pace.renewal
-        } else {
-            RETRY
-        };
+        let pause = if self.holding.has_right() { self.spec.pace.renewal } else { RETRY };
         let since = self.proposed_at.map_or(pause, |at| now.elapsed_most(at));
         let record = match self.spec.stack {
             Some(_) => self.wanted_use(now),
@@ -590,10 +586,10 @@ impl Node {
     fn may_renew(&self, now: Time) -> bool {
         // Where rights last until they are released, the record stays the older boot's until the wait for a twin is
         // over: as an heir's it would have to be waited out in full by the next run.
-        let waits = self.tenure.is_some_and(|tenure| !tenure.wait_is_over(now));
+        let waits = self.holding.wait().is_some_and(|wait| !wait.is_over(now));
         let ended = self.view.as_ref().is_some_and(|view| self.is_of_ended_boot(&view.state.lease));
         // What cannot be closed ends with its ticket, and only if that is not prolonged: then another node may succeed.
-        (self.eligibility() == Some(true) || self.inherited)
+        (self.eligibility() == Some(true) || self.holding.is_inherited())
             && !(ended && waits)
             && !self.vip.cannot_close(now)
     }
@@ -631,7 +627,7 @@ impl Node {
         if self.planted(crate::planted::Planted::InheritedSync) && facts.read_only {
             return None;
         }
-        let near = self.tenure.and_then(|t| t.wait).is_none_or(|w| w.left(now) <= SOLO_LEAD);
+        let near = self.holding.wait().is_none_or(|w| w.left(now) <= SOLO_LEAD);
         (near && facts.receiver_is_off()).then_some(Kind::Solo { copy, start })
     }
 
@@ -695,9 +691,9 @@ impl Node {
             (Role::Failed, RoleReason::NotRecorded)
         } else if self.database.is_down() {
             (Role::Failed, RoleReason::DatabaseDown)
-        } else if self.lost_right {
+        } else if self.holding.lost_right() {
             (Role::Isolated, RoleReason::RightEnded)
-        } else if self.tenure.is_some_and(|tenure| !tenure.wait_is_over(now)) {
+        } else if self.holding.wait().is_some_and(|wait| !wait.is_over(now)) {
             (Role::Activating, RoleReason::Waits)
         } else if self.is_writable() {
             (Role::Activating, RoleReason::GateClosed)

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `view` | the register's record as seen here, and when (R4, R5, C2, C6) |
 //! | `propose` | one swap from the clock's reading to its known end (R6, C1, section 3) |
+//! | `holding` | the present tenure, its right and its licence |
 //! | `hold` | what a holder does: renew, open, go on alone, join (section 4) |
 //! | `stand` | what everybody else does: suspect, succeed, follow, rewind (section 4, D7, D8) |
 //! | `moves` | a release, planned or after a death (section 5) |
@@ -40,6 +41,7 @@ mod database;
 mod failing;
 mod fencing;
 mod hold;
+mod holding;
 mod intents;
 mod lost;
 mod moves;
@@ -73,14 +75,12 @@ use crate::health::{Health, ProbeId};
 use crate::id::{
     AttemptId, BootId, ClusterId, CommandId, Epoch, NodeId, RequestId, RunId, Version,
 };
-use crate::lease::Tenure;
 use crate::observe::{Report, ServiceId, UnitState};
 use crate::reason::Mute;
 use crate::room::{Room, Seen};
 use crate::spec::Spec;
 use crate::stack::DataLost;
 use crate::state::Switchover;
-use crate::sync::Licence;
 use crate::time::{Span, Time};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -90,6 +90,7 @@ use compare::Comparing;
 use database::Database;
 use fencing::Fencing;
 use hold::Joining;
+use holding::Holding;
 use intents::{Retiming, Wishes};
 use moves::Move;
 use output::{Flight, Output};
@@ -229,18 +230,11 @@ pub struct Node {
     /// The highest version that a succeed, solo or join of this node expected (D7).
     taken_from: Version,
 
-    tenure: Option<Tenure>,
-    /// Since when this node has held the present epoch, or has not been able to serve in it.
-    tenure_since: Option<Time>,
-    /// The right of this tenure ended without a renewal; cleared when one is won.
-    lost_right: bool,
+    holding: Holding,
     /// It was told that this holder's data is not the recorded copy.
     told_foreign: bool,
 
     database: Database,
-    licence: Option<Licence>,
-    /// C6: the present tenure was found Ruling, by an earlier run of this boot, and needs no wait.
-    inherited: bool,
     joining: Option<Joining>,
     join_paused: Option<Time>,
     join_pause: Span,
@@ -317,13 +311,9 @@ impl Node {
             attempt: None,
             unresolved: Unresolved::default(),
             proposed_at: None,
-            tenure: None,
-            tenure_since: None,
-            lost_right: false,
+            holding: Holding::default(),
             told_foreign: false,
             database: Database::new(),
-            licence: None,
-            inherited: false,
             joining: None,
             join_paused: None,
             join_pause: Span::ZERO,
@@ -440,7 +430,7 @@ impl Node {
                 wake = left;
             }
         };
-        if let Some(tenure) = &self.tenure {
+        if let Some(tenure) = self.holding.tenure() {
             if let Some(wait) = tenure.wait {
                 consider(wait.left(now));
             }
@@ -558,7 +548,7 @@ impl Node {
         const AFTER: Span = Span::millis(2_000);
         // Rights that last until they are released outlive an agent that finds no majority.
         let lasting = self.is_pair();
-        if now.elapsed_most(self.born) > AFTER && self.tenure.is_none() && !lasting {
+        if now.elapsed_most(self.born) > AFTER && self.holding.tenure().is_none() && !lasting {
             self.close();
         }
     }

@@ -204,7 +204,7 @@ impl Node {
         let Some(view) = &self.view else { return };
         let with = view.state.sync.with.map(|copy| copy.node).filter(|node| *node != self.me());
         let planned = view.state.intent.switchover.filter(|s| s.epoch == view.state.lease.epoch);
-        let rules = self.tenure.is_some_and(|tenure| tenure.rules(now));
+        let rules = self.rules(now);
         if !rules {
             return;
         }
@@ -296,7 +296,7 @@ impl Node {
     pub(super) fn advance_move(&mut self, now: Time) {
         let Some(moving) = self.moving.clone() else { return };
         let late = |most: Span| now.elapsed_most(moving.since) >= most;
-        let rules = self.tenure.is_some_and(|tenure| tenure.rules(now));
+        let rules = self.rules(now);
         if !rules && moving.stage != Stage::Release {
             return self.undo_move("the right ended meanwhile", now);
         }
@@ -385,9 +385,7 @@ impl Node {
         if self.attempt.is_some() || self.vip.may_pass() || !quiet {
             return;
         }
-        if let Some(tenure) = &mut self.tenure {
-            tenure.right = None;
-        }
+        self.holding.give_up();
         let (to, why) = (moving.to, moving.why.clone());
         self.begin(Kind::Release { to, why }, now);
     }

@@ -257,6 +257,6 @@ impl Node {
 
     /// An heir that cannot finish is succeeded in turn: the old writer still holds everything (section 4).
     fn is_overdue(&self, now: Time) -> bool {
-        self.tenure_since.is_some_and(|at| now.elapsed_most(at) >= READY_MAX)
+        self.holding.since().is_some_and(|at| now.elapsed_most(at) >= READY_MAX)
     }
 }

@@ -13,7 +13,7 @@ use super::{Action, Mute, Node};
 use crate::command::{Outcome, Proposal, Slot, SwapOutcome};
 use crate::event::Severity;
 use crate::id::{AttemptId, Epoch, NodeId, Version};
-use crate::lease::{Right, Tenure, Wait};
+use crate::lease::{Right, Wait};
 use crate::reason::MoveReason;
 use crate::state::{Data, DataCopy, Lease, Move as Entry, Phase, State, Sync, Timing};
 use crate::sync::Licence;
@@ -236,7 +236,7 @@ impl Node {
 
     /// R6: `Ruling` if at the proposal the wait was over or the record Free, else `Heir`.
     fn phase(&self, before: &Lease, now: Time) -> Phase {
-        let over = self.tenure.is_some_and(|tenure| tenure.wait_is_over(now));
+        let over = self.holding.wait_is_over(now);
         if before.phase == Phase::Free || over { Phase::Ruling } else { Phase::Heir }
     }
 
@@ -381,7 +381,7 @@ impl Node {
                 self.extend_right(attempt, epoch);
                 if self.epoch() == epoch {
                     let (incarnation, start) = (copy.incarnation, *start);
-                    self.licence = Some(Licence { epoch, incarnation, start });
+                    self.holding.license(Licence { epoch, incarnation, start });
                 }
                 self.joining = None;
                 self.with_gone = None;
@@ -402,11 +402,7 @@ impl Node {
             }
             Kind::Succeed { why } => {
                 let why = why.words(attempt.from, &|node| self.name(node));
-                self.tenure = Some(Tenure { epoch, wait: attempt.wait, right: None });
-                self.tenure_since = attempt.proposed;
-                self.lost_right = false;
-                self.licence = None;
-                self.inherited = false;
+                self.holding.succeed(epoch, attempt.wait, attempt.proposed);
                 self.stack.wanted = true;
                 self.stack.failure = None;
                 self.extend_right(attempt, epoch);
@@ -432,16 +428,13 @@ impl Node {
         let Some(proposed) = attempt.proposed else { return };
         let superseded = !self.holds() || self.epoch() != epoch;
         let length = self.ticket_length(&attempt.timing, attempt.lease.ttl);
-        let Some(tenure) = self.tenure.as_mut().filter(|t| t.epoch == epoch && !superseded) else {
+        if superseded || self.holding.tenure().is_none_or(|tenure| tenure.epoch != epoch) {
             return;
-        };
+        }
         if attempt.uses {
             self.stack.licence = Some(epoch);
         }
-        if tenure.right.is_none_or(|right| right.proposed.raw <= proposed.raw) {
-            tenure.right = Some(Right { proposed, length });
-            self.lost_right = false;
-        }
+        self.holding.extend(epoch, Right { proposed, length });
     }
 
     fn know_lost(&mut self, kind: &Kind) {

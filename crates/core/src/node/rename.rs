@@ -78,7 +78,7 @@ impl Node {
     fn is_alone_as(&self, was: Incarnation, facts: &DatabaseFacts) -> bool {
         let alone = self.view.as_ref().is_some_and(|view| view.state.sync.with.is_none());
         let licence = Licence { epoch: self.epoch(), incarnation: was, start: facts.start };
-        alone && self.licence == Some(licence) && !self.is_join_unanswered()
+        alone && self.holding.licence() == Some(licence) && !self.is_join_unanswered()
     }
 
     /// For `explain`.

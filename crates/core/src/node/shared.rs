@@ -62,17 +62,17 @@ impl Node {
     pub(super) fn may_start(&self, now: Time) -> bool {
         #[cfg(feature = "planted")]
         if self.planted(crate::planted::Planted::StartBeforeOccupied) {
-            return self.rules(now) && (self.stack.cleaned || self.inherited);
+            return self.rules(now) && (self.stack.cleaned || self.holding.is_inherited());
         }
         #[cfg(feature = "planted")]
         if self.planted(crate::planted::Planted::StartBeforeRuling) {
-            return self.is_licensed_user() && (self.stack.cleaned || self.inherited);
+            return self.is_licensed_user() && (self.stack.cleaned || self.holding.is_inherited());
         }
         let ruling = self.view.as_ref().is_some_and(|view| view.state.lease.phase == Phase::Ruling);
         ruling
             && self.rules(now)
             && self.is_licensed_user()
-            && (self.stack.cleaned || self.inherited)
+            && (self.stack.cleaned || self.holding.is_inherited())
     }
 
     /// Nobody's right but this node's may run: a use is recorded only from then on, in a Ruling record.
@@ -81,7 +81,7 @@ impl Node {
         if self.planted(crate::planted::Planted::StartBeforeRuling) {
             return true;
         }
-        self.tenure.is_some_and(|tenure| tenure.wait_is_over(now))
+        self.holding.wait_is_over(now)
     }
 
     /// The nodes decide, and not operators only, that another one takes over.
@@ -118,7 +118,7 @@ impl Node {
     /// No right has run for so long that the stack is taken down: somebody may have to use the data elsewhere.
     fn is_isolated(&self, now: Time) -> bool {
         let Some(spec) = self.stack_spec() else { return false };
-        let since = [self.stack.ruled, self.tenure_since, Some(self.born)];
+        let since = [self.stack.ruled, self.holding.since(), Some(self.born)];
         since.into_iter().flatten().all(|at| now.elapsed_most(at) >= spec.isolation)
     }
 
@@ -154,7 +154,7 @@ impl Node {
         let up = self.wants_stack(now) && !self.is_leaving();
         let used = !matches!(self.data(), Data::Clear) || !self.is_put_down();
         // An own use that was found after a restart is first ended fully, but where it was inherited as it stood.
-        let begun = self.stack.cleaned || self.inherited;
+        let begun = self.stack.cleaned || self.holding.is_inherited();
         let user = self.is_user();
         #[cfg(feature = "planted")]
         let user = user || self.planted(crate::planted::Planted::StartBeforeOccupied);
@@ -203,7 +203,7 @@ impl Node {
     pub(super) fn may_answer(&self, now: Time) -> bool {
         self.rules(now)
             && self.is_licensed_user()
-            && (self.stack.cleaned || self.inherited)
+            && (self.stack.cleaned || self.holding.is_inherited())
             && (self.wants_stack(now) || !self.is_clear())
     }
 
@@ -279,7 +279,7 @@ impl Node {
         let given = last.to == self.me() && last.epoch == state.lease.epoch;
         let asked = self.is_activation_asked() || last.why.is_by_health();
         // What it was given for has come to its end once it was up, and a later run does not know what was asked.
-        let over = self.inherited || self.stack.served == Some(state.lease.epoch);
+        let over = self.holding.is_inherited() || self.stack.served == Some(state.lease.epoch);
         let gives = given && !asked && !over && !self.is_automatic() && !self.is_stopped();
         gives.then_some(last.from)
     }
@@ -397,7 +397,7 @@ impl Node {
         self.stack.giving_back = None;
         self.stack.wanted = match phase {
             Phase::Free => !self.is_stopped(),
-            Phase::Ruling => self.inherited && self.is_user() && !self.is_stopped(),
+            Phase::Ruling => self.holding.is_inherited() && self.is_user() && !self.is_stopped(),
             Phase::Heir => false,
         };
     }
@@ -417,7 +417,7 @@ impl Node {
         let view = self.view.as_ref()?;
         let Data::InUse { node, watchdog, .. } = view.state.data else { return None };
         let (name, epoch) = (self.name(node), view.state.lease.epoch);
-        let tenure = self.tenure?;
+        let tenure = self.holding.tenure()?;
         if !self.holds() || tenure.right.is_none() {
             return None;
         }
@@ -441,7 +441,7 @@ impl Node {
             length
         };
         // seen(by) of the record that this node replaced; a run that did not see it counts from its own beginning.
-        let seen = tenure.wait.map(|wait| wait.seen).or(self.tenure_since)?;
+        let seen = tenure.wait.map(|wait| wait.seen).or(self.holding.since())?;
         (now.elapsed_least(seen) >= length)
             .then(|| format!("the watchdog of {name} has reset it by now"))
     }
@@ -457,11 +457,11 @@ impl Node {
     fn fence_user(&mut self, now: Time) {
         let Data::InUse { node, .. } = self.data() else { return };
         let fenced = self.stack_spec().is_some_and(|spec| spec.fenced);
-        let confirmed = self.tenure.is_some_and(|tenure| tenure.right.is_some());
+        let confirmed = self.holding.has_right();
         if node == self.me() || !fenced || !confirmed || self.is_paused(now) {
             return;
         }
-        let patient = self.tenure_since.is_some_and(|at| now.elapsed_most(at) < VACATE_MAX);
+        let patient = self.holding.since().is_some_and(|at| now.elapsed_most(at) < VACATE_MAX);
         if self.is_heard(node, now) && patient && !self.cannot_vacate(node) {
             return;
         }
@@ -639,7 +639,7 @@ impl Node {
             (Role::Failed, RoleReason::Claimed(foreign.clone()))
         } else if self.vip.is_open(now) && self.is_stack_up() {
             (Role::Active, RoleReason::Serves)
-        } else if self.lost_right {
+        } else if self.holding.lost_right() {
             (Role::Isolated, RoleReason::RightEnded)
         } else if self.wants_stack(now) && !self.is_leaving() {
             (Role::Activating, RoleReason::ComesUp)
@@ -703,7 +703,8 @@ impl Node {
     /// Row 5: shared data not proven clear, and what would prove it.
     pub(super) fn blocked_shared(&self, now: Time) -> Option<Blocked> {
         let Data::InUse { node, watchdog, .. } = self.data() else { return None };
-        let patient = self.tenure_since.is_none_or(|at| now.elapsed_most(at) < Span::millis(3_000));
+        let patient =
+            self.holding.since().is_none_or(|at| now.elapsed_most(at) < Span::millis(3_000));
         if !self.holds() || node == self.me() || patient {
             return None;
         }

@@ -125,8 +125,8 @@ impl Node {
             serving,
             reasons: self.explain(now),
             view: self.view.as_ref().map(|view| (view.version, view.state.clone())),
-            right_left: self.tenure.and_then(|t| t.right).map(|right| right.left(now)),
-            wait_left: self.tenure.and_then(|t| t.wait).map(|wait| wait.left(now)),
+            right_left: self.holding.right().map(|right| right.left(now)),
+            wait_left: self.holding.wait().map(|wait| wait.left(now)),
             database: self.database.facts.clone(),
             stack: self.stack_report(),
             services: self.service_reports(now),
@@ -353,7 +353,7 @@ impl Node {
             let to = self.name(moving.to);
             lines.push(format!("moving to {to}: {}", moving.text()));
         }
-        let Some(tenure) = self.tenure else { return };
+        let Some(tenure) = self.holding.tenure() else { return };
         if let Some(wait) = tenure.wait.filter(|wait| !wait.is_over(now)) {
             let left = wait.left(now).as_millis();
             lines.push(format!("the predecessor's right is surely over in {left} ms [C3]"));

@@ -5,7 +5,7 @@ use super::intents::{Seen, first_seen};
 use super::{Mute, Node};
 use crate::event::Severity;
 use crate::id::{AttemptId, Version};
-use crate::lease::{Tenure, Wait};
+use crate::lease::Wait;
 use crate::state::{Phase, State, StateError};
 use crate::time::{Span, Time};
 use alloc::format;
@@ -94,18 +94,15 @@ impl Node {
         let Some(view) = &self.view else { return };
         let lease = view.state.lease;
         if lease.holder != self.identity.node {
-            if self.tenure.take().is_some() || self.vip.may_pass() {
+            if self.holding.leave() || self.vip.may_pass() {
                 // Superseded: the gate is closed whatever is left of the ticket (S2).
                 self.close();
             }
-            self.tenure_since = None;
-            self.licence = None;
-            self.inherited = false;
             self.joining = None;
             self.leave_stack();
             return;
         }
-        if self.tenure.is_some_and(|tenure| tenure.epoch == lease.epoch) {
+        if self.holding.tenure().is_some_and(|tenure| tenure.epoch == lease.epoch) {
             return;
         }
         // A won succeed of this run sets its own tenure (known_won); here only what was found or given.
@@ -116,23 +113,19 @@ impl Node {
             let length = if self.is_of_ended_boot(&lease) { full.min(TWIN_WAIT) } else { full };
             Some(Wait { seen: view.seen, length })
         };
-        self.inherited = wait.is_none() && lease.phase == Phase::Ruling;
-        self.tenure = Some(Tenure { epoch: lease.epoch, wait, right: None });
-        self.tenure_since = Some(now);
-        self.lost_right = false;
+        self.holding.enter(lease.epoch, wait, lease.phase, now);
         #[cfg(feature = "planted")]
         if self.planted(crate::planted::Planted::RightFromRead)
             && lease.by.node == self.identity.node
             && lease.by.run != self.identity.run
         {
             let length = view.state.timing.ticket(lease.ttl);
-            self.tenure = Some(Tenure {
+            self.holding.plant(crate::lease::Tenure {
                 epoch: lease.epoch,
                 wait: None,
                 right: Some(crate::lease::Right { proposed: now, length }),
             });
         }
-        self.licence = None;
         self.enter_stack(lease.phase);
     }
 
@@ -188,11 +181,7 @@ impl Node {
 
     /// The tenure's right is over: say so once.
     pub(super) fn end_what_is_over(&mut self, now: Time) {
-        let Some(tenure) = &mut self.tenure else { return };
-        let Some(right) = tenure.right else { return };
-        if !right.runs(now) {
-            tenure.right = None;
-            self.lost_right = true;
+        if self.holding.end(now) {
             self.close();
             if self.moving.is_none() && self.serving.is_opened() && !self.is_stopped() {
                 self.tell(
