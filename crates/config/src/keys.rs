@@ -561,7 +561,7 @@ static SERVICE: Table = Table {
 /// Wherever probes stand.
 pub(super) static PROBE: Table = Table {
     title: "[[service.probe]], [[database.probe]], [[probe]]",
-    means: "One thing that is looked at again and again. Exactly one key says what: tcp, http, sql, file, exec, disk, memory, clock, link or gateway. A written probe overrides, key by key, the one of the same name that a profile or a default supplies.",
+    means: "One thing that is looked at again and again. Exactly one key says what: tcp, greeting, dns, http, sql, file, exec, disk, memory, clock, link or gateway. A written probe overrides, key by key, the one of the same name that a profile or a default supplies.",
     keys: &[
         key(
             "name",
