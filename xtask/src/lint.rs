@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{sh, supply, tidy};
+use crate::{documents, sh, supply, tidy};
 
 const DENY: &str = "cargo-deny";
 /// Building it once on a machine.
@@ -41,12 +41,13 @@ enum Verdict {
 
 /// Runs every check; 0 if none failed. With `all`, the program that knows of advisories is installed if it is missing.
 pub fn run(all: bool) -> Result<u8> {
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
         ("format", |_| format()),
         ("clippy", |_| clippy()),
         ("documentation", |_| documentation()),
         ("directions", |_| directions()),
         ("tidy", |_| listed(tidy::check(&sh::root())?)),
+        ("documents", |_| listed(documents::check(&sh::root())?)),
         ("licences, barred crates and sources", |_| listed(supply::check(&sh::root())?)),
         ("advisories", deny),
     ];

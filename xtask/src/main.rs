@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod build;
+mod documents;
 mod lint;
 mod packages;
 mod sh;
@@ -42,7 +43,7 @@ enum Command {
         #[arg(long)]
         no_lab: bool,
     },
-    /// Format, clippy, documentation, licences, dependency directions, tidiness
+    /// Format, clippy, documentation, licences, dependency directions, tidiness, documents
     Lint {
         /// Install cargo-deny if it is missing, which takes many minutes, and check advisories
         #[arg(long)]
