@@ -7,8 +7,8 @@ use regent_core::state::Timing;
 use regent_core::time::Span;
 use std::fmt;
 
-/// How long systemd and the agent need until a killed agent handles its first input: `RestartSec` and the
-/// start, which the lab measures.
+/// How long systemd and the agent need until a killed agent handles its first input, which the lab measures; systemd
+/// starts it at once (`RestartSec=0`).
 pub const RESTART: Span = Span::millis(120);
 
 /// The longest tick of a kernel that Debian builds (CONFIG_HZ=100).
