@@ -109,7 +109,7 @@ impl Node {
 
     fn is_comparison_due(&self, with: DataCopy, now: Time) -> bool {
         let every = self.spec.policy.verify_every;
-        let settled = self.joined.is_none_or(|at| now.elapsed_most(at) >= SETTLED);
+        let settled = self.follower.joined().is_none_or(|at| now.elapsed_most(at) >= SETTLED);
         let recent = self.comparing.tried.is_some_and(|at| now.elapsed_most(at) < PAUSE_FIRST);
         if every == Span::ZERO || !settled || recent {
             return false;

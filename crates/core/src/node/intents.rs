@@ -318,18 +318,19 @@ impl Node {
 
     /// Proposes the next wish, if nothing else is under way.
     pub(super) fn propose_wish(&mut self, now: Time) -> bool {
-        let change = self.shared_wish(now).filter(|_| self.attempt.is_none());
+        let change = self.shared_wish(now).filter(|_| !self.proposals.is_busy());
         if change.is_some() {
             self.stack.wished = Some(now);
         }
         let change = change.or_else(|| self.wanted_intent().map(Change::Switchover));
         let change = change.or_else(|| self.wanted_wish());
-        let format = self.wanted_format(now).filter(|_| change.is_none() && self.attempt.is_none());
+        let format =
+            self.wanted_format(now).filter(|_| change.is_none() && !self.proposals.is_busy());
         if format.is_some() {
             self.format_asked = Some(now);
         }
         let change = change.or(format);
-        let Some(change) = change.filter(|_| self.attempt.is_none()) else { return false };
+        let Some(change) = change.filter(|_| !self.proposals.is_busy()) else { return false };
         self.begin(Kind::Intend { change }, now);
         true
     }
@@ -348,7 +349,7 @@ impl Node {
             return self.rename_data(was, now);
         }
         self.moving = None;
-        self.joining = None;
+        self.follower.stop_joining();
         let stopped = self.stop_services();
         self.quieting = stopped.then(|| self.quieting.unwrap_or(now));
         let writable = self.database.facts.as_ref().is_some_and(|facts| !facts.read_only);
@@ -511,7 +512,7 @@ impl Node {
             view.state.timing == retiming.timing && view.state.lease.ttl == retiming.timing.ttl
         });
         // C1: while a renewal with the shorter ttl may still win, nothing grows longer again.
-        let open = self.attempt.is_some() || !self.unresolved.is_empty();
+        let open = self.proposals.is_busy() || !self.proposals.is_settled();
         let late = !open && now.elapsed_most(retiming.since) >= WISH_MAX + WISH_MAX;
         let answer = if stands {
             let ms = retiming.timing.ttl.as_millis();

@@ -9,7 +9,8 @@
 //! | `view` | the register's record as seen here, and when (R4, R5, C2, C6) |
 //! | `propose` | one swap from the clock's reading to its known end (R6, C1, section 3) |
 //! | `holding` | the present tenure, its right and its licence |
-//! | `hold` | what a holder does: renew, open, go on alone, join (section 4) |
+//! | `hold` | what a holder does: renew, open, go on alone (section 4) |
+//! | `follower` | is the recorded follower following; how another one is taken in (D4, D9) |
 //! | `stand` | what everybody else does: suspect, succeed, follow, rewind (section 4, D7, D8) |
 //! | `moves` | a release, planned or after a death (section 5) |
 //! | `database` | the local database: one step in flight, facts, restarts (D1, D11) |
@@ -40,6 +41,7 @@ mod compare;
 mod database;
 mod failing;
 mod fencing;
+mod follower;
 mod hold;
 mod holding;
 mod intents;
@@ -89,13 +91,13 @@ use asked::Asked;
 use compare::Comparing;
 use database::Database;
 use fencing::Fencing;
-use hold::Joining;
+use follower::Follower;
 use holding::Holding;
 use intents::{Retiming, Wishes};
 use moves::Move;
 use output::{Flight, Output};
 use peers::{Peer, Stranger};
-use propose::Attempt;
+use propose::Proposals;
 use recopy::Recopy;
 use report::Reporting;
 use services::{Probe, Service};
@@ -103,7 +105,6 @@ use serving::Serving;
 use stack::Stack;
 use stand::{Following, Succession};
 use told::Told;
-use unresolved::Unresolved;
 use view::View;
 use vip::Vip;
 
@@ -221,32 +222,14 @@ pub struct Node {
     read_asked: Option<Time>,
     mute: Option<Mute>,
 
-    /// The number of this run's newest proposal (R6).
-    n: u64,
-    attempt: Option<Attempt>,
-    /// Attempts given up without an answer: each may win until the version moves past the one it expected (R5).
-    unresolved: Unresolved,
-    proposed_at: Option<Time>,
-    /// The highest version that a succeed, solo or join of this node expected (D7).
-    taken_from: Version,
+    proposals: Proposals,
 
     holding: Holding,
     /// It was told that this holder's data is not the recorded copy.
     told_foreign: bool,
 
     database: Database,
-    joining: Option<Joining>,
-    join_paused: Option<Time>,
-    join_pause: Span,
-    /// When the recorded follower was taken in by this run.
-    joined: Option<Time>,
-    /// Why the last follower was not good enough any more, in words.
-    alone_why: Option<String>,
-    /// Since when commits have waited without one confirmation (D9).
-    slow: Option<Time>,
-    /// Since when the recorded follower has not been following.
-    with_gone: Option<Time>,
-    stranded: Option<Time>,
+    follower: Follower,
 
     moving: Option<Move>,
     waiting_requests: Vec<moves::Waiting>,
@@ -298,7 +281,7 @@ impl Node {
         Node {
             random: identity.seed,
             vip: Vip::found(record.gate, now),
-            taken_from: record.high,
+            proposals: Proposals::new(&record),
             identity,
             spec,
             record,
@@ -307,21 +290,10 @@ impl Node {
             view: None,
             read_asked: None,
             mute: None,
-            n: 0,
-            attempt: None,
-            unresolved: Unresolved::default(),
-            proposed_at: None,
             holding: Holding::default(),
             told_foreign: false,
             database: Database::new(),
-            joining: None,
-            join_paused: None,
-            join_pause: Span::ZERO,
-            joined: None,
-            alone_why: None,
-            slow: None,
-            with_gone: None,
-            stranded: None,
+            follower: Follower::default(),
             moving: None,
             waiting_requests: Vec::new(),
             recopy: None,
@@ -437,8 +409,8 @@ impl Node {
             if let Some(right) = tenure.right {
                 consider(right.left(now));
             }
-            if let Some(at) = self.proposed_at {
-                consider(self.spec.pace.renewal.less(now.elapsed_most(at)));
+            if let Some(since) = self.proposals.since_last(now) {
+                consider(self.spec.pace.renewal.less(since));
             }
         }
         let report = self.reporting.due_in(self.spec.pace.report, now);

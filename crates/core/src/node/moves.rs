@@ -274,7 +274,7 @@ impl Node {
         if stage == Stage::Kill && !self.database.is_being_killed() {
             self.step(DatabaseStep::Kill, now);
         }
-        self.joining = None;
+        self.follower.stop_joining();
         // Asked again, what was stuck is tried again at once.
         self.stack.stuck = None;
         self.moving = Some(Move {
@@ -382,7 +382,7 @@ impl Node {
             Some(facts) => facts.read_only && facts.waiting == 0,
             None => self.database.is_down(),
         };
-        if self.attempt.is_some() || self.vip.may_pass() || !quiet {
+        if self.proposals.is_busy() || self.vip.may_pass() || !quiet {
             return;
         }
         self.holding.give_up();

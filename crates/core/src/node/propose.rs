@@ -8,9 +8,9 @@
 
 use super::intents::Change;
 use super::output::Flight;
-use super::unresolved::Form;
-use super::{Action, Mute, Node};
-use crate::command::{Outcome, Proposal, Slot, SwapOutcome};
+use super::unresolved::{Form, Unresolved};
+use super::{Action, Identity, Mute, Node};
+use crate::command::{Outcome, Proposal, RunRecord, Slot, SwapOutcome};
 use crate::event::Severity;
 use crate::id::{AttemptId, Epoch, NodeId, Version};
 use crate::lease::{Right, Wait};
@@ -57,10 +57,10 @@ pub(super) enum Kind {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Attempt {
     pub kind: Kind,
-    pub id: AttemptId,
+    id: AttemptId,
     pub expect: Version,
     /// Read before the gate was armed for it (C1).
-    pub proposed: Option<Time>,
+    proposed: Option<Time>,
     pub sent: bool,
     by: Proposal,
     /// The record that it writes.
@@ -75,6 +75,77 @@ pub(super) struct Attempt {
     wait: Option<Wait>,
     /// The encoded State, until it is sent.
     bytes: Vec<u8>,
+}
+
+/// The swaps of this run.
+#[derive(Clone, Debug)]
+pub(super) struct Proposals {
+    /// The number of the newest one (R6).
+    n: u64,
+    /// The one under way.
+    attempt: Option<Attempt>,
+    /// Those that were given up without an answer: each may win until the version moves past the one it expected (R5).
+    unresolved: Unresolved,
+    /// When the newest one that needs a ticket was begun.
+    proposed_at: Option<Time>,
+    /// The highest version that a succeed, solo or join of this node expected (D7).
+    taken_from: Version,
+}
+
+impl Proposals {
+    /// A run that has proposed nothing; what an earlier one may have taken is below what this node had stored.
+    pub fn new(record: &RunRecord) -> Proposals {
+        Proposals {
+            n: 0,
+            attempt: None,
+            unresolved: Unresolved::default(),
+            proposed_at: None,
+            taken_from: record.high,
+        }
+    }
+
+    /// An id that no other proposal and no marker of this run has (R6).
+    pub fn next_id(&mut self, who: &Identity) -> AttemptId {
+        self.n += 1;
+        AttemptId { node: who.node, boot: who.boot, run: who.run, n: self.n }
+    }
+
+    /// One is under way.
+    pub fn is_busy(&self) -> bool {
+        self.attempt.is_some()
+    }
+
+    /// None may still win but the one under way.
+    pub fn is_settled(&self) -> bool {
+        self.unresolved.is_empty()
+    }
+
+    /// When the newest one that needs a ticket was begun.
+    pub fn last(&self) -> Option<Time> {
+        self.proposed_at
+    }
+
+    /// How long ago that was.
+    pub fn since_last(&self, now: Time) -> Option<Span> {
+        self.proposed_at.map(|at| now.elapsed_most(at))
+    }
+
+    /// D7: no swap by which this node took over, or may have, expected as much.
+    pub fn is_beyond(&self, version: Version) -> bool {
+        version > self.taken_from
+    }
+
+    /// The one under way is a join.
+    #[cfg(feature = "planted")]
+    pub fn is_join(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| Form::Join.fits(&attempt.kind))
+    }
+
+    /// One of this form may still win (R5).
+    fn may_still_win(&self, form: Form) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| form.fits(&attempt.kind))
+            || self.unresolved.has(form)
+    }
 }
 
 impl Attempt {
@@ -98,7 +169,7 @@ impl Attempt {
 impl Node {
     /// Begins a swap on the newest view. One at a time; nothing is proposed when mute (R7, R2).
     pub(super) fn begin(&mut self, kind: Kind, now: Time) {
-        if self.attempt.is_some() || self.mute.is_some() {
+        if self.proposals.attempt.is_some() || self.mute.is_some() {
             return;
         }
         let Some(view) = &self.view else { return };
@@ -106,14 +177,8 @@ impl Node {
         let mut state = view.state.clone();
         let by = Attempt::proposal(&kind, state.lease.holder == self.identity.node);
         let seen = view.seen;
-        self.n += 1;
         // R6: a new id each time, also for a retry.
-        let id = AttemptId {
-            node: self.identity.node,
-            boot: self.identity.boot,
-            run: self.identity.run,
-            n: self.n,
-        };
+        let id = self.proposals.next_id(&self.identity);
         let wait = match state.lease.phase {
             Phase::Free => None,
             Phase::Heir | Phase::Ruling => {
@@ -126,7 +191,7 @@ impl Node {
             self.stack.licence = None;
         }
         if matches!(kind, Kind::Succeed { .. } | Kind::Solo { .. } | Kind::Join { .. }) {
-            self.taken_from = self.taken_from.max(expect);
+            self.proposals.taken_from = self.proposals.taken_from.max(expect);
         }
         let ticketed = match kind {
             Kind::Renew
@@ -137,7 +202,7 @@ impl Node {
             | Kind::Clear { .. } => true,
             Kind::Release { .. } | Kind::Intend { .. } => false,
         };
-        self.attempt = Some(Attempt {
+        self.proposals.attempt = Some(Attempt {
             kind,
             id,
             expect,
@@ -152,7 +217,7 @@ impl Node {
             bytes: state.encode(),
         });
         if ticketed {
-            self.proposed_at = Some(now);
+            self.proposals.proposed_at = Some(now);
             self.ask(Action::ReadClock, Some(Flight::Clock { n: id.n }));
         } else {
             self.send_attempt();
@@ -242,11 +307,12 @@ impl Node {
 
     /// C1: the clock was read; now the gate is armed, unless a ticket with more than half of its time is kept.
     pub(super) fn take_clock(&mut self, n: u64, outcome: Outcome) {
-        let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.id.n == n) else {
+        let Some(attempt) = self.proposals.attempt.as_mut().filter(|attempt| attempt.id.n == n)
+        else {
             return;
         };
         let Outcome::Clock(read) = outcome else {
-            self.attempt = None;
+            self.proposals.attempt = None;
             return;
         };
         attempt.proposed = Some(read);
@@ -268,17 +334,19 @@ impl Node {
         now: Time,
     ) {
         let armed = self.vip.take_armed(outcome, now, &mut self.out);
-        let Some(attempt) = self.attempt.take_if(|attempt| attempt.id.n == n) else { return };
+        let Some(attempt) = self.proposals.attempt.take_if(|attempt| attempt.id.n == n) else {
+            return;
+        };
         // A refusal ends the attempt before it was sent: nothing was proposed.
         if let Some(at) = attempt.proposed.filter(|_| armed) {
-            self.attempt = Some(attempt);
+            self.proposals.attempt = Some(attempt);
             self.vip.armed(slot, ticket, n, at);
             self.send_attempt();
         }
     }
 
     fn send_attempt(&mut self) {
-        let Some(attempt) = &mut self.attempt else { return };
+        let Some(attempt) = &mut self.proposals.attempt else { return };
         attempt.sent = true;
         let action = Action::Propose {
             attempt: attempt.id,
@@ -293,23 +361,23 @@ impl Node {
     /// The register answered the swap, or did not.
     pub(super) fn take_swap(&mut self, n: u64, outcome: Outcome, now: Time) {
         // Its win may have been pushed here before; then another attempt may be under way.
-        let attempt = self.attempt.take_if(|attempt| attempt.id.n == n);
+        let attempt = self.proposals.attempt.take_if(|attempt| attempt.id.n == n);
         match outcome {
             Outcome::Swap(SwapOutcome::Won { version, bytes }) => {
                 let id = attempt.as_ref().map(|attempt| attempt.id);
-                self.unresolved.add(attempt);
+                self.proposals.unresolved.add(attempt);
                 let recent: Vec<AttemptId> = id.into_iter().collect();
                 self.take_view(version, &bytes, &recent, now);
                 // The same version may have been pushed here before the answer came.
                 self.resolve_attempts(&recent);
             }
             Outcome::Swap(SwapOutcome::Lost { version, bytes }) => {
-                self.unresolved.add(attempt);
+                self.proposals.unresolved.add(attempt);
                 self.take_view(version, &bytes, &[], now);
                 self.resolve_attempts(&[]);
             }
             Outcome::Swap(SwapOutcome::Unknown) | Outcome::Failed(_) => {
-                self.unresolved.add(attempt);
+                self.proposals.unresolved.add(attempt);
                 self.resolve_attempts(&[]);
             }
             Outcome::Swap(SwapOutcome::WentBack) => self.fall_mute(Mute::WentBack),
@@ -318,7 +386,7 @@ impl Node {
             | Outcome::Database { .. }
             | Outcome::Fence(_)
             | Outcome::Stack { .. }
-            | Outcome::Peer { .. } => self.unresolved.add(attempt),
+            | Outcome::Peer { .. } => self.proposals.unresolved.add(attempt),
         }
     }
 
@@ -335,7 +403,7 @@ impl Node {
             .chain([by])
             .filter(|id| id.run == self.identity.run)
             .collect();
-        let settled = self.unresolved.settle(version);
+        let settled = self.proposals.unresolved.settle(version);
         for attempt in &settled.newest {
             if shown.contains(&attempt.id) {
                 self.know_won(attempt);
@@ -348,7 +416,7 @@ impl Node {
         }
         // The one still in the register's hands: a win that was pushed here counts at once.
         let won = |a: &mut Attempt| a.sent && a.expect < version && shown.contains(&a.id);
-        if let Some(attempt) = self.attempt.take_if(won) {
+        if let Some(attempt) = self.proposals.attempt.take_if(won) {
             self.know_won(&attempt);
         }
     }
@@ -383,19 +451,16 @@ impl Node {
                     let (incarnation, start) = (copy.incarnation, *start);
                     self.holding.license(Licence { epoch, incarnation, start });
                 }
-                self.joining = None;
-                self.with_gone = None;
-                self.slow = None;
-                self.joined = attempt.proposed;
                 if let Kind::Join { with, .. } = &attempt.kind {
+                    self.follower.recorded(Some(*with), attempt.proposed);
+                    let name = self.name(with.node);
                     let text = format!(
-                        "{} is in sync: every acknowledged write is received there [join]",
-                        self.name(with.node)
+                        "{name} is in sync: every acknowledged write is received there [join]"
                     );
                     self.tell("sync.joined", Severity::Info, text);
-                    self.alone_why = None;
                 } else {
-                    let why = self.alone_why.as_deref().unwrap_or("no copy beside it is in sync");
+                    self.follower.recorded(None, attempt.proposed);
+                    let why = self.follower.alone_why().unwrap_or("no copy beside it is in sync");
                     let text = format!("this node acknowledges alone: {why} [solo]");
                     self.tell("sync.solo", Severity::Warning, text);
                 }
@@ -450,40 +515,34 @@ impl Node {
         }
     }
 
-    /// A swap of this form may still win (R5).
-    fn may_still_win(&self, form: Form) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| form.fits(&attempt.kind))
-            || self.unresolved.has(form)
-    }
-
     /// D5: a join of this run may still win.
     pub(super) fn is_join_unanswered(&self) -> bool {
-        self.may_still_win(Form::Join)
+        self.proposals.may_still_win(Form::Join)
     }
 
     /// A release of this run may still win (section 5: it leaves me closed until a newer version is seen).
     pub(super) fn is_release_unanswered(&self) -> bool {
-        self.may_still_win(Form::Release)
+        self.proposals.may_still_win(Form::Release)
     }
 
     /// A vacate or a release of this run may still win: nothing may be started meanwhile (section 6).
     pub(super) fn is_vacate_unanswered(&self) -> bool {
-        self.may_still_win(Form::Release) || self.may_still_win(Form::Vacate)
+        self.proposals.may_still_win(Form::Release) || self.proposals.may_still_win(Form::Vacate)
     }
 
     /// An activation that this run proposed may still win.
     pub(super) fn is_activation_unanswered(&self) -> bool {
-        self.may_still_win(Form::Activate)
+        self.proposals.may_still_win(Form::Activate)
     }
 
     /// A succession of this run may still win (D7).
     pub(super) fn is_succession_unanswered(&self) -> bool {
-        self.may_still_win(Form::Succeed)
+        self.proposals.may_still_win(Form::Succeed)
     }
 
     /// How many swaps without an answer are remembered one by one: bounded, however long nobody answers.
     pub fn swaps_unanswered(&self) -> usize {
-        self.unresolved.len()
+        self.proposals.unresolved.len()
     }
 }
 

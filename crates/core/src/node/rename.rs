@@ -41,11 +41,11 @@ impl Node {
     /// What a holder does while its data need a name.
     pub(super) fn rename_data(&mut self, was: Incarnation, now: Time) {
         self.tell_edge("data.renamed", Severity::Alarm, WHY.to_string());
-        self.alone_why = Some("the log of its database began anew".to_string());
+        self.follower.alone_because("the log of its database began anew".to_string());
         self.close();
         self.moving = None;
         if !self.is_join_unanswered() {
-            self.joining = None;
+            self.follower.stop_joining();
         }
         self.keep_address(now);
         if let Some(facts) = self.database.facts.clone().filter(|_| self.database.is_free()) {

@@ -548,7 +548,7 @@ impl Node {
 
     fn succeed_shared(&mut self, why: MoveReason, now: Time) {
         self.announce_succession(&why, now);
-        let may = self.attempt.is_none() && self.vip.may_ask(Local::Arm, now);
+        let may = !self.proposals.is_busy() && self.vip.may_ask(Local::Arm, now);
         if may && !self.is_succession_unanswered_long(now) {
             self.begin(Kind::Succeed { why }, now);
         }

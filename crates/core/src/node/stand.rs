@@ -61,7 +61,7 @@ impl Node {
             return self.stand_shared(now);
         }
         self.moving = None;
-        self.joining = None;
+        self.follower.stop_joining();
         if self.vip.may_pass() {
             self.close();
         }
@@ -139,7 +139,7 @@ impl Node {
                 )
             )
         });
-        let may = self.attempt.is_none() && self.vip.may_ask(Local::Arm, now);
+        let may = !self.proposals.is_busy() && self.vip.may_ask(Local::Arm, now);
         if !starting && may && !self.is_succession_unanswered_long(now) {
             self.begin(Kind::Succeed { why }, now);
         }
@@ -164,7 +164,7 @@ impl Node {
     pub(super) fn is_succession_unanswered_long(&self, now: Time) -> bool {
         const RETRY: Span = Span::millis(20);
         self.is_succession_unanswered()
-            && self.proposed_at.is_some_and(|at| now.elapsed_most(at) < RETRY)
+            && self.proposals.since_last(now).is_some_and(|since| since < RETRY)
     }
 
     /// Somebody else's swap was decided instead: back off at random, longer each time.
@@ -172,7 +172,7 @@ impl Node {
         self.following.lost = (self.following.lost + 1).min(5);
         let most = BACK_OFF.0 << self.following.lost;
         let pause = Span(self.draw() % most);
-        if let Some(at) = self.proposed_at {
+        if let Some(at) = self.proposals.last() {
             self.following.not_before = Some((at, pause));
         }
         self.succession = None;
@@ -183,7 +183,7 @@ impl Node {
     fn follow(&mut self, now: Time) {
         let Some(view) = &self.view else { return };
         let writer = view.state.sync.writer;
-        let beyond = view.version > self.taken_from;
+        let beyond = self.proposals.is_beyond(view.version);
         let Some(facts) = self.database.facts.clone() else { return };
         if writer.node == self.me() || !facts.read_only || !self.database.is_free() {
             return;
@@ -214,7 +214,7 @@ impl Node {
             return;
         }
         // D7: only when no own succession can still win, and on a view above what the last take expected.
-        if !beyond || self.is_succession_unanswered() || self.attempt.is_some() {
+        if !beyond || self.is_succession_unanswered() || self.proposals.is_busy() {
             return;
         }
         if attached && facts.receiver == Thread::Stopped && alive(&facts.applier) {

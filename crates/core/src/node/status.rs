@@ -313,7 +313,7 @@ impl Node {
                 self.name(with.node)
             ),
             None => {
-                let why = self.alone_why.as_deref().filter(|_| self.holds());
+                let why = self.follower.alone_why().filter(|_| self.holds());
                 format!(
                     "solo: acknowledged writes are in {} only{}",
                     self.name(state.sync.writer.node),

@@ -98,7 +98,7 @@ impl Node {
                 // Superseded: the gate is closed whatever is left of the ticket (S2).
                 self.close();
             }
-            self.joining = None;
+            self.follower.stop_joining();
             self.leave_stack();
             return;
         }
@@ -198,7 +198,7 @@ impl Node {
         let patience = self.spec.pace.renewal + self.spec.pace.renewal;
         let fresh = self.view.as_ref().is_some_and(|view| now.elapsed_most(view.heard) < patience);
         let asked = self.read_asked.is_some_and(|at| now.elapsed_most(at) < patience);
-        if !fresh && !asked && self.attempt.is_none() {
+        if !fresh && !asked && !self.proposals.is_busy() {
             self.read_asked = Some(now);
             self.ask(super::Action::Read, Some(super::output::Flight::Read));
         }
