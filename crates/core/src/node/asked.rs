@@ -3,6 +3,7 @@
 
 use super::Node;
 use super::intents::Change;
+use super::requests::Wants;
 use super::word::{Looks, Verdict};
 use crate::command::{Answer, Obstacle, Word};
 use crate::id::{NodeId, RequestId};
@@ -26,13 +27,11 @@ const PROOF_MAX: Span = Span::millis(60_000);
 /// A request about the stack, until it is answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Asked {
-    request: RequestId,
     what: Ask,
     /// The operator's word that came with it.
     pub word: Option<Word>,
     /// What was seen of the host that it is about.
     pub looks: Looks,
-    pub since: Time,
     /// Its guards have allowed it.
     admitted: bool,
     /// What it asks for stands in the register, or is this node's own matter and is under way.
@@ -129,18 +128,14 @@ impl Node {
 
     /// Of two wills the newer one counts.
     fn supersede(&mut self, what: Ask, why: &str) {
-        let open = core::mem::take(&mut self.asked);
-        let (old, left): (Vec<Asked>, Vec<Asked>) =
-            open.into_iter().partition(|asked| asked.what == what);
-        self.asked = left;
-        for asked in old {
-            self.answer(asked.request, Answer::failed(why));
-        }
+        let old = |wants: &Wants| matches!(wants, Wants::Stack(asked) if asked.what == what);
+        self.requests.end(old, &Answer::failed(why), &mut self.out);
     }
 
     fn enter(&mut self, request: RequestId, what: Ask, word: Option<Word>, now: Time) {
         let (looks, admitted, written) = (Looks::default(), false, false);
-        self.asked.push(Asked { request, what, word, looks, since: now, admitted, written });
+        let asked = Asked { what, word, looks, admitted, written };
+        self.requests.enter(request, Wants::Stack(asked), now);
         self.ask_stack(StackStep::Survey, now);
     }
 
@@ -152,7 +147,11 @@ impl Node {
 
     /// Somebody waits for this node to become active.
     pub(super) fn is_activation_asked(&self) -> bool {
-        self.asked.iter().any(|asked| asked.what == Ask::Activate && asked.admitted)
+        self.is_asked(|asked| asked.what == Ask::Activate && asked.admitted)
+    }
+
+    fn is_asked(&self, which: impl Fn(&Asked) -> bool) -> bool {
+        self.requests.has(|wants| matches!(wants, Wants::Stack(asked) if which(asked)))
     }
 
     /// A change of the register that the stack asks for.
@@ -170,8 +169,7 @@ impl Node {
         if undone && self.holds() && !stopped {
             return Some(Change::Stopped(true));
         }
-        let open =
-            |what: Ask| self.asked.iter().any(move |a| a.what == what && a.admitted && !a.written);
+        let open = |what: Ask| self.is_asked(|a| a.what == what && a.admitted && !a.written);
         if open(Ask::Deactivate) && !stopped && (self.holds() || self.is_user()) {
             return Some(Change::Stopped(true));
         }
@@ -212,7 +210,8 @@ impl Node {
             | Change::Speaks(_)
             | Change::Format(_) => return,
         };
-        for asked in self.asked.iter_mut().filter(|a| a.what == what && a.admitted) {
+        let stack = self.requests.stack_mut().map(|(_, asked)| asked);
+        for asked in stack.filter(|a| a.what == what && a.admitted) {
             asked.written = true;
         }
         if what == Ask::Activate {
@@ -221,33 +220,27 @@ impl Node {
         }
     }
 
-    /// One turn of every request.
-    pub(super) fn advance_asked(&mut self, now: Time) {
-        let open = core::mem::take(&mut self.asked);
-        let mut left = Vec::new();
-        for mut asked in open {
-            let turn = match asked.what {
-                Ask::Activate => self.turn_activation(&asked, now),
-                Ask::MayActivate => self.turn_question(&asked, now),
-                Ask::MayBelieve => self.turn_belief(&asked, now),
-                Ask::Deactivate => self.turn_deactivation(&asked, now),
-                Ask::Repair => self.turn_repair(&asked, now),
-            };
-            match turn {
-                Turn::Wait => left.push(asked),
-                Turn::Admit => {
-                    asked.admitted = true;
-                    left.push(asked);
-                }
-                Turn::Written => {
-                    (asked.admitted, asked.written) = (true, true);
-                    left.push(asked);
-                }
-                Turn::End(answer) => self.answer(asked.request, answer),
-            }
+    /// One turn of a request.
+    pub(super) fn turn_stack(
+        &mut self,
+        asked: &mut Asked,
+        since: Time,
+        now: Time,
+    ) -> Option<Answer> {
+        let turn = match asked.what {
+            Ask::Activate => self.turn_activation(asked, since, now),
+            Ask::MayActivate => self.turn_question(asked, since, now),
+            Ask::MayBelieve => self.turn_belief(asked, since, now),
+            Ask::Deactivate => self.turn_deactivation(asked, since, now),
+            Ask::Repair => self.turn_repair(asked, since, now),
+        };
+        match turn {
+            Turn::Wait => {}
+            Turn::Admit => asked.admitted = true,
+            Turn::Written => (asked.admitted, asked.written) = (true, true),
+            Turn::End(answer) => return Some(answer),
         }
-        left.append(&mut self.asked);
-        self.asked = left;
+        None
     }
 
     fn has_looked(&self, since: Time) -> bool {
@@ -267,13 +260,13 @@ impl Node {
         self.view.as_ref().is_some_and(|view| now.elapsed_most(view.heard) < REGISTER_MAX)
     }
 
-    fn turn_activation(&mut self, asked: &Asked, now: Time) -> Turn {
-        let age = now.elapsed_most(asked.since);
+    fn turn_activation(&mut self, asked: &Asked, since: Time, now: Time) -> Turn {
+        let age = now.elapsed_most(since);
         if age >= ASKED_MAX {
             return failed(Obstacle::Other, "it goes on: see regent stack show");
         }
         if !asked.admitted {
-            let turn = self.admit_activation(asked, now);
+            let turn = self.admit_activation(asked, since, now);
             if matches!(turn, Turn::Written) {
                 self.stack.wanted = true;
                 self.stack.failure = None;
@@ -311,8 +304,8 @@ impl Node {
         Turn::Wait
     }
 
-    fn turn_question(&mut self, asked: &Asked, now: Time) -> Turn {
-        match self.admit_activation(asked, now) {
+    fn turn_question(&mut self, asked: &Asked, since: Time, now: Time) -> Turn {
+        match self.admit_activation(asked, since, now) {
             Turn::Admit | Turn::Written => {
                 Turn::End(Answer::Done("every guard would let it begin".into()))
             }
@@ -320,8 +313,8 @@ impl Node {
         }
     }
 
-    fn turn_belief(&mut self, asked: &Asked, now: Time) -> Turn {
-        match asked.word.map(|word| self.judge(word, &asked.looks, asked.since, now)) {
+    fn turn_belief(&mut self, asked: &Asked, since: Time, now: Time) -> Turn {
+        match asked.word.map(|word| self.judge(word, &asked.looks, since, now)) {
             Some(Verdict::Looking) => Turn::Wait,
             Some(Verdict::Refused(obstacle, why)) => refused(obstacle, why),
             Some(Verdict::Believed(seen)) => Turn::End(Answer::Done(seen)),
@@ -361,9 +354,9 @@ impl Node {
     }
 
     /// The guards of an activation, before anything is changed.
-    fn admit_activation(&mut self, asked: &Asked, now: Time) -> Turn {
-        let age = now.elapsed_most(asked.since);
-        if !self.has_looked(asked.since) {
+    fn admit_activation(&mut self, asked: &Asked, since: Time, now: Time) -> Turn {
+        let age = now.elapsed_most(since);
+        if !self.has_looked(since) {
             if self.stack.busy.is_none() {
                 self.ask_stack(StackStep::Survey, now);
             }
@@ -373,15 +366,14 @@ impl Node {
         if let Some(problem) = self.failed_check() {
             return refused(Obstacle::Checks, problem);
         }
-        let believed = match asked.word.map(|w| (w, self.judge(w, &asked.looks, asked.since, now)))
-        {
+        let believed = match asked.word.map(|w| (w, self.judge(w, &asked.looks, since, now))) {
             None => None,
             Some((_, Verdict::Looking)) => return Turn::Wait,
             Some((_, Verdict::Refused(obstacle, why))) => return refused(obstacle, why),
             Some((word, Verdict::Believed(seen))) => Some((word, seen)),
         };
         // Beside a word of two voters what was heard before it says nothing: the one it is about was needed for that.
-        let is_old = asked.word.is_some() && self.is_pair() && !self.has_heard(asked.since);
+        let is_old = asked.word.is_some() && self.is_pair() && !self.has_heard(since);
         if !self.has_register(now) || is_old {
             return match age >= REGISTER_MAX {
                 true => self.refused_alone(asked, now),
@@ -419,7 +411,7 @@ impl Node {
         let Some((word, seen)) = believed.filter(|_| asked.what == Ask::Activate) else {
             return by_record;
         };
-        self.believe(word, &seen, asked.since, now);
+        self.believe(word, &seen, since, now);
         self.admit_by_record(asked, now)
     }
 
@@ -540,10 +532,10 @@ impl Node {
         )
     }
 
-    fn turn_deactivation(&mut self, asked: &Asked, now: Time) -> Turn {
-        let age = now.elapsed_most(asked.since);
+    fn turn_deactivation(&mut self, asked: &Asked, since: Time, now: Time) -> Turn {
+        let age = now.elapsed_most(since);
         let ms = age.as_millis();
-        if !self.has_looked(asked.since) && !asked.admitted {
+        if !self.has_looked(since) && !asked.admitted {
             if self.stack.busy.is_none() {
                 self.ask_stack(StackStep::Survey, now);
             }
@@ -586,8 +578,8 @@ impl Node {
         Turn::Admit
     }
 
-    fn turn_repair(&mut self, asked: &Asked, now: Time) -> Turn {
-        if now.elapsed_most(asked.since) >= ASKED_MAX {
+    fn turn_repair(&mut self, asked: &Asked, since: Time, now: Time) -> Turn {
+        if now.elapsed_most(since) >= ASKED_MAX {
             return failed(Obstacle::Other, "it goes on: see regent stack show");
         }
         if asked.written || self.stack.busy.is_some() {
@@ -599,19 +591,14 @@ impl Node {
 
     /// The answer of a repair.
     pub(super) fn repaired(&mut self, result: Result<(), String>) {
-        let repairs = |asked: &Asked| asked.what == Ask::Repair && asked.written;
-        let (done, open): (Vec<Asked>, Vec<Asked>) =
-            core::mem::take(&mut self.asked).into_iter().partition(repairs);
-        self.asked = open;
-        for asked in done {
-            let answer = match &result {
-                Ok(()) => Answer::Done(
-                    "what had drifted is as it should be; see regent stack show".into(),
-                ),
-                Err(why) => Answer::Failed { reason: why.clone(), obstacle: Obstacle::StepFailed },
-            };
-            self.answer(asked.request, answer);
-        }
+        let repairs = |wants: &Wants| matches!(wants, Wants::Stack(asked) if asked.what == Ask::Repair && asked.written);
+        let answer = match result {
+            Ok(()) => {
+                Answer::Done("what had drifted is as it should be; see regent stack show".into())
+            }
+            Err(reason) => Answer::Failed { reason, obstacle: Obstacle::StepFailed },
+        };
+        self.requests.end(repairs, &answer, &mut self.out);
     }
 }
 

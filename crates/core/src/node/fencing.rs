@@ -4,6 +4,7 @@
 
 use super::Node;
 use super::output::Flight;
+use super::requests::Wants;
 use crate::command::{Action, Answer, Fenced, Outcome};
 use crate::event::Severity;
 use crate::id::{Epoch, NodeId, RequestId};
@@ -49,8 +50,8 @@ impl Node {
             None => {
                 let text = format!("{} is being fenced: an operator asked", self.name(node));
                 self.tell("fence.begun", Severity::Warning, text);
-                let flight = Flight::Fence { node, epoch: self.epoch(), request: Some(request) };
-                self.ask(Action::Fence { node }, Some(flight));
+                self.requests.enter(request, Wants::Fence(node), now);
+                self.ask_fence(node);
             }
         }
     }
@@ -89,7 +90,13 @@ impl Node {
             now.elapsed_most(self.peers[&node].heard).as_millis()
         );
         self.tell("fence.begun", Severity::Warning, text);
-        self.ask(Action::Fence { node }, Some(Flight::Fence { node, epoch, request: None }));
+        self.ask_fence(node);
+    }
+
+    /// Asked for in the present epoch: what a fence confirms counts for that one only.
+    pub(super) fn ask_fence(&mut self, node: NodeId) {
+        let epoch = self.epoch();
+        self.ask(Action::Fence { node }, Some(Flight::Fence { node, epoch }));
     }
 
     /// Is the next try to fence due? Notes it, if so.
@@ -107,13 +114,7 @@ impl Node {
     }
 
     /// Unknown is never confirmed.
-    pub(super) fn take_fenced(
-        &mut self,
-        node: NodeId,
-        epoch: Epoch,
-        request: Option<RequestId>,
-        outcome: Outcome,
-    ) {
+    pub(super) fn take_fenced(&mut self, node: NodeId, epoch: Epoch, outcome: Outcome) {
         let name = self.name(node);
         #[cfg(feature = "planted")]
         if self.planted(crate::planted::Planted::FenceUnknown)
@@ -144,8 +145,7 @@ impl Node {
             | Outcome::Peer { .. } => return,
         };
         self.tell(code, severity, text);
-        if let Some(request) = request {
-            self.answer(request, answer);
-        }
+        let asked = |wants: &Wants| *wants == Wants::Fence(node);
+        self.requests.end(asked, &answer, &mut self.out);
     }
 }

@@ -7,6 +7,7 @@
 use super::Node;
 use super::output::Flight;
 use super::propose::Kind;
+use super::requests::Wants;
 use crate::command::{Action, Answer, DatabaseStep, Obstacle, Request, ServiceStep};
 use crate::event::Severity;
 use crate::id::{AttemptId, NodeId, RequestId};
@@ -16,7 +17,6 @@ use crate::time::{Span, Time};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
 /// How long a wish may take to be written: a majority of voters is needed.
 const WISH_MAX: Span = Span::millis(5_000);
@@ -46,14 +46,12 @@ pub(super) enum Change {
     Format(u16),
 }
 
-/// What an operator asked for, until it is answered.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A change that an operator asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Wish {
-    request: RequestId,
     change: Change,
-    since: Time,
     /// It stands in the register.
-    written: bool,
+    pub written: bool,
 }
 
 /// What ends by itself.
@@ -75,15 +73,6 @@ pub(super) fn first_seen(intent: &Intent, known: Option<&Seen>, now: Time) -> Se
     let nodes =
         intent.maintenance.iter().map(|(node, entry)| date(Bound::Maintenance(*node), entry));
     nodes.chain(intent.pause.iter().map(|entry| date(Bound::Pause, entry))).collect()
-}
-
-/// Asked-for timing on its way into the register (C5).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Retiming {
-    request: RequestId,
-    pub timing: Timing,
-    /// Since when no ticket of this node is longer than the new timing allows.
-    since: Time,
 }
 
 impl Node {
@@ -190,18 +179,18 @@ impl Node {
             | Change::Speaks(_)
             | Change::Format(_) => false,
         };
-        self.wishes.push(Wish { request, change, since: now, written: there });
+        self.requests.enter(request, Wants::Change(Wish { change, written: there }), now);
     }
 
     /// The next wish to be written.
     pub(super) fn wanted_wish(&self) -> Option<Change> {
-        self.wishes.iter().find(|wish| !wish.written).map(|wish| wish.change)
+        self.requests.unwritten().map(|wish| wish.change)
     }
 
     /// A change was won.
     pub(super) fn wish_written(&mut self, change: Change) {
         self.shared_written(change);
-        for wish in self.wishes.iter_mut().filter(|wish| wish.change == change) {
+        for wish in self.requests.changes_mut().filter(|wish| wish.change == change) {
             wish.written = true;
         }
         if let Some(text) = self.change_text(change) {
@@ -237,52 +226,36 @@ impl Node {
         })
     }
 
-    /// Answers every wish that is fulfilled, or too late.
-    pub(super) fn answer_wishes(&mut self, now: Time) {
-        let wishes = core::mem::take(&mut self.wishes);
-        for wish in wishes {
-            let age = now.elapsed_most(wish.since);
-            let done = wish.written
-                && match wish.change {
-                    Change::Stopped(true) => self.is_all_stopped(now),
-                    Change::Stopped(false) => self.is_anybody_serving(now),
-                    Change::Switchover(_)
-                    | Change::Maintenance(..)
-                    | Change::Pause(_)
-                    | Change::Activate(_)
-                    | Change::Vacate
-                    | Change::Speaks(_)
-                    | Change::Format(_) => true,
-                };
-            let most = match wish.change {
-                Change::Stopped(_) if wish.written => STOP_MAX,
-                Change::Stopped(_)
-                | Change::Switchover(_)
-                | Change::Maintenance(..)
-                | Change::Pause(_)
-                | Change::Activate(_)
-                | Change::Vacate
-                | Change::Speaks(_)
-                | Change::Format(_) => WISH_MAX,
-            };
-            if done {
-                let text = self.change_text(wish.change).unwrap_or_default();
-                let ms = age.as_millis();
-                self.answer(wish.request, Answer::Done(format!("{text} ({ms} ms)")));
-            } else if age >= most {
-                let answer = if wish.written {
-                    Answer::failed(
-                        "it is written, and not everything has followed yet: see `regent status`",
-                    )
-                } else {
-                    let reason = "no majority of voters answered: nothing was changed, or it will be seen in `regent status`";
-                    Answer::Failed { reason: reason.into(), obstacle: Obstacle::NoQuorum }
-                };
-                self.answer(wish.request, answer);
-            } else {
-                self.wishes.push(wish);
-            }
+    /// What whoever asked for this change is to be told, once it is made or too late.
+    pub(super) fn turn_change(&self, wish: Wish, since: Time, now: Time) -> Option<Answer> {
+        let age = now.elapsed_most(since);
+        let (done, most) = match wish.change {
+            Change::Stopped(true) if wish.written => (self.is_all_stopped(now), STOP_MAX),
+            Change::Stopped(false) if wish.written => (self.is_anybody_serving(now), STOP_MAX),
+            Change::Stopped(_)
+            | Change::Switchover(_)
+            | Change::Maintenance(..)
+            | Change::Pause(_)
+            | Change::Activate(_)
+            | Change::Vacate
+            | Change::Speaks(_)
+            | Change::Format(_) => (wish.written, WISH_MAX),
+        };
+        if done {
+            let text = self.change_text(wish.change).unwrap_or_default();
+            return Some(Answer::Done(format!("{text} ({} ms)", age.as_millis())));
         }
+        if age < most {
+            return None;
+        }
+        Some(if wish.written {
+            Answer::failed(
+                "it is written, and not everything has followed yet: see `regent status`",
+            )
+        } else {
+            let reason = "no majority of voters answered: nothing was changed, or it will be seen in `regent status`";
+            Answer::Failed { reason: reason.into(), obstacle: Obstacle::NoQuorum }
+        })
     }
 
     /// Writes a change into a State about to be proposed.
@@ -322,7 +295,8 @@ impl Node {
         if change.is_some() {
             self.stack.wished = Some(now);
         }
-        let change = change.or_else(|| self.wanted_intent().map(Change::Switchover));
+        let moves = || self.requests.wanted_intent(&self.view.as_ref()?.state);
+        let change = change.or_else(|| moves().map(Change::Switchover));
         let change = change.or_else(|| self.wanted_wish());
         let format =
             self.wanted_format(now).filter(|_| change.is_none() && !self.proposals.is_busy());
@@ -473,7 +447,7 @@ impl Node {
     fn retime(&mut self, request: RequestId, timing: Timing, now: Time) {
         let refusal = if !self.rules(now) {
             Some("only the active node changes the timing: ask it".to_string())
-        } else if self.retiming.is_some() {
+        } else if self.requests.timing().is_some() {
             Some("another change of the timing is under way".to_string())
         } else if timing.margin >= timing.ttl {
             Some("the margin must be shorter than the ttl".to_string())
@@ -482,7 +456,7 @@ impl Node {
         };
         match refusal {
             Some(reason) => self.answer(request, Answer::refused(reason)),
-            None => self.retiming = Some(Retiming { request, timing, since: now }),
+            None => self.requests.enter(request, Wants::Timing(timing), now),
         }
     }
 
@@ -490,42 +464,37 @@ impl Node {
     /// shorter timing is on its way.
     pub(super) fn ticket_length(&self, timing: &Timing, ttl: Span) -> Span {
         let length = timing.ticket(ttl);
-        match &self.retiming {
-            Some(retiming) => length.min(retiming.timing.ticket(retiming.timing.ttl)),
+        match self.requests.timing() {
+            Some((timing, _)) => length.min(timing.ticket(timing.ttl)),
             None => length,
         }
     }
 
     /// The timing to be written with the next renewal, once no longer ticket is left.
     pub(super) fn timing_due(&self, state: &State, now: Time) -> Option<Timing> {
-        let retiming = self.retiming.as_ref()?;
-        let shorter =
-            retiming.timing.ticket(retiming.timing.ttl) < state.timing.ticket(state.lease.ttl);
-        let cut = now.elapsed_least(retiming.since) >= state.timing.wait(state.lease.ttl);
-        (!shorter || cut).then_some(retiming.timing)
+        let (timing, since) = self.requests.timing()?;
+        let shorter = timing.ticket(timing.ttl) < state.timing.ticket(state.lease.ttl);
+        let cut = now.elapsed_least(since) >= state.timing.wait(state.lease.ttl);
+        (!shorter || cut).then_some(timing)
     }
 
-    /// Answers whoever asked for a timing that now stands, or that cannot be written any more.
-    pub(super) fn answer_retiming(&mut self, now: Time) {
-        let Some(retiming) = self.retiming.clone() else { return };
-        let stands = self.view.as_ref().is_some_and(|view| {
-            view.state.timing == retiming.timing && view.state.lease.ttl == retiming.timing.ttl
-        });
+    /// What whoever asked for this timing is to be told, once it stands or cannot be written any more.
+    pub(super) fn turn_timing(&mut self, timing: Timing, since: Time, now: Time) -> Option<Answer> {
+        let stands = self
+            .view
+            .as_ref()
+            .is_some_and(|view| view.state.timing == timing && view.state.lease.ttl == timing.ttl);
         // C1: while a renewal with the shorter ttl may still win, nothing grows longer again.
         let open = self.proposals.is_busy() || !self.proposals.is_settled();
-        let late = !open && now.elapsed_most(retiming.since) >= WISH_MAX + WISH_MAX;
-        let answer = if stands {
-            let ms = retiming.timing.ttl.as_millis();
+        let late = !open && now.elapsed_most(since) >= WISH_MAX + WISH_MAX;
+        if stands {
+            let ms = timing.ttl.as_millis();
             let text = format!("rights last {ms} ms from now on, on every node");
             self.tell("timing.changed", Severity::Warning, text.clone());
-            Answer::Done(text)
-        } else if late || !self.holds() {
-            Answer::undone("the timing was not written; nothing has changed")
-        } else {
-            return;
-        };
-        self.retiming = None;
-        self.answer(retiming.request, answer);
+            return Some(Answer::Done(text));
+        }
+        let over = late || !self.holds();
+        over.then(|| Answer::undone("the timing was not written; nothing has changed"))
     }
 }
 
@@ -542,6 +511,3 @@ fn event_of(change: Change) -> &'static str {
         | Change::Vacate => "intent.changed",
     }
 }
-
-/// The wishes of a run, oldest first.
-pub(super) type Wishes = Vec<Wish>;

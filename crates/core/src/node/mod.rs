@@ -24,6 +24,7 @@
 //! | `failing` | steps of gate and address that the kernel refuses |
 //! | `told` | what is told at its edges only |
 //! | `unresolved` | swaps without an answer, bounded (R5) |
+//! | `requests` | what operators asked for, until they are answered |
 //! | `intents` | maintenance, pause, stop and start, timing (C5) |
 //! | `shared` | who may use shared data: occupy, vacate, clear (section 6) |
 //! | `stack` | the local stack on them, one step at a time |
@@ -54,6 +55,7 @@ mod recopy;
 mod release;
 mod rename;
 mod report;
+mod requests;
 mod room;
 mod services;
 mod serving;
@@ -82,24 +84,22 @@ use crate::reason::Mute;
 use crate::room::{Room, Seen};
 use crate::spec::Spec;
 use crate::stack::DataLost;
-use crate::state::Switchover;
 use crate::time::{Span, Time};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use asked::Asked;
 use compare::Comparing;
 use database::Database;
 use fencing::Fencing;
 use follower::Follower;
 use holding::Holding;
-use intents::{Retiming, Wishes};
 use moves::Move;
 use output::{Flight, Output};
 use peers::{Peer, Stranger};
 use propose::Proposals;
 use recopy::Recopy;
 use report::Reporting;
+use requests::Requests;
 use services::{Probe, Service};
 use serving::Serving;
 use stack::Stack;
@@ -232,29 +232,24 @@ pub struct Node {
     follower: Follower,
 
     moving: Option<Move>,
-    waiting_requests: Vec<moves::Waiting>,
     /// The data here are to be copied anew.
     recopy: Option<Recopy>,
     /// Comparisons of both copies.
     comparing: Comparing,
-    asked_switchover: Option<Switchover>,
-    clear_intent: bool,
     /// When a move because of a service's death was last seen, by whichever node (L4).
     service_moved: Option<Time>,
     succession: Option<Succession>,
     following: Following,
 
-    wishes: Wishes,
+    requests: Requests,
     /// When the formats that are spoken were last to be written.
     format_asked: Option<Time>,
-    retiming: Option<Retiming>,
     fencing: Fencing,
     /// Since when the services have been down on a node that stops by an operator's word.
     quieting: Option<Time>,
     stranger: Option<Stranger>,
 
     stack: Stack,
-    asked: Vec<Asked>,
     /// As it was seen last.
     room: Seen,
 
@@ -295,22 +290,17 @@ impl Node {
             database: Database::new(),
             follower: Follower::default(),
             moving: None,
-            waiting_requests: Vec::new(),
             recopy: None,
             comparing: Comparing::default(),
-            asked_switchover: None,
-            clear_intent: false,
             service_moved: None,
             succession: None,
             following: Following::default(),
-            wishes: Wishes::new(),
+            requests: Requests::default(),
             format_asked: None,
-            retiming: None,
             fencing: Fencing::default(),
             quieting: None,
             stranger: None,
             stack: Stack::default(),
-            asked: Vec::new(),
             room: Seen::default(),
             peers,
             services,
@@ -386,7 +376,6 @@ impl Node {
         if self.spec.stack.is_none() {
             self.observe_database(now);
         }
-        self.advance_asked(now);
         self.read_when_stale(now);
         self.notice_changes(now);
         self.report_when_due(now);
@@ -449,9 +438,7 @@ impl Node {
             Flight::Refuse => self.note_move(|m| m.refused = true),
             Flight::Service(service) => self.take_service_done(service, outcome),
             Flight::Stack(step) => self.take_stack(step, outcome, now),
-            Flight::Fence { node, epoch, request } => {
-                self.take_fenced(node, epoch, request, outcome);
-            }
+            Flight::Fence { node, epoch } => self.take_fenced(node, epoch, outcome),
             Flight::Announce | Flight::Read => {}
         }
     }

@@ -10,6 +10,7 @@ use super::Node;
 use super::database::held;
 use super::output::Flight;
 use super::propose::Kind;
+use super::requests::Wants;
 use super::status::{BEHIND_TOLD, behind};
 use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Obstacle, Request};
 use crate::event::Severity;
@@ -38,16 +39,28 @@ const CUT_OFF_HOLD_DOWN: Span = Span::millis(5_000);
 /// How long a target that failed may take until it is undone there, and up again where it came from.
 const COME_BACK_MAX: Span = Span::millis(180_000);
 
-/// Somebody who asked for a move and waits for its end.
+/// A move that somebody asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Waiting {
-    request: RequestId,
+pub(super) struct Planned {
     to: NodeId,
     /// The epoch that it is to end.
     epoch: Epoch,
-    since: Time,
+    /// It stands in the register, or stood, or a newer one does.
+    pub written: bool,
     /// Since when its target says that it failed.
     failed: Option<Time>,
+}
+
+impl Planned {
+    /// Out of this epoch.
+    pub fn new(to: NodeId, epoch: Epoch) -> Planned {
+        Planned { to, epoch, written: false, failed: None }
+    }
+
+    /// As the register has it.
+    pub fn switchover(&self) -> Switchover {
+        Switchover { to: self.to, epoch: self.epoch }
+    }
 }
 
 /// A move under way.
@@ -234,7 +247,7 @@ impl Node {
         if let Some(switchover) = planned {
             match self.can_move(switchover.to, now) {
                 Ok(()) => self.begin_move(switchover.to, MoveReason::Asked, Stage::Marker, now),
-                Err(why) => self.refuse_requests(&why),
+                Err(why) => self.requests.withdraw(&why, &mut self.out),
             }
             return;
         }
@@ -416,7 +429,7 @@ impl Node {
         }
         let text = format!("the move to {} was undone: {why}", self.name(moving.to));
         self.tell("move.undone", Severity::Warning, text.clone());
-        self.refuse_requests(&text);
+        self.requests.withdraw(&text, &mut self.out);
         self.reporting.hasten();
     }
 
@@ -445,15 +458,8 @@ impl Node {
             | Request::Timing(_) => self.wish(request, what, now),
             Request::Switchover { to } => match self.check_switchover(to, now) {
                 Ok(to) => {
-                    let epoch = self.epoch();
-                    self.waiting_requests.push(Waiting {
-                        request,
-                        to,
-                        epoch,
-                        since: now,
-                        failed: None,
-                    });
-                    self.asked_switchover = Some(Switchover { to, epoch });
+                    let planned = Planned::new(to, self.epoch());
+                    self.requests.enter(request, Wants::Move(planned), now);
                 }
                 Err(reason) => self.answer(request, Answer::refused(reason)),
             },
@@ -507,58 +513,23 @@ impl Node {
         Ok(to)
     }
 
-    /// The intent to be written next: what an operator asked for, or the removal of what was undone.
-    pub(super) fn wanted_intent(&self) -> Option<Option<Switchover>> {
-        let view = self.view.as_ref()?;
-        if let Some(asked) = self.asked_switchover {
-            return (view.state.intent.switchover != Some(asked)).then_some(Some(asked));
-        }
-        let stale = view.state.intent.switchover.is_some_and(|s| s.epoch != view.state.lease.epoch);
-        (stale || (self.clear_intent && view.state.intent.switchover.is_some())).then_some(None)
-    }
-
-    /// Answers whoever waits for a planned move that this node sees refused or undone, and takes the intent back.
-    pub(super) fn refuse_requests(&mut self, why: &str) {
-        self.asked_switchover = None;
-        self.clear_intent = true;
-        for waiting in core::mem::take(&mut self.waiting_requests) {
-            self.answer(waiting.request, Answer::undone(why));
-        }
-    }
-
-    /// Answers whoever waits for a planned move that came to its end, here or at the peer.
-    pub(super) fn answer_requests(&mut self, now: Time) {
-        let Some(view) = &self.view else { return };
-        let lease = view.state.lease;
-        let intent = view.state.intent.switchover;
-        if self
-            .asked_switchover
-            .is_some_and(|asked| asked.epoch != lease.epoch || intent == Some(asked))
-        {
-            self.asked_switchover = None;
-            self.clear_intent = false;
-        }
-        let open = core::mem::take(&mut self.waiting_requests);
-        for mut waiting in open {
-            match self.answer_to(&mut waiting, now) {
-                Some(answer) => self.answer(waiting.request, answer),
-                None => self.waiting_requests.push(waiting),
-            }
-        }
-    }
-
     /// What whoever asked for this move is to be told, once it is over one way or another.
-    fn answer_to(&self, waiting: &mut Waiting, now: Time) -> Option<Answer> {
+    pub(super) fn turn_move(
+        &self,
+        planned: &mut Planned,
+        since: Time,
+        now: Time,
+    ) -> Option<Answer> {
         let state = &self.view.as_ref()?.state;
-        let (lease, moved) = (state.lease, state.lease.epoch != waiting.epoch);
+        let (lease, moved) = (state.lease, state.lease.epoch != planned.epoch);
         let peer = self.peers.get(&lease.holder).and_then(|peer| peer.report.as_ref());
         let peer = peer.filter(|report| report.epoch == lease.epoch);
         let serving = match lease.holder == self.me() {
             true => self.serving.is_on(),
             false => peer.is_some_and(|report| report.serving),
         };
-        let (holder, ms) = (self.name(lease.holder), now.elapsed_most(waiting.since).as_millis());
-        if moved && serving && lease.holder == waiting.to {
+        let (holder, ms) = (self.name(lease.holder), now.elapsed_most(since).as_millis());
+        if moved && serving && lease.holder == planned.to {
             let epoch = lease.epoch;
             return Some(Answer::Done(format!(
                 "{holder} is active, epoch {epoch}, {ms} ms after the request"
@@ -579,24 +550,24 @@ impl Node {
                 return Some(Answer::Failed { reason, obstacle: Obstacle::NotRolledBack });
             }
             Some((why, false)) => {
-                let since = *waiting.failed.get_or_insert(now);
-                if now.elapsed_most(since) >= COME_BACK_MAX {
+                let failed = *planned.failed.get_or_insert(now);
+                if now.elapsed_most(failed) >= COME_BACK_MAX {
                     return Some(Answer::undone(format!(
                         "{holder} does not bring the stack up: {why}; it is undone there, and nobody could take it back: \
                          nothing is active"
                     )));
                 }
             }
-            None => waiting.failed = None,
+            None => planned.failed = None,
         }
-        if !moved && state.intent.switchover.is_none() && self.asked_switchover.is_none() {
+        if !moved && state.intent.switchover.is_none() && planned.written {
             return Some(Answer::undone("the active node undid the move; see `regent history`"));
         }
         let most = match self.spec.stack {
             Some(_) => STACK_MAX,
             None => self.spec.pace.switchover_max,
         };
-        let late = now.elapsed_most(waiting.since) >= most;
+        let late = now.elapsed_most(since) >= most;
         let text = format!("no move within {} ms; see `regent explain`", most.as_millis());
         late.then(|| Answer::failed(text))
     }

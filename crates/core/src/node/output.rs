@@ -31,7 +31,7 @@ pub(super) enum Flight {
     Service(ServiceId),
     Stack(StackStep),
     Probe(NodeId),
-    Fence { node: NodeId, epoch: Epoch, request: Option<RequestId> },
+    Fence { node: NodeId, epoch: Epoch },
 }
 
 /// The commands of a node.

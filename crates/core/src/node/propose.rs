@@ -318,7 +318,7 @@ impl Node {
         attempt.proposed = Some(read);
         let (timing, ttl) = (attempt.timing, attempt.lease.ttl);
         let ticket = self.ticket_length(&timing, ttl);
-        if self.vip.keeps(read) && self.retiming.is_none() {
+        if self.vip.keeps(read) && self.requests.timing().is_none() {
             return self.send_attempt();
         }
         self.vip.arm(n, ticket, &mut self.out);
@@ -481,7 +481,7 @@ impl Node {
             }
             Kind::Intend { change } => {
                 if *change == Change::Switchover(None) {
-                    self.clear_intent = false;
+                    self.requests.taken_back();
                 }
                 self.wish_written(*change);
             }

@@ -7,6 +7,7 @@
 use super::Node;
 use super::database::STARTS_ALARM;
 use super::output::Flight;
+use super::requests::Wants;
 use crate::command::{Answer, DatabaseStep, StepResult};
 use crate::event::Severity;
 use crate::id::{Incarnation, NodeId, RequestId};
@@ -21,7 +22,8 @@ use alloc::string::{String, ToString};
 pub(super) struct Recopy {
     why: String,
     in_place: bool,
-    request: Option<RequestId>,
+    /// An operator asked for it, and waits.
+    asked: bool,
     since: Time,
     /// A copy can be taken, as far as was seen; only looked at for an operator, before anything else.
     looked: bool,
@@ -44,8 +46,8 @@ impl Node {
         }
         self.database.forget_copies();
         let why = "an operator asked for it".to_string();
-        let request = Some(request);
-        self.recopy = Some(Recopy { why, in_place, request, since: now, looked: false });
+        self.requests.enter(request, Wants::Copy, now);
+        self.recopy = Some(Recopy { why, in_place, asked: true, since: now, looked: false });
     }
 
     fn no_resync(&self, node: NodeId, now: Time) -> Option<String> {
@@ -104,9 +106,9 @@ impl Node {
 
     /// One that holds has other things to do; whoever asked is told.
     pub(super) fn drop_recopy(&mut self) {
-        if let Some(Recopy { request: Some(request), .. }) = self.recopy.take() {
+        if self.recopy.take().is_some() {
             let why = "this node was made active meanwhile: its data are what others copy";
-            self.answer(request, Answer::undone(why));
+            self.answer_copy(&Answer::undone(why));
         }
     }
 
@@ -117,13 +119,13 @@ impl Node {
         let is_done =
             self.in_flight(|f| matches!(f, Flight::Database(DatabaseStep::Distrust { .. })));
         let late = now.elapsed_most(recopy.since) >= ASKED_MAX && !is_done;
-        if let Some(request) = recopy.request.filter(|_| late) {
+        if recopy.asked && late {
             let reason = match recopy.looked {
                 true => "the active node does not go on alone for it; nothing was changed",
                 false => "it could not be looked whether a copy can be taken; nothing was changed",
             };
             self.recopy = None;
-            return self.answer(request, Answer::undone(reason));
+            return self.answer_copy(&Answer::undone(reason));
         }
         let (in_place, looked) = (recopy.in_place, recopy.looked);
         let why = recopy.why.clone();
@@ -152,9 +154,8 @@ impl Node {
             }
             StepResult::Failed(why) => {
                 let reason = format!("{why}; nothing was changed");
-                if let Some(Recopy { request: Some(request), .. }) = self.recopy.take() {
-                    self.answer(request, Answer::refused(reason));
-                }
+                self.recopy = None;
+                self.answer_copy(&Answer::refused(reason));
             }
             // Asked for again.
             StepResult::NoAnswer
@@ -182,7 +183,7 @@ impl Node {
         if report.and_then(|report| report.distrusts) == Some(incarnation) {
             let why = format!("{} found other rows here than it has", self.name(holder));
             self.recopy =
-                Some(Recopy { why, in_place: false, request: None, since: now, looked: true });
+                Some(Recopy { why, in_place: false, asked: false, since: now, looked: true });
             self.reporting.hasten();
         }
     }
@@ -202,13 +203,16 @@ impl Node {
             | StepResult::Lineage(_)
             | StepResult::Saved(_) => return,
         };
-        let Some(Recopy { request, why, .. }) = self.recopy.take() else { return };
+        let Some(Recopy { why, .. }) = self.recopy.take() else { return };
         if matches!(answer, Answer::Done(_)) {
             self.following.distrusted = Some(why);
         }
-        if let Some(request) = request {
-            self.answer(request, answer);
-        }
+        self.answer_copy(&answer);
+    }
+
+    /// Tells whoever asked for a copy.
+    fn answer_copy(&mut self, answer: &Answer) {
+        self.requests.end(|wants| *wants == Wants::Copy, answer, &mut self.out);
     }
 
     /// Its database does not come up, try after try, while another node serves: then its data are replaced by a copy,

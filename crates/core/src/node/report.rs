@@ -145,9 +145,7 @@ impl Node {
         }
         self.notice_stranger_gone(now);
         self.notice_blocked(now);
-        self.answer_requests(now);
-        self.answer_wishes(now);
-        self.answer_retiming(now);
+        self.advance_requests(now);
     }
 
     /// What keeps anybody from serving wakes somebody, once.

@@ -17,7 +17,6 @@ use super::moves::Stage;
 use super::output::Flight;
 use super::propose::Kind;
 use super::services::Failure;
-use crate::command::Action;
 use crate::event::Severity;
 use crate::id::{Epoch, NodeId};
 use crate::reason::{Blocked, ClearBy, MoveReason, RoleReason, Standing};
@@ -226,13 +225,14 @@ impl Node {
         let Some(view) = &self.view else { return };
         let planned = view.state.intent.switchover.filter(|s| s.epoch == view.state.lease.epoch);
         // What was undone is asked for again only by a person.
-        let planned = planned.filter(|planned| planned.to != self.me() && !self.clear_intent);
+        let planned =
+            planned.filter(|planned| planned.to != self.me() && !self.requests.is_withdrawn());
         if let Some(planned) = planned {
             match self.can_give(planned.to, now) {
                 Ok(()) => {
                     self.begin_move(planned.to, MoveReason::Asked, Stage::Stack, now);
                 }
-                Err(why) => self.refuse_requests(&why),
+                Err(why) => self.requests.withdraw(&why, &mut self.out),
             }
             return;
         }
@@ -475,8 +475,7 @@ impl Node {
             self.name(node)
         );
         self.tell("fence.begun", Severity::Warning, text);
-        let epoch = self.epoch();
-        self.ask(Action::Fence { node }, Some(Flight::Fence { node, epoch, request: None }));
+        self.ask_fence(node);
     }
 
     /// A fence confirmed; it counts if this node asked for it as holder of this epoch.

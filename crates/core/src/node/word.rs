@@ -257,8 +257,8 @@ impl Node {
             false => life,
         };
         let signs = Signs::of(life, self.link_of(node));
-        for one in self.asked.iter_mut().filter(|one| one.is_about(node)) {
-            if asked.raw > one.since.raw {
+        for (since, one) in self.requests.stack_mut().filter(|(_, one)| one.is_about(node)) {
+            if asked.raw > since.raw {
                 one.looks.take(&signs);
             }
         }
@@ -291,7 +291,7 @@ impl Node {
     /// Every word of which `is_untrue` ends.
     fn doubt(&mut self, is_untrue: impl Fn(Word) -> bool, why: &str) {
         let given = self.stack.word.filter(|given| is_untrue(given.word));
-        for asked in &mut self.asked {
+        for (_, asked) in self.requests.stack_mut() {
             if asked.word.is_some_and(&is_untrue) && asked.looks.count > 0 {
                 asked.looks.void = Some(why.to_string());
             }
