@@ -4,14 +4,12 @@
 //! A wish is written into the register by the node that was asked, and answered once it is known won. Maintenance and
 //! pause end by themselves: each node counts from when it saw them, and any swap removes one that is over.
 
-use super::Node;
-use super::output::Flight;
-use super::propose::Kind;
-use super::requests::Wants;
-use crate::command::{Action, Answer, DatabaseStep, Obstacle, Request, ServiceStep};
+use crate::command::{Answer, Obstacle, Request};
 use crate::event::Severity;
 use crate::id::{AttemptId, NodeId, RequestId};
-use crate::observe::{DatabaseReport, ServiceId, UnitState};
+use crate::node::Node;
+use crate::node::engine::propose::Kind;
+use crate::node::requests::Wants;
 use crate::state::{Bounded, Data, Intent, State, Switchover, Timing};
 use crate::time::{Span, Time};
 use alloc::collections::BTreeMap;
@@ -22,16 +20,9 @@ use alloc::string::{String, ToString};
 const WISH_MAX: Span = Span::millis(5_000);
 /// How long stopping or starting everything may take before the asker is told that it goes on.
 const STOP_MAX: Span = Span::millis(120_000);
-/// How long a standby that stops waits for the holder's database, once that takes no more writes.
-const HOLDER_FIRST: Span = Span::millis(30_000);
-/// After this long without a word the holder's database is not waited for.
-const HOLDER_SILENT: Span = Span::millis(2_000);
-/// How long commits may wait, once the services are down, before a stopping node turns to killing.
-const QUIET_MAX: Span = Span::millis(3_000);
-
 /// One change of the intent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Change {
+pub(in crate::node) enum Change {
     Switchover(Option<Switchover>),
     Maintenance(NodeId, Option<Span>),
     Pause(Option<Span>),
@@ -48,7 +39,7 @@ pub(super) enum Change {
 
 /// A change that an operator asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Wish {
+pub(in crate::node) struct Wish {
     change: Change,
     /// It stands in the register.
     pub written: bool,
@@ -56,16 +47,16 @@ pub(super) struct Wish {
 
 /// What ends by itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Bound {
+pub(in crate::node) enum Bound {
     Pause,
     Maintenance(NodeId),
 }
 
 /// When each bounded intent was first seen here.
-pub(super) type Seen = BTreeMap<Bound, (AttemptId, Time)>;
+pub(in crate::node) type Seen = BTreeMap<Bound, (AttemptId, Time)>;
 
 /// When the bounded intents of this State were first seen: what is known already keeps its date.
-pub(super) fn first_seen(intent: &Intent, known: Option<&Seen>, now: Time) -> Seen {
+pub(in crate::node) fn first_seen(intent: &Intent, known: Option<&Seen>, now: Time) -> Seen {
     let date = |bound: Bound, entry: &Bounded| {
         let known = known.and_then(|known| known.get(&bound));
         (bound, *known.filter(|(since, _)| *since == entry.since).unwrap_or(&(entry.since, now)))
@@ -89,35 +80,35 @@ impl Node {
     }
 
     /// What is left of the pause.
-    pub(super) fn pause_left(&self, now: Time) -> Option<Span> {
+    pub(in crate::node) fn pause_left(&self, now: Time) -> Option<Span> {
         self.left(Bound::Pause, now)
     }
 
     /// Is everything paused?
-    pub(super) fn is_paused(&self, now: Time) -> bool {
+    pub(in crate::node) fn is_paused(&self, now: Time) -> bool {
         self.pause_left(now).is_some()
     }
 
     /// Is this node in maintenance?
-    pub(super) fn is_in_maintenance(&self, node: NodeId, now: Time) -> bool {
+    pub(in crate::node) fn is_in_maintenance(&self, node: NodeId, now: Time) -> bool {
         self.left(Bound::Maintenance(node), now).is_some()
     }
 
     /// What is left of each node's maintenance.
-    pub(super) fn maintenance_left(&self, now: Time) -> BTreeMap<NodeId, Span> {
+    pub(in crate::node) fn maintenance_left(&self, now: Time) -> BTreeMap<NodeId, Span> {
         let Some(view) = &self.view else { return BTreeMap::new() };
         let nodes = view.state.intent.maintenance.keys();
         nodes.filter_map(|node| Some((*node, self.left(Bound::Maintenance(*node), now)?))).collect()
     }
 
     /// Is the cluster stopped by an operator's word?
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(in crate::node) fn is_stopped(&self) -> bool {
         self.view.as_ref().is_some_and(|view| view.state.intent.stopped.is_some())
     }
 
     /// Services and database of this node are somebody else's business now: we start, restart and move nothing
     /// because of them. A run that has not read the register does not know what was asked for.
-    pub(super) fn leaves_alone(&self, now: Time) -> bool {
+    pub(in crate::node) fn leaves_alone(&self, now: Time) -> bool {
         self.view.is_none()
             || self.is_paused(now)
             || self.is_stopped()
@@ -125,7 +116,7 @@ impl Node {
     }
 
     /// Removes what is over by this node's count: any swap may.
-    pub(super) fn clear_ended(&self, intent: &mut Intent, now: Time) {
+    pub(in crate::node) fn clear_ended(&self, intent: &mut Intent, now: Time) {
         if intent.pause.is_some() && self.pause_left(now).is_none() {
             intent.pause = None;
         }
@@ -133,12 +124,12 @@ impl Node {
     }
 
     /// Takes an operator's wish; answered once it stands in the register.
-    pub(super) fn wish(&mut self, request: RequestId, what: Request, now: Time) {
+    pub(in crate::node) fn wish(&mut self, request: RequestId, what: Request, now: Time) {
         let change = match what {
             Request::Maintenance { node, length } => Change::Maintenance(node, length),
             Request::Pause { length } => Change::Pause(length),
             Request::Stop => Change::Stopped(true),
-            Request::Start if self.spec.stack.is_some() => {
+            Request::Start if self.shares_data() => {
                 let reason = "of a stack on shared data one node is activated: regent activate, on that node";
                 return self.answer(request, Answer::refused(reason));
             }
@@ -183,12 +174,12 @@ impl Node {
     }
 
     /// The next wish to be written.
-    pub(super) fn wanted_wish(&self) -> Option<Change> {
+    pub(in crate::node) fn wanted_wish(&self) -> Option<Change> {
         self.requests.unwritten().map(|wish| wish.change)
     }
 
     /// A change was won.
-    pub(super) fn wish_written(&mut self, change: Change) {
+    pub(in crate::node) fn wish_written(&mut self, change: Change) {
         self.shared_written(change);
         for wish in self.requests.changes_mut().filter(|wish| wish.change == change) {
             wish.written = true;
@@ -227,7 +218,12 @@ impl Node {
     }
 
     /// What whoever asked for this change is to be told, once it is made or too late.
-    pub(super) fn turn_change(&self, wish: Wish, since: Time, now: Time) -> Option<Answer> {
+    pub(in crate::node) fn turn_change(
+        &self,
+        wish: Wish,
+        since: Time,
+        now: Time,
+    ) -> Option<Answer> {
         let age = now.elapsed_most(since);
         let (done, most) = match wish.change {
             Change::Stopped(true) if wish.written => (self.is_all_stopped(now), STOP_MAX),
@@ -259,7 +255,7 @@ impl Node {
     }
 
     /// Writes a change into a State about to be proposed.
-    pub(super) fn write_change(change: Change, id: AttemptId, state: &mut State) {
+    pub(in crate::node) fn write_change(change: Change, id: AttemptId, state: &mut State) {
         let bounded = |length: Span| Bounded { since: id, length };
         let intent = &mut state.intent;
         match change {
@@ -290,7 +286,7 @@ impl Node {
     }
 
     /// Proposes the next wish, if nothing else is under way.
-    pub(super) fn propose_wish(&mut self, now: Time) -> bool {
+    pub(in crate::node) fn propose_wish(&mut self, now: Time) -> bool {
         let change = self.shared_wish(now).filter(|_| !self.proposals.is_busy());
         if change.is_some() {
             self.stack.wished = Some(now);
@@ -307,137 +303,6 @@ impl Node {
         let Some(change) = change.filter(|_| !self.proposals.is_busy()) else { return false };
         self.begin(Kind::Intend { change }, now);
         true
-    }
-
-    // ---- stop and start ----
-
-    /// Everything of this node goes down in order: services in reverse, then, on the holder, the database read-only
-    /// with no commit that waits, the gate, the address, and the database itself. A standby stops its database only
-    /// after the holder's takes no more writes, so that nothing is acknowledged that it has not received.
-    pub(super) fn stop_everything(&mut self, now: Time) {
-        if self.spec.stack.is_some() {
-            return self.stop_shared(now);
-        }
-        if let Some(was) = self.needs_name().filter(|_| self.holds()) {
-            // A server that is stopped before they have one proves nothing any more.
-            return self.rename_data(was, now);
-        }
-        self.moving = None;
-        self.follower.stop_joining();
-        let stopped = self.stop_services();
-        self.quieting = stopped.then(|| self.quieting.unwrap_or(now));
-        let writable = self.database.facts.as_ref().is_some_and(|facts| !facts.read_only);
-        if self.holds() && writable {
-            // Services write while they stop, through the virtual IP too: until they are down they are served.
-            self.keep_address(now);
-            self.prepare_database(now);
-            self.watch_follower(now);
-            self.free_stranded(now);
-            self.watch_locks(now);
-            self.propose_next(now);
-            self.open(now);
-        }
-        if !stopped || (!self.holds() && self.is_holder_up(now)) {
-            return;
-        }
-        let quiet = self.database.facts.as_ref().map(|facts| (facts.read_only, facts.waiting));
-        if let Some((read_only, waiting)) = quiet {
-            if !read_only {
-                if self.database.is_free() {
-                    self.step(DatabaseStep::ReadOnly, now);
-                }
-                return;
-            }
-            if waiting > 0 {
-                // D9: a shutdown would end the wait, and the commit count as acknowledged; a kill does not.
-                if self.quiet_since(now) >= QUIET_MAX && !self.database.is_being_killed() {
-                    self.step(DatabaseStep::Kill, now);
-                }
-                return;
-            }
-        }
-        if self.vip.may_pass() {
-            self.vip.close_with_resets(&mut self.out);
-            return;
-        }
-        let free = self.database.is_free() || self.database.facts.is_none();
-        let up = !self.database.is_down() && self.database.unit != UnitState::Unknown;
-        if up && free && !self.in_flight(|f| *f == Flight::Database(DatabaseStep::Stop)) {
-            self.step(DatabaseStep::Stop, now);
-        }
-    }
-
-    /// A cluster that is started again stops anew.
-    pub(super) fn note_stop(&mut self) {
-        if !self.is_stopped() {
-            self.quieting = None;
-        }
-    }
-
-    /// The cluster is being stopped, this node holds, and what is under way in its database may take a little longer.
-    pub(super) fn may_wait_quiet(&self, now: Time) -> bool {
-        self.is_stopped() && self.holds() && self.quiet_since(now) < QUIET_MAX
-    }
-
-    /// For how long the services have been down on a node that stops.
-    fn quiet_since(&self, now: Time) -> Span {
-        self.quieting.map_or(Span::ZERO, |at| now.elapsed_most(at))
-    }
-
-    /// Stops the services in reverse order; true when none runs.
-    fn stop_services(&mut self) -> bool {
-        for at in (0..self.services.len()).rev() {
-            let id = ServiceId(at as u16);
-            if self.services[at].is_stopped() {
-                continue;
-            }
-            if !self.in_flight(|f| *f == Flight::Service(id)) {
-                let step = ServiceStep::Stop;
-                self.ask(Action::Service { service: id, step }, Some(Flight::Service(id)));
-            }
-            return false;
-        }
-        true
-    }
-
-    /// Nothing runs here, nor at any peer that is heard.
-    fn is_all_stopped(&self, now: Time) -> bool {
-        if self.spec.stack.is_some() {
-            let passive = |peer: &super::Peer| {
-                peer.fresh(self.spec.pace.suspicion, now)
-                    .is_none_or(|report| report.stack.as_ref().is_none_or(|stack| stack.clear))
-            };
-            return self.is_clear() && !self.vip.may_pass() && self.peers.values().all(passive);
-        }
-        let here = self.services.iter().all(super::services::Service::is_stopped)
-            && self.database.is_down()
-            && self.vip.is_gone(&self.out);
-        here && self.peers.values().all(|peer| {
-            peer.fresh(self.spec.pace.suspicion, now).is_none_or(|report| {
-                report.database.is_none()
-                    && report.services.iter().all(|service| service.unit == UnitState::Down)
-            })
-        })
-    }
-
-    /// The holder's database takes writes, or is up for a while more: it goes first, so that nothing is committed there
-    /// that waits for this one, or that this one never received.
-    fn is_holder_up(&self, now: Time) -> bool {
-        let holder = self.view.as_ref().map(|view| view.state.lease.holder);
-        let Some(peer) = holder.and_then(|holder| self.peers.get(&holder)) else { return false };
-        let up = |d: &DatabaseReport| !d.read_only || self.quiet_since(now) < HOLDER_FIRST;
-        match peer.fresh(HOLDER_SILENT, now) {
-            Some(report) => report.database.as_ref().is_some_and(up),
-            // A run that has not heard of it yet waits for its first word.
-            None => peer.report.is_none() && now.elapsed_most(peer.heard) < HOLDER_SILENT,
-        }
-    }
-
-    fn is_anybody_serving(&self, now: Time) -> bool {
-        let heard = |peer: &super::Peer| {
-            peer.fresh(self.spec.pace.suspicion, now).is_some_and(|report| report.serving)
-        };
-        self.is_serving(now) || self.peers.values().any(heard)
     }
 
     // ---- timing (C5) ----
@@ -462,7 +327,7 @@ impl Node {
 
     /// How long a ticket, and the right that goes with it, lasts under this timing and ttl of a State: shorter while a
     /// shorter timing is on its way.
-    pub(super) fn ticket_length(&self, timing: &Timing, ttl: Span) -> Span {
+    pub(in crate::node) fn ticket_length(&self, timing: &Timing, ttl: Span) -> Span {
         let length = timing.ticket(ttl);
         match self.requests.timing() {
             Some((timing, _)) => length.min(timing.ticket(timing.ttl)),
@@ -471,7 +336,7 @@ impl Node {
     }
 
     /// The timing to be written with the next renewal, once no longer ticket is left.
-    pub(super) fn timing_due(&self, state: &State, now: Time) -> Option<Timing> {
+    pub(in crate::node) fn timing_due(&self, state: &State, now: Time) -> Option<Timing> {
         let (timing, since) = self.requests.timing()?;
         let shorter = timing.ticket(timing.ttl) < state.timing.ticket(state.lease.ttl);
         let cut = now.elapsed_least(since) >= state.timing.wait(state.lease.ttl);
@@ -479,7 +344,12 @@ impl Node {
     }
 
     /// What whoever asked for this timing is to be told, once it stands or cannot be written any more.
-    pub(super) fn turn_timing(&mut self, timing: Timing, since: Time, now: Time) -> Option<Answer> {
+    pub(in crate::node) fn turn_timing(
+        &mut self,
+        timing: Timing,
+        since: Time,
+        now: Time,
+    ) -> Option<Answer> {
         let stands = self
             .view
             .as_ref()

@@ -4,74 +4,26 @@
 //! for the next steps. Nothing is remembered as "to do": what is missing between the register and the facts is
 //! what is asked for, so a restart, a lost answer or a step that failed needs no special path.
 //!
-//! | file | what |
+//! | room | what |
 //! |---|---|
-//! | `view` | the register's record as seen here, and when (R4, R5, C2, C6) |
-//! | `propose` | one swap from the clock's reading to its known end (R6, C1, section 3) |
-//! | `holding` | the present tenure, its right and its licence |
-//! | `hold` | what a holder does: renew, open, go on alone (section 4) |
-//! | `follower` | is the recorded follower following; how another one is taken in (D4, D9) |
-//! | `stand` | what everybody else does: suspect, succeed, follow, rewind (section 4, D7, D8) |
-//! | `moves` | a release, planned or after a death (section 5) |
-//! | `database` | the local database: one step in flight, facts, restarts (D1, D11) |
-//! | `report` | what this node tells its peers, and when |
-//! | `serving` | what clients have of the VIP, as seen from here |
-//! | `peers` | what peers tell, and whether a silent one's host lives |
-//! | `services` | the other services, every probe: restore with back-off |
-//! | `tries` | bounded tries with pauses that double |
-//! | `output` | the commands of all parts, and what each that is under way is for |
-//! | `vip` | the address and the gate in front of it: nobody else asks the kernel for either |
-//! | `failing` | steps of gate and address that the kernel refuses |
-//! | `told` | what is told at its edges only |
-//! | `unresolved` | swaps without an answer, bounded (R5) |
+//! | `engine` | who holds, since when, and the gate; it knows nothing of data |
+//! | `workload` | what a holder makes ready and a standby keeps ready: `replicated`, `shared`, `services` |
 //! | `requests` | what operators asked for, until they are answered |
 //! | `intents` | maintenance, pause, stop and start, timing (C5) |
-//! | `shared` | who may use shared data: occupy, vacate, clear (section 6) |
-//! | `stack` | the local stack on them, one step at a time |
-//! | `compare` | when both copies are compared, and what a difference means |
-//! | `recopy` | a standby whose data are copied anew |
-//! | `rename` | a writer whose log began anew: its data get a new name |
-//! | `asked` | activate, deactivate, repair, as operators ask for them |
-//! | `word` | the operator's word on a silent node, and what speaks against it (section 6) |
-//! | `room` | what is left of the disk of the agent's own state |
-//! | `fencing` | the holder fences, and nobody else (section 6) |
-//! | `status` | why it is where it is |
+//! | `people` | what people and peers are told |
+//! | `output` | the commands of all parts, and what each that is under way is for |
+//!
+//! A part that has a type of its own ([`engine::vip::Vip`], [`engine::holding::Holding`], ...) is changed by its own
+//! file only: its fields are private.
 
-mod asked;
-mod compare;
-mod database;
-mod failing;
-mod fencing;
-mod follower;
-mod hold;
-mod holding;
+mod engine;
 mod intents;
-mod lost;
-mod moves;
 mod output;
-mod peers;
-mod propose;
-mod recopy;
-mod release;
-mod rename;
-mod report;
+mod people;
 mod requests;
-mod room;
-mod services;
-mod serving;
-mod shared;
-mod stack;
-mod stand;
-mod status;
-mod told;
-mod tries;
-mod unresolved;
-mod view;
-mod vip;
-mod well;
-mod word;
+mod workload;
 
-pub use status::{NodeStatus, PeerStatus, ProbeStatus};
+pub use people::status::{NodeStatus, PeerStatus, ProbeStatus};
 
 use crate::command::{Action, Answer, Command, Outcome, Request, RunRecord};
 use crate::event::{Event, Severity};
@@ -88,25 +40,26 @@ use crate::time::{Span, Time};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use compare::Comparing;
-use database::Database;
-use fencing::Fencing;
-use follower::Follower;
-use holding::Holding;
-use moves::Move;
+use engine::fencing::Fencing;
+use engine::holding::Holding;
+use engine::moves::Move;
+use engine::peers::{Peer, Stranger};
+use engine::propose::Proposals;
+use engine::succession::{BackOff, Succession};
+use engine::view::View;
+use engine::vip::Vip;
 use output::{Flight, Output};
-use peers::{Peer, Stranger};
-use propose::Proposals;
-use recopy::Recopy;
-use report::Reporting;
+use people::report::Reporting;
+use people::serving::Serving;
+use people::told::Told;
 use requests::Requests;
-use services::{Probe, Service};
-use serving::Serving;
-use stack::Stack;
-use stand::{Following, Succession};
-use told::Told;
-use view::View;
-use vip::Vip;
+use workload::replicated::compare::Comparing;
+use workload::replicated::database::Database;
+use workload::replicated::follow::Following;
+use workload::replicated::follower::Follower;
+use workload::replicated::recopy::Recopy;
+use workload::services::{Probe, Service};
+use workload::shared::stack::Stack;
 
 /// Who this node is, in this run.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -240,6 +193,7 @@ pub struct Node {
     service_moved: Option<Time>,
     succession: Option<Succession>,
     following: Following,
+    back_off: BackOff,
 
     requests: Requests,
     /// When the formats that are spoken were last to be written.
@@ -295,6 +249,7 @@ impl Node {
             service_moved: None,
             succession: None,
             following: Following::default(),
+            back_off: BackOff::default(),
             requests: Requests::default(),
             format_asked: None,
             fencing: Fencing::default(),
@@ -346,37 +301,36 @@ impl Node {
         self.out.poll()
     }
 
-    /// What follows from everything that is known.
+    /// What follows from everything that is known, in this order.
     fn decide(&mut self, now: Time) {
+        // What has ended, by the clock alone.
         self.end_what_is_over(now);
         self.note_stop();
-        if self.spec.stack.is_none() {
-            self.mend_database(now);
-        }
+        self.mend_workload(now);
+        // What this node is: one of five.
         if self.mute.is_some() {
             self.close();
-            self.quiesce_database(now);
-            self.idle_shared(now);
+            self.idle_workload(now);
         } else if self.view.is_none() {
             self.close_if_no_right(now);
-            self.idle_shared(now);
+            self.idle_workload(now);
         } else if self.is_stopped() {
-            self.stop_everything(now);
+            self.stop_workload(now);
             self.propose_wish(now);
         } else if self.holds() {
             self.hold(now);
         } else {
-            self.stand(now);
+            self.stand_by(now);
         }
+        // What is owed whatever it is.
         let wanted = self.wants_address();
         self.vip.finish_close(wanted, now, &mut self.out);
         self.restore_services(now);
         self.fence_silent(now);
         self.suspect(now);
-        if self.spec.stack.is_none() {
-            self.observe_database(now);
-        }
+        self.observe_workload(now);
         self.read_when_stale(now);
+        // What others are told.
         self.notice_changes(now);
         self.report_when_due(now);
     }
@@ -405,7 +359,7 @@ impl Node {
         let report = self.reporting.due_in(self.spec.pace.report, now);
         report.into_iter().flatten().for_each(&mut consider);
         if self.database.is_urgent() || self.is_watched(now) {
-            consider(database::HURRY);
+            consider(workload::replicated::database::HURRY);
         }
         wake
     }

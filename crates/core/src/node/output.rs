@@ -13,7 +13,7 @@ use alloc::string::String;
 
 /// What a command under way is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Flight {
+pub(in crate::node) enum Flight {
     Clock { n: u64 },
     Arm { n: u64, slot: Slot, ticket: Span },
     Enable { slot: Slot },
@@ -36,7 +36,7 @@ pub(super) enum Flight {
 
 /// The commands of a node.
 #[derive(Clone, Debug)]
-pub(super) struct Output {
+pub(in crate::node) struct Output {
     queue: VecDeque<Command>,
     flights: BTreeMap<CommandId, Flight>,
     next: u64,

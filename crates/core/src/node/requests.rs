@@ -12,20 +12,20 @@
 //! | activate, deactivate, repair | `asked` | `asked` | 15 min |
 //! | the two questions | `asked` | every guard was asked | 15 min |
 
-use super::Node;
-use super::asked::Asked;
-use super::intents::Wish;
-use super::moves::Planned;
-use super::output::Output;
 use crate::command::Answer;
 use crate::id::{NodeId, RequestId};
+use crate::node::Node;
+use crate::node::engine::moves::Planned;
+use crate::node::intents::Wish;
+use crate::node::output::Output;
+use crate::node::workload::shared::asked::Asked;
 use crate::state::{State, Switchover, Timing};
 use crate::time::Time;
 use alloc::vec::Vec;
 
 /// What is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Wants {
+pub(in crate::node) enum Wants {
     /// A planned move.
     Move(Planned),
     /// A change of the register's intent.
@@ -49,7 +49,7 @@ struct Pending {
 
 /// Everything that is not answered yet, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Requests {
+pub(in crate::node) struct Requests {
     pending: Vec<Pending>,
     /// A planned move was refused or undone: its intent is taken back.
     withdrawn: bool,
@@ -164,7 +164,7 @@ impl Requests {
 
 impl Node {
     /// One turn of every request.
-    pub(super) fn advance_requests(&mut self, now: Time) {
+    pub(in crate::node) fn advance_requests(&mut self, now: Time) {
         if let Some(view) = &self.view {
             self.requests.note_intent(&view.state);
         }
