@@ -200,6 +200,8 @@ pub const ALL: &[Case] = &[
     xcat_setup::POSTGRESQL,
     xcat_setup::MYSQL,
     xcat_second_host::CASE,
+    xcat_second_host::POSTGRESQL,
+    xcat_second_host::MYSQL,
     xcat_by_hand::POSTGRESQL,
     xcat_by_hand::MYSQL,
     xcat_by_hand::SQLITE,

@@ -20,7 +20,21 @@ pub(super) const CASE: Case = Case {
     name: "xcat-second-host",
     about: "a management node in use gets a standby: its address becomes the VIP, its tables stay",
     tier: Tier::Default,
-    run: Run::Alone(run),
+    run: Run::Alone(|| run(Db::Sqlite)),
+};
+
+pub(super) const POSTGRESQL: Case = Case {
+    name: "xcat-second-host-postgresql",
+    about: "the same with PostgreSQL, whose server runs where the standby's was never started",
+    tier: Tier::All,
+    run: Run::Alone(|| run(Db::Postgresql)),
+};
+
+pub(super) const MYSQL: Case = Case {
+    name: "xcat-second-host-mysql",
+    about: "the same with MariaDB",
+    tier: Tier::All,
+    run: Run::Alone(|| run(Db::Mysql)),
 };
 
 /// The address that the first host gets for itself.
@@ -29,9 +43,9 @@ const ROUTER: &str = "10.77.0.1";
 const ANSWER: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(5);
 
-fn run() -> Result<()> {
+fn run(db: Db) -> Result<()> {
     crate::sweep::sweep()?;
-    let mut shared = Shared::fresh(&fresh_name(), Choice::by_hand(Db::Sqlite))?;
+    let mut shared = Shared::fresh(&fresh_name(), Choice::by_hand(db))?;
     let result = steps(&mut shared);
     if result.is_err() && !crate::run::is_interrupted() {
         diagnose::collect(&shared.lab);
@@ -40,8 +54,12 @@ fn run() -> Result<()> {
 }
 
 fn steps(shared: &mut Shared) -> Result<()> {
-    management_node(shared.lab.host("mn1")?)?;
-    shared.lab.host("mn2")?.run(&["install-product", "only=programs"])?;
+    management_node(shared.lab.host("mn1")?, shared.choice.db)?;
+    // A package starts the server that it brings, with data of its own.
+    let own = server(shared.choice.db);
+    shared.lab.host("mn2")?.shell(&format!(
+        "install-product only=programs; [ -z '{own}' ] || systemctl enable --now {own}"
+    ))?;
     let client = shared.client()?;
     let before = wait_for("xcatd", ANSWER, || Ok(xcat::dump(client).ok()))?;
 
@@ -83,7 +101,7 @@ fn steps(shared: &mut Shared) -> Result<()> {
 
 /// A management node as it is before anybody thought of a second one: every service enabled and running, the address
 /// of the management node its own and only one.
-fn management_node(mn1: &Host) -> Result<()> {
+fn management_node(mn1: &Host, db: Db) -> Result<()> {
     // nspawn has it read-only, a host has not; and no gate was ever loaded on a host without the product.
     mn1.shell("mount -o remount,bind,rw /proc/sys; nft flush ruleset")?;
     mn1.shell(&format!(
@@ -94,14 +112,21 @@ fn management_node(mn1: &Host) -> Result<()> {
          ip route replace default via {ROUTER}; echo mgmt > /etc/hostname; hostname mgmt"
     ))?;
     let line = format!(
-        "install-product db=sqlite address={VIP} interface=host0 domain={DOMAIN} && makehosts && \
-         makedhcp -n && makeconservercf && systemctl \
-         enable --now xcatd named isc-dhcp-server conserver-server && makedhcp -a && makedns -n"
+        "install-product db={} address={VIP} interface=host0 domain={DOMAIN} && makehosts && \
+         makedhcp -n && makeconservercf && systemctl enable --now {} xcatd named isc-dhcp-server \
+         conserver-server && makedhcp -a && makedns -n",
+        db.name(),
+        server(db)
     );
     let output = mn1.enter(&["/bin/sh", "-ec", &line], Duration::from_secs(60))?;
     ensure!(output.status.success(), "{}", crate::shared::said(&output));
     say::line("lab     mn1 is a management node by itself, its address is the later VIP");
     Ok(())
+}
+
+/// What a boot starts of a database: PostgreSQL's is a wrapper, and its instances follow. Nothing of SQLite.
+fn server(db: Db) -> &'static str {
+    db.units().first().copied().unwrap_or_default()
 }
 
 /// The new address is there now and after a boot, the VIP is nobody's own, and the way out is as it was.
