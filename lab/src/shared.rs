@@ -28,6 +28,8 @@ pub const NAME: &str = "mgmt";
 /// Units of xCAT beside that of the database, in the order in which they are started.
 pub const UNITS: [&str; 4] =
     ["xcatd.service", "named.service", "isc-dhcp-server.service", "conserver-server.service"];
+/// The other console server, which some sites use.
+pub const OTHER_CONSOLES: &str = "goconserver.service";
 /// The installer and what it needs, a database's first start included.
 const INSTALL: Duration = Duration::from_secs(90);
 /// A question to the product that takes its time, as an activation does.
@@ -318,8 +320,8 @@ impl Shared {
 
     /// Every unit that no passive node may start.
     pub fn all_units(&self) -> Vec<&'static str> {
-        let wrappers = self.choice.db.units().iter().copied();
-        self.units().into_iter().chain(wrappers.filter(|_| !self.choice.light)).collect()
+        let others = self.choice.db.units().iter().copied().chain([OTHER_CONSOLES]);
+        self.units().into_iter().chain(others.filter(|_| !self.choice.light)).collect()
     }
 
     /// Certificates, configuration and units, before the first boot.

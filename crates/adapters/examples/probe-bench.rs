@@ -117,7 +117,7 @@ fn kind(n: u16, tcp: &str, http: &str, file: &std::path::Path) -> Kind {
 
 fn probe(id: u16, kind: Kind, interval_ms: u64, timeout_ms: u64) -> Probe {
     let (rise, fall, counts) = (2, 3, Counts::Always);
-    Probe { id: ProbeId(id), kind, interval_ms, timeout_ms, rise, fall, counts }
+    Probe { id: ProbeId(id), kind, interval_ms, timeout_ms, rise, fall, counts, unit: None }
 }
 
 fn set(kinds: Vec<Kind>) -> ToProber {

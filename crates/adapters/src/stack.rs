@@ -12,6 +12,7 @@
 mod before;
 mod busy;
 mod carry;
+mod choice;
 mod claim;
 mod database;
 mod files;
@@ -36,6 +37,7 @@ mod trouble;
 mod unit;
 mod watch;
 
+pub use choice::in_use;
 pub use claim::{make_token, read_token};
 pub use journal::{Line, journal};
 pub use plan::PlannedStep;

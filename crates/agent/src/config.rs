@@ -5,7 +5,7 @@ pub mod apply;
 
 use regent_config::effective::{self, Entry};
 use regent_config::problem::Problems;
-use regent_config::profile::{Distribution, Family};
+use regent_config::profile::Family;
 use regent_config::{Settings, digest};
 use regent_core::state::Timing;
 use std::path::Path;
@@ -58,22 +58,12 @@ pub fn shown(file: &Path, all: bool, register: Option<&Timing>) -> Result<String
     effective::shown(&file.display().to_string(), &text(file)?, here(), all, register)
 }
 
-/// What this host is: its family by os-release(5), and which console server of xCAT it has.
-pub fn here() -> Distribution {
+/// What this host is: its family by os-release(5).
+pub fn here() -> Family {
     let text = ["/etc/os-release", "/usr/lib/os-release"]
         .iter()
         .find_map(|path| std::fs::read_to_string(path).ok());
-    Distribution {
-        family: Family::of(&text.unwrap_or_default()),
-        only_goconserver: has_only_goconserver(),
-    }
-}
-
-/// xCAT's packages bring goconserver; conserver is there where an administrator wants it, and counts then.
-fn has_only_goconserver() -> bool {
-    let there = |path: &&str| Path::new(path).exists();
-    there(&"/usr/bin/goconserver")
-        && !["/usr/sbin/conserver", "/usr/bin/conserver"].iter().any(there)
+    Family::of(&text.unwrap_or_default())
 }
 
 #[cfg(test)]

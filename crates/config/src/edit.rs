@@ -3,7 +3,7 @@
 use super::effective::{Change, diff, effective};
 use super::keys::{Effect, FILE, Key, Shape, Table};
 use super::problem::Problems;
-use super::profile::Distribution;
+use super::profile::Family;
 use super::tree::near;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, TableLike, Value};
 
@@ -76,13 +76,12 @@ pub fn propose(
     key: &str,
     value: Option<&str>,
     live: bool,
-    host: impl Into<Distribution>,
+    host: Family,
 ) -> Result<Proposal, EditError> {
     let new = match value {
         Some(value) => edit(text, key, value)?,
         None => unset(text, key)?,
     };
-    let host = host.into();
     let after = effective(name, &new, host).map_err(EditError::Invalid)?;
     // An invalid file can be repaired by setting a value.
     let before = effective(name, text, host).unwrap_or_default();

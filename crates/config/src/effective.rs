@@ -2,7 +2,7 @@
 
 use super::keys::{Effect, FILE};
 use super::problem::Problems;
-use super::profile::Distribution;
+use super::profile::Family;
 use super::tree::{self, At, Node, Origin, Value, quoted};
 use super::validate::length;
 use regent_core::state::Timing;
@@ -35,13 +35,9 @@ pub struct Change {
 }
 
 /// Every value in force by this text on such a host, in the order of the reference; `name` stands in the sources.
-pub fn effective(
-    name: &str,
-    text: &str,
-    host: impl Into<Distribution>,
-) -> Result<Vec<Entry>, Problems> {
-    let (merged, _) = super::understood(text, host.into())
-        .map_err(|problems| Problems::new(name, text, problems))?;
+pub fn effective(name: &str, text: &str, host: Family) -> Result<Vec<Entry>, Problems> {
+    let (merged, _) =
+        super::understood(text, host).map_err(|problems| Problems::new(name, text, problems))?;
     Ok(Walk::new(name, text).of(&merged))
 }
 
@@ -178,7 +174,7 @@ pub fn diff(old: &[Entry], new: &[Entry]) -> Vec<Change> {
 pub fn shown(
     name: &str,
     text: &str,
-    host: Distribution,
+    host: Family,
     all: bool,
     register: Option<&Timing>,
 ) -> Result<String, Problems> {

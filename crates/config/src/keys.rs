@@ -110,8 +110,17 @@ const WEIGHTS: &[&str] = &["vital", "degraded"];
 pub(super) const TOPOLOGIES: &[&str] = &["replicated", "shared-data"];
 
 /// Keys of `[[service]]` that mean something on shared data only.
-pub(super) const OF_STACK: [&str; 7] =
-    ["also", "before", "after", "listeners", "processes", "kill", "stop-within"];
+pub(super) const OF_STACK: [&str; 9] = [
+    "also",
+    "before",
+    "after",
+    "listeners",
+    "processes",
+    "kill",
+    "stop-within",
+    "instead",
+    "in-use",
+];
 
 /// The keys of which each probe has exactly one: what it looks at.
 pub(super) const KINDS: [&str; 12] = [
@@ -542,6 +551,21 @@ static SERVICE: Table = Table {
             "Shared data: what does not stop within stop-within is killed; otherwise the step fails and names what is left.",
         ),
         key(
+            "instead",
+            List(&INSTEAD),
+            Nothing("its unit alone does its work"),
+            Life,
+            "Shared data: another unit that does the same work. One of all runs, chosen when the service starts.",
+        ),
+        key(
+            "in-use",
+            Text,
+            Nothing("no such file is read"),
+            Life,
+            "Shared data: a file in which the product's own tool names a process of the one that ran; its first line counts, if it \
+             is newer than the choice that Regent recorded.",
+        ),
+        key(
             "enabled",
             Truth,
             Value("true"),
@@ -555,6 +579,20 @@ static SERVICE: Table = Table {
             Life,
             "A probe of this service.",
         ),
+    ],
+};
+
+/// Another unit for the same work.
+static INSTEAD: Table = Table {
+    title: "[[service.instead]]",
+    means: "Shared data: another unit that does the work of the service, with what belongs to it. While the service is active, an administrator changes between them as the product says: whichever runs alone is the one in use. The next host starts the same one if it has it.",
+    keys: &[
+        key("unit", Text, Required, Life, "Its systemd unit."),
+        key("also", Texts, Nothing("none"), Life, "As of the service."),
+        key("before", Commands, Nothing("none"), Life, "As of the service."),
+        key("after", Commands, Nothing("none"), Life, "As of the service."),
+        key("listeners", Texts, Nothing("none"), Life, "As of the service."),
+        key("processes", Texts, Nothing("those of its unit"), Life, "As of the service."),
     ],
 };
 
@@ -653,6 +691,13 @@ pub(super) static PROBE: Table = Table {
             "This interface is up and has a carrier; \"@vip\" is the one that carries the virtual IP.",
         ),
         key("gateway", Text, Nothing("–"), Life, "This router answers."),
+        key(
+            "unit",
+            Text,
+            Nothing("always"),
+            Life,
+            "It is asked only while this unit runs; otherwise it passes. For a service with [[service.instead]].",
+        ),
         key(
             "weight",
             Word(WEIGHTS),

@@ -11,7 +11,7 @@
 //! [`probe`], [`fence`] and [`steps`] are values that the host's adapters take as they are.
 //!
 //! It goes from text to validated settings and back to text. It opens no file, runs no program and asks no host: what
-//! it must know of one comes in as a [`profile::Distribution`].
+//! it must know of one comes in as a [`profile::Family`].
 //!
 //! A mistake is a [`problem::Problem`]: where, what, and what to do; all mistakes are told at once.
 
@@ -38,17 +38,17 @@ mod validate;
 
 pub use keys::Effect;
 use problem::{Problem, Problems};
-use profile::Distribution;
+use profile::Family;
 pub use settings::Settings;
 
 /// Checks the text of a configuration file for such a host; `name` stands in the problems.
-pub fn parse(name: &str, text: &str, host: impl Into<Distribution>) -> Result<Settings, Problems> {
-    let (_, settings) = understood(text, host.into()).map_err(|p| Problems::new(name, text, p))?;
+pub fn parse(name: &str, text: &str, host: Family) -> Result<Settings, Problems> {
+    let (_, settings) = understood(text, host).map_err(|p| Problems::new(name, text, p))?;
     Ok(settings)
 }
 
 /// The merged tree and the settings, or every mistake.
-fn understood(text: &str, host: Distribution) -> Result<(tree::Node, Settings), Vec<Problem>> {
+fn understood(text: &str, host: Family) -> Result<(tree::Node, Settings), Vec<Problem>> {
     let mut problems: Vec<Problem> = Vec::new();
     let written = tree::read(text, &keys::FILE, None, &mut problems);
     let read = written.filter(|read| !read.misread);

@@ -2,14 +2,14 @@
 //! preset, then the defaults. What is listed (services, probes) is matched by name, and overridden key by key.
 
 use super::keys::{self, COMPANIONS, KINDS};
-use super::profile::{self, Distribution};
+use super::profile::{self, Family};
 use super::settings::VIP_INTERFACE;
 use super::timing;
 use super::tree::{At, Node, Origin, Value, fill};
 use regent_core::health::Weight;
 
 /// The file with everything filled in, each value with where it came from.
-pub(super) fn merge(mut file: Node, host: Distribution) -> Node {
+pub(super) fn merge(mut file: Node, host: Family) -> Node {
     let profile = file.text("profile").map(|p| p.value).unwrap_or_default();
     name_probes(&mut file);
     // A profile that was made for another topology supplies nothing: the mistake is told, and no follow-ups of it.

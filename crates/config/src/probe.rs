@@ -25,6 +25,9 @@ pub struct Probe {
     pub fall: u8,
     /// In which role of the node it runs.
     pub counts: Counts,
+    /// It is asked only while this unit runs, and passes otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 /// What is looked at. A hang is a failure of every kind.

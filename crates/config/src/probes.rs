@@ -4,6 +4,7 @@ use super::keys::{COMPANIONS, KINDS};
 use super::probe::{Disk, File, Http, Invalid, Kind, Least, Sql};
 use super::problem::Problem;
 use super::settings::{Probe, Service, VIP_INTERFACE, What};
+use super::shared::unit_name;
 use super::tree::{At, Node};
 use super::validate::{absolute, interface_name, length, name, program, weight};
 use regent_core::health::{Counts, Subject, Weight};
@@ -94,8 +95,11 @@ impl Reader<'_> {
         }
         let (rise, fall) = (number(node, "rise"), number(node, "fall"));
         let subject = self.subject;
+        let unit = node.text("unit").and_then(|unit| unit_name(&unit, problems));
         let what = what.filter(|_| problems.len() == before)?;
-        Some((named, Probe { name, subject, weight, counts, interval, timeout, rise, fall, what }))
+        let probe =
+            Probe { name, subject, weight, counts, interval, timeout, rise, fall, unit, what };
+        Some((named, probe))
     }
 
     /// Some kinds make sense in one place only.

@@ -35,24 +35,8 @@ impl Family {
     }
 }
 
-/// What of a host decides which names and services a profile supplies to it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Distribution {
-    /// Its family.
-    pub family: Family,
-    /// It has goconserver and no conserver.
-    pub only_goconserver: bool,
-}
-
-impl From<Family> for Distribution {
-    /// With nothing on it that its family does not tell.
-    fn from(family: Family) -> Distribution {
-        Distribution { family, only_goconserver: false }
-    }
-}
-
 /// What the profile of this name supplies to this file, if it supplies anything.
-pub(super) fn supplied(name: &str, host: Distribution, file: &Node) -> Option<Node> {
+pub(super) fn supplied(name: &str, family: Family, file: &Node) -> Option<Node> {
     let (name, text) = match name {
         "zstack" => ("zstack", include_str!("profiles/zstack.toml")),
         "xcat" => ("xcat", include_str!("profiles/xcat.toml")),
@@ -62,16 +46,13 @@ pub(super) fn supplied(name: &str, host: Distribution, file: &Node) -> Option<No
     let mut node = read(text, &keys::FILE, Some(name), &mut problems)?.node;
     assert!(problems.is_empty(), "the profile {name} is wrong: {problems:?}");
     if name == "xcat" {
-        if host.family == Family::Debian {
+        if family == Family::Debian {
             debian(&mut node);
-        }
-        if host.only_goconserver {
-            goconserver(&mut node);
         }
         let database = file.table("stack").and_then(|stack| stack.table("database"));
         let kind = database.and_then(|d| d.text("kind")).map(|k| k.value);
         let version = database.and_then(|d| d.text("version")).map(|v| v.value);
-        let engine = kind.and_then(|kind| engine(&kind, version.as_deref(), host.family));
+        let engine = kind.and_then(|kind| engine(&kind, version.as_deref(), family));
         add_database(&mut node, engine);
     }
     Some(node)
@@ -96,6 +77,7 @@ fn debian(node: &mut Node) {
         // Debian builds it with a port of its own (README.Debian).
         set(conserver, "listeners", texts(&["tcp/3109"]));
         set_probe(conserver, "greeting", Value::Text("127.0.0.1:3109".into()));
+        set_probed_unit(conserver, "conserver-server.service");
     }
     let carry = node.table_mut("stack").and_then(|stack| stack.table_mut("carry"));
     if let Some(Value::Texts(files)) =
@@ -103,19 +85,6 @@ fn debian(node: &mut Node) {
     {
         let leases = files.iter_mut().filter(|f| f.value == "/var/lib/dhcpd/dhcpd.leases");
         leases.for_each(|file| file.value = "/var/lib/dhcp/dhcpd.leases".into());
-    }
-}
-
-/// The console service of a host with goconserver alone.
-fn goconserver(node: &mut Node) {
-    if let Some(console) = service(node, "conserver") {
-        set(console, "unit", Value::Text("goconserver.service".into()));
-        let Value::Texts(command) = texts(&["/opt/xcat/sbin/makegocons"]) else { return };
-        set(console, "before", Value::Commands(vec![At { value: command, from: FROM }]));
-        set(console, "listeners", texts(&["tcp/12430"]));
-        set(console, "processes", texts(&["goconserver"]));
-        // Its clients speak first, in TLS.
-        set_probe(console, "tcp", Value::Text("127.0.0.1:12430".into()));
     }
 }
 
@@ -216,6 +185,15 @@ fn set_probe(service: &mut Node, key: &'static str, value: Value) {
     {
         probe.values.retain(|(other, _)| !keys::KINDS.contains(other));
         set(probe, key, value);
+    }
+}
+
+/// The unit without which its first probe is not asked.
+fn set_probed_unit(service: &mut Node, unit: &str) {
+    if let Some(Value::List(probes)) = service.get_mut("probe").map(|at| &mut at.value)
+        && let Some(probe) = probes.first_mut()
+    {
+        set(probe, "unit", Value::Text(unit.into()));
     }
 }
 

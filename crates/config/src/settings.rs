@@ -202,6 +202,8 @@ pub struct Probe {
     pub rise: u8,
     /// Failures in a row until it fails.
     pub fall: u8,
+    /// It is asked only while this unit runs.
+    pub unit: Option<String>,
     /// What it looks at, and who looks.
     pub what: What,
 }
@@ -340,6 +342,19 @@ impl Settings {
 }
 
 impl Service {
+    /// The units that do its work: of one service, usually one.
+    pub fn units(&self) -> impl Iterator<Item = &str> {
+        let others = self.belongings.instead.iter().map(|other| other.unit.as_str());
+        std::iter::once(self.unit.as_str()).chain(others)
+    }
+
+    /// It has to do with this unit.
+    pub(super) fn has(&self, unit: &str) -> bool {
+        let others = self.belongings.instead.iter().flat_map(|other| &other.also);
+        self.units().any(|own| own == unit)
+            || self.belongings.also.iter().chain(others).any(|other| other == unit)
+    }
+
     fn spec(&self) -> ServiceSpec {
         ServiceSpec {
             name: self.name.clone(),
@@ -377,6 +392,7 @@ impl Probe {
             rise: self.rise,
             fall: self.fall,
             counts: self.counts,
+            unit: self.unit.clone(),
         })
     }
 }

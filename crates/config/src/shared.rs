@@ -4,7 +4,7 @@ use super::problem::Problem;
 use super::profile::DEBIAN_POSTGRESQL;
 use super::settings::{Member, Service};
 use super::stack::{Belongings, Database, Install, Mount, Stack, under};
-use super::steps::{EngineKind, Listener, Run};
+use super::steps::{EngineKind, Listener, Run, Unit};
 use super::tree::{At, Node, Origin};
 use super::validate::{absolute, missing, program, required, within};
 use regent_core::stack::Failover;
@@ -315,24 +315,44 @@ pub(super) fn belongings(node: &Node, on_shared: bool, problems: &mut Vec<Proble
         }
         return Belongings::default();
     }
-    let texts = |key| node.texts(key).map(|t| t.value).unwrap_or_default();
-    let also = texts("also").iter().filter_map(|unit| unit_name(unit, problems)).collect();
-    let listeners = texts("listeners").iter().filter_map(|l| listener(l, problems)).collect();
+    let kill = node.truth("kill") == Some(true);
+    let of = unit(node, String::new(), kill, problems);
+    let instead = node.list("instead").iter().filter_map(|other| {
+        let name = required(other, "unit", "\"goconserver.service\"", problems)?;
+        Some(unit(other, unit_name(&name, problems)?, kill, problems))
+    });
+    let instead: Vec<Unit> = instead.collect();
+    let in_use = whole(node, "in-use", problems);
     let stop_within = match node.span("stop-within") {
         Some(_) => within(node, "stop-within", STOP, problems),
         None => STOP_DEFAULT,
     };
     Belongings {
-        also,
+        also: of.also,
+        before: of.before,
+        after: of.after,
+        listeners: of.listeners,
+        processes: of.processes,
+        kill,
+        stop_within,
+        instead,
+        in_use,
+    }
+}
+
+/// What a service and each of those that do the same work have alike.
+fn unit(node: &Node, name: String, kill: bool, problems: &mut Vec<Problem>) -> Unit {
+    let texts = |key| node.texts(key).map(|t| t.value).unwrap_or_default();
+    let process = |p: At<String>| p.value.chars().take(COMM).collect();
+    Unit {
+        unit: name,
+        also: texts("also").iter().filter_map(|unit| unit_name(unit, problems)).collect(),
         before: commands(node, "before", problems),
         after: commands(node, "after", problems),
-        listeners,
-        processes: texts("processes")
-            .into_iter()
-            .map(|p| p.value.chars().take(COMM).collect())
-            .collect(),
-        kill: node.truth("kill") == Some(true),
-        stop_within,
+        listeners: texts("listeners").iter().filter_map(|l| listener(l, problems)).collect(),
+        processes: texts("processes").into_iter().map(process).collect(),
+        kill,
+        ..Unit::default()
     }
 }
 

@@ -102,6 +102,10 @@ pub struct Belongings {
     pub kill: bool,
     /// It is down within this time.
     pub stop_within: Span,
+    /// Other units that do the same work.
+    pub instead: Vec<StackUnit>,
+    /// A file that names which of them ran.
+    pub in_use: Option<PathBuf>,
 }
 
 impl Stack {
@@ -208,7 +212,7 @@ impl Settings {
             steps.push(quick("database check".into(), Kind::Database(engine)));
         }
         let services = self.services.iter().zip(0..);
-        let units = services.map(|(service, id)| (Some(ServiceId(id)), unit(service)));
+        let units = services.map(|(service, id)| (Some(ServiceId(id)), unit(service, stack)));
         steps.into_iter().map(|step| (None, step)).chain(units).collect()
     }
 }
@@ -224,8 +228,13 @@ fn mount(mount: &Mount) -> Step {
     Step { start_within: MOUNT, stop_within: MOUNT, ..quick(name, kind) }
 }
 
-fn unit(service: &Service) -> Step {
+fn unit(service: &Service, stack: &Stack) -> Step {
     let of = service.belongings.clone();
+    let is_shared = |path: &PathBuf| stack.directories.iter().any(|own| path.starts_with(own));
+    let in_use = of.in_use.map(|path| match is_shared(&path) {
+        true => under(&stack.data, &path),
+        false => path,
+    });
     Step {
         name: service.name.clone(),
         weight: service.weight,
@@ -237,6 +246,8 @@ fn unit(service: &Service) -> Step {
             listeners: of.listeners,
             processes: of.processes,
             kill: of.kill,
+            instead: of.instead,
+            in_use,
         }),
         start_within: duration(service.start_within),
         stop_within: duration(of.stop_within),

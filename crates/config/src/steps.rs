@@ -94,7 +94,7 @@ pub enum EngineKind {
 }
 
 /// A unit and what belongs to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Unit {
     /// The unit that is started and stopped.
     pub unit: String,
@@ -110,6 +110,17 @@ pub struct Unit {
     pub processes: Vec<String>,
     /// Past its bound it is killed; otherwise the step fails and names what is left.
     pub kill: bool,
+    /// Others that do the same work: one of all runs, the one that was in use before.
+    pub instead: Vec<Unit>,
+    /// A file of the product's own tool that names a process of the one that ran.
+    pub in_use: Option<PathBuf>,
+}
+
+impl Unit {
+    /// The unit and those that do the same work.
+    pub fn all(&self) -> impl Iterator<Item = &Unit> {
+        std::iter::once(self).chain(&self.instead)
+    }
 }
 
 /// A command.

@@ -565,8 +565,10 @@ fn services(file: &Node, database: Option<&str>, problems: &mut Vec<Problem>) ->
             false => unit_name(&unit_at, problems),
         };
         let (Some(unit), Some(name)) = (unit, name) else { continue };
-        let taken = services.iter().any(|s| s.unit == unit || s.belongings.also.contains(&unit))
-            || database.is_some_and(|d| d == unit);
+        let names = belongings.instead.iter().map(|other| &other.unit).chain([&unit]);
+        let taken = names.into_iter().any(|unit| {
+            services.iter().any(|s| s.has(unit)) || database.is_some_and(|d| d == unit)
+        });
         if taken {
             let what = format!("the unit {unit} is managed twice");
             problems.push(Problem::new(unit_at.from.span(), what, "name each unit once"));

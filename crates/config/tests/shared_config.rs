@@ -130,6 +130,29 @@ fn units_are_called_as_the_distribution_calls_them() {
 }
 
 #[test]
+fn one_of_two_console_servers_runs_on_either_distribution() {
+    for (family, first) in
+        [(Family::Debian, "conserver-server.service"), (Family::RedHat, "conserver.service")]
+    {
+        let settings = of_kind("sqlite", family);
+        let consoles = unit(&settings, "conserver");
+        let units: Vec<&str> = consoles.all().map(|one| one.unit.as_str()).collect();
+        assert_eq!(units, [first, "goconserver.service"]);
+        let other = consoles.instead.first().unwrap();
+        assert_eq!(other.listeners, [Listener { tcp: true, port: 12430 }]);
+        assert!(other.kill, "as the service");
+        // By its path on the shared data: it is read before the links are there.
+        assert_eq!(consoles.in_use.as_deref(), Some(Path::new("/HA-data/etc/xcat/console.lock")));
+        let probes = settings.probes.iter().filter_map(|probe| probe.unit.as_deref());
+        assert_eq!(probes.collect::<Vec<_>>(), [first, "goconserver.service"]);
+    }
+    let twice =
+        text("shared.toml") + "\n[[service]]\nname = \"mine\"\nunit = \"goconserver.service\"\n";
+    let error = config::parse("regent.toml", &twice, Family::Debian).unwrap_err().to_string();
+    assert!(error.contains("goconserver.service is managed twice"), "{error}");
+}
+
+#[test]
 fn each_database_brings_its_directories_and_sqlite_no_service() {
     let links = |settings: &Settings| -> Vec<String> {
         names(settings).iter().filter_map(|n| n.strip_prefix("link ").map(String::from)).collect()
@@ -217,9 +240,9 @@ fn services_are_probed_on_the_active_node_only() {
     let settings = read(&text("shared.toml"), Family::Debian);
     let probes: Vec<(&str, Counts, Weight)> =
         settings.probes.iter().map(|p| (p.name.as_str(), p.counts, p.weight)).collect();
-    assert!(probes[..6].iter().all(|(_, counts, _)| *counts == Counts::Active), "{probes:?}");
+    assert!(probes[..7].iter().all(|(_, counts, _)| *counts == Counts::Active), "{probes:?}");
     let (vital, degraded) = (Weight::Vital, Weight::Degraded);
-    let of_services: Vec<(&str, Weight)> = probes[..6].iter().map(|p| (p.0, p.2)).collect();
+    let of_services: Vec<(&str, Weight)> = probes[..7].iter().map(|p| (p.0, p.2)).collect();
     assert_eq!(
         of_services,
         [
@@ -229,10 +252,11 @@ fn services_are_probed_on_the_active_node_only() {
             ("named-answers", degraded),
             ("dhcpd-answers", degraded),
             ("conserver-answers", degraded),
+            ("goconserver-answers", degraded),
         ]
     );
-    assert_eq!(probes[6], ("disk-data", Counts::Active, Weight::Degraded));
-    assert_eq!(probes.len(), 11);
+    assert_eq!(probes[7], ("disk-data", Counts::Active, Weight::Degraded));
+    assert_eq!(probes.len(), 12);
     assert_eq!(settings.without_answer(), Vec::<&str>::new());
     let bare = "\n[[service]]\nname = \"site\"\nunit = \"site.service\"\n\
                 [[service.probe]]\ntcp = \"127.0.0.1:80\"\n";

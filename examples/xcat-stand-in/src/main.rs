@@ -25,6 +25,8 @@
 //!   an address with /32 faces nothing.
 //! - conserver refuses to start while no node has a console. Nodes are defined through a running xcatd only.
 //! - xcatd has `Restart=on-failure`, waits for its database, and its in.tftpd is a process of its own unit.
+//! - `makeconservercf` and `makegocons` each refuse while the other's server runs, and enable their own for the next
+//!   boot.
 //! - The installer replaces `/root/.xcat`, and needs a database server that answers.
 
 use std::process::ExitCode;

@@ -56,6 +56,7 @@ mod xcat_auto;
 mod xcat_boot;
 mod xcat_by_hand;
 mod xcat_commands;
+mod xcat_consoles;
 mod xcat_crash;
 mod xcat_cut;
 mod xcat_data;
@@ -205,6 +206,7 @@ pub const ALL: &[Case] = &[
     xcat_by_hand::POSTGRESQL,
     xcat_by_hand::MYSQL,
     xcat_by_hand::SQLITE,
+    xcat_consoles::CASE,
     xcat_commands::CASE,
     xcat_commands::MYSQL,
     xcat_fresh::CASE,

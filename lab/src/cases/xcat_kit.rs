@@ -31,8 +31,9 @@ pub(super) const UNDONE: i32 = 15;
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// What only an active node has, whichever database: processes by name, ports by `ss`.
-const PROCESSES: &str = "xcatd|named|dhcpd|conserver|mariadbd|postgres|in.tftpd|sleep";
-const PORTS: [&str; 9] = [":3001", ":3002", ":53", ":67", ":69", ":3306", ":5432", ":782", ":3109"];
+const PROCESSES: &str = "xcatd|named|dhcpd|conserver|goconserver|mariadbd|postgres|in.tftpd|sleep";
+const PORTS: [&str; 10] =
+    [":3001", ":3002", ":53", ":67", ":69", ":3306", ":5432", ":782", ":3109", ":12430"];
 
 /// Runs a case on a cluster that is passive on both nodes; on failure its hosts tell what they know.
 pub(super) fn with(choice: Choice, steps: impl FnOnce(&mut Shared) -> Result<()>) -> Result<()> {

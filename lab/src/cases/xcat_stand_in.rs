@@ -150,8 +150,8 @@ fn consoles(mn1: &Host, client: &Host) -> Result<()> {
     ))?;
     let listed = wait_for("conserver", ANSWER, || Ok(xcat::consoles(client).ok()))?;
     ensure!(listed == [NODE.0], "consoles: {listed:?}");
-    let in_use = mn1.run(&["cat", "/etc/xcat/console.lock"])?;
-    ensure!(in_use.trim() == "conserver", "console.lock says {in_use}");
+    let enabled = exit_of(mn1, "systemctl is-enabled conserver-server; ls /etc/xcat/console.lock")?;
+    ensure!(enabled.0 != 0 && enabled.1.starts_with("enabled\n"), "makeconservercf: {enabled:?}");
     Ok(())
 }
 
@@ -221,8 +221,10 @@ fn other_consoles(mn1: &Host) -> Result<()> {
     wait_for("goconserver", ANSWER, || {
         Ok(mn1.run(&["ss", "-Hlnt"])?.contains(":12430").then_some(()))
     })?;
-    let in_use = mn1.run(&["cat", "/etc/xcat/console.lock"])?;
-    ensure!(in_use.trim() == "goconserver", "console.lock says {in_use}");
+    let refused = exit_of(mn1, "makeconservercf")?;
+    ensure!(refused.0 == 1, "makeconservercf while goconserver runs: {refused:?}");
+    let state = exit_of(mn1, "systemctl is-enabled goconserver conserver-server")?;
+    ensure!(state.1 == "enabled\ndisabled\n", "a boot would start: {state:?}");
     Ok(())
 }
 

@@ -86,6 +86,7 @@ mod tests {
                         rise: 2,
                         fall: 3,
                         counts: Counts::Always,
+                        unit: None,
                     };
                     let set = ToProber::Set { probes: vec![probe], accounts: None };
                     let mut line = serde_json::to_vec(&set).unwrap();

@@ -3,6 +3,7 @@
 use crate::probe::eye::{Eye, Seen};
 use crate::probe::line::FromProber;
 use crate::probe::threads::Threads;
+use crate::unit::cgroup;
 use regent_config::probe::Probe;
 use regent_core::health::{Counts, Health, Judge};
 use std::cell::Cell;
@@ -113,7 +114,7 @@ impl Watch {
                     let start = Instant::now();
                     let late = start.saturating_duration_since(due);
                     self.common.late.set(self.common.late.get().max(late));
-                    (start, self.eye.look(&self.common.threads, bound).await)
+                    (start, look(&mut self.eye, &self.probe, &self.common.threads, bound).await)
                 };
                 let (start, seen) = tokio::select! {
                     biased;
@@ -214,6 +215,14 @@ impl Watch {
     async fn say(&self, line: FromProber) {
         // If nobody reads, the agent is gone, and so are we in a moment.
         let _ = self.common.out.send(line).await;
+    }
+}
+
+/// A probe of a unit that does not run has nothing to ask: that another one does its work is seen elsewhere.
+async fn look(eye: &mut Eye, probe: &Probe, threads: &Threads, bound: Duration) -> Seen {
+    match &probe.unit {
+        Some(unit) if !cgroup::is_inhabited(unit) => Seen::Well,
+        Some(_) | None => eye.look(threads, bound).await,
     }
 }
 

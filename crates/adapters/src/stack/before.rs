@@ -23,6 +23,8 @@ pub(super) struct Before {
     pub(super) links: BTreeMap<PathBuf, Link>,
     pub(super) carried: BTreeMap<PathBuf, Carried>,
     pub(super) units: BTreeMap<String, Unit>,
+    /// Of a service that several units can do: the one that ran here last.
+    pub(super) in_use: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use super::keeper::Keeper;
 use super::settings::StackSettings;
 use super::trouble::Trouble;
 use super::watch::Answering;
-use super::{carry, database, hold, install, link, mount, name, unit};
+use super::{carry, choice, database, hold, install, link, mount, name, unit};
 use regent_config::steps::{Kind, Step};
 use regent_core::health::Weight;
 use regent_core::id::{ClusterId, Epoch};
@@ -96,6 +96,9 @@ impl Hands {
     /// Carries one step out.
     pub(super) fn step(&mut self, step: StackStep) -> StackResult {
         if step == StackStep::Survey {
+            if self.is_active() && self.record.get().activated {
+                choice::adopt(self);
+            }
             return StackResult::Done;
         }
         if let Err(error) = fs::create_dir_all(self.settings.state_dir.join("stack")) {
@@ -277,7 +280,7 @@ impl Hands {
                 }
                 // What was installed stays, and a check leaves nothing behind.
                 Kind::Install { .. } | Kind::Database(_) => {}
-                Kind::Unit(unit) => unit::down(hands, unit, deadline)?,
+                Kind::Unit(unit) => unit::down(hands, step, unit, deadline)?,
             }
             hands.record.change(|before| {
                 before.up.remove(&step.name);

@@ -44,7 +44,7 @@ fn is_held(unit: &Unit) -> bool {
 /// What an agent left that ended half-way.
 pub(super) fn forget(hands: &Hands) -> Result<(), Trouble> {
     let mut kinds = hands.settings.steps.iter().map(|step| &step.kind);
-    if !kinds.any(|kind| matches!(kind, Kind::Unit(unit) if is_held(unit))) {
+    if !kinds.any(|kind| matches!(kind, Kind::Unit(unit) if unit.all().any(is_held))) {
         return Ok(());
     }
     match release() {
@@ -94,12 +94,8 @@ mod tests {
     fn name_server() -> Unit {
         Unit {
             unit: "named.service".into(),
-            also: vec![],
-            before: vec![],
-            after: vec![],
             listeners: vec![Listener { tcp: true, port: 53 }, Listener { tcp: false, port: 53 }],
-            processes: vec![],
-            kill: false,
+            ..Unit::default()
         }
     }
 

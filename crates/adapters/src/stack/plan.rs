@@ -44,7 +44,7 @@ fn ups(hands: &Hands, step: &Step, now: &StepState, shown: &[Shown]) -> Vec<Stri
         return Vec::new();
     }
     match &step.kind {
-        Kind::Unit(unit) => unit::plan_up(hands, shown, unit),
+        Kind::Unit(unit) => unit::plan_up(hands, shown, &step.name, unit),
         Kind::Carry { files, store } => {
             let differing = carry::differing(&hands.places.root, files, store);
             differing

@@ -4,7 +4,7 @@
 use super::hands::{Hands, Places};
 use super::settings::StackSettings;
 use super::unit::Shown;
-use super::{busy, carry, claim, database, files, mount, name, room, unit};
+use super::{busy, carry, choice, claim, database, files, mount, name, room, unit};
 use crate::vip::address::{self, Place};
 use crate::vip::{interface_index, link};
 use regent_config::steps::{Kind, Unit};
@@ -168,7 +168,11 @@ fn problems(
             Kind::Link { path, .. } if *state != StepState::Up => {
                 let mounted = super::procs::mounts_under(std::slice::from_ref(path));
                 found.extend(mounted.first().map(|on| {
-                    format!("{} is a mount point, and {} is to be a link", on.display(), path.display())
+                    format!(
+                        "{} is a mount point, and {} is to be a link",
+                        on.display(),
+                        path.display()
+                    )
                 }));
             }
             // The data are read only when they are all there.
@@ -176,10 +180,7 @@ fn problems(
                 found.extend(database::check(hands, engine));
             }
             Kind::Unit(unit) if !hands.awaits_install() => match shown {
-                Ok(shown) if unit::is_missing(shown, unit) => found.push(format!(
-                    "there is no unit {} on this node: install its package, or correct the unit's name",
-                    unit.unit
-                )),
+                Ok(shown) if unit::is_missing(shown, unit) => found.push(unit::no_unit(unit)),
                 Ok(_) => {}
                 Err(trouble) => found.push(trouble.to_string()),
             },
@@ -356,7 +357,7 @@ fn drift(
     steps: &[StepState],
 ) -> Vec<String> {
     let active = hands.is_active();
-    let mut found = Vec::new();
+    let (mut found, mut told) = (Vec::new(), Vec::new());
     // While steps are under way, or due after a crash, nothing is in its form.
     let before = hands.record.get();
     let under_way = if active { !before.activated } else { !before.up.is_empty() };
@@ -367,6 +368,7 @@ fn drift(
         let up = hands.record.is_up(&step.name);
         if let (Kind::Unit(unit), Ok(shown)) = (&step.kind, shown) {
             found.extend(unit::drift(hands, shown, unit));
+            told.extend(choice::drift(hands, shown, step, unit).filter(|_| active));
         }
         match (active, state) {
             // On the active one a unit's state is the services' business.
@@ -401,7 +403,9 @@ fn drift(
         }
     }
     found.dedup();
-    found.into_iter().map(|words| format!("{words} ({REMEDY})")).collect()
+    let found = found.into_iter().map(|words| format!("{words} ({REMEDY})"));
+    // What no repair mends says itself what does.
+    found.chain(told).collect()
 }
 
 fn is_recent(places: &Places, path: &Path) -> bool {

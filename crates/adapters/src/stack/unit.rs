@@ -6,6 +6,7 @@
 //! left their unit.
 
 use super::before::Unit as UnitBefore;
+use super::choice;
 use super::claim;
 use super::files::crash;
 use super::hands::{Hands, left};
@@ -97,7 +98,7 @@ fn family(unit: &Unit) -> Vec<String> {
 
 /// Asks systemd of all these at once.
 pub(super) fn look(units: &[Unit]) -> Result<Vec<Shown>, Trouble> {
-    let names: Vec<String> = units.iter().flat_map(family).collect();
+    let names: Vec<String> = units.iter().flat_map(Unit::all).flat_map(family).collect();
     show(&names)
 }
 
@@ -157,8 +158,17 @@ fn ports(listeners: &[Listener]) -> Vec<procs::Port> {
     listeners.iter().map(|listener| (listener.tcp, listener.port)).collect()
 }
 
-/// The processes of a step's unit: of its cgroups and of its names.
+/// Those that run, of the units that can do the work.
+pub(super) fn running<'u>(shown: &[Shown], unit: &'u Unit) -> Vec<&'u Unit> {
+    unit.all().filter(|one| of(shown, one).0.is_some_and(Shown::is_running)).collect()
+}
+
+/// The processes of a step's units: of their cgroups and of their names.
 pub(super) fn processes(shown: &[Shown], unit: &Unit) -> Vec<i32> {
+    unit.all().flat_map(|one| processes_of(shown, one)).collect()
+}
+
+fn processes_of(shown: &[Shown], unit: &Unit) -> Vec<i32> {
     let (main, others) = of(shown, unit);
     let groups = cgroups(main, &others);
     let inside = groups.iter().flat_map(|group| cgroup::inhabitants(group).unwrap_or_default());
@@ -216,23 +226,38 @@ pub(super) fn state(shown: &Result<Vec<Shown>, Trouble>, unit: &Unit) -> StepSta
         Ok(all) => all,
         Err(trouble) => return StepState::Unknown(trouble.to_string()),
     };
-    let (main, others) = of(all, unit);
-    if let Some(main) = main
-        && main.is_running()
-    {
+    if !running(all, unit).is_empty() {
         return StepState::Up;
     }
-    let there = remains(main, &others, unit, &cgroups(main, &others));
+    let mut there = Vec::new();
+    for one in unit.all() {
+        let (main, others) = of(all, one);
+        there.extend(remains(main, &others, one, &cgroups(main, &others)));
+    }
     if there.is_empty() { StepState::Down } else { StepState::Partly(there.join(", ")) }
 }
 
-/// The unit is not on this node.
+/// No unit that can do the work is on this node.
 pub(super) fn is_missing(shown: &[Shown], unit: &Unit) -> bool {
+    unit.all().all(|one| is_one_missing(shown, one))
+}
+
+/// This one is not.
+pub(super) fn is_one_missing(shown: &[Shown], unit: &Unit) -> bool {
     !of(shown, unit).0.is_some_and(Shown::exists)
+}
+
+/// A boot would start it.
+pub(super) fn is_one_enabled(shown: &[Shown], unit: &Unit) -> bool {
+    of(shown, unit).0.is_some_and(Shown::is_enabled)
 }
 
 /// What of a unit a passive node should not have.
 pub(super) fn drift(hands: &Hands, shown: &[Shown], unit: &Unit) -> Vec<String> {
+    unit.all().flat_map(|one| drift_of(hands, shown, one)).collect()
+}
+
+fn drift_of(hands: &Hands, shown: &[Shown], unit: &Unit) -> Vec<String> {
     let (main, others) = of(shown, unit);
     let mut words = Vec::new();
     for shown in main.iter().chain(&others).filter(|shown| shown.exists()) {
@@ -278,8 +303,12 @@ fn said(error: RunError) -> Trouble {
     Trouble::new(error.to_string())
 }
 
-/// No boot starts the unit, and without the permit nobody does. What was so before is recorded.
+/// No boot starts the units, and without the permit nobody does. What was so before is recorded.
 pub(super) fn guard_and_disable(hands: &mut Hands, unit: &Unit) -> Result<(), Trouble> {
+    unit.all().try_for_each(|one| guard_and_disable_one(hands, one))
+}
+
+fn guard_and_disable_one(hands: &mut Hands, unit: &Unit) -> Result<(), Trouble> {
     let permit = claim::permit(&hands.settings.run_dir);
     let shown = look(std::slice::from_ref(unit))?;
     let mut applied = Applied::AlreadySo;
@@ -320,14 +349,42 @@ pub(super) fn up(
     deadline: Instant,
 ) -> Result<(), Trouble> {
     let shown = look(std::slice::from_ref(unit))?;
-    let (main, _) = of(&shown, unit);
-    let Some(main) = main.filter(|main| main.exists()) else {
-        return Err(Trouble::new(format!(
-            "there is no unit {} on this node: install its package, or correct the unit's name",
-            unit.unit
-        )));
-    };
+    if is_missing(&shown, unit) {
+        return Err(Trouble::new(no_unit(unit)));
+    }
     guard_and_disable(hands, unit)?;
+    if unit.instead.is_empty() {
+        return up_one(hands, step, unit, &shown, deadline);
+    }
+    let choice = choice::choose(hands, &shown, &step.name, unit);
+    choice::start(hands, &step.name, &choice)?;
+    up_one(hands, step, choice.unit, &shown, deadline)?;
+    // The product's own command may have enabled it, as on a host without another.
+    let shown = look(std::slice::from_ref(choice.unit))?;
+    if is_one_enabled(&shown, choice.unit) {
+        guard_and_disable_one(hands, choice.unit)?;
+        enable_until_reboot(hands, choice.unit)?;
+    }
+    Ok(())
+}
+
+/// Why nothing can be started.
+pub(super) fn no_unit(unit: &Unit) -> String {
+    let names: Vec<&str> = unit.all().map(|one| one.unit.as_str()).collect();
+    format!(
+        "there is no unit {} on this node: install its package, or correct the unit's name",
+        names.join(" or ")
+    )
+}
+
+fn up_one(
+    hands: &mut Hands,
+    step: &Step,
+    unit: &Unit,
+    shown: &[Shown],
+    deadline: Instant,
+) -> Result<(), Trouble> {
+    let Some(main) = of(shown, unit).0 else { return Err(Trouble::new(no_unit(unit))) };
     if main.load == "masked" || main.file.starts_with("masked") {
         hands.record.change(|before| {
             before.units.insert(unit.unit.clone(), UnitBefore { masked: true, enabled: false });
@@ -354,7 +411,7 @@ pub(super) fn up(
 
 /// A package that is upgraded stops its service, and starts it afterwards only if it is enabled: on the active node it
 /// is, until the next boot. What is made from a script of SysV would be enabled for good.
-fn enable_until_reboot(hands: &Hands, unit: &Unit) -> Result<(), Trouble> {
+pub(super) fn enable_until_reboot(hands: &Hands, unit: &Unit) -> Result<(), Trouble> {
     let shown = look(std::slice::from_ref(unit))?;
     let is_disabled = of(&shown, unit).0.is_some_and(|main| main.file == "disabled");
     // The manager need not read its units again for it.
@@ -424,6 +481,10 @@ fn wait_for_listeners(unit: &Unit, deadline: Instant) -> Result<(), Trouble> {
 
 /// Also of one that was down already. What is generated for each boot comes back by itself, and has its guard.
 pub(super) fn disable_until_reboot(unit: &Unit) {
+    unit.all().for_each(disable_one_until_reboot);
+}
+
+fn disable_one_until_reboot(unit: &Unit) {
     let entries = std::fs::read_dir("/run/systemd/system").into_iter().flatten().flatten();
     let mut wants = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
     if wants.any(|directory| directory.join(&unit.unit).is_symlink()) {
@@ -433,7 +494,23 @@ pub(super) fn disable_until_reboot(unit: &Unit) {
     }
 }
 
-pub(super) fn down(hands: &mut Hands, unit: &Unit, deadline: Instant) -> Result<(), Trouble> {
+pub(super) fn down(
+    hands: &mut Hands,
+    step: &Step,
+    unit: &Unit,
+    deadline: Instant,
+) -> Result<(), Trouble> {
+    if unit.instead.is_empty() {
+        return down_one(hands, unit, deadline);
+    }
+    choice::adopt_one(hands, step, unit)?;
+    // What cannot be told shall not keep the others up.
+    let done: Vec<_> = unit.all().map(|one| down_one(hands, one, deadline)).collect();
+    done.into_iter().collect::<Result<(), Trouble>>()?;
+    choice::forget(&hands.settings, &step.name)
+}
+
+fn down_one(hands: &mut Hands, unit: &Unit, deadline: Instant) -> Result<(), Trouble> {
     let shown = look(std::slice::from_ref(unit))?;
     let (main, others) = of(&shown, unit);
     // As it is before the stop: afterwards systemd does not say where processes were.
@@ -520,10 +597,15 @@ fn kill(unit: &Unit, groups: &[String]) -> Result<(), Trouble> {
 }
 
 /// What an activation would do, in words.
-pub(super) fn plan_up(hands: &Hands, shown: &[Shown], unit: &Unit) -> Vec<String> {
-    let mut does = drift_in_words(hands, shown, unit);
-    let running = of(shown, unit).0.is_some_and(Shown::is_running);
-    if !running {
+pub(super) fn plan_up(hands: &Hands, shown: &[Shown], service: &str, unit: &Unit) -> Vec<String> {
+    let mut does: Vec<String> =
+        unit.all().flat_map(|one| drift_in_words(hands, shown, one)).collect();
+    let is_running = !running(shown, unit).is_empty();
+    if !is_running {
+        let unit = match unit.instead.is_empty() {
+            true => unit,
+            false => choice::choose(hands, shown, service, unit).unit,
+        };
         does.extend(unit.before.iter().map(|run| run.argv.join(" ")));
         does.push(format!("systemctl start {}", unit.unit));
         does.extend(unit.after.iter().map(|run| run.argv.join(" ")));
@@ -547,6 +629,10 @@ fn drift_in_words(hands: &Hands, shown: &[Shown], unit: &Unit) -> Vec<String> {
 
 /// What a deactivation would do, in words.
 pub(super) fn plan_down(hands: &Hands, shown: &[Shown], unit: &Unit) -> Vec<String> {
+    unit.all().flat_map(|one| plan_one_down(hands, shown, one)).collect()
+}
+
+fn plan_one_down(hands: &Hands, shown: &[Shown], unit: &Unit) -> Vec<String> {
     let (main, others) = of(shown, unit);
     let mut does = Vec::new();
     for shown in main.iter().chain(&others).filter(|s| s.exists() && !s.is_stopped()) {
@@ -581,11 +667,7 @@ mod tests {
         let unit = Unit {
             unit: "bind9.service".into(),
             also: vec!["postgresql@*.service".into()],
-            before: vec![],
-            after: vec![],
-            listeners: vec![],
-            processes: vec![],
-            kill: false,
+            ..Unit::default()
         };
         let (main, others) = of(&all, &unit);
         assert_eq!(main.map(|m| m.id.as_str()), Some("named.service"));

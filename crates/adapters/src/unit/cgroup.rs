@@ -17,6 +17,12 @@ pub(crate) fn usual(unit: &str) -> Result<Option<String>, UnitError> {
     Ok(directory(&cgroup)?.is_dir().then_some(cgroup))
 }
 
+/// The unit has processes, where a service usually has them.
+pub(crate) fn is_inhabited(unit: &str) -> bool {
+    let found = directory(&format!("/system.slice/{unit}")).and_then(|path| populated(&path));
+    found.unwrap_or(false)
+}
+
 fn directory(cgroup: &str) -> Result<PathBuf, UnitError> {
     let path = PathBuf::from("/proc/self/mountinfo");
     let mounts = std::fs::read_to_string(&path).map_err(UnitError::file(&path))?;

@@ -157,7 +157,7 @@ impl Drop for Prober {
 pub fn vital(id: u16, kind: Kind) -> Probe {
     let (interval_ms, timeout_ms, rise, fall) = (200, 250, 2, 3);
     let (id, counts) = (ProbeId(id), Counts::Always);
-    Probe { id, kind, interval_ms, timeout_ms, rise, fall, counts }
+    Probe { id, kind, interval_ms, timeout_ms, rise, fall, counts, unit: None }
 }
 
 /// A probe that is patient and tells what it sees at once.

@@ -205,14 +205,22 @@ impl RealHost {
             for ((service, place), probes) in services.iter().zip(0..).zip(of_services) {
                 let (inputs, service_id) = (inputs.clone(), ServiceId(place));
                 let starts = Starts::new(prober.clone(), probes);
-                watches.push(units.watch_asked(&service.unit, move |state, asked| {
+                let on = move |state, asked| {
                     inputs.put(Input::ServiceUnit { service: service_id, state, asked });
                     starts.note(state);
-                }));
+                };
+                let together = Arc::new(Mutex::new(Together::of(service, on)));
+                for (place, unit) in service.units().enumerate() {
+                    let together = Arc::clone(&together);
+                    watches.push(units.watch_asked(unit, move |state, asked| {
+                        together.lock().expect("nothing panics in it").note(place, state, asked);
+                    }));
+                }
             }
             keep.lock().expect("nothing panics while it holds this").extend(watches);
             let of_database = (!shared).then(|| Managed::mariadb(&database));
-            let of_services = services.iter().map(|service| Managed::service(&service.unit));
+            let of_services =
+                services.iter().flat_map(config::Service::units).map(Managed::service);
             let managed: Vec<Managed> = of_database.into_iter().chain(of_services).collect();
             if let Err(error) = units.manage(&managed).await {
                 let text =
@@ -333,6 +341,38 @@ impl Starts {
     }
 }
 
+/// The units that can do a service's work, as one: up while one of them is.
+struct Together<F> {
+    states: Vec<Option<UnitState>>,
+    told: Option<UnitState>,
+    on: F,
+}
+
+impl<F: Fn(UnitState, bool)> Together<F> {
+    fn of(service: &config::Service, on: F) -> Together<F> {
+        Together { states: service.units().map(|_| None).collect(), told: None, on }
+    }
+
+    fn note(&mut self, place: usize, state: UnitState, asked: bool) {
+        self.states[place] = Some(state);
+        let up = |known: &&Option<UnitState>| matches!(known, Some(UnitState::Up { .. }));
+        let is_told = |known: &Option<UnitState>| *known == self.told;
+        let now = match self.states.iter().find(up) {
+            // Another one beside it is no news.
+            Some(_) if self.states.iter().filter(up).any(is_told) => return,
+            Some(one) => *one,
+            // One that was not heard of yet may run.
+            None if self.states.contains(&None) => None,
+            None if self.states.contains(&Some(UnitState::Unknown)) => Some(UnitState::Unknown),
+            None => Some(UnitState::Down),
+        };
+        if let Some(now) = now.filter(|_| now != self.told) {
+            self.told = Some(now);
+            (self.on)(now, asked);
+        }
+    }
+}
+
 fn change_address(driver: &Driver, step: AddressStep, egress: bool) -> Result<(), String> {
     let fail = |error: regent_adapters::vip::VipError| format!("failed to {error}");
     match step {
@@ -448,7 +488,13 @@ impl Host for RealHost {
 
     fn service(&self, id: CommandId, service: ServiceId, step: ServiceStep) {
         let (inputs, units) = (self.begun().inputs.clone(), self.begun().units.clone());
-        let unit = self.settings.services.get(usize::from(service.0)).map(|s| s.unit.clone());
+        let known = self.settings.services.get(usize::from(service.0));
+        // Of several units the one that was chosen: another one takes a repair of the stack.
+        let chosen = known.and_then(|of| regent_adapters::stack::in_use(&self.place.run, &of.name));
+        let unit = known.map(|of| {
+            let chosen = chosen.filter(|unit| of.units().any(|own| own == unit));
+            chosen.unwrap_or_else(|| of.unit.clone())
+        });
         self.begun().runtime.spawn(async move {
             let done = async {
                 let unit = unit.ok_or("there is no such service")?;

@@ -5,15 +5,18 @@ use crate::driver::Inputs;
 use crate::events::Events;
 use crate::log;
 use crate::place::Place;
-use regent_adapters::stack::{Answering, DataWatch, Seen, Stack, StackSettings, watch_data};
+use regent_adapters::stack::{
+    Answering, DataWatch, Seen, Stack, StackSettings, in_use, watch_data,
+};
 use regent_api::history::Severity;
 use regent_config::Settings;
 use regent_config::settings::Member;
-use regent_config::steps::{EngineKind, Kind, Run};
+use regent_config::steps::{EngineKind, Kind, Run, Step};
 use regent_core::command::Outcome;
 use regent_core::id::{ClusterId, CommandId};
 use regent_core::node::Input;
 use regent_core::stack::{Claim, StackResult, StackStep};
+use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// Core asks for one step at a time.
@@ -117,7 +120,7 @@ pub(super) fn plan(
     answering: Answering,
     up: bool,
 ) -> Result<Planned, String> {
-    let steps = settings.steps.clone();
+    let (steps, run_dir) = (settings.steps.clone(), settings.run_dir.clone());
     let other = format!("regent activate --confirm-peer-is-off {}", settings.name);
     let mut stack = Stack::new(settings, answering);
     let (result, survey) = stack.step(StackStep::Survey);
@@ -133,7 +136,7 @@ pub(super) fn plan(
     let steps = steps.iter().zip(planned).map(|(step, planned)| PlannedStep {
         name: planned.name,
         what: match planned.does.as_slice() {
-            [] if up => brings_up(&step.kind),
+            [] if up => brings_up(step, &run_dir),
             [] => takes_down(&step.kind),
             does => does.join("; "),
         },
@@ -152,9 +155,9 @@ pub(super) fn plan(
     Ok(Planned { steps: steps.collect(), problems })
 }
 
-/// What bringing it up does.
-fn brings_up(kind: &Kind) -> String {
-    match kind {
+/// What bringing it up does, or did.
+fn brings_up(step: &Step, run_dir: &Path) -> String {
+    match &step.kind {
         Kind::Mount { source, on, .. } => format!("mount {source} on {}", on.display()),
         Kind::HostName(name) => format!("call this host {name}"),
         Kind::Link { path, target } => format!("{} -> {}", path.display(), target.display()),
@@ -175,6 +178,8 @@ fn brings_up(kind: &Kind) -> String {
             }
         ),
         Kind::Unit(unit) => {
+            let chosen = in_use(run_dir, &step.name);
+            let unit = unit.all().find(|one| chosen.as_ref() == Some(&one.unit)).unwrap_or(unit);
             let before = unit.before.iter().map(text);
             let start = std::iter::once(format!("start {}", unit.unit));
             before.chain(start).chain(unit.after.iter().map(text)).collect::<Vec<_>>().join("; ")
@@ -194,8 +199,11 @@ fn takes_down(kind: &Kind) -> String {
         Kind::Carry { files, store } => format!("copy {} to {}", files.join(" "), store.display()),
         Kind::Install { .. } | Kind::Database(_) => "nothing".into(),
         Kind::Unit(unit) => {
-            let units: Vec<&str> =
-                unit.also.iter().chain(std::iter::once(&unit.unit)).map(String::as_str).collect();
+            let units: Vec<&str> = unit
+                .all()
+                .flat_map(|one| one.also.iter().chain(std::iter::once(&one.unit)))
+                .map(String::as_str)
+                .collect();
             format!("stop {}", units.join(" "))
         }
     }

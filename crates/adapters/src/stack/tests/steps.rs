@@ -212,12 +212,8 @@ fn who_would_keep_a_deactivation_is_named_before_it_begins_unless_a_step_stops_i
     let mut host = Host::with_steps(&ground, 1, |root, data| {
         let unit = Unit {
             unit: "regent-there-is-none.service".into(),
-            also: vec![],
-            before: vec![],
-            after: vec![],
-            listeners: vec![],
             processes: vec!["busy-own".into()],
-            kill: false,
+            ..Unit::default()
         };
         let links = ["/install", "/etc/xcat"].map(|path| link_step(root, data, path));
         links.into_iter().chain([step("toy", Kind::Unit(unit))]).collect()

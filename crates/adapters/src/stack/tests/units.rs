@@ -30,15 +30,7 @@ impl TestUnit {
     }
 
     fn host(&self, ground: &Ground, change: impl FnOnce(&mut Unit)) -> Host {
-        let mut unit = Unit {
-            unit: self.name.clone(),
-            also: vec![],
-            before: vec![],
-            after: vec![],
-            listeners: vec![],
-            processes: vec![],
-            kill: false,
-        };
+        let mut unit = Unit { unit: self.name.clone(), ..Unit::default() };
         change(&mut unit);
         let mut host = Host::with_steps(ground, 1, |_, _| vec![step("unit", Kind::Unit(unit))]);
         let mut settings = (*host.stack.settings).clone();
@@ -210,11 +202,9 @@ fn the_daemons_of_debian_come_up_and_go_down() {
     let unit = |name: &str, also: &[&str], ports: &[(bool, u16)], program: &str| Unit {
         unit: name.into(),
         also: also.iter().map(|also| (*also).to_owned()).collect(),
-        before: vec![],
-        after: vec![],
         listeners: ports.iter().map(|(tcp, port)| Listener { tcp: *tcp, port: *port }).collect(),
         processes: vec![program.into()],
-        kill: false,
+        ..Unit::default()
     };
     let units = vec![
         unit("postgresql@15-main.service", &["postgresql.service"], &[(true, 5432)], "postgres"),
