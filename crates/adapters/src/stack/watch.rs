@@ -59,10 +59,11 @@ struct Known {
 }
 
 impl Answering {
-    /// With what an earlier run of this boot left in its directory.
+    /// With what an earlier run of this boot left in its directory. While no agent ran, nobody saw whether the
+    /// directory of an active node hung: so the first answer waits for what is to be written.
     pub fn of(run_dir: &Path) -> Answering {
         let mark = run_dir.join("data-hung");
-        let has_hung = mark.exists();
+        let has_hung = mark.exists() || claim::permit(run_dir).exists();
         let known = Known { lost: None, has_hung };
         Answering { known: Arc::new(Mutex::new(known)), mark: Some(mark) }
     }

@@ -150,3 +150,18 @@ fn a_look_that_hangs_is_left_behind_and_the_next_one_answers() {
     host.stack.answering.set(None);
     host.deactivate(1);
 }
+
+#[test]
+fn an_agent_that_starts_beside_a_permit_waits_for_what_is_to_be_written() {
+    let ground = Ground::new();
+    let mut host = ground.host(1);
+    let run_dir = host.stack.settings.run_dir.clone();
+    assert!(!Answering::of(&run_dir).has_hung(), "nothing of this host uses the data");
+    host.activate(1);
+    let next = Answering::of(&run_dir);
+    assert!(next.has_hung(), "nobody saw what happened while no agent ran");
+    next.settle(Some(&ground.data())).unwrap();
+    assert!(!next.has_hung());
+    host.deactivate(1);
+    assert!(!Answering::of(&run_dir).has_hung(), "a use that is over is waited for already");
+}
