@@ -58,4 +58,8 @@ pub enum Planted {
     RightUncounted,
     /// `explain` tells what was once read of the data here, whatever became of their server.
     EligibleOnce,
+    /// That somebody asked systemd for a stop is not told.
+    RequestUntold,
+    /// Shared data: what was to be written when the directory hung is not waited for.
+    WritesUnwaited,
 }

@@ -197,6 +197,9 @@ impl World {
         let after = self.rng.range(1_000_000, 60_000_000);
         self.after(after, Event::Units { host, run });
         self.begin_probes(host, run);
+        // Nobody saw whether the directory hung while no agent ran.
+        let stack = &mut self.hosts[host].stack;
+        stack.unsettled |= stack.permit;
         self.after(health::ROOM, Event::Room { host, run });
         self.schedule_step(host, 0);
     }
@@ -439,6 +442,7 @@ impl World {
                 if let Some((from, to)) = event.roles {
                     self.take_edge(from, to);
                 }
+                self.check_begun(host, &event);
                 self.tell(host, &event.code, || event.text.clone());
             }
             Action::Answer { request, answer } => {
@@ -563,6 +567,7 @@ impl World {
     }
 
     fn act_on_service(&mut self, host: usize, service: usize, step: ServiceStep, id: CommandId) {
+        self.hosts[host].ordered[service] = self.now;
         if self.shared.is_some() {
             return self.act_on_unit(host, service, step, id);
         }
@@ -609,8 +614,19 @@ impl World {
         let (run, state) = (self.session(host), self.service_state(host, service));
         let service = ServiceId(service as u16);
         let after = self.rng.range(1_000_000, 8_000_000);
-        let input = Input::ServiceUnit { service, state, asked: false };
+        let asked = self.was_requested(host, usize::from(service.0));
+        let input = Input::ServiceUnit { service, state, asked };
         self.after(after, Event::Inbox { host, run, input: Box::new(input) });
+    }
+
+    /// Somebody starts a service.
+    pub(crate) fn serve_again(&mut self, host: usize, service: usize) {
+        let h = &mut self.hosts[host];
+        if !h.broken[service] && h.services[service].is_none() {
+            h.service_starts += 1;
+            h.services[service] = Some(h.service_starts);
+            self.tell_service(host, service);
+        }
     }
 }
 

@@ -65,6 +65,10 @@ pub enum Fault {
     StallDatabase(usize, u64),
     /// SIGKILL of a service.
     KillService(usize, usize),
+    /// Somebody asks systemd to stop a service.
+    StopService(usize, usize),
+    /// And to start it.
+    StartService(usize, usize),
     /// The host loses power.
     PowerOff(usize),
     /// It gets power again.
@@ -161,7 +165,7 @@ pub fn kind_of(name: &str, is_shared: bool) -> Option<u64> {
 }
 
 /// Kinds of faults that have a name: `--with` draws them more often.
-const NAMED: [(&str, u64); 13] = [
+const NAMED: [(&str, u64); 14] = [
     ("refuse", 28),
     ("foreign", 29),
     ("finite", 30),
@@ -175,6 +179,7 @@ const NAMED: [(&str, u64); 13] = [
     ("lock", 38),
     ("wipe", 39),
     ("resync", 40),
+    ("stop-service", 41),
 ];
 
 /// One of the kinds, or of those that are drawn more often.
@@ -213,7 +218,7 @@ impl Plan {
     }
 }
 
-const KINDS: u64 = 41;
+const KINDS: u64 = 42;
 
 fn length(rng: &mut Rng) -> u64 {
     match rng.below(4) {
@@ -414,6 +419,7 @@ pub(crate) fn draw_fault(
                 out.push((at + rng.below(long), Fault::KillDatabase(other_of(member))));
             }
         }
+        41 => draw_stop(member, 2, at, long, rng, out),
         _ => {
             if rng.chance(100_000) {
                 out.push((at, Fault::StrangerStays(long)));
@@ -427,6 +433,24 @@ pub(crate) fn draw_fault(
                 out.push((at + rng.below(400 * MS), Fault::KillAgent(member)));
             }
         }
+    }
+}
+
+/// Somebody stops a service and starts it again, as a command of the product does; now and then twice, or too late.
+pub(crate) fn draw_stop(
+    host: usize,
+    services: u64,
+    at: u64,
+    long: u64,
+    rng: &mut Rng,
+    out: &mut Vec<(u64, Fault)>,
+) {
+    let service = rng.below(services) as usize;
+    let mut stop = at;
+    for _ in 0..1 + rng.below(2) {
+        out.push((stop, Fault::StopService(host, service)));
+        out.push((stop + long, Fault::StartService(host, service)));
+        stop += long + rng.below(3_000 * MS);
     }
 }
 
@@ -510,6 +534,8 @@ impl World {
                 self.unit_dies(host, service);
             }
             Fault::KillService(host, service) => self.kill_service(host, service),
+            Fault::StopService(host, service) => self.stop_service(host, service),
+            Fault::StartService(host, service) => self.start_service(host, service),
             Fault::PowerOff(host) => self.power_off(host),
             Fault::Boot(host) => self.boot(host),
             Fault::Pause(host, length) => self.pause(host, length),
@@ -611,6 +637,12 @@ impl World {
                 (*host, format!("the database stalls for {} ms", l / MS))
             }
             Fault::KillService(host, service) => (*host, format!("service {service} is killed")),
+            Fault::StopService(host, service) => {
+                (*host, format!("somebody stops service {service}"))
+            }
+            Fault::StartService(host, service) => {
+                (*host, format!("somebody starts service {service}"))
+            }
             Fault::PowerOff(host) => (*host, String::from("power off")),
             Fault::Boot(host) => (*host, String::from("power on")),
             Fault::Pause(host, l) => (*host, format!("paused for {} ms", l / MS)),

@@ -73,6 +73,10 @@ pub struct Host {
     pub address_hangs: u64,
     /// When the newest of them is done: one comes after the other.
     pub address_busy: u64,
+    /// Somebody asked systemd to stop them, and they have not ended.
+    pub requested: Vec<bool>,
+    /// When the core last did something to each.
+    pub ordered: Vec<u64>,
     /// Starts of services so far.
     pub service_starts: u64,
     /// The newest format of the State that its release speaks (R7).
@@ -123,6 +127,8 @@ impl Host {
             refused: [0; Refusal::ALL.len()],
             address_hangs: 0,
             address_busy: 0,
+            requested: vec![false; services],
+            ordered: vec![0; services],
             service_starts: 1,
             speaks: FORMAT,
             agent: None,

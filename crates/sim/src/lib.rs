@@ -21,6 +21,7 @@ pub mod fault;
 pub mod gate;
 pub mod health;
 pub mod host;
+pub mod late;
 pub mod log;
 pub mod net;
 pub mod promise;
@@ -32,6 +33,7 @@ pub mod run;
 pub mod scenario;
 pub mod shared;
 pub mod stack;
+pub mod stopped;
 pub mod truth;
 pub mod worker;
 pub mod world;
@@ -57,6 +59,8 @@ pub const PLANTS: &[(&str, regent_core::planted::Planted)] = {
         ("concern-kept", Planted::ConcernKept),
         ("right-uncounted", Planted::RightUncounted),
         ("eligible-once", Planted::EligibleOnce),
+        ("request-untold", Planted::RequestUntold),
+        ("writes-unwaited", Planted::WritesUnwaited),
         ("lease-end-as-proof", Planted::LeaseEndAsProof),
         ("watchdog-late", Planted::WatchdogLate),
         ("fed-without-right", Planted::FedWithoutRight),

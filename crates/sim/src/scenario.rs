@@ -9,7 +9,7 @@
 //! ```
 //! A story starts, at 0.000, with a cluster that is in sync and served by a. Verbs:
 //! `run TIME`, `wait in-sync`, `wait served-by HOST`, `expect served-by HOST`, `expect epoch N`,
-//! `kill agent|database|management|ui HOST`,
+//! `kill agent|database|management|ui HOST`, `stop|start ui HOST` (somebody asks systemd for it),
 //! `stall agent|database|register HOST for TIME`, `pause HOST for TIME`, `cut HOST from LIST`, `cut HOST to LIST`
 //! (one way), `mend HOST from LIST`, `power off HOST`, `power on HOST`, `slow disk HOST TIME`,
 //! `switchover [to HOST]`, `fail applier HOST`, `hang management|ui HOST`, `break|repair management HOST`,
@@ -26,7 +26,7 @@
 //! shared-data world, and begins with a serving, or with nobody activated yet (`passive`). Its own verbs:
 //! `activate HOST`, `activate HOST off HOST` (an operator's word), `activate both`, `deactivate HOST`, `repair HOST`,
 //! `hang HOST for TIME`, `step STEP of HOST fails|hangs|stays|is mended`, `open file HOST for TIME`,
-//! `cut|hang|mend storage HOST`, `start STEP on HOST` (by hand), `kill STEP on HOST`, `drift HOST`, `strange claim
+//! `cut|hang|mend storage HOST`, `start|stop STEP on HOST` (by hand), `kill STEP on HOST`, `drift HOST`, `strange claim
 //! [gone]`, `strange greeting to HOST` (of the other member, by another register), `stop agent HOST for TIME`,
 //! `fences confirm|confirm-late|refuse|are-silent|act-silently|act-late`, `wait|expect clear HOST` (nothing runs
 //! there),
@@ -281,6 +281,8 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
         ["kill", "database", host] => one(Fault::KillDatabase(parse_host(host)?)),
         ["kill", "management", host] => one(Fault::KillService(parse_host(host)?, 0)),
         ["kill", "ui", host] => one(Fault::KillService(parse_host(host)?, 1)),
+        ["stop", "ui", host] => one(Fault::StopService(parse_host(host)?, 1)),
+        ["start", "ui", host] => one(Fault::StartService(parse_host(host)?, 1)),
         ["stall", "agent", host, "for", t] => {
             one(Fault::StallAgent(parse_host(host)?, parse_time(t)?))
         }
@@ -360,6 +362,9 @@ fn parse_faults(words: &[&str]) -> Option<Vec<Fault>> {
         ["mend", "storage", host] => one(Fault::Shared(Deed::MendStorage(parse_host(host)?))),
         ["start", step, "on", host] => {
             one(Fault::Shared(Deed::StartUnit(parse_host(host)?, parse_service(step)?)))
+        }
+        ["stop", step, "on", host] => {
+            one(Fault::StopService(parse_host(host)?, parse_service(step)?))
         }
         ["kill", step, "on", host] => {
             one(Fault::KillService(parse_host(host)?, parse_service(step)?))

@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::host::{MEMBERS, NAMES, other_of};
 use crate::log::Log;
 use crate::rng::Rng;
-use crate::stack::STEPS;
+use crate::stack::{STEPS, Storage};
 use crate::world::{Event, TIMING, World};
 use regent_core::command::{Fenced, Request, Word};
 use regent_core::health::{Counts, ProbeSpec, Subject, Weight};
@@ -426,9 +426,9 @@ impl World {
         let now = self.now;
         self.device = None;
         for host in MEMBERS {
+            self.end_hang(host, Storage::Whole);
             let stack = &mut self.hosts[host].stack;
             stack.amiss = Default::default();
-            stack.storage = Default::default();
             stack.files = stack.files.min(now);
             for tries in 0..8u64 {
                 let after = (1 + 4 * tries + 2 * host as u64) * 1_000 * MS;

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::host::{MEMBERS, NAMES};
+use crate::late::Hang;
 use crate::world::{Event, World};
 use regent_core::command::Outcome;
 use regent_core::health::{Subject, Weight};
@@ -96,6 +97,8 @@ pub struct Stack {
     pub storage: Storage,
     /// It hung in this boot, and what the kernel had to write then was not waited for.
     pub unsettled: bool,
+    /// The hang of the shared directory, if there was one, and what it still holds back.
+    pub hang: Hang,
     /// A unit was enabled, or a link replaced.
     pub drifted: bool,
     /// The stack command under way, of this run of the agent.
@@ -198,6 +201,12 @@ impl World {
             StackStep::Unclaim { .. } if storage != Storage::Whole => {
                 self.fail_on_storage(host, run, id);
             }
+            StackStep::Unclaim { .. } if self.hosts[host].stack.unsettled => {
+                // It waits until everything is written.
+                let quick = self.rng.range(2 * MS, 40 * MS);
+                let after = self.unwritten(host).map_or(quick, |wait| quick.max(wait));
+                self.half_later(after, host, run, id, Half::End(step));
+            }
             StackStep::Survey | StackStep::Unclaim { .. } | StackStep::Repair => {
                 let quick = self.rng.range(2 * MS, 40 * MS);
                 let after = if storage == Storage::Hangs { BOUND / 2 } else { quick };
@@ -231,6 +240,7 @@ impl World {
         let result = match half {
             Half::Permit(claim) => {
                 self.claim = Some(claim);
+                self.begun[host] = self.now;
                 let stack = &mut self.hosts[host].stack;
                 stack.claimed = Some(claim);
                 stack.permit = true;
@@ -508,8 +518,8 @@ impl World {
             self.hosts[host].hung[service] = false;
             self.forget_probes(host, Subject::Service(ServiceId(service as u16)));
             let (run, state) = (self.session(host), self.service_state(host, service));
-            let input =
-                Input::ServiceUnit { service: ServiceId(service as u16), state, asked: false };
+            let asked = self.was_requested(host, service);
+            let input = Input::ServiceUnit { service: ServiceId(service as u16), state, asked };
             let after = self.rng.range(MS, 8 * MS);
             self.after(after, Event::Inbox { host, run, input: Box::new(input) });
         }
@@ -537,9 +547,18 @@ impl World {
 
     /// The agent looks whether the shared storage answers, and its core hears of a change.
     pub fn look_at_data(&mut self, host: usize) {
-        let storage = self.hosts[host].stack.storage;
+        let mut storage = self.hosts[host].stack.storage;
+        let unwritten = self.unwritten(host);
         let Some(agent) = self.hosts[host].agent.as_mut() else { return };
-        if std::mem::replace(&mut agent.storage, storage) == storage {
+        if agent.storage == Storage::Hangs && unwritten.is_some() {
+            // The look that was under way ends once everything is written.
+            storage = Storage::Hangs;
+        }
+        let changed = std::mem::replace(&mut agent.storage, storage) != storage;
+        if storage == Storage::Whole && unwritten.is_none() {
+            self.hosts[host].stack.unsettled = false;
+        }
+        if !changed {
             return;
         }
         let lost = |hangs| {
@@ -547,10 +566,7 @@ impl World {
             Some(DataLost { hangs, why, age: Span::ZERO })
         };
         let lost = match storage {
-            Storage::Whole => {
-                self.hosts[host].stack.unsettled = false;
-                None
-            }
+            Storage::Whole => None,
             Storage::Fails => lost(false),
             Storage::Hangs => {
                 self.hosts[host].stack.unsettled = true;
@@ -574,6 +590,9 @@ impl World {
             let uses = self.hosts[host].stack.uses(self.now);
             if uses != self.hosts[host].was_using {
                 self.hosts[host].was_using = uses;
+                if uses {
+                    self.begun[host] = self.now;
+                }
                 self.uses += u64::from(uses);
                 let now = self.now;
                 let text =

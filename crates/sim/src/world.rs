@@ -15,6 +15,7 @@ use crate::replication::Connection;
 use crate::rng::Rng;
 use crate::shared::{Belief, Device, Errand, Lie, Setting, voters_of};
 use crate::stack::{Half, Waiter};
+use crate::stopped::Stopped;
 use crate::truth::Truth;
 use crate::worker::Part;
 use regent_core::command::{AddressStep, Fenced};
@@ -77,6 +78,7 @@ pub enum Event {
     LookAtClaim { host: usize, run: u64 },
     Power { host: usize, on: bool },
     Bite { host: usize, boot: u64 },
+    LateWrite { host: usize, boot: u64 },
     Voters(Errand),
     Fault(Fault),
 }
@@ -159,6 +161,10 @@ pub struct World {
     pub uses: u64,
     /// Which edges between roles were taken.
     pub edges: Edges,
+    /// When each member last did.
+    pub begun: [u64; 2],
+    /// Stops that somebody asked systemd for, by member.
+    pub stopped: [Vec<Stopped>; 2],
     /// What fences do in a story.
     pub device: Option<Device>,
     /// An operator asked for a deactivation.
@@ -309,6 +315,8 @@ impl World {
             starts: Vec::new(),
             uses: 0,
             edges: Edges::default(),
+            begun: [0; 2],
+            stopped: Default::default(),
             device: None,
             stop_asked: false,
             lie: None,
@@ -482,6 +490,7 @@ impl World {
             | Event::Restart { .. }
             | Event::Power { .. }
             | Event::Bite { .. }
+            | Event::LateWrite { .. }
             | Event::Voters(_)
             | Event::Fault(_) => return None,
         };
@@ -583,6 +592,7 @@ impl World {
             Event::LookAtClaim { host, run } => self.look_at_claim(host, run),
             Event::Power { host, on } => self.power(host, on),
             Event::Bite { host, boot } => self.bite(host, boot),
+            Event::LateWrite { host, boot } => self.land(host, boot),
             Event::Voters(errand) => self.run_errand(errand),
             Event::Fault(fault) => self.strike(&fault),
         }
@@ -836,5 +846,6 @@ fn kind(event: &Event) -> u64 {
         Event::Voters(_) => 4000,
         Event::Fault(_) => 2800,
         Event::Room { host, .. } => 4100 + *host as u64,
+        Event::LateWrite { host, .. } => 4200 + *host as u64,
     }
 }

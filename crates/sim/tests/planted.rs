@@ -140,6 +140,17 @@ fn a_concern_that_is_told_for_ever_is_caught() {
 }
 
 #[test]
+fn a_requested_stop_that_nobody_reports_as_such_is_caught() {
+    Runs::replicated().with("stop-service").expect_caught(Planted::RequestUntold, &["A1"]);
+    Runs::shared(any).with("stop-service").expect_caught(Planted::RequestUntold, &["A1"]);
+}
+
+#[test]
+fn a_use_that_ends_before_its_writes_are_on_the_disk_is_caught() {
+    Runs::shared(any).with("late-writes").expect_caught(Planted::WritesUnwaited, &["A2"]);
+}
+
+#[test]
 fn a_right_that_is_told_as_if_it_had_just_begun_is_caught() {
     Runs::replicated().expect_caught(Planted::RightUncounted, &["C4"]);
 }

@@ -2,7 +2,7 @@
 
 use super::voters::draw_voters;
 use super::{Device, Setting};
-use crate::fault::{Fault, cut_off, draw_days, draw_fault, draw_kind, draw_wish};
+use crate::fault::{Fault, cut_off, draw_days, draw_fault, draw_kind, draw_stop, draw_wish};
 use crate::health::Wish;
 use crate::host::{MEMBERS, NAMES, other_of};
 use crate::net::CLIENTS;
@@ -55,17 +55,19 @@ pub enum Deed {
 }
 
 /// How many kinds of faults this world has.
-pub const KINDS: u64 = 38;
+pub const KINDS: u64 = 40;
 /// Who votes changes, in a pair.
 pub(super) const VOTERS: u64 = KINDS - 1;
 
 /// Kinds of faults of this world that have a name.
-pub const NAMED: [(&str, u64); 6] = [
+pub const NAMED: [(&str, u64); 8] = [
     ("cannot-stop", 20),
     ("word", 30),
     ("hit-coming-up", 33),
     ("fence-late", 34),
     ("agent-dies-cut-off", 36),
+    ("stop-service", 37),
+    ("late-writes", 38),
     ("voters", VOTERS),
 ];
 
@@ -212,6 +214,23 @@ pub fn draw_shared(
             out.push((hit, Fault::Shared(Deed::Fences(None))));
         }
         35 => draw_fault(rng.pick(&[28, 28, 31, 35]), whom, at, rng, out),
+        37 => draw_stop(member, 3, at, long, rng, out),
+        38 => {
+            // The directory of the user hangs and thaws, and somebody wants the other host to serve meanwhile.
+            let long = rng.range(1_000 * MS, 6_000 * MS);
+            out.push((at, Fault::Shared(Deed::CutStorage(member, true))));
+            out.push((at + long, Fault::Shared(Deed::MendStorage(member))));
+            let then = at + rng.below(2 * long);
+            out.push((
+                then,
+                match rng.below(4) {
+                    0 => Fault::Shared(Deed::Deactivate(member)),
+                    1 => Fault::Shared(Deed::Activate(other, false)),
+                    2 => Fault::KillAgent(member),
+                    3.. => Fault::Switchover(Some(other)),
+                },
+            ));
+        }
         VOTERS if setting.pair => draw_voters(member, at, long, rng, out),
         VOTERS => draw_shared(rng.below(VOTERS), setting, whom, at, rng, out),
         _ => {
@@ -249,10 +268,13 @@ impl World {
                 }
             }
             Deed::CutStorage(host, hangs) => {
-                let how = if hangs { Storage::Hangs } else { Storage::Fails };
-                self.hosts[host].stack.storage = how;
+                if hangs {
+                    self.hang_storage(host);
+                } else {
+                    self.end_hang(host, Storage::Fails);
+                }
             }
-            Deed::MendStorage(host) => self.hosts[host].stack.storage = Storage::Whole,
+            Deed::MendStorage(host) => self.end_hang(host, Storage::Whole),
             Deed::StartUnit(host, service) => {
                 if self.hosts[host].powered {
                     self.order_start(host, service, Waiter::Nobody);
