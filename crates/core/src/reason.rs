@@ -30,6 +30,9 @@ pub enum Cause {
         /// What it saw.
         why: String,
     },
+    /// Of a release that this one does not know: kept as it stands.
+    #[serde(untagged)]
+    Unknown(serde_json::Value),
 }
 
 impl fmt::Display for Cause {
@@ -39,6 +42,7 @@ impl fmt::Display for Cause {
             Cause::Stopped => f.write_str("somebody stopped it"),
             Cause::Stopping => f.write_str("somebody stopped it, and may start it again"),
             Cause::Probe { probe, why } => write!(f, "probe {probe}: {why}"),
+            Cause::Unknown(value) => write!(f, "for a reason of another release: {value}"),
         }
     }
 }
@@ -153,8 +157,10 @@ impl MoveReason {
             MoveReason::Said(word) => said(word),
             MoveReason::NewRegister(word) => format!("{}: a new register", said(word)),
             MoveReason::AskedOfIdle => format!("an operator asked, and {from} does not rule"),
-            // The first builds wrote sentences.
-            MoveReason::Unknown(serde_json::Value::String(text)) => text.clone(),
+            // The first builds wrote sentences; a word alone is a newer release's.
+            MoveReason::Unknown(serde_json::Value::String(text)) if text.contains(' ') => {
+                text.clone()
+            }
             MoveReason::Unknown(value) => format!("for a reason of another release: {value}"),
         }
     }
@@ -359,7 +365,7 @@ pub enum RoleReason {
     Serves,
     /// No renewal was won in time, and none has been won since.
     RightEnded,
-    /// It waits until the right of its predecessor is surely over.
+    /// It waits until the right of its predecessor, or of its own earlier run, is surely over.
     Waits,
     /// Its database is being made ready.
     Prepares,
@@ -396,7 +402,7 @@ impl RoleReason {
             }
             RoleReason::Serves => "it answers for the VIP".to_string(),
             RoleReason::RightEnded => "no renewal was won in time: its right is over".to_string(),
-            RoleReason::Waits => "its predecessor's right may still run".to_string(),
+            RoleReason::Waits => "a right from before may still run".to_string(),
             RoleReason::Prepares => "its database is made ready".to_string(),
             RoleReason::GateClosed => "the gate is not open yet".to_string(),
             RoleReason::Failed(why) => format!("its activation failed: {why}"),
@@ -493,6 +499,7 @@ mod tests {
         let forms = [
             (r#"{"moon":{"phase":3}}"#, r#"for a reason of another release: {"moon":{"phase":3}}"#),
             (r#""service ui of mn1 fails: 503""#, "service ui of mn1 fails: 503"),
+            (r#""moon-phase""#, r#"for a reason of another release: "moon-phase""#),
         ];
         for (form, words) in forms {
             let reason: MoveReason = serde_json::from_str(form).unwrap();
@@ -500,5 +507,8 @@ mod tests {
             assert_eq!(reason.words_of_move(HERE, THERE, &|_| "mn".into()), words);
             assert_eq!(serde_json::to_string(&reason).unwrap(), form);
         }
+        // A report is not lost for a cause that only a newer release knows.
+        let cause: Cause = serde_json::from_str(r#"{"disk":{"left":0}}"#).unwrap();
+        assert_eq!(cause.to_string(), r#"for a reason of another release: {"disk":{"left":0}}"#);
     }
 }

@@ -39,4 +39,8 @@ fn edges_are_named_once_and_lead_somewhere_else() {
         assert_eq!(find(edge.from, edge.to).map(|found| found.id), Some(edge.id));
         assert_eq!(edge.id, format!("T{:02}", at + 1));
     }
+    assert!(
+        find(Role::Maintenance, Role::Active).is_none(),
+        "what an operator took out serves nobody"
+    );
 }

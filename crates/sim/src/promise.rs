@@ -14,12 +14,14 @@ use crate::clients::Clients;
 use crate::host::{HOSTS, MEMBERS, NAMES, WITNESS, other_of};
 use crate::net::CLIENTS;
 use crate::world::World;
+use regent_core::id::AttemptId;
 use regent_core::invariant::{self, Violation};
 use regent_core::node::NodeStatus;
 use regent_core::observe::Thread;
-use regent_core::state::DataCopy;
+use regent_core::state::{Bounded, DataCopy};
 use regent_core::sync::is_renamed;
 use regent_store::cell::Standing;
+use std::collections::BTreeMap;
 
 const MS: u64 = 1_000_000;
 /// Between two looks.
@@ -58,7 +60,10 @@ pub struct Promise {
     /// By whoever was asked.
     unready: [Option<Streak>; 2],
     unserved: [Option<Streak>; 2],
-    ineligible: [Option<Streak>; 2],
+    /// Since when, and how long it may be so by what was in the way since then.
+    ineligible: [Option<(u64, u64)>; 2],
+    /// When a wish that ends by itself was first seen in the record.
+    wishes: BTreeMap<AttemptId, u64>,
     /// Until when a right of this member may run: its newest decided record, and the ttl in it.
     right_until: [u64; 2],
     /// A stranger answers for the VIP until then.
@@ -108,6 +113,10 @@ impl World {
             return;
         }
         self.promise.due = self.now + EVERY;
+        let intent = &self.truth.state.intent;
+        for entry in intent.pause.iter().chain(intent.maintenance.values()) {
+            self.promise.wishes.entry(entry.since).or_insert(self.now);
+        }
         let holder = usize::from(self.truth.state.lease.holder.0) - 1;
         let is_well = self.why_unready(other_of(holder), false).is_none()
             && self.why_unserved(holder).is_none();
@@ -209,7 +218,11 @@ impl World {
         if h.seat.stalled > self.now || !is_calm || !self.has_majority(host, true) {
             return (OWN_DATA + 2 * ttl, ", and no majority of voters answers it soon");
         }
-        if hangs { (OWN_DATA + STATEMENT, ", and its server hangs") } else { (OWN_DATA, "") }
+        if hangs {
+            (OWN_DATA + STATEMENT, ", and its server hangs or ends its receiver")
+        } else {
+            (OWN_DATA, "")
+        }
     }
 
     /// Why this member, the recorded standby, could not take over at once; `told`: it is shown that an operator wants
@@ -250,9 +263,17 @@ impl World {
         }
         // Each counts from when it saw the wish: this one's own count decides whether it takes over.
         let wishes = agent.brain.status(h.clock.read(self.now));
-        let wished = wishes.is_some_and(|status| {
+        let counted = wishes.is_some_and(|status| {
             status.pause_left.is_some() || status.maintenance_left.contains_key(&h.node)
         });
+        // But it may not count fast.
+        let intent = &state.intent;
+        let bounded = intent.pause.iter().chain(intent.maintenance.get(&h.node));
+        let runs = |entry: &Bounded| {
+            let since = self.promise.wishes.get(&entry.since).copied().unwrap_or(self.now);
+            self.now - since < entry.length.0 / 10 * 9
+        };
+        let wished = counted || bounded.into_iter().any(runs);
         let wished = || (wished && !told).then_some("an operator wants no takeover");
         self.why_data_unready(host).or_else(wished)
     }
@@ -352,8 +373,11 @@ impl World {
         let (most, but) = self.knows_own_data_within(host);
         let now = self.now;
         let streak = &mut self.promise.ineligible[host];
-        *streak = streak.filter(|streak| streak.why == but);
-        if let Some(Streak { since, .. }) = lasts(streak, told.then_some(but), now, most) {
+        *streak = told.then(|| match *streak {
+            Some((since, longest)) => (since, longest.max(most)),
+            None => (now, most),
+        });
+        if let Some((since, _)) = streak.filter(|(since, longest)| now - since > *longest) {
             let ms = (now - since) / MS;
             let text = format!(
                 "{} has said for {ms} ms that it is eligible, and its data are not the recorded ones{but}",

@@ -574,7 +574,7 @@ impl World {
         // data need a name is killed without need.
         let h = &self.hosts[host];
         // What it was asked while it hung may still be without an answer.
-        let hangs = |server: &Server| server.stalled + STATEMENT > self.now;
+        let hangs = |server: &Server| server.stalled > 0 && server.stalled + STATEMENT > self.now;
         let hangs = h.database.server.as_ref().is_some_and(hangs);
         if hangs || self.truth.state.lease.holder != h.node {
             self.excuse_nameless(host);

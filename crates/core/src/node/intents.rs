@@ -291,7 +291,10 @@ impl Node {
         if change.is_some() {
             self.stack.wished = Some(now);
         }
-        let moves = || self.requests.wanted_intent(&self.view.as_ref()?.state);
+        let moves = || {
+            let state = &self.view.as_ref()?.state;
+            self.requests.wanted_intent(state.intent.switchover, state.lease.epoch)
+        };
         let change = change.or_else(|| moves().map(Change::Switchover));
         let change = change.or_else(|| self.wanted_wish());
         let format =

@@ -6,7 +6,7 @@
 //!
 //! | room | what |
 //! |---|---|
-//! | `engine` | who holds, since when, and the gate; it knows nothing of data |
+//! | `engine` | who holds, since when, and the gate |
 //! | `workload` | what a holder makes ready and a standby keeps ready: `replicated`, `shared`, `services` |
 //! | `requests` | what operators asked for, until they are answered |
 //! | `intents` | maintenance, pause, stop and start, timing (C5) |

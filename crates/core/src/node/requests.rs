@@ -7,19 +7,20 @@
 //! | maintenance, pause | a management node is meant | it stands in the register | 5 s |
 //! | stop, start | the register was read | everything is down; somebody serves | 5 s, and 120 s once it is written |
 //! | timing | this node is active | it stands in the register | 10 s |
-//! | fence | this node is active | the fence said something | as long as a fence may take |
-//! | copy | this node is a standby | its data lost their name | `recopy` |
+//! | fence | this node is active | the fence said something | as long as the fence may take |
+//! | copy | this node is a standby | its data lost their name | 2 min before the first change |
 //! | activate, deactivate, repair | `asked` | `asked` | 15 min |
-//! | the two questions | `asked` | every guard was asked | 15 min |
+//! | would an activation begin | `asked` | every guard was asked | 15 min |
+//! | may a word be believed | `word` | its host was looked at | 10 s |
 
 use crate::command::Answer;
-use crate::id::{NodeId, RequestId};
+use crate::id::{Epoch, NodeId, RequestId};
 use crate::node::Node;
 use crate::node::engine::moves::Planned;
 use crate::node::intents::Wish;
 use crate::node::output::Output;
 use crate::node::workload::shared::asked::Asked;
-use crate::state::{State, Switchover, Timing};
+use crate::state::{Switchover, Timing};
 use crate::time::Time;
 use alloc::vec::Vec;
 
@@ -124,12 +125,15 @@ impl Requests {
     }
 
     /// The intent of a planned move as it is to be written next: what is asked for, or its removal.
-    pub fn wanted_intent(&self, state: &State) -> Option<Option<Switchover>> {
-        let there = state.intent.switchover;
+    pub fn wanted_intent(
+        &self,
+        there: Option<Switchover>,
+        epoch: Epoch,
+    ) -> Option<Option<Switchover>> {
         if let Some(asked) = self.switchover() {
             return (there != Some(asked)).then_some(Some(asked));
         }
-        let stale = there.is_some_and(|switchover| switchover.epoch != state.lease.epoch);
+        let stale = there.is_some_and(|switchover| switchover.epoch != epoch);
         (stale || (self.withdrawn && there.is_some())).then_some(None)
     }
 
@@ -149,9 +153,11 @@ impl Requests {
         self.end(|wants| matches!(wants, Wants::Move(_)), &Answer::undone(why), out);
     }
 
-    /// A planned move stands in the register, or another epoch came first.
-    fn note_intent(&mut self, state: &State) {
-        let (there, epoch) = (state.intent.switchover, state.lease.epoch);
+    /// A planned move stands in the register, or another epoch came first. `open`: a swap of this run may still win, and
+    /// bring one.
+    fn note_intent(&mut self, there: Option<Switchover>, epoch: Epoch, open: bool) {
+        // What was undone had no intent, or it is gone: what is asked for next is not taken back.
+        self.withdrawn &= there.is_some() || open;
         let mut settled = false;
         for planned in self.moves_mut().filter(|planned| !planned.written) {
             let asked = planned.switchover();
@@ -166,14 +172,17 @@ impl Node {
     /// One turn of every request.
     pub(in crate::node) fn advance_requests(&mut self, now: Time) {
         if let Some(view) = &self.view {
-            self.requests.note_intent(&view.state);
+            let open = self.proposals.is_busy() || !self.proposals.is_settled();
+            let (there, epoch) = (view.state.intent.switchover, view.state.lease.epoch);
+            self.requests.note_intent(there, epoch, open);
         }
+        let asking = self.requests.switchover().is_some();
         let open = core::mem::take(&mut self.requests.pending);
         let mut left = Vec::with_capacity(open.len());
         for mut pending in open {
             let since = pending.since;
             let answer = match &mut pending.wants {
-                Wants::Move(planned) => self.turn_move(planned, since, now),
+                Wants::Move(planned) => self.turn_move(planned, asking, since, now),
                 Wants::Change(wish) => self.turn_change(*wish, since, now),
                 Wants::Timing(timing) => self.turn_timing(*timing, since, now),
                 Wants::Stack(asked) => self.turn_stack(asked, since, now),
@@ -194,7 +203,6 @@ impl Node {
 mod tests {
     use super::*;
     use crate::command::{Action, Command};
-    use crate::id::Epoch;
 
     const NOW: Time = Time { boot: 0, raw: 0 };
 
@@ -219,6 +227,21 @@ mod tests {
         requests.withdraw("no", &mut out);
         assert_eq!(answered(&mut out), [(1, false), (2, false)]);
         assert!(requests.is_withdrawn() && requests.switchover().is_none());
+    }
+
+    #[test]
+    fn what_was_undone_without_an_intent_takes_nothing_back_that_is_asked_for_later() {
+        let (mut requests, mut out) = (Requests::default(), Output::new());
+        let epoch = Epoch(3);
+        let other = Some(Switchover { to: NodeId(2), epoch });
+        requests.withdraw("a move because of a service was undone", &mut out);
+        requests.note_intent(None, epoch, true);
+        assert!(requests.is_withdrawn(), "a swap under way may bring one");
+        requests.note_intent(None, epoch, false);
+        assert_eq!(requests.wanted_intent(other, epoch), None);
+        requests.withdraw("it was asked for, and undone", &mut out);
+        requests.note_intent(other, epoch, false);
+        assert_eq!(requests.wanted_intent(other, epoch), Some(None));
     }
 
     #[test]

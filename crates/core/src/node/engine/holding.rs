@@ -1,6 +1,6 @@
 //! What this node holds: the present tenure, whether its right runs, and for which data a won swap licensed it.
 //!
-//! A right begins with a won proposal and with nothing else (C1), a licence with a won solo or join (D1). Both end with
+//! A right begins with a won proposal and with nothing else (C1), a licence with a won solo or join (D2). Both end with
 //! the tenure.
 
 use crate::id::Epoch;

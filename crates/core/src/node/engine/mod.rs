@@ -1,5 +1,5 @@
-//! Who holds, since when, and the gate. It knows nothing of data: what a holder has to make ready, and whether a node
-//! may take over, it asks of the workload ([`crate::node::workload`]).
+//! Who holds, since when, and the gate. What a holder has to make ready, and whether a node may take over, it asks of
+//! the workload ([`crate::node::workload`]); a move, whose stages are those of a database, still steps it itself.
 //!
 //! | file | what |
 //! |---|---|

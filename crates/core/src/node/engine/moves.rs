@@ -6,12 +6,11 @@
 //!  death:    Kill ─────────────────────────────────► Close ─► Release
 //! ```
 
-use crate::command::{Action, AddressStep, Answer, DatabaseStep, GateStep, Obstacle, Request};
+use crate::command::{Answer, DatabaseStep, Obstacle, Request};
 use crate::event::Severity;
 use crate::id::{AttemptId, Epoch, NodeId, RequestId};
 use crate::node::Node;
 use crate::node::engine::propose::Kind;
-use crate::node::output::Flight;
 use crate::node::people::status::{BEHIND_TOLD, behind};
 use crate::node::requests::Wants;
 use crate::node::workload::replicated::database::held;
@@ -41,7 +40,7 @@ pub(in crate::node) struct Planned {
     to: NodeId,
     /// The epoch that it is to end.
     epoch: Epoch,
-    /// It stands in the register, or stood, or a newer one does.
+    /// It stands in the register, or stood, or a newer one is asked for.
     pub written: bool,
     /// Since when its target says that it failed.
     failed: Option<Time>,
@@ -145,7 +144,7 @@ impl Node {
         }
     }
 
-    /// The same for a planned move: nobody holds it up with a lock, here or there.
+    /// May a planned move begin: beside what any move needs, nobody holds it up with a lock, here or there.
     pub(in crate::node) fn can_move(&self, to: NodeId, now: Time) -> Result<(), String> {
         self.can_take(to, now)?;
         let report = self.peers.get(&to).and_then(|peer| peer.report.as_ref());
@@ -327,8 +326,7 @@ impl Node {
 
     /// Clients are cut: a reset for each connection, and for each that would begin.
     fn cut(&mut self, now: Time) {
-        self.ask(Action::Address(AddressStep::DestroySockets), Some(Flight::DestroySockets));
-        self.ask(Action::Gate(GateStep::Refuse), Some(Flight::Refuse));
+        self.vip.cut(&mut self.out);
         self.set_stage(Stage::Cut, now);
     }
 
@@ -449,10 +447,12 @@ impl Node {
         Ok(to)
     }
 
-    /// What whoever asked for this move is to be told, once it is over one way or another.
+    /// What whoever asked for this move is to be told, once it is over one way or another; `asking`: it, or a newer
+    /// one, is still to be written.
     pub(in crate::node) fn turn_move(
         &self,
         planned: &mut Planned,
+        asking: bool,
         since: Time,
         now: Time,
     ) -> Option<Answer> {
@@ -496,7 +496,7 @@ impl Node {
             }
             None => planned.failed = None,
         }
-        if !moved && state.intent.switchover.is_none() && planned.written {
+        if !moved && state.intent.switchover.is_none() && !asking {
             return Some(Answer::undone("the active node undid the move; see `regent history`"));
         }
         let most = self.move_max();

@@ -192,6 +192,12 @@ impl Vip {
         opens
     }
 
+    /// Clients are cut: a reset for each connection, and for each that would begin. A move waits for both.
+    pub fn cut(&mut self, out: &mut Output) {
+        out.ask(Action::Address(AddressStep::DestroySockets), Some(Flight::DestroySockets));
+        out.ask(Action::Gate(GateStep::Refuse), Some(Flight::Refuse));
+    }
+
     /// A close that was refused stays owed, and with it everything that a closed gate is waited for; the address goes
     /// off at once, as the second net.
     pub fn take_closed(&mut self, outcome: Outcome, now: Time, out: &mut Output) {

@@ -1,7 +1,7 @@
 //! What a holder makes ready and a standby keeps ready: the data, and the services beside them.
 //!
-//! The engine asks the questions in this file, and no others: each has one answer for nodes with a copy each
-//! ([`replicated`]) and one for nodes that share a directory ([`shared`]). [`services`] serves both.
+//! Each question that has one answer for nodes with a copy each ([`replicated`]) and another one for nodes that share a
+//! directory ([`shared`]) is asked here. [`services`] serves both.
 
 pub(in crate::node) mod replicated;
 pub(in crate::node) mod services;

@@ -2,7 +2,7 @@
 //!
 //! The active node compares while both serve: when somebody asks, as often as the site wants it, and soon after the
 //! standby's data began by a copy or a rewind. A difference is an alarm. The record counts on that standby no more
-//! (solo first, D5), it is not taken in (D4), and its data are copied anew ([`crate::node::workload::replicated::recopy`]).
+//! (solo first, D5), it is not taken in (D4), and its data are copied anew (`recopy`).
 
 use crate::command::{Action, Answer, DatabaseStep, Outcome, StepResult};
 use crate::event::Severity;

@@ -237,12 +237,17 @@ impl Node {
         since: Time,
         now: Time,
     ) -> Option<Answer> {
+        if now.elapsed_most(since) >= ASKED_MAX {
+            let changes = !matches!(asked.what, Ask::MayActivate | Ask::MayBelieve);
+            let why = if changes { "it goes on" } else { "the stack could not be looked at" };
+            return Some(Answer::failed(format!("{why}: see regent stack show")));
+        }
         let turn = match asked.what {
             Ask::Activate => self.turn_activation(asked, since, now),
             Ask::MayActivate => self.turn_question(asked, since, now),
             Ask::MayBelieve => self.turn_belief(asked, since, now),
             Ask::Deactivate => self.turn_deactivation(asked, since, now),
-            Ask::Repair => self.turn_repair(asked, since, now),
+            Ask::Repair => self.turn_repair(asked, now),
         };
         match turn {
             Turn::Wait => {}
@@ -272,9 +277,6 @@ impl Node {
 
     fn turn_activation(&mut self, asked: &Asked, since: Time, now: Time) -> Turn {
         let age = now.elapsed_most(since);
-        if age >= ASKED_MAX {
-            return failed(Obstacle::Other, "it goes on: see regent stack show");
-        }
         if !asked.admitted {
             let turn = self.admit_activation(asked, since, now);
             if matches!(turn, Turn::Written) {
@@ -582,16 +584,10 @@ impl Node {
                 false => done_nothing(),
             };
         }
-        if age >= ASKED_MAX {
-            return failed(Obstacle::Other, "it goes on: see regent stack show");
-        }
         Turn::Admit
     }
 
-    fn turn_repair(&mut self, asked: &Asked, since: Time, now: Time) -> Turn {
-        if now.elapsed_most(since) >= ASKED_MAX {
-            return failed(Obstacle::Other, "it goes on: see regent stack show");
-        }
+    fn turn_repair(&mut self, asked: &Asked, now: Time) -> Turn {
         if asked.written || self.stack.busy.is_some() {
             return Turn::Wait;
         }
@@ -601,7 +597,10 @@ impl Node {
 
     /// The answer of a repair.
     pub(in crate::node) fn repaired(&mut self, result: Result<(), String>) {
-        let repairs = |wants: &Wants| matches!(wants, Wants::Stack(asked) if asked.what == Ask::Repair && asked.written);
+        let repairs = |wants: &Wants| {
+            let Wants::Stack(asked) = wants else { return false };
+            asked.what == Ask::Repair && asked.written
+        };
         let answer = match result {
             Ok(()) => {
                 Answer::Done("what had drifted is as it should be; see regent stack show".into())
