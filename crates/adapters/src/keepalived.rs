@@ -14,14 +14,14 @@
 //! Every refresh of core gives the addresses their lifetime, also those that keepalived put on without one.
 //!
 //! `render.rs` and `drift.rs` are the file as text, `file.rs` the file on disk, `steer.rs` what steers, `filter.rs`
-//! and `hear.rs` keep foreign routers away and tell of them, `watch.rs` is the one thread. MASTER, BACKUP and FAULT
+//! and `listener.rs` keep foreign routers away and tell of them, `watch.rs` is the one thread. MASTER, BACKUP and FAULT
 //! are keepalived's words and go no further than this directory.
 
 mod daemon;
 mod drift;
 mod file;
 mod filter;
-mod hear;
+mod listener;
 mod places;
 mod render;
 mod steer;

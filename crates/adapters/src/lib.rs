@@ -7,12 +7,14 @@
 //! How to read it: [`gate`] first (protocol section 3), then [`vip`], then [`mod@unit`], [`database`] and [`probe`].
 //! All system calls that the safe libraries do not have are in `sys.rs`; it is the only file with `unsafe`.
 
+pub mod address_driver;
 pub mod clock;
 pub mod database;
 mod diag;
 pub mod durable;
 pub mod fence;
 pub mod gate;
+mod icmp;
 pub mod keepalived;
 mod netlink;
 pub mod notify;

@@ -4,7 +4,7 @@
 //! It promises that a probe that hangs delays no other, that a hang is seen as a failure, and that only changes are
 //! told. It judges by [`regent_core::health::Judge`] and decides nothing. How to read it: [`regent_config::probe`]
 //! (what can be looked at), [`mod@line`] (what is said to and by the process), [`worker`] (the process), then
-//! `watch.rs` (one probe's life), `eye.rs` (one look) and the kinds.
+//! `watch.rs` (one probe's life), `check.rs` (one look), `result.rs` (what it found) and the kinds.
 //!
 //! ```text
 //!  agent ──set, role, forget──► worker ──orders──► a task for each probe: wait, look, judge
@@ -14,15 +14,16 @@
 //! ```
 
 mod changes;
+mod check;
 pub(crate) mod connect;
 mod dns;
 mod exec;
-mod eye;
-pub(crate) mod gateway;
+mod gateway;
 mod host;
 mod http;
 pub mod line;
 mod link;
+mod result;
 mod sql;
 mod threads;
 mod tls;

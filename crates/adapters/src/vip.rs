@@ -6,94 +6,23 @@
 
 pub(crate) mod address;
 mod announce;
-mod driver;
+mod error;
 mod frame;
 pub mod link;
 pub mod probe;
 mod sockets;
 pub mod stranger;
 
-pub use driver::Driver;
+pub use address::Vip;
+pub use error::VipError;
 pub use frame::Mac;
 pub use stranger::{Known, is_used};
 
 use crate::Applied;
 use regent_core::time::Span;
-use rustix::io::Errno;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-
-/// Why the address is not as asked.
-#[derive(Debug, thiserror::Error)]
-pub enum VipError {
-    /// The kernel refused.
-    #[error("{doing}: {source}")]
-    Kernel {
-        /// What was tried.
-        doing: &'static str,
-        /// What the kernel said.
-        source: Errno,
-    },
-    /// There is no such interface.
-    #[error("find interface {0}")]
-    NoInterface(String),
-    /// A packet socket or thread could not be had.
-    #[error("{doing}: {source}")]
-    Socket {
-        /// What was tried.
-        doing: &'static str,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The kernel cannot destroy sockets (CONFIG_INET_DIAG_DESTROY is not set).
-    #[error("destroy sockets: this kernel cannot (CONFIG_INET_DIAG_DESTROY)")]
-    NoDestroy,
-    /// Sockets are still there after the bound.
-    #[error("destroy sockets: {0} are still there")]
-    SocketsLeft(usize),
-}
-
-impl VipError {
-    pub(crate) fn kernel(doing: &'static str) -> impl Fn(Errno) -> VipError {
-        move |source| VipError::Kernel { doing, source }
-    }
-
-    pub(crate) fn socket(doing: &'static str) -> impl Fn(std::io::Error) -> VipError {
-        move |source| VipError::Socket { doing, source }
-    }
-}
-
-/// One virtual address on one interface of this host.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Vip {
-    address: IpAddr,
-    prefix: u8,
-    interface: String,
-    first: bool,
-}
-
-impl Vip {
-    /// `prefix` is the length of the prefix with which it is put on: all its bits, unless it brings its subnet.
-    pub fn new(address: IpAddr, prefix: u8, interface: &str) -> Vip {
-        Vip { address, prefix, interface: interface.to_owned(), first: false }
-    }
-
-    /// IPv4: it stands before the node's own addresses, with a prefix that is none of theirs, and brings no route.
-    pub fn found_first(self) -> Vip {
-        Vip { first: true, ..self }
-    }
-
-    /// The address.
-    pub fn address(&self) -> IpAddr {
-        self.address
-    }
-
-    /// Its interface.
-    pub fn interface(&self) -> &str {
-        &self.interface
-    }
-}
 
 /// All virtual addresses of this host. They come, go and are announced together.
 #[derive(Clone, Debug)]

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 /// What travels on the lane of reports: a sign of life at least.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Word {
+pub struct Heartbeat {
     /// Which run of the sender's agent.
     pub run: RunId,
     /// The sender's wall clock when it was sent.
@@ -34,10 +34,10 @@ pub struct Word {
     pub report: Option<Box<Report>>,
 }
 
-impl Word {
-    /// A word of now.
-    pub fn new(run: RunId, clocks: &Clocks, report: Option<Box<Report>>) -> Word {
-        Word { run, wall_us: clocks::wall_us(), leads: clocks.leads(), report }
+impl Heartbeat {
+    /// As of now.
+    pub fn new(run: RunId, clocks: &Clocks, report: Option<Box<Report>>) -> Heartbeat {
+        Heartbeat { run, wall_us: clocks::wall_us(), leads: clocks.leads(), report }
     }
 }
 
@@ -127,7 +127,7 @@ impl Dispatcher {
             Action::ProbePeer { node } => self.host.probe(id, node),
             Action::Fence { node } => self.host.fence(id, node, command.epoch),
             Action::Send(report) => {
-                match serde_json::to_vec(&Word::new(self.run, &self.clocks, Some(report))) {
+                match serde_json::to_vec(&Heartbeat::new(self.run, &self.clocks, Some(report))) {
                     Ok(body) => self.transport.send_to_all(Lane::Report, &body),
                     Err(error) => {
                         crate::log::warning(&format!("failed to write a report: {error}"))
@@ -139,30 +139,36 @@ impl Dispatcher {
     }
 }
 
-/// Whatever wants to know of each word that comes in.
+/// Whatever wants to know of each heartbeat that comes in.
 pub struct Listeners {
     /// This node.
     pub me: NodeId,
     /// The members' wall clocks.
     pub clocks: Arc<Clocks>,
-    /// How far apart words come.
+    /// How far apart heartbeats come.
     pub measures: Arc<Measures>,
     /// Signs of life.
     pub heard: Arc<Heard>,
 }
 
 impl Listeners {
-    /// A word from the lane of reports; its report, if it has one and speaks for its sender.
+    /// A heartbeat from the lane of reports; its report, if it has one and speaks for its sender.
     pub fn take(&self, body: &[u8], from: NodeId) -> Option<Report> {
         // The clock is read before anything else takes its time.
         let (wall, second) = (clocks::wall_us(), adapters_clock::now().raw / 1_000_000_000);
-        let word: Word = serde_json::from_slice(body).ok()?;
-        if let Some(gap) = self.heard.said(from, word.run) {
+        let heartbeat: Heartbeat = serde_json::from_slice(body).ok()?;
+        if let Some(gap) = self.heard.said(from, heartbeat.run) {
             self.measures.gap(from, gap);
         }
-        self.clocks.take(from, word.wall_us, word.leads.get(&self.me).copied(), wall, second);
+        self.clocks.take(
+            from,
+            heartbeat.wall_us,
+            heartbeat.leads.get(&self.me).copied(),
+            wall,
+            second,
+        );
         // A certificate speaks for its own node only.
-        word.report.filter(|report| report.node == from).map(|report| *report)
+        heartbeat.report.filter(|report| report.node == from).map(|report| *report)
     }
 }
 

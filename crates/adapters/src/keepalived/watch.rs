@@ -4,7 +4,7 @@
 
 use super::daemon::{self, Daemon};
 use super::filter::{self, Counts};
-use super::hear::{Advert, Ear};
+use super::listener::{Advert, Listener};
 use super::places::{self, Changes};
 use super::{Laid, Shared, VipError, Whose, file, render};
 use crate::stoppable::{Stop, Stoppable};
@@ -48,7 +48,7 @@ impl Watch {
             shared,
             stopped,
             changes,
-            ear: None,
+            listener: None,
             prepared: false,
             looked: None,
             compared: None,
@@ -68,7 +68,7 @@ struct Watcher {
     shared: Arc<Shared>,
     stopped: OwnedFd,
     changes: Changes,
-    ear: Option<Ear>,
+    listener: Option<Listener>,
     /// File and filter are in place.
     prepared: bool,
     looked: Option<Instant>,
@@ -105,7 +105,9 @@ impl Watcher {
             PollFd::new(&self.stopped, PollFlags::IN),
             PollFd::from_borrowed_fd(self.changes.as_fd(), PollFlags::IN),
         ];
-        fds.extend(self.ear.iter().map(|e| PollFd::from_borrowed_fd(e.as_fd(), PollFlags::IN)));
+        fds.extend(
+            self.listener.iter().map(|e| PollFd::from_borrowed_fd(e.as_fd(), PollFlags::IN)),
+        );
         // An interrupted wait is begun again.
         let _ = poll(&mut fds, Some(&TICK));
         let ends = !fds[0].revents().is_empty();
@@ -161,9 +163,9 @@ impl Watcher {
         if !self.prepared {
             self.prepare();
         }
-        if self.ear.is_none() {
+        if self.listener.is_none() {
             // The interface may come later.
-            self.ear = Ear::open(&self.shared.vrrp.interface, self.shared.vrrp.own).ok();
+            self.listener = Listener::open(&self.shared.vrrp.interface, self.shared.vrrp.own).ok();
         }
         if self.compared.is_none_or(|at| at.elapsed() >= COMPARE_EVERY) {
             self.compare();
@@ -336,9 +338,9 @@ impl Watcher {
 
     fn hear(&mut self) {
         let heard: Vec<Advert> = self
-            .ear
+            .listener
             .iter()
-            .flat_map(|ear| std::iter::from_fn(|| ear.next()))
+            .flat_map(|listener| std::iter::from_fn(|| listener.next()))
             .take(FOREIGN_MAX)
             .collect();
         for advert in heard {

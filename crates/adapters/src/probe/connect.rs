@@ -3,7 +3,7 @@
 //! On this host a connection is there, or refused, when the call returns; only what takes longer is waited for. It
 //! ends with a reset, so that a thousand probes leave no sockets waiting (TIME_WAIT) behind.
 
-use crate::probe::eye::Seen;
+use crate::probe::result::CheckResult;
 use crate::probe::threads::{Flight, Late, Threads};
 use regent_config::probe::{Endpoint, Host};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -43,7 +43,11 @@ impl Place {
     }
 
     /// Finds its addresses.
-    pub(crate) async fn find(&mut self, threads: &Threads, deadline: Instant) -> Result<(), Seen> {
+    pub(crate) async fn find(
+        &mut self,
+        threads: &Threads,
+        deadline: Instant,
+    ) -> Result<(), CheckResult> {
         let Host::Name(name) = &self.endpoint.host else { return Ok(()) };
         if self.looked_up.is_some_and(|at| at.elapsed() < NAME_MAX) {
             return Ok(());
@@ -66,9 +70,11 @@ impl Place {
                 Ok(())
             }
             _ if !self.known.is_empty() => Ok(()),
-            Ok(Err(error)) => Err(Seen::Unknown(format!("the name {name} is not found: {error}"))),
+            Ok(Err(error)) => {
+                Err(CheckResult::Unknown(format!("the name {name} is not found: {error}")))
+            }
             Err(Late::NoAnswer | Late::Slow | Late::Broken) => {
-                Err(Seen::Unknown(format!("the name {name} was not found in time")))
+                Err(CheckResult::Unknown(format!("the name {name} was not found in time")))
             }
         }
     }
@@ -122,19 +128,19 @@ fn open(address: SocketAddr, words: &[u8]) -> io::Result<Opened> {
 }
 
 /// Can somebody be connected to?
-pub(crate) async fn look(place: &mut Place, threads: &Threads, bound: Duration) -> Seen {
+pub(crate) async fn look(place: &mut Place, threads: &Threads, bound: Duration) -> CheckResult {
     let deadline = Instant::now() + bound;
     let connected = connect(place, threads, deadline, bound, &[], |opened| async {
         if opened.is_ready { Ok(()) } else { opened.stream().await.map(|_| ()) }
     });
     match connected.await {
-        Ok(()) => Seen::Well,
+        Ok(()) => CheckResult::Passed,
         Err(seen) => seen,
     }
 }
 
 /// Is one who connects greeted? Any byte will do: who speaks is not stopped.
-pub(crate) async fn greeted(place: &mut Place, threads: &Threads, bound: Duration) -> Seen {
+pub(crate) async fn greeted(place: &mut Place, threads: &Threads, bound: Duration) -> CheckResult {
     let deadline = Instant::now() + bound;
     let connected = connect(place, threads, deadline, bound, &[], Opened::stream).await;
     let mut stream = match connected {
@@ -143,12 +149,14 @@ pub(crate) async fn greeted(place: &mut Place, threads: &Threads, bound: Duratio
     };
     let endpoint = &place.endpoint;
     match timeout_at(deadline.into(), stream.read(&mut [0])).await {
-        Ok(Ok(1..)) => Seen::Well,
-        Ok(Ok(0)) => Seen::Unwell(format!("{endpoint} ends connections without a word")),
-        Ok(Err(error)) => unwell(endpoint, &error),
+        Ok(Ok(1..)) => CheckResult::Passed,
+        Ok(Ok(0)) => CheckResult::Failed(format!("{endpoint} ends connections without a word")),
+        Ok(Err(error)) => failure(endpoint, &error),
         Err(_) => {
             let bound = bound.as_millis();
-            Seen::Unwell(format!("{endpoint} takes connections, and says nothing for {bound} ms"))
+            CheckResult::Failed(format!(
+                "{endpoint} takes connections, and says nothing for {bound} ms"
+            ))
         }
     }
 }
@@ -162,7 +170,7 @@ pub(crate) async fn connect<T, F: Future<Output = io::Result<T>>>(
     bound: Duration,
     words: &[u8],
     ready: impl Fn(Opened) -> F,
-) -> Result<T, Seen> {
+) -> Result<T, CheckResult> {
     place.find(threads, deadline).await?;
     let mut failed = None;
     for address in &place.known {
@@ -173,7 +181,7 @@ pub(crate) async fn connect<T, F: Future<Output = io::Result<T>>>(
                 Err(_) => {
                     let bound = bound.as_millis();
                     let why = format!("no connection to {} within {bound} ms", place.endpoint);
-                    return Err(Seen::Unwell(why));
+                    return Err(CheckResult::Failed(why));
                 }
             },
             Err(error) => error,
@@ -181,25 +189,27 @@ pub(crate) async fn connect<T, F: Future<Output = io::Result<T>>>(
         failed = failed.or(Some(error));
     }
     match failed {
-        Some(error) => Err(unwell(&place.endpoint, &error)),
-        None => Err(Seen::Unknown(format!("{} has no address", place.endpoint.host))),
+        Some(error) => Err(failure(&place.endpoint, &error)),
+        None => Err(CheckResult::Unknown(format!("{} has no address", place.endpoint.host))),
     }
 }
 
 /// Why there is no connection. What this process lacks says nothing about the other side.
-fn unwell(endpoint: &Endpoint, error: &io::Error) -> Seen {
+fn failure(endpoint: &Endpoint, error: &io::Error) -> CheckResult {
     match error.raw_os_error() {
-        Some(libc::ECONNREFUSED) => Seen::Unwell(format!("connection refused by {endpoint}")),
-        Some(libc::ECONNRESET) => Seen::Unwell(format!("connection reset by {endpoint}")),
+        Some(libc::ECONNREFUSED) => {
+            CheckResult::Failed(format!("connection refused by {endpoint}"))
+        }
+        Some(libc::ECONNRESET) => CheckResult::Failed(format!("connection reset by {endpoint}")),
         Some(libc::EHOSTUNREACH | libc::ENETUNREACH) => {
-            Seen::Unwell(format!("no route to {endpoint}"))
+            CheckResult::Failed(format!("no route to {endpoint}"))
         }
         Some(libc::EPERM | libc::EACCES) => {
-            Seen::Unwell(format!("this host's own packet filter refuses {endpoint}"))
+            CheckResult::Failed(format!("this host's own packet filter refuses {endpoint}"))
         }
         Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL) => {
-            Seen::Unknown(format!("no socket for {endpoint}: {error}"))
+            CheckResult::Unknown(format!("no socket for {endpoint}: {error}"))
         }
-        Some(_) | None => Seen::Unwell(format!("no connection to {endpoint}: {error}")),
+        Some(_) | None => CheckResult::Failed(format!("no connection to {endpoint}: {error}")),
     }
 }

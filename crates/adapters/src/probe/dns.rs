@@ -1,7 +1,7 @@
 //! A question to a name server by UDP (RFC 1035): who answers it with anything is not stopped.
 
 use crate::probe::connect::Place;
-use crate::probe::eye::Seen;
+use crate::probe::result::CheckResult;
 use crate::probe::threads::Threads;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,26 +25,26 @@ fn is_answer(id: u16, bytes: &[u8]) -> bool {
 }
 
 /// Does somebody answer?
-pub(crate) async fn look(place: &mut Place, threads: &Threads, bound: Duration) -> Seen {
+pub(crate) async fn look(place: &mut Place, threads: &Threads, bound: Duration) -> CheckResult {
     let deadline = Instant::now() + bound;
     if let Err(seen) = place.find(threads, deadline).await {
         return seen;
     }
     let Some(address) = place.addresses().first().copied() else {
-        return Seen::Unknown(format!("{} has no address", place.endpoint.host));
+        return CheckResult::Unknown(format!("{} has no address", place.endpoint.host));
     };
     // The socket is this look's own; the number tells an answer from what somebody else sends there.
     let id = sequence();
     let endpoint = &place.endpoint;
     match timeout_at(deadline.into(), ask(address, id)).await {
-        Ok(Ok(())) => Seen::Well,
+        Ok(Ok(())) => CheckResult::Passed,
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            Seen::Unwell(format!("nobody listens on {endpoint} by UDP"))
+            CheckResult::Failed(format!("nobody listens on {endpoint} by UDP"))
         }
-        Ok(Err(error)) => Seen::Unwell(format!("no question to {endpoint}: {error}")),
+        Ok(Err(error)) => CheckResult::Failed(format!("no question to {endpoint}: {error}")),
         Err(_) => {
             let bound = bound.as_millis();
-            Seen::Unwell(format!("{endpoint} does not answer a question within {bound} ms"))
+            CheckResult::Failed(format!("{endpoint} does not answer a question within {bound} ms"))
         }
     }
 }

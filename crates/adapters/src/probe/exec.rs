@@ -1,6 +1,6 @@
 //! Programs: run in a process group of their own, killed whole when their time is over.
 
-use crate::probe::eye::Seen;
+use crate::probe::result::CheckResult;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -39,27 +39,27 @@ impl Groups {
 }
 
 /// Runs it once. Blocks for at most `bound` and a moment more, unless the kernel holds the program.
-pub(crate) fn look(command: &[String], groups: &Groups, bound: Duration) -> Seen {
+pub(crate) fn look(command: &[String], groups: &Groups, bound: Duration) -> CheckResult {
     let deadline = Instant::now() + bound;
     let Some(program) = command.first() else {
-        return Seen::Unknown("no program is named".into());
+        return CheckResult::Unknown("no program is named".into());
     };
     let (child, output) = match start(program, &command[1..]) {
         Ok(started) => started,
-        Err(error) => return Seen::Unwell(format!("{program} cannot be started: {error}")),
+        Err(error) => return CheckResult::Failed(format!("{program} cannot be started: {error}")),
     };
     let group = child.id() as i32;
     groups.lock().insert(group);
     let ended = wait(child, output, group, deadline);
     groups.lock().remove(&group);
     match ended {
-        Ok((Some(status), _)) if status.success() => Seen::Well,
-        Ok((Some(status), output)) => Seen::Unwell(words(status, &output)),
+        Ok((Some(status), _)) if status.success() => CheckResult::Passed,
+        Ok((Some(status), output)) => CheckResult::Failed(words(status, &output)),
         Ok((None, output)) => {
             let said = line(&output).map(|line| format!(": {line}")).unwrap_or_default();
-            Seen::Unwell(format!("killed after {} ms{said}", bound.as_millis()))
+            CheckResult::Failed(format!("killed after {} ms{said}", bound.as_millis()))
         }
-        Err(error) => Seen::Unknown(format!("{program} could not be watched: {error}")),
+        Err(error) => CheckResult::Unknown(format!("{program} could not be watched: {error}")),
     }
 }
 
@@ -177,38 +177,38 @@ fn line(output: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn run(script: &str, bound: u64) -> Seen {
+    fn run(script: &str, bound: u64) -> CheckResult {
         let command = ["/bin/sh", "-c", script].map(str::to_owned);
         look(&command, &Groups::default(), Duration::from_millis(bound))
     }
 
-    fn unwell(why: &str) -> Seen {
-        Seen::Unwell(why.to_owned())
+    fn failed(why: &str) -> CheckResult {
+        CheckResult::Failed(why.to_owned())
     }
 
     #[test]
     fn a_program_passes_or_says_why_not() {
-        assert_eq!(run("echo fine", 10_000), Seen::Well);
-        assert_eq!(run("exit 3", 10_000), unwell("exit 3"));
+        assert_eq!(run("echo fine", 10_000), CheckResult::Passed);
+        assert_eq!(run("exit 3", 10_000), failed("exit 3"));
         let said = run("echo; echo '  two replicas lag'; echo more; exit 1", 10_000);
-        assert_eq!(said, unwell("exit 1: two replicas lag"));
-        assert_eq!(run("echo no >&2; kill -9 $$", 10_000), unwell("ended by signal 9: no"));
+        assert_eq!(said, failed("exit 1: two replicas lag"));
+        assert_eq!(run("echo no >&2; kill -9 $$", 10_000), failed("ended by signal 9: no"));
         let missing = look(&["/no/such".into()], &Groups::default(), Duration::from_secs(1));
-        let Seen::Unwell(why) = missing else { panic!("{missing:?}") };
+        let CheckResult::Failed(why) = missing else { panic!("{missing:?}") };
         assert!(why.starts_with("/no/such cannot be started: No such file"), "{why}");
     }
 
     #[test]
     fn output_without_end_is_bounded_and_delays_nobody() {
         let said = run("head -c 3000000 /dev/zero | tr '\\0' x; exit 2", 60_000);
-        assert_eq!(said, unwell(&format!("exit 2: {}", "x".repeat(LINE_MAX))));
+        assert_eq!(said, failed(&format!("exit 2: {}", "x".repeat(LINE_MAX))));
     }
 
     #[test]
     fn a_program_that_hangs_is_killed_with_all_it_started() {
         let mark = std::env::temp_dir().join(format!("regent-exec-{}", std::process::id()));
         let script = format!("echo here; sleep 600 & echo $! > {}; wait", mark.display());
-        assert_eq!(run(&script, 1000), unwell("killed after 1000 ms: here"));
+        assert_eq!(run(&script, 1000), failed("killed after 1000 ms: here"));
         let pid = std::fs::read_to_string(&mark).unwrap().trim().to_owned();
         std::fs::remove_file(mark).unwrap();
         crate::testing::until("the group gone", Duration::from_secs(10), || {
@@ -220,7 +220,7 @@ mod tests {
     fn what_a_program_leaves_behind_goes_with_it_and_is_not_waited_for() {
         let mark = std::env::temp_dir().join(format!("regent-left-{}", std::process::id()));
         let script = format!("sleep 600 & echo $! > {}", mark.display());
-        assert_eq!(run(&script, 30_000), Seen::Well);
+        assert_eq!(run(&script, 30_000), CheckResult::Passed);
         let pid = std::fs::read_to_string(&mark).unwrap().trim().to_owned();
         std::fs::remove_file(mark).unwrap();
         crate::testing::until("the rest gone", Duration::from_secs(10), || {

@@ -1,6 +1,6 @@
 //! Looks at this host: files, disks, memory. Any of these calls may block for ever, so they run on threads.
 
-use crate::probe::eye::Seen;
+use crate::probe::result::CheckResult;
 use regent_config::probe::{Disk, File, Least, Share};
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 use std::io::{self, Read};
@@ -12,10 +12,10 @@ const INODES_LEAST: u64 = 10;
 const PRESSURE: &str = "/proc/pressure/memory";
 
 /// Is it there, can it be read, is it fresh?
-pub(crate) fn look_at_file(file: &File) -> Seen {
+pub(crate) fn look_at_file(file: &File) -> CheckResult {
     match read_a_little(&file.path) {
         Ok(changed) => fresh(file, changed, SystemTime::now()),
-        Err(error) => Seen::Unwell(format!("{}: {}", file.path.display(), said(&error))),
+        Err(error) => CheckResult::Failed(format!("{}: {}", file.path.display(), said(&error))),
     }
 }
 
@@ -35,15 +35,20 @@ fn read_a_little(path: &Path) -> io::Result<SystemTime> {
     status.modified()
 }
 
-fn fresh(file: &File, changed: SystemTime, now: SystemTime) -> Seen {
-    let Some(newest) = file.newer_than_ms.map(Duration::from_millis) else { return Seen::Well };
+fn fresh(file: &File, changed: SystemTime, now: SystemTime) -> CheckResult {
+    let Some(newest) = file.newer_than_ms.map(Duration::from_millis) else {
+        return CheckResult::Passed;
+    };
     // A time to come is fresh.
     let age = now.duration_since(changed).unwrap_or(Duration::ZERO);
     if age <= newest {
-        return Seen::Well;
+        return CheckResult::Passed;
     }
     let (age, newest) = (length(age), length(newest));
-    Seen::Unwell(format!("{} was changed {age} ago, expected within {newest}", file.path.display()))
+    CheckResult::Failed(format!(
+        "{} was changed {age} ago, expected within {newest}",
+        file.path.display()
+    ))
 }
 
 fn length(time: Duration) -> String {
@@ -56,17 +61,19 @@ fn length(time: Duration) -> String {
 }
 
 /// Is there room, and may it be written?
-pub(crate) fn look_at_disk(disk: &Disk) -> Seen {
+pub(crate) fn look_at_disk(disk: &Disk) -> CheckResult {
     match rustix::fs::statvfs(&disk.path) {
         Ok(status) => room(disk, &status),
-        Err(error) => Seen::Unwell(format!("{}: {}", disk.path.display(), said(&error.into()))),
+        Err(error) => {
+            CheckResult::Failed(format!("{}: {}", disk.path.display(), said(&error.into())))
+        }
     }
 }
 
-fn room(disk: &Disk, status: &StatVfs) -> Seen {
+fn room(disk: &Disk, status: &StatVfs) -> CheckResult {
     let path = disk.path.display();
     if status.f_flag.contains(StatVfsMountFlags::RDONLY) {
-        return Seen::Unwell(format!("{path} is mounted read-only"));
+        return CheckResult::Failed(format!("{path} is mounted read-only"));
     }
     // What only root may use is not there for others: so does df(1) count.
     let all = (status.f_blocks - status.f_bfree.min(status.f_blocks)) + status.f_bavail;
@@ -81,17 +88,17 @@ fn room(disk: &Disk, status: &StatVfs) -> Seen {
             Least::Share(_) => tenths(share),
             Least::Bytes(_) => format!("{} MiB", free >> 20),
         };
-        return Seen::Unwell(format!("{free} of {path} is free, expected {}", disk.least));
+        return CheckResult::Failed(format!("{free} of {path} is free, expected {}", disk.least));
     }
     // Some file systems have as many inodes as they need, and say 0.
     let inodes = per_mille(status.f_favail, status.f_files);
     if status.f_files > 0 && inodes < inodes_least {
         let (inodes, least) = (tenths(inodes), tenths(inodes_least));
-        return Seen::Unwell(format!(
+        return CheckResult::Failed(format!(
             "{inodes} of the inodes of {path} are free, expected {least}"
         ));
     }
-    Seen::Well
+    CheckResult::Passed
 }
 
 fn per_mille(part: u64, all: u64) -> u64 {
@@ -103,26 +110,30 @@ fn tenths(per_mille: u64) -> String {
 }
 
 /// Do processes wait for memory?
-pub(crate) fn look_at_memory(most: Share) -> Seen {
+pub(crate) fn look_at_memory(most: Share) -> CheckResult {
     match std::fs::read_to_string(PRESSURE) {
         Ok(text) => pressure(&text, most),
         Err(error) => {
             let why = said(&error);
-            Seen::Unknown(format!("this kernel does not tell memory pressure: {PRESSURE}: {why}"))
+            CheckResult::Unknown(format!(
+                "this kernel does not tell memory pressure: {PRESSURE}: {why}"
+            ))
         }
     }
 }
 
-fn pressure(text: &str, most: Share) -> Seen {
+fn pressure(text: &str, most: Share) -> CheckResult {
     let some = text.lines().find_map(|line| line.strip_prefix("some "));
     let share = some.and_then(|line| line.split(' ').find_map(|word| word.strip_prefix("avg10=")));
     let Some(share) = share.and_then(|share| share.parse::<f64>().ok()) else {
-        return Seen::Unknown(format!("{PRESSURE} has no average over 10 s"));
+        return CheckResult::Unknown(format!("{PRESSURE} has no average over 10 s"));
     };
     if share * 10.0 <= f64::from(most.per_mille()) {
-        return Seen::Well;
+        return CheckResult::Passed;
     }
-    Seen::Unwell(format!("processes waited for memory {share}% of the last 10 s, expected {most}"))
+    CheckResult::Failed(format!(
+        "processes waited for memory {share}% of the last 10 s, expected {most}"
+    ))
 }
 
 /// The system's words without its number.
@@ -137,10 +148,10 @@ fn said(error: &io::Error) -> String {
 mod tests {
     use super::*;
 
-    fn unwell(seen: Seen) -> String {
+    fn failed(seen: CheckResult) -> String {
         match seen {
-            Seen::Unwell(why) => why,
-            other @ (Seen::Well | Seen::Unknown(_)) => panic!("{other:?}"),
+            CheckResult::Failed(why) => why,
+            other @ (CheckResult::Passed | CheckResult::Unknown(_)) => panic!("{other:?}"),
         }
     }
 
@@ -148,24 +159,27 @@ mod tests {
     fn a_file_is_there_and_fresh_or_why_not() {
         let path = std::env::temp_dir().join(format!("regent-fresh-{}", std::process::id()));
         let file = |newer_than_ms| File { path: path.clone(), newer_than_ms };
-        let why = unwell(look_at_file(&file(None)));
+        let why = failed(look_at_file(&file(None)));
         assert!(why.ends_with(": no such file or directory"), "{why}");
         std::fs::write(&path, "x").unwrap();
-        assert_eq!(look_at_file(&file(None)), Seen::Well);
-        assert_eq!(look_at_file(&file(Some(60_000))), Seen::Well);
+        assert_eq!(look_at_file(&file(None)), CheckResult::Passed);
+        assert_eq!(look_at_file(&file(Some(60_000))), CheckResult::Passed);
         let old = SystemTime::now() - Duration::from_secs(90);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
-        let why = unwell(look_at_file(&file(Some(60_000))));
+        let why = failed(look_at_file(&file(Some(60_000))));
         assert!(why.ends_with("was changed 90 s ago, expected within 60 s"), "{why}");
         let ahead = SystemTime::now() + Duration::from_secs(90);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(ahead).unwrap();
-        assert_eq!(look_at_file(&file(Some(1))), Seen::Well);
+        assert_eq!(look_at_file(&file(Some(1))), CheckResult::Passed);
         std::fs::remove_file(path).unwrap();
         assert_eq!(
             look_at_file(&File { path: "/dev/null".into(), newer_than_ms: None }),
-            Seen::Well
+            CheckResult::Passed
         );
-        assert_eq!(look_at_file(&File { path: "/".into(), newer_than_ms: None }), Seen::Well);
+        assert_eq!(
+            look_at_file(&File { path: "/".into(), newer_than_ms: None }),
+            CheckResult::Passed
+        );
     }
 
     #[test]
@@ -178,29 +192,29 @@ mod tests {
             room(&Disk { path: "/data".into(), least: least.parse().unwrap() }, status)
         };
         // 50 of 950: 5.2 %.
-        assert_eq!(seen("5%", &status), Seen::Well);
-        assert_eq!(unwell(seen("5.5%", &status)), "5.2% of /data is free, expected 5.5%");
-        assert_eq!(seen("200KiB", &status), Seen::Well);
-        assert_eq!(unwell(seen("1GiB", &status)), "0 MiB of /data is free, expected 1GiB");
+        assert_eq!(seen("5%", &status), CheckResult::Passed);
+        assert_eq!(failed(seen("5.5%", &status)), "5.2% of /data is free, expected 5.5%");
+        assert_eq!(seen("200KiB", &status), CheckResult::Passed);
+        assert_eq!(failed(seen("1GiB", &status)), "0 MiB of /data is free, expected 1GiB");
         status.f_favail = 9;
         let why = "0.9% of the inodes of /data are free, expected 5.0%";
-        assert_eq!(unwell(seen("5%", &status)), why);
+        assert_eq!(failed(seen("5%", &status)), why);
         let why = "0.9% of the inodes of /data are free, expected 1.0%";
-        assert_eq!(unwell(seen("200KiB", &status)), why);
+        assert_eq!(failed(seen("200KiB", &status)), why);
         status.f_files = 0;
-        assert_eq!(seen("5%", &status), Seen::Well);
+        assert_eq!(seen("5%", &status), CheckResult::Passed);
         status.f_flag = StatVfsMountFlags::RDONLY;
-        assert_eq!(unwell(seen("5%", &status)), "/data is mounted read-only");
+        assert_eq!(failed(seen("5%", &status)), "/data is mounted read-only");
     }
 
     #[test]
     fn a_real_disk_is_looked_at() {
         let disk =
             |path: &str, least: &str| Disk { path: path.into(), least: least.parse().unwrap() };
-        assert_eq!(look_at_disk(&disk("/tmp", "1B")), Seen::Well);
-        let why = unwell(look_at_disk(&disk("/tmp", "100%")));
+        assert_eq!(look_at_disk(&disk("/tmp", "1B")), CheckResult::Passed);
+        let why = failed(look_at_disk(&disk("/tmp", "100%")));
         assert!(why.contains("of /tmp is free, expected 100%"), "{why}");
-        let why = unwell(look_at_disk(&disk("/no/such/place", "1B")));
+        let why = failed(look_at_disk(&disk("/no/such/place", "1B")));
         assert_eq!(why, "/no/such/place: no such file or directory");
     }
 
@@ -208,15 +222,15 @@ mod tests {
     fn pressure_is_compared_and_its_absence_is_told() {
         let text = "some avg10=12.30 avg60=1.00 avg300=0.10 total=1\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
         let share = |text: &str| text.parse().unwrap();
-        assert_eq!(pressure(text, share("12.3%")), Seen::Well);
+        assert_eq!(pressure(text, share("12.3%")), CheckResult::Passed);
         let why = "processes waited for memory 12.3% of the last 10 s, expected 10%";
-        assert_eq!(unwell(pressure(text, share("10%"))), why);
-        assert!(matches!(pressure("full avg10=0.00", share("10%")), Seen::Unknown(_)));
+        assert_eq!(failed(pressure(text, share("10%"))), why);
+        assert!(matches!(pressure("full avg10=0.00", share("10%")), CheckResult::Unknown(_)));
         match look_at_memory(share("100%")) {
-            Seen::Well => {}
-            seen @ (Seen::Unwell(_) | Seen::Unknown(_)) => {
+            CheckResult::Passed => {}
+            seen @ (CheckResult::Failed(_) | CheckResult::Unknown(_)) => {
                 assert!(!Path::new(PRESSURE).exists(), "{seen:?}");
-                assert!(matches!(seen, Seen::Unknown(_)), "{seen:?}");
+                assert!(matches!(seen, CheckResult::Unknown(_)), "{seen:?}");
             }
         }
     }

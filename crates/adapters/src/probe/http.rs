@@ -3,9 +3,9 @@
 //! A connection is never kept for the next look: a service that no longer accepts any would go unseen.
 
 use crate::probe::connect::{self, Opened, Place};
-use crate::probe::eye::Seen;
+use crate::probe::result::CheckResult;
 use crate::probe::threads::{Late, Threads};
-use crate::probe::tls::TlsEye;
+use crate::probe::tls::TlsCheck;
 use httparse::{Header, ParserConfig, Response, Status};
 use regent_config::probe::Http;
 use std::io;
@@ -22,27 +22,27 @@ const LINES_MAX: usize = 128;
 const PART: usize = 1024;
 
 /// Asks, again and again.
-pub(crate) struct HttpEye {
+pub(crate) struct HttpCheck {
     http: Http,
     place: Place,
     request: Vec<u8>,
     answer: Vec<u8>,
-    tls: Option<TlsEye>,
+    tls: Option<TlsCheck>,
 }
 
-impl HttpEye {
+impl HttpCheck {
     /// For this request.
-    pub(crate) fn new(http: Http) -> HttpEye {
+    pub(crate) fn new(http: Http) -> HttpCheck {
         let endpoint = &http.url.endpoint;
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {endpoint}\r\nUser-Agent: regent-prober\r\nAccept: */*\r\nConnection: close\r\n\r\n",
             http.url.path
         );
-        HttpEye {
+        HttpCheck {
             place: Place::new(endpoint.clone()),
             request: request.into_bytes(),
             answer: Vec::new(),
-            tls: http.url.secure.then(|| TlsEye::new(endpoint, http.ca.clone())),
+            tls: http.url.secure.then(|| TlsCheck::new(endpoint, http.ca.clone())),
             http,
         }
     }
@@ -53,7 +53,7 @@ impl HttpEye {
     }
 
     /// Asks once.
-    pub(crate) async fn look(&mut self, threads: &Threads, bound: Duration) -> Seen {
+    pub(crate) async fn look(&mut self, threads: &Threads, bound: Duration) -> CheckResult {
         let deadline = Instant::now() + bound;
         let request = self.request.as_slice();
         // By TLS other words come first.
@@ -79,7 +79,7 @@ impl HttpEye {
         };
         match timeout_at(deadline.into(), asking).await {
             Ok(Ok(seen) | Err(seen)) => seen,
-            Err(_) => Seen::late(Late::NoAnswer, bound),
+            Err(_) => CheckResult::late(Late::NoAnswer, bound),
         }
     }
 }
@@ -89,8 +89,8 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     request: &[u8],
     answer: &mut Vec<u8>,
     http: &Http,
-) -> Result<Seen, Seen> {
-    let broke = |error: io::Error| Seen::Unwell(format!("the connection broke: {error}"));
+) -> Result<CheckResult, CheckResult> {
+    let broke = |error: io::Error| CheckResult::Failed(format!("the connection broke: {error}"));
     answer.clear();
     if !request.is_empty() {
         stream.write_all(request).await.map_err(broke)?;
@@ -111,8 +111,8 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// What this much of an answer means; none if more is needed.
-fn judge(answer: &[u8], is_end: bool, http: &Http) -> Option<Seen> {
-    let unwell = |why: String| Some(Seen::Unwell(why));
+fn judge(answer: &[u8], is_end: bool, http: &Http) -> Option<CheckResult> {
+    let failed = |why: String| Some(CheckResult::Failed(why));
     let mut lines = [MaybeUninit::uninit(); LINES_MAX];
     let mut head = Response::new(&mut []);
     let parsed = lenient().parse_response_with_uninit_headers(&mut head, answer, &mut lines);
@@ -120,20 +120,20 @@ fn judge(answer: &[u8], is_end: bool, http: &Http) -> Option<Seen> {
         Ok(Status::Complete(end)) => &answer[end..],
         Ok(Status::Partial) => {
             return match (is_end, answer.len()) {
-                (true, 0) => unwell("the connection was closed without an answer".into()),
-                (true, _) => unwell("the answer broke off in its head".into()),
-                (false, ANSWER_MAX..) => unwell("the answer's head has no end".into()),
+                (true, 0) => failed("the connection was closed without an answer".into()),
+                (true, _) => failed("the answer broke off in its head".into()),
+                (false, ANSWER_MAX..) => failed("the answer's head has no end".into()),
                 (false, _) => None,
             };
         }
-        Err(httparse::Error::Status) => return unwell("the answer has no status".into()),
+        Err(httparse::Error::Status) => return failed("the answer has no status".into()),
         Err(httparse::Error::TooManyHeaders) => {
-            return unwell(format!("the answer's head has more than {LINES_MAX} lines"));
+            return failed(format!("the answer's head has more than {LINES_MAX} lines"));
         }
-        Err(_) => return unwell("the answer is not HTTP".into()),
+        Err(_) => return failed("the answer is not HTTP".into()),
     };
     let Some(status) = head.code.filter(|status| (100..600).contains(status)) else {
-        return unwell("the answer has no status".into());
+        return failed("the answer has no status".into());
     };
     if (100..200).contains(&status) && status != 101 {
         // Only a foreword (RFC 9110 15.2).
@@ -141,22 +141,22 @@ fn judge(answer: &[u8], is_end: bool, http: &Http) -> Option<Seen> {
     }
     match http.status {
         Some(expected) if status != expected => {
-            return unwell(format!("status {status}, expected {expected}"));
+            return failed(format!("status {status}, expected {expected}"));
         }
         None if !(200..400).contains(&status) => {
-            return unwell(format!("status {status}, expected 2xx or 3xx"));
+            return failed(format!("status {status}, expected 2xx or 3xx"));
         }
         Some(_) | None => {}
     }
-    let Some(text) = &http.body else { return Some(Seen::Well) };
+    let Some(text) = &http.body else { return Some(CheckResult::Passed) };
     let (body, is_whole) = body(head.headers, rest);
     if find(&body, text.as_bytes()).is_some() {
-        return Some(Seen::Well);
+        return Some(CheckResult::Passed);
     }
     match is_whole || is_end {
-        true => unwell(format!("the body lacks {text}")),
+        true => failed(format!("the body lacks {text}")),
         false if answer.len() >= ANSWER_MAX => {
-            unwell(format!("the first 64 KiB of the body lack {text}"))
+            failed(format!("the first 64 KiB of the body lack {text}"))
         }
         false => None,
     }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     /// Judged after every byte: the first conclusion must be the last one's.
-    fn judged(answer: &str, http: &Http) -> Seen {
+    fn judged(answer: &str, http: &Http) -> CheckResult {
         let bytes = answer.as_bytes();
         let early = (0..=bytes.len()).find_map(|n| judge(&bytes[..n], false, http));
         let last = judge(bytes, true, http).expect("a conclusion at the end");
@@ -236,66 +236,69 @@ mod tests {
         last
     }
 
-    fn unwell(why: &str) -> Seen {
-        Seen::Unwell(why.to_owned())
+    fn failed(why: &str) -> CheckResult {
+        CheckResult::Failed(why.to_owned())
     }
 
     #[test]
     fn a_status_passes_or_is_named() {
         let any = http(None, None);
-        assert_eq!(judged("HTTP/1.1 200 OK\r\n\r\n", &any), Seen::Well);
-        assert_eq!(judged("HTTP/1.0 302 Found\r\nLocation: /x\r\n\r\n", &any), Seen::Well);
+        assert_eq!(judged("HTTP/1.1 200 OK\r\n\r\n", &any), CheckResult::Passed);
+        assert_eq!(judged("HTTP/1.0 302 Found\r\nLocation: /x\r\n\r\n", &any), CheckResult::Passed);
         let why = "status 503, expected 2xx or 3xx";
-        assert_eq!(judged("HTTP/1.1 503 Busy\r\n\r\n", &any), unwell(why));
+        assert_eq!(judged("HTTP/1.1 503 Busy\r\n\r\n", &any), failed(why));
         let exact = http(Some(204), None);
-        assert_eq!(judged("HTTP/1.1 204 No\r\n\r\n", &exact), Seen::Well);
-        assert_eq!(judged("HTTP/1.1 200 OK\r\n\r\n", &exact), unwell("status 200, expected 204"));
+        assert_eq!(judged("HTTP/1.1 204 No\r\n\r\n", &exact), CheckResult::Passed);
+        assert_eq!(judged("HTTP/1.1 200 OK\r\n\r\n", &exact), failed("status 200, expected 204"));
         let foreword = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
-        assert_eq!(judged(foreword, &any), Seen::Well);
+        assert_eq!(judged(foreword, &any), CheckResult::Passed);
     }
 
     #[test]
     fn what_is_no_answer_is_named() {
         let any = http(None, None);
-        assert_eq!(judged("", &any), unwell("the connection was closed without an answer"));
-        assert_eq!(judged("SSH-2.0-x\r\n", &any), unwell("the answer is not HTTP"));
-        assert_eq!(judged("HTTP/1.1 2", &any), unwell("the answer broke off in its head"));
-        assert_eq!(judged("HTTP/1.1 abc\r\n\r\n", &any), unwell("the answer has no status"));
+        assert_eq!(judged("", &any), failed("the connection was closed without an answer"));
+        assert_eq!(judged("SSH-2.0-x\r\n", &any), failed("the answer is not HTTP"));
+        assert_eq!(judged("HTTP/1.1 2", &any), failed("the answer broke off in its head"));
+        assert_eq!(judged("HTTP/1.1 abc\r\n\r\n", &any), failed("the answer has no status"));
         let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(ANSWER_MAX));
         assert_eq!(
             judge(endless.as_bytes(), false, &any),
-            Some(unwell("the answer's head has no end"))
+            Some(failed("the answer's head has no end"))
         );
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(LINES_MAX + 1));
-        assert_eq!(judged(&many, &any), unwell("the answer's head has more than 128 lines"));
+        assert_eq!(judged(&many, &any), failed("the answer's head has more than 128 lines"));
     }
 
     #[test]
     fn a_head_with_mistakes_beside_its_status_passes() {
         let any = http(None, None);
         for head in ["no colon here", "A : b", "A: b\r\n c", "\u{e4}: b", ": b"] {
-            assert_eq!(judged(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"), &any), Seen::Well);
+            assert_eq!(
+                judged(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"), &any),
+                CheckResult::Passed
+            );
         }
-        assert_eq!(judged("HTTP/1.0 200\r\n\r\n", &any), Seen::Well);
+        assert_eq!(judged("HTTP/1.0 200\r\n\r\n", &any), CheckResult::Passed);
     }
 
     #[test]
     fn a_body_is_looked_into_however_it_comes() {
         let ok = http(None, Some("\"ok\":true"));
-        let lacks = unwell("the body lacks \"ok\":true");
+        let lacks = failed("the body lacks \"ok\":true");
         let length = "HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n";
-        assert_eq!(judged(&format!("{length}{{\"ok\":true}}"), &ok), Seen::Well);
+        assert_eq!(judged(&format!("{length}{{\"ok\":true}}"), &ok), CheckResult::Passed);
         assert_eq!(judged(&format!("{length}{{\"ok\":fals}}"), &ok), lacks);
         let plain = "HTTP/1.1 200 OK\r\n\r\n";
-        assert_eq!(judged(&format!("{plain}{{\"ok\":true}}"), &ok), Seen::Well);
+        assert_eq!(judged(&format!("{plain}{{\"ok\":true}}"), &ok), CheckResult::Passed);
         assert_eq!(judged(&format!("{plain}{{}}"), &ok), lacks);
         let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n";
         let split = "5;x=y\r\n{\"ok\"\r\n6\r\n:true}\r\n0\r\n\r\n";
-        assert_eq!(judged(&format!("{chunked}{split}"), &ok), Seen::Well);
+        assert_eq!(judged(&format!("{chunked}{split}"), &ok), CheckResult::Passed);
         assert_eq!(judged(&format!("{chunked}2\r\n{{}}\r\n0\r\n\r\n"), &ok), lacks);
         assert_eq!(judged(&format!("{chunked}zz\r\n"), &ok), lacks);
         let long = format!("{plain}{}", "x".repeat(ANSWER_MAX));
         let why = "the first 64 KiB of the body lack \"ok\":true";
-        assert_eq!(judge(long.as_bytes(), false, &ok), Some(unwell(why)));
+        assert_eq!(judge(long.as_bytes(), false, &ok), Some(failed(why)));
     }
 }

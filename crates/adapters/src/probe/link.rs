@@ -2,7 +2,7 @@
 //! network namespace. The kernel answers behind a lock that a driver can hold for long: so on a thread.
 
 use crate::netlink::{ACK, Messages, REQUEST, Socket, attribute, text};
-use crate::probe::eye::Seen;
+use crate::probe::result::CheckResult;
 use rustix::io::Errno;
 use std::cell::RefCell;
 
@@ -36,23 +36,25 @@ impl Link {
 }
 
 /// Is it up?
-pub(crate) fn look(name: &str) -> Seen {
+pub(crate) fn look(name: &str) -> CheckResult {
     match with_socket(|socket| by_name(socket, name)) {
         Ok(Some(link)) => judge(&link),
-        Ok(None) | Err(Errno::NODEV) => Seen::Unwell(format!("there is no interface {name}")),
-        Err(error) => Seen::Unknown(format!("the kernel does not tell of {name}: {error}")),
+        Ok(None) | Err(Errno::NODEV) => {
+            CheckResult::Failed(format!("there is no interface {name}"))
+        }
+        Err(error) => CheckResult::Unknown(format!("the kernel does not tell of {name}: {error}")),
     }
 }
 
-fn judge(link: &Link) -> Seen {
+fn judge(link: &Link) -> CheckResult {
     let name = &link.name;
     if link.flags & IFF_UP == 0 {
-        return Seen::Unwell(format!("{name} is switched off"));
+        return CheckResult::Failed(format!("{name} is switched off"));
     }
     if !link.has_carrier || link.flags & IFF_LOWER_UP == 0 {
-        return Seen::Unwell(format!("{name} has no carrier"));
+        return CheckResult::Failed(format!("{name} has no carrier"));
     }
-    Seen::Well
+    CheckResult::Passed
 }
 
 /// Does something with this thread's socket; after an error the next one is fresh.
@@ -115,8 +117,8 @@ mod tests {
     #[test]
     fn an_interface_that_is_not_there_is_named() {
         let why = "there is no interface no-such-link";
-        assert_eq!(look("no-such-link"), Seen::Unwell(why.to_owned()));
-        assert_eq!(look("lo"), Seen::Well);
+        assert_eq!(look("no-such-link"), CheckResult::Failed(why.to_owned()));
+        assert_eq!(look("lo"), CheckResult::Passed);
     }
 
     #[test]
@@ -127,10 +129,10 @@ mod tests {
             has_carrier,
             has_address: true,
         };
-        assert_eq!(judge(&link(IFF_UP | IFF_LOWER_UP, true)), Seen::Well);
-        let off = Seen::Unwell("host0 is switched off".into());
+        assert_eq!(judge(&link(IFF_UP | IFF_LOWER_UP, true)), CheckResult::Passed);
+        let off = CheckResult::Failed("host0 is switched off".into());
         assert_eq!(judge(&link(0, false)), off);
-        let cut = Seen::Unwell("host0 has no carrier".into());
+        let cut = CheckResult::Failed("host0 has no carrier".into());
         assert_eq!(judge(&link(IFF_UP, false)), cut);
         assert_eq!(judge(&link(IFF_UP, true)), cut);
     }

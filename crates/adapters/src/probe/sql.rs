@@ -6,8 +6,8 @@
 use crate::database::account::{HEARTBEAT, PROBE_USER, probe_password};
 use crate::database::sql::{Client, SqlError};
 use crate::probe::connect::{Opened, Place, connect};
-use crate::probe::eye::Seen;
 use crate::probe::line::Accounts;
+use crate::probe::result::CheckResult;
 use crate::probe::threads::{Flight, Late, Threads};
 use regent_config::probe::{Endpoint, Host, Sql};
 use regent_core::id::NodeId;
@@ -31,7 +31,7 @@ const REFUSED_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// Talks to the database, again and again.
-pub(crate) struct SqlEye {
+pub(crate) struct SqlCheck {
     sql: Sql,
     node: NodeId,
     place: Place,
@@ -39,22 +39,22 @@ pub(crate) struct SqlEye {
     /// Known once it was read; forgotten when it is refused.
     password: Rc<RefCell<Option<String>>>,
     secret: Flight<io::Result<String>>,
-    flight: Flight<Seen>,
+    flight: Flight<CheckResult>,
     /// When the server had no account for us.
     refused: Rc<Cell<Option<Instant>>>,
     /// Makes the row of each look another.
     count: u64,
 }
 
-impl SqlEye {
+impl SqlCheck {
     /// For this way of asking.
-    pub(crate) fn new(sql: Sql, accounts: Accounts) -> SqlEye {
+    pub(crate) fn new(sql: Sql, accounts: Accounts) -> SqlCheck {
         let address = match sql {
             Sql::Read | Sql::Write => IpAddr::V4(Ipv4Addr::LOCALHOST),
             Sql::Client => accounts.vip,
         };
         let endpoint = Endpoint { host: Host::Address(address), port: accounts.port };
-        SqlEye {
+        SqlCheck {
             sql,
             node: accounts.node,
             place: Place::new(endpoint),
@@ -68,10 +68,10 @@ impl SqlEye {
     }
 
     /// Asks once, or waits for what was asked before.
-    pub(crate) async fn look(&mut self, threads: &Threads, bound: Duration) -> Seen {
+    pub(crate) async fn look(&mut self, threads: &Threads, bound: Duration) -> CheckResult {
         let deadline = Instant::now() + bound;
         if let Some(late) = self.flight.wait(bound).await {
-            return Seen::late(late, bound);
+            return CheckResult::late(late, bound);
         }
         if self.refused.get().is_some_and(|at| at.elapsed() < REFUSED_EVERY) {
             return not_made();
@@ -95,7 +95,7 @@ impl SqlEye {
             known: Rc::clone(&self.password),
             refused: Rc::clone(&self.refused),
         };
-        let launch = |sender: tokio::sync::oneshot::Sender<Seen>| {
+        let launch = |sender: tokio::sync::oneshot::Sender<CheckResult>| {
             spawn_local(async move {
                 // If nobody waits, the probe is gone.
                 let _ = sender.send(talk.to(stream).await);
@@ -103,10 +103,14 @@ impl SqlEye {
         };
         let left = deadline.saturating_duration_since(Instant::now());
         let seen = self.flight.take(left, launch).await;
-        seen.unwrap_or_else(|late| Seen::late(late, bound))
+        seen.unwrap_or_else(|late| CheckResult::late(late, bound))
     }
 
-    async fn find_password(&mut self, threads: &Threads, bound: Duration) -> Result<String, Seen> {
+    async fn find_password(
+        &mut self,
+        threads: &Threads,
+        bound: Duration,
+    ) -> Result<String, CheckResult> {
         if let Some(password) = self.password.borrow().as_ref() {
             return Ok(password.clone());
         }
@@ -120,18 +124,18 @@ impl SqlEye {
         match self.secret.take(bound, launch).await {
             Ok(Ok(password)) => Ok(self.password.borrow_mut().insert(password).clone()),
             Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(not_made()),
-            Ok(Err(error)) => {
-                Err(Seen::Unknown(format!("the probe account's secret cannot be read: {error}")))
-            }
-            Err(Late::NoAnswer | Late::Slow | Late::Broken) => {
-                Err(Seen::Unknown("the probe account's secret cannot be read in time".into()))
-            }
+            Ok(Err(error)) => Err(CheckResult::Unknown(format!(
+                "the probe account's secret cannot be read: {error}"
+            ))),
+            Err(Late::NoAnswer | Late::Slow | Late::Broken) => Err(CheckResult::Unknown(
+                "the probe account's secret cannot be read in time".into(),
+            )),
         }
     }
 }
 
-fn not_made() -> Seen {
-    Seen::Unknown("the probe account is not made yet".into())
+fn not_made() -> CheckResult {
+    CheckResult::Unknown("the probe account is not made yet".into())
 }
 
 /// One conversation.
@@ -145,11 +149,11 @@ struct Talk {
 }
 
 impl Talk {
-    async fn to(self, stream: TcpStream) -> Seen {
+    async fn to(self, stream: TcpStream) -> CheckResult {
         let keepalive = TcpKeepalive::new();
         let keepalive = keepalive.with_time(SILENCE).with_interval(BETWEEN).with_retries(QUESTIONS);
         if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
-            return Seen::Unknown(format!("no connection can be watched: {error}"));
+            return CheckResult::Unknown(format!("no connection can be watched: {error}"));
         }
         match self.converse(stream).await {
             Ok(seen) => seen,
@@ -157,19 +161,19 @@ impl Talk {
         }
     }
 
-    async fn converse(&self, stream: TcpStream) -> Result<Seen, SqlError> {
+    async fn converse(&self, stream: TcpStream) -> Result<CheckResult, SqlError> {
         let mut client = Client::login(stream, PROBE_USER, &self.password).await?;
         let seen = self.ask(&mut client).await;
         client.quit().await;
         seen
     }
 
-    async fn ask(&self, client: &mut Client<TcpStream>) -> Result<Seen, SqlError> {
+    async fn ask(&self, client: &mut Client<TcpStream>) -> Result<CheckResult, SqlError> {
         let (node, token) = (self.node, &self.token);
         let name = match self.sql {
             Sql::Read => {
                 client.one(&format!("SELECT token FROM {HEARTBEAT} LIMIT 1"), PATIENCE).await?;
-                return Ok(Seen::Well);
+                return Ok(CheckResult::Passed);
             }
             Sql::Write => "write",
             Sql::Client => "client",
@@ -182,19 +186,19 @@ impl Talk {
         );
         client.one(&write, PATIENCE).await?;
         if self.sql == Sql::Write {
-            return Ok(Seen::Well);
+            return Ok(CheckResult::Passed);
         }
         let read = format!("SELECT token FROM {HEARTBEAT} WHERE node={} AND name='{name}'", node.0);
         let rows = client.one(&read, PATIENCE).await?;
         Ok(match rows.scalar() {
-            Some(found) if found == token => Seen::Well,
-            Some(_) => Seen::Unwell("the row read back is not the one written".into()),
-            None => Seen::Unwell("the row written is not there".into()),
+            Some(found) if found == token => CheckResult::Passed,
+            Some(_) => CheckResult::Failed("the row read back is not the one written".into()),
+            None => CheckResult::Failed("the row written is not there".into()),
         })
     }
 
     /// What the server's refusal means. Not to have an account of ours says nothing about the database.
-    fn words(&self, error: &SqlError) -> Seen {
+    fn words(&self, error: &SqlError) -> CheckResult {
         const ACCESS: [u16; 2] = [1045, 1698];
         const NOT_MADE: [u16; 6] = [1044, 1049, 1130, 1142, 1143, 1146];
         const TOO_MANY_OF_OURS: u16 = 1226;
@@ -211,19 +215,19 @@ impl Talk {
                 not_made()
             }
             SqlError::Server { code: TOO_MANY_OF_OURS, .. } => {
-                Seen::Unknown("the probe account has too many connections".into())
+                CheckResult::Unknown("the probe account has too many connections".into())
             }
-            // It lives and says so; a move would help nobody. The peer's eye is a client's, and does call it a failure.
+            // It lives and says so; a move would help nobody. The peer's check is a client's, and calls it a failure.
             SqlError::Server { code, text } if FULL.contains(code) && self.sql != Sql::Client => {
-                Seen::Unknown(format!("it lives and takes nobody in: ERROR {code} {text}"))
+                CheckResult::Unknown(format!("it lives and takes nobody in: ERROR {code} {text}"))
             }
             SqlError::Server { code: READ_ONLY, .. } => {
-                Seen::Unwell("the database is read-only".into())
+                CheckResult::Failed("the database is read-only".into())
             }
-            SqlError::Server { code, text } => Seen::Unwell(format!("ERROR {code} {text}")),
+            SqlError::Server { code, text } => CheckResult::Failed(format!("ERROR {code} {text}")),
             SqlError::Lost(error) | SqlError::Absent(error) => {
                 let kind = error.kind();
-                Seen::Unwell(if kind == io::ErrorKind::UnexpectedEof {
+                CheckResult::Failed(if kind == io::ErrorKind::UnexpectedEof {
                     "the database closed the connection".into()
                 } else if kind == io::ErrorKind::ConnectionReset {
                     "the database reset the connection".into()
@@ -231,7 +235,7 @@ impl Talk {
                     format!("the connection broke: {error}")
                 })
             }
-            SqlError::Late(bound) => Seen::Unwell(format!("no answer within {bound:?}")),
+            SqlError::Late(bound) => CheckResult::Failed(format!("no answer within {bound:?}")),
         }
     }
 }

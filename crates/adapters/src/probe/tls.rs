@@ -1,6 +1,6 @@
 //! TLS for a probe: verified under a named authority, or not at all; either way the certificate's end is watched.
 
-use crate::probe::eye::Seen;
+use crate::probe::result::CheckResult;
 use crate::probe::threads::{Flight, Threads};
 use regent_config::probe::{Endpoint, Host};
 use rustls::client::Resumption;
@@ -27,7 +27,7 @@ const DAY: i64 = 24 * 3600;
 type Made = Result<Arc<ClientConfig>, String>;
 
 /// Connects by TLS, again and again.
-pub(crate) struct TlsEye {
+pub(crate) struct TlsCheck {
     name: Option<ServerName<'static>>,
     place: String,
     ca: Option<PathBuf>,
@@ -36,15 +36,15 @@ pub(crate) struct TlsEye {
     warning: Option<String>,
 }
 
-impl TlsEye {
+impl TlsCheck {
     /// For this place.
-    pub(crate) fn new(endpoint: &Endpoint, ca: Option<PathBuf>) -> TlsEye {
+    pub(crate) fn new(endpoint: &Endpoint, ca: Option<PathBuf>) -> TlsCheck {
         let name = match &endpoint.host {
             Host::Address(address) => Some(ServerName::from(*address)),
             Host::Name(name) => ServerName::try_from(name.clone()).ok(),
         };
         let place = endpoint.to_string();
-        TlsEye { name, place, ca, client: None, flight: Flight::new(), warning: None }
+        TlsCheck { name, place, ca, client: None, flight: Flight::new(), warning: None }
     }
 
     /// What will go wrong, as of the last connection.
@@ -58,8 +58,9 @@ impl TlsEye {
         stream: TcpStream,
         threads: &Threads,
         bound: Duration,
-    ) -> Result<TlsStream<TcpStream>, Seen> {
-        let no_name = || Seen::Unknown(format!("{} is no name for a certificate", self.place));
+    ) -> Result<TlsStream<TcpStream>, CheckResult> {
+        let no_name =
+            || CheckResult::Unknown(format!("{} is no name for a certificate", self.place));
         let name = self.name.clone().ok_or_else(no_name)?;
         let client = match &self.client {
             Some(client) => Arc::clone(client),
@@ -89,7 +90,7 @@ impl TlsEye {
         &mut self,
         threads: &Threads,
         bound: Duration,
-    ) -> Result<Arc<ClientConfig>, Seen> {
+    ) -> Result<Arc<ClientConfig>, CheckResult> {
         let ca = self.ca.clone();
         let launch = |sender: tokio::sync::oneshot::Sender<Made>| {
             threads.run(move || {
@@ -99,8 +100,8 @@ impl TlsEye {
         };
         match self.flight.take(bound, launch).await {
             Ok(Ok(client)) => Ok(client),
-            Ok(Err(why)) => Err(Seen::Unknown(why)),
-            Err(late) => Err(Seen::late(late, bound)),
+            Ok(Err(why)) => Err(CheckResult::Unknown(why)),
+            Err(late) => Err(CheckResult::late(late, bound)),
         }
     }
 }
@@ -131,7 +132,7 @@ fn client(ca: Option<&Path>) -> Made {
     Ok(Arc::new(client))
 }
 
-fn words(error: &io::Error) -> Seen {
+fn words(error: &io::Error) -> CheckResult {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let why = match tls {
         Some(Error::InvalidCertificate(
@@ -148,7 +149,7 @@ fn words(error: &io::Error) -> Seen {
         Some(error) => format!("no TLS: {error}"),
         None => format!("no TLS: {error}"),
     };
-    Seen::Unwell(why)
+    CheckResult::Failed(why)
 }
 
 /// When a certificate ends, in seconds since 1970.

@@ -1,7 +1,8 @@
 //! One probe's life: wait, look, judge, tell. It never overlaps itself, and nothing it waits for is another's.
 
-use crate::probe::eye::{Eye, Seen};
+use crate::probe::check::Check;
 use crate::probe::line::FromProber;
+use crate::probe::result::CheckResult;
 use crate::probe::threads::Threads;
 use crate::unit::cgroup;
 use regent_config::probe::Probe;
@@ -56,7 +57,7 @@ pub(crate) struct Told {
 /// A probe that runs.
 pub(crate) struct Watch {
     probe: Probe,
-    eye: Eye,
+    check: Check,
     common: Rc<Common>,
     told: Rc<Told>,
     /// Word that what it looks at may have changed, where there is such a thing.
@@ -72,14 +73,14 @@ impl Watch {
     /// Knows nothing yet.
     pub(crate) fn new(
         probe: Probe,
-        eye: Eye,
+        check: Check,
         common: Rc<Common>,
         told: Rc<Told>,
         changes: Option<watch::Receiver<u64>>,
     ) -> Watch {
         Watch {
             judge: Judge::new(probe.rise, probe.fall),
-            eye,
+            check,
             common,
             told,
             changes,
@@ -114,7 +115,7 @@ impl Watch {
                     let start = Instant::now();
                     let late = start.saturating_duration_since(due);
                     self.common.late.set(self.common.late.get().max(late));
-                    (start, look(&mut self.eye, &self.probe, &self.common.threads, bound).await)
+                    (start, look(&mut self.check, &self.probe, &self.common.threads, bound).await)
                 };
                 let (start, seen) = tokio::select! {
                     biased;
@@ -146,11 +147,11 @@ impl Watch {
         }
     }
 
-    async fn take(&mut self, start: Instant, seen: Seen) {
+    async fn take(&mut self, start: Instant, seen: CheckResult) {
         let (passed, why) = match seen {
-            Seen::Well => (true, String::new()),
-            Seen::Unwell(why) => (false, why),
-            Seen::Unknown(why) => {
+            CheckResult::Passed => (true, String::new()),
+            CheckResult::Failed(why) => (false, why),
+            CheckResult::Unknown(why) => {
                 let is_due = start.duration_since(self.why_at) >= WHY_EVERY;
                 if self.judge.health() != Health::Unknown || self.why.is_empty() || is_due {
                     self.conclude(why).await;
@@ -192,7 +193,7 @@ impl Watch {
     }
 
     async fn warn(&mut self) {
-        let Some(text) = self.eye.warning() else { return self.over().await };
+        let Some(text) = self.check.warning() else { return self.over().await };
         let is_told = self
             .warning
             .as_ref()
@@ -219,10 +220,15 @@ impl Watch {
 }
 
 /// A probe of a unit that does not run has nothing to ask: that another one does its work is seen elsewhere.
-async fn look(eye: &mut Eye, probe: &Probe, threads: &Threads, bound: Duration) -> Seen {
+async fn look(
+    check: &mut Check,
+    probe: &Probe,
+    threads: &Threads,
+    bound: Duration,
+) -> CheckResult {
     match &probe.unit {
-        Some(unit) if !cgroup::is_inhabited(unit) => Seen::Well,
-        Some(_) | None => eye.look(threads, bound).await,
+        Some(unit) if !cgroup::is_inhabited(unit) => CheckResult::Passed,
+        Some(_) | None => check.look(threads, bound).await,
     }
 }
 

@@ -2,8 +2,8 @@
 //! for each probe, and tells changes. It decides nothing and may be killed at any moment.
 
 use crate::probe::changes::Changes;
+use crate::probe::check::Check;
 use crate::probe::exec::Groups;
-use crate::probe::eye::Eye;
 use crate::probe::line::Accounts;
 use crate::probe::line::{FromProber, ToProber};
 use crate::probe::threads::Threads;
@@ -186,11 +186,11 @@ impl Prober {
         let counts = counts(probe.counts, self.serving);
         let (orders, listening) = watch::channel(Orders { counts, starts: 0 });
         let told = Rc::new(Told::default());
-        let eye = Eye::new(&probe.kind, self.accounts.as_ref(), &self.groups);
+        let check = Check::new(&probe.kind, self.accounts.as_ref(), &self.groups);
         let is_link = matches!(probe.kind, Kind::Link(_));
         let changes = self.links.as_ref().filter(|_| is_link).map(Changes::word);
         let common = Rc::clone(&self.common);
-        let watch = Watch::new(probe.clone(), eye, common, Rc::clone(&told), changes);
+        let watch = Watch::new(probe.clone(), check, common, Rc::clone(&told), changes);
         let task = spawn_local(watch.run(listening, phase(place, probe.interval_ms)));
         Running { probe, orders, told, task: task.abort_handle() }
     }

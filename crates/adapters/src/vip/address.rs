@@ -13,7 +13,7 @@
 //! ones, a prefix one bit shorter than its network's (an address of the same prefix must have the same scope), and no
 //! route: who is reached how, and from which address, stays as it was.
 
-use super::VipError;
+use super::error::VipError;
 use super::link::index_of;
 use crate::Applied;
 use crate::netlink::{ACK, CREATE, DUMP, Messages, REPLACE, REQUEST, Socket, attribute};
@@ -38,6 +38,37 @@ const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+
+/// One virtual address on one interface of this host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Vip {
+    pub(super) address: IpAddr,
+    pub(super) prefix: u8,
+    pub(super) interface: String,
+    pub(super) first: bool,
+}
+
+impl Vip {
+    /// `prefix` is the length of the prefix with which it is put on: all its bits, unless it brings its subnet.
+    pub fn new(address: IpAddr, prefix: u8, interface: &str) -> Vip {
+        Vip { address, prefix, interface: interface.to_owned(), first: false }
+    }
+
+    /// IPv4: it stands before the node's own addresses, with a prefix that is none of theirs, and brings no route.
+    pub fn found_first(self) -> Vip {
+        Vip { first: true, ..self }
+    }
+
+    /// The address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Its interface.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+}
 
 /// One address on one interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,9 +2,10 @@
 //! the gate's hooks;
 //! so each is sent only while the gate is open, and the egress hook drops what a stalled agent sends too late (G2).
 
+use super::address::Vip;
+use super::error::VipError;
 use super::frame::announcements;
 use super::link::{self, Packets};
-use super::{Vip, VipError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

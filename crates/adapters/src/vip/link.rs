@@ -1,6 +1,6 @@
 //! Interfaces and packet sockets.
 
-use super::VipError;
+use super::error::VipError;
 use super::frame::{ARP, IPV6, Mac, claim};
 use crate::netlink::{ACK, DUMP, Messages, REQUEST, Socket, attribute, readable};
 use crate::sys::link_address;

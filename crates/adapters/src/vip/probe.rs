@@ -1,11 +1,11 @@
 //! Is a silent peer's host alive? Asked of the segment (its own address, by ARP), of its agent's port, and by an echo,
 //! at the same time.
 
-use super::VipError;
 use super::address::own_address;
+use super::error::VipError;
 use super::frame::{Mac, question4, question6};
 use super::link::{self, Packets};
-use crate::probe::gateway::echo;
+use crate::icmp::echo;
 use regent_core::command::{LifeSigns, PortAnswer};
 use socket2::{Domain, SockAddr, Type};
 use std::io::ErrorKind;

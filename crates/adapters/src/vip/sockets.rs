@@ -1,7 +1,7 @@
 //! Ends the VIPs' TCP connections from outside (sock_diag), so that clients see a reset at once and no wait of the
 //! database is ended (D9).
 
-use super::VipError;
+use super::error::VipError;
 use crate::diag::{Diag, States, Tcp};
 use rustix::io::Errno;
 use std::net::IpAddr;

@@ -5,12 +5,12 @@
 //! decides between members. Their hardware addresses come from their reports ([`Known`]); a member that has not
 //! reported yet is asked for its own address before anybody is called a stranger.
 
-use super::address::places;
+use super::address::{Vip, places};
+use super::error::VipError;
 use super::frame::{Mac, question4, question6};
 use super::link::{self, Packets};
 use super::probe::{ask, question, who_has};
-use super::{Vip, VipError};
-use crate::probe::gateway::echo;
+use crate::icmp::echo;
 use crate::stoppable::{Stop, Stoppable};
 use regent_core::id::NodeId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -111,7 +111,7 @@ pub fn watch(
     let doing = VipError::socket("watch for strangers");
     let stop = Stop::new().map_err(VipError::kernel("watch for strangers"))?;
     let stopped = stop.theirs().map_err(&doing)?;
-    let ears = vips.iter().map(|vip| Ear::new(vip.clone())).collect();
+    let listeners = vips.iter().map(|vip| Listener::new(vip.clone())).collect();
     let watcher = Watcher {
         members,
         known,
@@ -120,25 +120,25 @@ pub fn watch(
         reported: BTreeMap::new(),
         on,
     };
-    stop.start("stranger-watch", move || watcher.run(ears, &stopped))
+    stop.start("stranger-watch", move || watcher.run(listeners, &stopped))
         .map(StrangerWatch)
         .map_err(&doing)
 }
 
 /// Hears who claims one VIP, on its interface as it is at the moment.
-struct Ear {
+struct Listener {
     vip: Vip,
     open: Option<(u32, Packets)>,
 }
 
-impl Ear {
-    fn new(vip: Vip) -> Ear {
-        let mut ear = Ear { vip, open: None };
-        ear.follow();
-        ear
+impl Listener {
+    fn new(vip: Vip) -> Listener {
+        let mut listener = Listener { vip, open: None };
+        listener.follow();
+        listener
     }
 
-    /// An interface that was made anew has a new number, and the old ear hears nothing.
+    /// An interface that was made anew has a new number, and the old listener hears nothing.
     fn follow(&mut self) {
         let interface = self.vip.interface();
         let index = link::index_of(interface).ok();
@@ -170,22 +170,22 @@ struct Watcher<F> {
 }
 
 impl<F: Fn(Stranger)> Watcher<F> {
-    fn run(mut self, mut ears: Vec<Ear>, stopped: &OwnedFd) {
+    fn run(mut self, mut listeners: Vec<Listener>, stopped: &OwnedFd) {
         let mut next = Instant::now();
         loop {
             if next <= Instant::now() {
                 next = Instant::now() + ASK_EVERY;
-                ears.iter_mut().for_each(Ear::follow);
-                ears.iter().for_each(Ear::ask);
+                listeners.iter_mut().for_each(Listener::follow);
+                listeners.iter().for_each(Listener::ask);
             }
-            if !wait(&ears, stopped, next) {
+            if !wait(&listeners, stopped, next) {
                 return;
             }
-            for ear in &ears {
-                let Some((_, packets)) = &ear.open else { continue };
+            for listener in &listeners {
+                let Some((_, packets)) = &listener.open else { continue };
                 // At most one of each, so that none is kept waiting by another.
-                if let Some(mac) = packets.next_claim(ear.vip.address(), Instant::now()) {
-                    self.judge(&ear.vip, mac);
+                if let Some(mac) = packets.next_claim(listener.vip.address(), Instant::now()) {
+                    self.judge(&listener.vip, mac);
                 }
             }
         }
@@ -236,11 +236,11 @@ impl<F: Fn(Stranger)> Watcher<F> {
 }
 
 /// Waits for a claim or the time to ask; false when the watch shall end.
-fn wait(ears: &[Ear], stopped: &OwnedFd, next: Instant) -> bool {
+fn wait(listeners: &[Listener], stopped: &OwnedFd, next: Instant) -> bool {
     let left = next.saturating_duration_since(Instant::now());
     let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
     let mut fds = vec![PollFd::new(stopped, PollFlags::IN)];
-    let packets = ears.iter().filter_map(|ear| ear.open.as_ref());
+    let packets = listeners.iter().filter_map(|listener| listener.open.as_ref());
     fds.extend(packets.map(|(_, p)| PollFd::from_borrowed_fd(p.as_fd(), PollFlags::IN)));
     // An interrupted wait is begun again.
     let _ = poll(&mut fds, Some(&left));

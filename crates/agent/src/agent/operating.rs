@@ -1,14 +1,12 @@
 //! What operators ask of a cluster that runs: maintenance, pause, stop and start, fencing. Each is a request to core,
 //! which decides; here names become numbers, and a refusal gets its remedy.
 
-use super::speaking::Speaking;
+use super::node_api::{ALL, NodeApi};
 use crate::serve::{Progress, refuse};
 use regent_api::call::{RefusalKind, Reply};
 use regent_api::length;
-use regent_config::settings::Member;
-use regent_core::command::{Answer, Obstacle, Request};
-use regent_core::node::Input;
-use regent_core::state::{Lease, Timing};
+use regent_core::command::Request;
+use regent_core::role::Role;
 use regent_core::time::Span;
 use std::time::Duration;
 
@@ -36,71 +34,38 @@ const LENGTH_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// What to look at when something went another way.
 const LOOK: &str = "regent explain says why; regent history what was done";
 
-/// What is said of a request that core did not answer in its time.
-pub(super) const LATE: &str = "it did not come to its end in time";
+/// Beyond the bound that core sets for a move, before the operator is told that nobody knows.
+const MOVE_GRACE: Duration = Duration::from_secs(3);
 
-/// The kind of a refusal for what stood in the way; none if it is none of its own.
-pub(super) fn kind(obstacle: Obstacle) -> Option<RefusalKind> {
-    Some(match obstacle {
-        Obstacle::AddressInUse => RefusalKind::AddressInUse,
-        Obstacle::ActiveElsewhere => RefusalKind::ActiveElsewhere,
-        Obstacle::NotProvenClear => RefusalKind::NotProvenClear,
-        Obstacle::Checks => RefusalKind::Checks,
-        Obstacle::StepFailed => RefusalKind::StepFailed,
-        Obstacle::NotRolledBack => RefusalKind::HalfWay,
-        Obstacle::Degraded => RefusalKind::Degraded,
-        Obstacle::NoQuorum => RefusalKind::NoQuorum,
-        Obstacle::Other => return None,
-    })
-}
-
-impl Speaking {
-    /// A node that runs resources, by its name.
-    pub(super) fn node(&self, name: &str) -> Result<&Member, Reply> {
-        if let Some(member) = self.settings.member(name).filter(|m| !m.witness) {
-            return Ok(member);
+impl NodeApi {
+    pub(super) async fn switchover(&self, to: Option<String>, away: bool) -> Reply {
+        if away && self.spec.stack.is_some() {
+            return Reply::Done("the data are shared: nothing is handed over unasked".into());
         }
-        let nodes: Vec<&str> =
-            self.settings.members.iter().filter(|m| !m.witness).map(|m| m.name.as_str()).collect();
-        let remedy = format!("one of {}", nodes.join(", "));
-        let reason = match self.settings.member(name) {
-            Some(_) => format!("{name} is the witness: it runs no resources"),
-            None => format!("there is no node {name}"),
+        if away && !self.is_active().await {
+            return Reply::Done("this node is not active: nothing is handed over".into());
+        }
+        let named = match to.as_deref().map(|name| self.node(name)).transpose() {
+            Ok(member) => member.map(|m| m.id),
+            Err(refusal) => return refusal,
         };
-        Err(refuse(RefusalKind::Usage, &reason, &remedy))
-    }
-
-    /// The lease as it was last seen here.
-    pub(super) fn lease(&self) -> Option<Lease> {
-        let value = self.bridge.latest().borrow().clone();
-        crate::status::decode(value.as_deref()).map(|(_, state)| state.lease)
-    }
-
-    /// The timing that the register holds.
-    pub(super) fn timing(&self) -> Option<Timing> {
-        let value = self.bridge.latest().borrow().clone();
-        crate::status::decode(value.as_deref()).map(|(_, state)| state.timing)
-    }
-
-    /// Puts a request to core and waits for its answer.
-    pub(super) async fn put(&self, what: Request, bound: Duration, remedy: &str) -> Reply {
-        match self.ask_core(what, bound).await {
-            Some(Answer::Done(text)) => Reply::Done(text),
-            Some(Answer::Refused { reason, obstacle }) => {
-                refuse(kind(obstacle).unwrap_or(RefusalKind::Guard), &reason, remedy)
-            }
-            Some(Answer::Failed { reason, obstacle }) => {
-                refuse(kind(obstacle).unwrap_or(RefusalKind::TimedOut), &reason, remedy)
-            }
-            None => refuse(RefusalKind::TimedOut, LATE, remedy),
+        if self.spec.stack.is_some()
+            && let Some(refusal) = self.in_the_way_of_a_move().await
+        {
+            return refusal;
         }
+        let bound = match self.settings.stack() {
+            // Everything goes down here and comes up there.
+            Some(_) => ALL,
+            None => Duration::from_nanos(self.settings.pace.switchover_max.0) + MOVE_GRACE,
+        };
+        let remedy = "regent explain says why; regent history what was done";
+        self.put(Request::Switchover { to: named }, bound, remedy).await
     }
 
-    /// Puts a request to core; none if it does not answer in time.
-    pub(super) async fn ask_core(&self, what: Request, bound: Duration) -> Option<Answer> {
-        let (request, answer) = self.waiting.enter();
-        self.inputs.put(Input::Operator { request, what });
-        tokio::time::timeout(bound, answer).await.ok()?.ok()
+    async fn is_active(&self) -> bool {
+        let role = self.look().await.map(|core| core.role);
+        role.is_some_and(|role| matches!(role, Role::Active | Role::Activating))
     }
 
     pub(super) async fn maintenance(&self, node: Option<String>, for_ms: Option<u64>) -> Reply {

@@ -1,8 +1,6 @@
 //! Two hosts without a third, and one of them is gone or is back: another register, by an operator's word.
 
-use super::operating::{LATE, kind};
-use super::speaking::Speaking;
-use super::stacking::GUARDS;
+use super::node_api::{GUARDS, LATE, NodeApi, refusal_kind};
 use crate::peer::{self, Answer, Hex, Question};
 use crate::random;
 use crate::renew::{self, Turn};
@@ -35,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Why not: of which kind, what, and the remedy.
 type Why = (RefusalKind, String, String);
 
-impl Speaking {
+impl NodeApi {
     /// The operator's word that the other one of two voters is off, where no majority answers: a new register with this
     /// voter alone takes the place of the old one when the next life begins, and that life follows the answer. Nothing
     /// is active in it yet.
@@ -93,7 +91,7 @@ impl Speaking {
             Some(CoreAnswer::Done(seen)) => Ok(seen),
             Some(
                 CoreAnswer::Refused { reason, obstacle } | CoreAnswer::Failed { reason, obstacle },
-            ) => Err((kind(obstacle).unwrap_or(RefusalKind::Guard), reason)),
+            ) => Err((refusal_kind(obstacle).unwrap_or(RefusalKind::Guard), reason)),
             None => Err((RefusalKind::TimedOut, LATE.into())),
         }
     }
@@ -236,13 +234,6 @@ impl Speaking {
         })
     }
 
-    /// The newest value that is known here. Of two voters each accepted all that was ever decided, so that what this
-    /// one accepted last misses nothing, even if nobody can say any more that it was decided.
-    fn newest(&self) -> Option<Arc<Value>> {
-        let latest = self.bridge.latest().borrow().clone();
-        latest.into_iter().chain(self.last.clone()).max_by_key(|value| value.version)
-    }
-
     /// Does a majority of voters answer?
     async fn has_majority(&self) -> bool {
         let (id, answer) = self.bridge.own_request();
@@ -276,7 +267,7 @@ impl Speaking {
             return Answer::Refused("its own register is not understood".into());
         };
         if state.cluster == cluster {
-            return super::quiet::belonging(&value, self.me);
+            return super::coreless_api::belonging(&value, self.me);
         }
         if renew::was_replaced(&self.place, cluster) {
             let why = "its register replaced that of the node that asks: regent rejoin is for that one, and is asked of it";
@@ -350,47 +341,6 @@ impl Speaking {
                 Err(_) => {}
             }
             tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// Nodes that answer, and by another register; and the one that has claimed the data by another one, whether it
-    /// answers or not.
-    pub(super) fn tell_other_registers(&self, status: &mut regent_api::status::Status) {
-        let latest = self.newest();
-        let state = status::decode(latest.as_deref()).map(|(_, state)| state);
-        let claim = status.shared.as_ref().and_then(|shared| shared.claim.clone());
-        let claim = claim.filter(|claim| !claim.clear && claim.of_cluster.is_some());
-        for member in self.settings.members.iter().filter(|m| m.id != self.me) {
-            let (name, me) = (&member.name, self.settings.name(self.me));
-            let since = claim.as_ref().filter(|claim| claim.node == *name);
-            let Some(theirs) = self.transport.other_register(member.id) else {
-                // What stands on the data is no proof, and all that can be known while it is not reached.
-                let Some(claim) = since else { continue };
-                let reason = format!(
-                    "it has used the shared data by another register since {}, says the claim on them, and is not \
-                     reached from here: {me} stays passive; on {name}: regent rejoin {me}",
-                    claim.since
-                );
-                if let Some(node) = status.nodes.iter_mut().find(|node| node.name == *name) {
-                    node.reason = reason;
-                }
-                continue;
-            };
-            let replaced = state.as_ref().is_some_and(|state| state.replaces == Some(theirs));
-            let since =
-                since.map_or(String::new(), |claim| format!("serves since {}: ", claim.since));
-            let text = match replaced {
-                true => format!(
-                    "it is back with the register that this one replaced: it stays passive; regent rejoin {name}"
-                ),
-                false => format!(
-                    "{since}it has another register, which replaced the one of {me} while that was away: {me} stays \
-                     passive; on {name}: regent rejoin {me}"
-                ),
-            };
-            if let Some(node) = status.nodes.iter_mut().find(|node| node.name == *name) {
-                node.reason = text;
-            }
         }
     }
 }

@@ -1,8 +1,7 @@
 //! What operators ask of the stack on shared data: activate, deactivate, repair, show. Core decides; here its answer is
 //! waited for however long the steps take, and every step is told as it runs and as it ends.
 
-use super::operating::{LATE, kind};
-use super::speaking::{Speaking, stalled};
+use super::node_api::{ALL, GUARDS, LATE, NodeApi, refusal_kind, stalled};
 use crate::host::{Planned, PlannedStep};
 use crate::remote;
 use crate::serve::{Progress, refuse};
@@ -21,12 +20,6 @@ use regent_core::state::Data;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Core answers what it refuses within this long, or is dead: it looks at the stack first, and waits for a majority.
-pub(super) const GUARDS: Duration = Duration::from_secs(90);
-
-/// Core tells whoever asked after 15 minutes that it goes on; and then some.
-pub(super) const ALL: Duration = Duration::from_secs(930);
-
 /// How often whoever waits is told of the step that runs: what a live line on a terminal needs.
 const TELL: Duration = Duration::from_millis(100);
 
@@ -35,7 +28,7 @@ const BUSY: Duration = Duration::from_secs(20);
 
 /// Something that was asked of the stack, until its end is told.
 struct Asked<'a> {
-    speaking: &'a Speaking,
+    api: &'a NodeApi,
     verb: Verb,
     dry_run: bool,
     began: Instant,
@@ -43,7 +36,7 @@ struct Asked<'a> {
     first: u64,
 }
 
-impl Speaking {
+impl NodeApi {
     /// What an operator says of the other node.
     pub(super) fn word(
         &self,
@@ -292,16 +285,16 @@ impl Speaking {
 }
 
 impl<'a> Asked<'a> {
-    fn begin(speaking: &'a Speaking, verb: Verb, dry_run: bool) -> Asked<'a> {
-        let first = speaking.steps.next();
-        Asked { speaking, verb, dry_run, began: Instant::now(), first }
+    fn begin(api: &'a NodeApi, verb: Verb, dry_run: bool) -> Asked<'a> {
+        let first = api.steps.next();
+        Asked { api, verb, dry_run, began: Instant::now(), first }
     }
 
     /// Asks core, and tells each step until core answers.
     async fn carry_out(self, what: Request, bound: Duration, progress: &Progress) -> Reply {
         let mut told = BTreeMap::new();
         let answer = {
-            let mut answer = std::pin::pin!(self.speaking.ask_core(what, bound));
+            let mut answer = std::pin::pin!(self.api.ask_core(what, bound));
             let mut every = tokio::time::interval(TELL);
             loop {
                 tokio::select! {
@@ -316,10 +309,10 @@ impl<'a> Asked<'a> {
 
     /// What began, what runs, what ended, each end once.
     fn tell(&self, progress: &Progress, told: &mut BTreeMap<u64, bool>) {
-        for step in self.speaking.steps.since(self.first) {
+        for step in self.api.steps.since(self.first) {
             if told.get(&step.n) != Some(&true) {
                 told.insert(step.n, step.ended.is_some());
-                progress.send(Reply::Step(self.speaking.news(&step)));
+                progress.send(Reply::Step(self.api.news(&step)));
             }
         }
     }
@@ -328,10 +321,10 @@ impl<'a> Asked<'a> {
         match answer {
             Some(Answer::Done(text)) => self.done(self.in_short().unwrap_or(text)),
             Some(Answer::Refused { reason, obstacle }) => {
-                self.refused(kind(obstacle).unwrap_or(RefusalKind::Guard), &reason)
+                self.refused(refusal_kind(obstacle).unwrap_or(RefusalKind::Guard), &reason)
             }
             Some(Answer::Failed { reason, obstacle }) => {
-                let kind = kind(obstacle).unwrap_or(RefusalKind::TimedOut);
+                let kind = refusal_kind(obstacle).unwrap_or(RefusalKind::TimedOut);
                 // What does not go down leaves everything behind it up.
                 let half_way = kind == RefusalKind::StepFailed && self.verb != Verb::Activate;
                 self.refused(if half_way { RefusalKind::HalfWay } else { kind }, &reason)
@@ -342,8 +335,8 @@ impl<'a> Asked<'a> {
 
     /// What it came to, if anything was carried out; how long it took is told beside it.
     fn in_short(&self) -> Option<String> {
-        let node = self.speaking.settings.name(self.speaking.me);
-        if self.speaking.steps.next() == self.first {
+        let node = self.api.settings.name(self.api.me);
+        if self.api.steps.next() == self.first {
             return None;
         }
         match self.verb {
@@ -381,18 +374,18 @@ impl<'a> Asked<'a> {
     }
 
     fn steps(&self) -> Vec<MovedStep> {
-        let begun = self.speaking.steps.since(self.first);
+        let begun = self.api.steps.since(self.first);
         let ended = begun.iter().filter_map(|step| {
             let (took, result) = step.ended.as_ref()?;
             let StepEnd { state, error } = end(step.step, result);
-            let name = self.speaking.step_name(step.step);
+            let name = self.api.step_name(step.step);
             Some(MovedStep { name, state, seconds: (*took).into(), error })
         });
         ended.collect()
     }
 
     fn moved(&self, obstacle: Option<RefusalKind>, text: String, steps: Vec<MovedStep>) -> Reply {
-        let node = self.speaking.settings.name(self.speaking.me);
+        let node = self.api.settings.name(self.api.me);
         let remedy = obstacle.and_then(|kind| remedy(kind, self.verb, &node));
         Reply::Moved(Box::new(Moved {
             version: VERSION,

@@ -10,13 +10,14 @@ use crate::events::Events;
 use crate::log;
 use crate::place::Place;
 use crate::transport::{Stream, Transport};
+use regent_adapters::address_driver::AddressDriver;
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_adapters::database::{DatabaseNode, WorkerSettings, backup, site};
 use regent_adapters::gate::{self, GateEvent};
 use regent_adapters::keepalived::{self, Files, Keepalived, Vrrp};
 use regent_adapters::probe::Accounts;
 use regent_adapters::unit::{Managed, UnitWatch, Units};
-use regent_adapters::vip::{Driver, Known, Mac, Vip, VipError, Vips, link, probe, stranger};
+use regent_adapters::vip::{Known, Mac, Vip, VipError, Vips, link, probe, stranger};
 use regent_api::call::FenceTested;
 use regent_api::history::Severity;
 use regent_config::Settings;
@@ -256,7 +257,7 @@ impl RealHost {
     }
 
     /// Who puts the addresses on and takes them off.
-    fn driver(&self, events: &Events) -> Driver {
+    fn driver(&self, events: &Events) -> AddressDriver {
         let files = Files::default();
         match self.settings.driver {
             config::Driver::Native => {
@@ -264,15 +265,20 @@ impl RealHost {
                     let text = format!("failed to {error}");
                     events.write(Severity::Warning, 0, "keepalived.not-retired", &text);
                 }
-                Driver::Native(self.vips.clone())
+                AddressDriver::Native(self.vips.clone())
             }
             config::Driver::Keepalived(told) => {
                 let events = events.clone();
                 let vrrp = vrrp(&self.settings, &self.me, told);
-                Driver::Keepalived(Keepalived::start(vrrp, self.vips.clone(), files, move |news| {
-                    let severity = if news.alarm { Severity::Alarm } else { Severity::Warning };
-                    events.write(severity, 0, news.code, &news.text);
-                }))
+                AddressDriver::Keepalived(Keepalived::start(
+                    vrrp,
+                    self.vips.clone(),
+                    files,
+                    move |news| {
+                        let severity = if news.alarm { Severity::Alarm } else { Severity::Warning };
+                        events.write(severity, 0, news.code, &news.text);
+                    },
+                ))
             }
         }
     }
@@ -288,7 +294,7 @@ impl RealHost {
         let egress = Arc::clone(&self.egress);
         let driver = match serves {
             true => self.driver(events),
-            false => Driver::Native(self.vips.clone()),
+            false => AddressDriver::Native(self.vips.clone()),
         };
         let carried = std::thread::Builder::new().name("address".into()).spawn(move || {
             for (id, step) in steps {
@@ -373,7 +379,7 @@ impl<F: Fn(UnitState, bool)> Together<F> {
     }
 }
 
-fn change_address(driver: &Driver, step: AddressStep, egress: bool) -> Result<(), String> {
+fn change_address(driver: &AddressDriver, step: AddressStep, egress: bool) -> Result<(), String> {
     let fail = |error: regent_adapters::vip::VipError| format!("failed to {error}");
     match step {
         AddressStep::Add { lifetime } => driver.add(lifetime).map(drop).map_err(fail),

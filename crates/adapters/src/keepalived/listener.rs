@@ -22,21 +22,21 @@ pub(super) struct Advert {
 }
 
 /// A listener on one interface, for one family.
-pub(super) struct Ear {
+pub(super) struct Listener {
     socket: Socket,
     /// Kept open: the host is in the group of routers only as long as it is.
     _group: Option<UdpSocket>,
 }
 
-impl AsFd for Ear {
+impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl Ear {
+impl Listener {
     /// Hears routers of the family of `own`, this host's address on the interface.
-    pub(super) fn open(interface: &str, own: IpAddr) -> Result<Ear, VipError> {
+    pub(super) fn open(interface: &str, own: IpAddr) -> Result<Listener, VipError> {
         let doing = VipError::socket("listen for routers");
         let index = vip::interface_index(interface)?;
         let (ethertype, protocol_at) = if own.is_ipv4() { (IPV4, 23) } else { (IPV6, 20) };
@@ -53,7 +53,7 @@ impl Ear {
                 s.join_multicast_v6(&[0xff02, 0, 0, 0, 0, 0, 0, 0x12].into(), index).map(|()| s)
             }),
         };
-        Ok(Ear { socket, _group: group.ok() })
+        Ok(Listener { socket, _group: group.ok() })
     }
 
     /// The next advertisement that has come; none when there is none left.

@@ -1,7 +1,7 @@
 //! What an agent without a core answers: one without a cluster, and a witness.
 
-use super::Reports;
-use super::configuring::Configured;
+use super::common::Reports;
+use super::configured::Configured;
 use super::timeline::{self, Sources};
 use crate::events::Events;
 use crate::host::{Host, Later};
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// An agent without a core: what it answers.
-pub(super) struct Quiet {
+pub(super) struct CorelessApi {
     pub(super) configured: Arc<Configured>,
     pub(super) founding: Arc<Founding>,
     pub(super) host: Option<Arc<dyn Host>>,
@@ -52,7 +52,7 @@ impl Scarce {
     }
 }
 
-impl Quiet {
+impl CorelessApi {
     pub(super) async fn reply(&self, ask: Ask, progress: Progress) -> Answered {
         let reply = self.answer_to(ask, progress).await;
         let founded = Arc::clone(&self.founded);
@@ -172,7 +172,7 @@ impl Quiet {
     }
 }
 
-impl Peers for Quiet {
+impl Peers for CorelessApi {
     fn answer(&self, _from: NodeId, question: Question) -> Later<PeerAnswer> {
         let founding = Arc::clone(&self.founding);
         let latest = self.bridge.latest().borrow().clone();
