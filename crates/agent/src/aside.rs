@@ -4,8 +4,8 @@
 //! of their own. They keep their order: who has an answer finds every step before it.
 
 use crate::behind::{Behind, Sink};
-use crate::dispatch::Waiting;
 use crate::log;
+use crate::pending::PendingRequests;
 use crate::steps::{End, Steps};
 use regent_core::command::Answer;
 use regent_core::id::{CommandId, RequestId};
@@ -31,7 +31,7 @@ enum Item {
 
 impl Aside {
     /// Starts the thread.
-    pub fn start(steps: Arc<Steps>, waiting: Waiting) -> Aside {
+    pub fn start(steps: Arc<Steps>, waiting: PendingRequests) -> Aside {
         Aside { queue: Behind::start("aside", QUEUE, Readers { steps, waiting }) }
     }
 
@@ -58,7 +58,7 @@ impl Aside {
 
 struct Readers {
     steps: Arc<Steps>,
-    waiting: Waiting,
+    waiting: PendingRequests,
 }
 
 impl Sink<Item> for Readers {
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn the_lease_thread_waits_for_no_reader_and_an_answer_comes_after_its_steps() {
-        let (steps, waiting) = (Arc::<Steps>::default(), Waiting::default());
+        let (steps, waiting) = (Arc::<Steps>::default(), PendingRequests::default());
         let aside = Aside::start(Arc::clone(&steps), waiting.clone());
         let (request, answer) = waiting.enter();
         let end = End { result: StackResult::Done, claimed: None };

@@ -5,25 +5,23 @@
 //! stalled lease thread is found out by systemd.
 
 use crate::aside::Aside;
+use crate::host::Gate;
+use crate::inputs::{Armed, Event};
 use crate::journal::Journal;
 use crate::log;
 use crate::measure::Measures;
 use crate::steps::End;
-use crate::watchdog::{Arm, Armed};
+use crate::watchdog::Arm;
 use regent_adapters::fence::watchdog::{Disarmed, Watchdog};
 use regent_adapters::notify::Notify;
-use regent_core::command::{Action, Command, GateStep, Outcome};
+use regent_core::command::{Action, Command, Outcome};
 use regent_core::id::NodeId;
-use regent_core::node::{Input, Node, NodeStatus};
+use regent_core::node::{Input, Node};
 use regent_core::state::Data;
 use regent_core::time::{Span, Time};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
-
-/// What may wait for the lease thread: a minute of reports and views while it is stalled, after which it is dead.
-const QUEUE: usize = 4096;
 
 /// What may wait for the dispatcher, which never waits itself: core has some dozens under way at most.
 pub const COMMANDS: usize = 1024;
@@ -41,73 +39,6 @@ const ARMING: Duration = Duration::from_secs(2);
 
 /// Its priority among real-time threads: above ordinary ones, below the kernel's own (which start at 50).
 const PRIORITY: u8 = 20;
-
-/// What the lease thread takes. Inputs differ in size; boxing each would cost more than the room in the queue.
-#[expect(clippy::large_enum_variant, reason = "nearly every event is an input")]
-pub enum Event {
-    /// For core.
-    Input(Input),
-    /// Somebody wants to know; the answer goes there.
-    Look(oneshot::Sender<Box<NodeStatus>>),
-    /// What became of the watchdog device that was to be armed.
-    Armed(Armed),
-    /// End, closing nothing: the kernel's tickets do that.
-    Stop {
-        /// Nothing follows at once: a watchdog device rests.
-        rest: bool,
-    },
-}
-
-/// The way to the lease thread.
-#[derive(Clone)]
-pub struct Inputs {
-    queue: SyncSender<Event>,
-}
-
-/// The queue and its end.
-pub fn queue() -> (Inputs, Receiver<Event>) {
-    let (queue, events) = sync_channel(QUEUE);
-    (Inputs { queue }, events)
-}
-
-impl Inputs {
-    /// An outcome or an observation that must not be lost: waits for room.
-    pub fn put(&self, input: Input) {
-        // Without a lease thread the process is ending.
-        self.queue.send(Event::Input(input)).ok();
-    }
-
-    /// A message that will be repeated: a report, a view. Lost when there is no room.
-    pub fn offer(&self, input: Input) {
-        match self.queue.try_send(Event::Input(input)) {
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-        }
-    }
-
-    /// Asks for a picture of what core knows; none if the lease thread does not answer in time.
-    pub async fn look(&self, patience: Duration) -> Option<Box<NodeStatus>> {
-        let (answer, picture) = oneshot::channel();
-        self.queue.try_send(Event::Look(answer)).ok()?;
-        tokio::time::timeout(patience, picture).await.ok()?.ok()
-    }
-
-    /// The watchdog device was armed, or was not.
-    pub fn armed(&self, armed: Armed) {
-        // Without a lease thread nobody feeds it: the process is ending, and its next life arms it anew.
-        self.queue.send(Event::Armed(armed)).ok();
-    }
-
-    /// Ends the lease thread.
-    pub fn stop(&self, rest: bool) {
-        self.queue.send(Event::Stop { rest }).ok();
-    }
-}
-
-/// The kernel's filter, as the lease thread drives it.
-pub trait Gate: Send {
-    /// One transaction, the kernel's answer awaited.
-    fn step(&mut self, step: GateStep) -> Result<(), String>;
-}
 
 /// Everything the lease thread owns.
 pub struct Driver {
@@ -358,14 +289,16 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::Waiting;
+    use crate::inputs::queue;
+    use crate::pending::PendingRequests;
     use crate::scratch::Scratch;
     use crate::steps::Steps;
     use regent_adapters::clock;
-    use regent_core::command::RunRecord;
+    use regent_core::command::{GateStep, RunRecord};
     use regent_core::id::{BootId, ClusterId, RunId, Version};
     use regent_core::node::Identity;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc::sync_channel;
 
     /// A kernel that refuses every step, and counts them.
     struct Refusing(Arc<AtomicU64>);
@@ -406,7 +339,7 @@ mod tests {
             arming: false,
             watchdog: None,
             measures: Arc::new(Measures::new([])),
-            aside: Aside::start(Arc::<Steps>::default(), Waiting::default()),
+            aside: Aside::start(Arc::<Steps>::default(), PendingRequests::default()),
             failures: Failures::default(),
             clock: clock::now,
         };

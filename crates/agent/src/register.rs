@@ -1,9 +1,9 @@
 //! The register as the agent sees it: swaps go in, views and answers come out.
 
-use crate::dispatch::Swaps;
-use crate::driver::Inputs;
 use crate::events::Events;
+use crate::inputs::Inputs;
 use crate::log;
+use crate::swaps::Swaps;
 use crate::transport::{Lane, Transport};
 use regent_api::history::Severity;
 use regent_core::command::{Outcome, Proposal, SwapOutcome};

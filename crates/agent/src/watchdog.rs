@@ -5,8 +5,8 @@
 //! that comes too late to the device is not used: the lease thread is asked again.
 
 use crate::behind::{Behind, Sink};
-use crate::driver::Inputs;
 use crate::events::Events;
+use crate::inputs::{Armed, Inputs};
 use crate::log;
 use regent_adapters::fence::machine::{self, Machine};
 use regent_adapters::fence::watchdog::{Facts, Watchdog};
@@ -16,21 +16,6 @@ use regent_core::time::{Span, Time};
 
 /// The preparation and one permission: the lease thread gives the next when it knows what became of the last.
 const QUEUE: usize = 2;
-
-/// What became of a permission.
-pub enum Armed {
-    /// It runs.
-    Runs {
-        /// To be fed by the lease thread.
-        watchdog: Watchdog,
-        /// This long after it was last rightfully fed the host is surely reset; none if it proves nothing to others.
-        proof: Option<Span>,
-    },
-    /// The permission was over before the device was opened.
-    Late,
-    /// There is none, and operators know.
-    Absent,
-}
 
 /// The way to the thread.
 pub struct Arm {
@@ -144,7 +129,7 @@ fn worth(facts: &Facts, machine: &Machine, guest_is_never_frozen: bool) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::{self, Event};
+    use crate::inputs::{self, Event};
     use crate::scratch::Scratch;
 
     fn facts(has_no_way_out: Option<bool>, outlives_us: bool) -> Facts {
@@ -173,7 +158,7 @@ mod tests {
     #[test]
     fn a_permission_that_is_over_opens_no_device() {
         let dir = Scratch::new("watchdog-late");
-        let (inputs, queue) = driver::queue();
+        let (inputs, queue) = inputs::queue();
         let events = Events::open(&dir.path().join("events.jsonl"));
         let wanted = settings::Watchdog {
             device: "/dev/no-watchdog".into(),

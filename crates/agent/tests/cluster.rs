@@ -8,9 +8,10 @@ mod skipped;
 
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_agent::agent::{Ending, Life, live};
-use regent_agent::driver::{Gate, Inputs};
 use regent_agent::events::Events;
+use regent_agent::host::Gate;
 use regent_agent::host::{Host, Later, Opened, Planned};
+use regent_agent::inputs::Inputs;
 use regent_agent::place::Place;
 use regent_agent::transport::{Pace, Stream, Transport};
 use regent_agent::{ca, config, tls};

@@ -5,11 +5,11 @@
 //! none is imported here.
 
 use super::configured::Configured;
-use crate::dispatch::Waiting;
-use crate::driver::Inputs;
 use crate::events::Events;
 use crate::host::Host;
+use crate::inputs::Inputs;
 use crate::measure::Measures;
+use crate::pending::PendingRequests;
 use crate::place::Place;
 use crate::register::Bridge;
 use crate::serve::refuse;
@@ -77,7 +77,7 @@ pub(super) struct NodeApi {
     /// Held by whoever changes which register this node votes in, or gives the other one a seat in it.
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) inputs: Inputs,
-    pub(super) waiting: Waiting,
+    pub(super) pending: PendingRequests,
     pub(super) heard: Arc<Heard>,
     pub(super) events: Events,
     pub(super) bridge: Arc<Bridge>,
@@ -131,7 +131,7 @@ impl NodeApi {
 
     /// Puts a request to core; none if it does not answer in time.
     pub(super) async fn ask_core(&self, what: Request, bound: Duration) -> Option<Answer> {
-        let (request, answer) = self.waiting.enter();
+        let (request, answer) = self.pending.enter();
         self.inputs.put(Input::Operator { request, what });
         tokio::time::timeout(bound, answer).await.ok()?.ok()
     }

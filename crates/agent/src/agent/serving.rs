@@ -6,12 +6,14 @@ use super::life::{Born, Ending, Life, LifeError};
 use super::node_api::NodeApi;
 use super::watches::{probe_clocks, watch_greetings};
 use crate::aside::Aside;
-use crate::dispatch::{Dispatcher, Waiting};
-use crate::driver::{self, Driver, Inputs};
+use crate::dispatch::Dispatcher;
+use crate::driver::{self, Driver};
 use crate::events::Events;
 use crate::host::{Host, Opened};
+use crate::inputs::{self, Inputs};
 use crate::journal::Journal;
 use crate::peer::Peers;
+use crate::pending::PendingRequests;
 use crate::room::{self, Vital};
 use crate::runs;
 use crate::serve::Answerer;
@@ -41,7 +43,7 @@ pub(super) async fn serve_as_node(
 ) -> Result<Ending, LifeError> {
     let (runs, (gate, slots)) = begin_run(life, me, born, host.as_ref())?;
     forget_plan(life)?;
-    let (inputs, queue) = driver::queue();
+    let (inputs, queue) = inputs::queue();
     let common = begin(life, me, born, Some(cluster), Some(inputs.clone()), links)?;
     let Common {
         transport,
@@ -59,7 +61,7 @@ pub(super) async fn serve_as_node(
     let record = RunRecord { runs, high: Version(high), lock_held: true, gate: slots };
     let (node, journal) = begin_core(life, me, born, cluster, host.link(), record);
     let (commands, carried) = mpsc::sync_channel(driver::COMMANDS);
-    let waiting = Waiting::default();
+    let pending = PendingRequests::default();
     let dispatcher = Dispatcher {
         run: born.run,
         register: Arc::clone(&register),
@@ -82,7 +84,7 @@ pub(super) async fn serve_as_node(
         arming: false,
         watchdog: None,
         measures: Arc::clone(&measures),
-        aside: Aside::start(Arc::clone(&steps), waiting.clone()),
+        aside: Aside::start(Arc::clone(&steps), pending.clone()),
         failures: driver::Failures::default(),
         clock: clock::now,
     };
@@ -130,7 +132,7 @@ pub(super) async fn serve_as_node(
         admissions: AtomicU64::new(1 << 40),
         changing: tokio::sync::Mutex::default(),
         inputs: inputs.clone(),
-        waiting,
+        pending,
         heard: Arc::clone(&heard),
         events,
         bridge: Arc::clone(&bridge),

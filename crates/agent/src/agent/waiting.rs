@@ -4,8 +4,7 @@ use super::common::{Common, begin, configured, end_register, ready, serve_questi
 use super::coreless_api::{CorelessApi, Scarce};
 use super::life::{Born, Ending, Life, LifeError};
 use crate::clocks::Clocks;
-use crate::dispatch::Heartbeat;
-use crate::driver;
+use crate::heartbeat::Heartbeat;
 use crate::init::Founding;
 use crate::peer::Peers;
 use crate::room::{self, Vital};
@@ -42,7 +41,7 @@ pub(super) async fn wait_or_witness(
         offer: born.offer,
     });
     if let Some(host) = &life.host {
-        let (inputs, _) = driver::queue();
+        let (inputs, _) = crate::inputs::queue();
         host.begin(None, inputs, transport.clone(), events.clone());
     }
     let scarce = Arc::<Scarce>::default();

@@ -1,8 +1,8 @@
 //! What an agent looks at all the time beside its host: its clock, the clocks and the registers of the others.
 
 use crate::clocks::{self, Clocks};
-use crate::driver::Inputs;
 use crate::events::Events;
+use crate::inputs::Inputs;
 use crate::place::Place;
 use crate::renew;
 use crate::transport::Transport;

@@ -5,14 +5,15 @@ mod fences;
 mod prober;
 pub mod real;
 pub(crate) mod stack;
+mod units;
 mod worker;
 
-use crate::driver::{Gate, Inputs};
 use crate::events::Events;
+use crate::inputs::Inputs;
 use crate::transport::{Stream, Transport};
 use regent_adapters::database::peer::{PeerAnswer, PeerRequest};
 use regent_api::call::FenceTested;
-use regent_core::command::{AddressStep, DatabaseStep, ServiceStep};
+use regent_core::command::{AddressStep, DatabaseStep, GateStep, ServiceStep};
 use regent_core::health::ProbeId;
 use regent_core::id::{ClusterId, CommandId, Epoch, Incarnation, NodeId};
 use regent_core::observe::ServiceId;
@@ -49,7 +50,14 @@ pub struct PlannedStep {
     pub state: StepState,
 }
 
-/// The hands of the agent. No method blocks: each hands its work on, and the outcome comes to [`Inputs`].
+/// The kernel's filter, as the lease thread drives it.
+pub trait Gate: Send {
+    /// One transaction, the kernel's answer awaited.
+    fn step(&mut self, step: GateStep) -> Result<(), String>;
+}
+
+/// What the agent does to this host, and asks of it. No method blocks: each hands its work on, and the outcome comes to
+/// [`Inputs`].
 pub trait Host: Send + Sync + 'static {
     /// The kernel's filter for the lease thread, and what an earlier run left in its slots.
     fn gate(&self) -> Result<Opened, String>;

@@ -4,8 +4,8 @@
 //! failing: a prober that dies is no reason to move anything.
 
 use super::child;
-use crate::driver::Inputs;
 use crate::events::Events;
+use crate::inputs::Inputs;
 use crate::log;
 use regent_adapters::probe::Accounts;
 use regent_adapters::probe::line::{FromProber, ToProber};

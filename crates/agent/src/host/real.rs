@@ -2,11 +2,13 @@
 
 use super::fences::Fences;
 use super::prober::{Forgetter, Prober};
-use super::stack::{self, Hands};
-use super::worker::{Unit, UnitNews, Work, Worker};
+use super::stack::{self, StepRunner};
+use super::units::connected;
+use super::worker::{Unit, UnitNews, Worker};
 use super::{Host, Later, Opened, Planned};
-use crate::driver::{Gate, Inputs};
 use crate::events::Events;
+use crate::host::Gate;
+use crate::inputs::Inputs;
 use crate::log;
 use crate::place::Place;
 use crate::transport::{Stream, Transport};
@@ -72,7 +74,7 @@ struct Begun {
     /// None on shared data: the database is a step of the stack.
     worker: Option<Worker>,
     /// The stack on shared data of the cluster that it serves.
-    hands: Option<Hands>,
+    step_runner: Option<StepRunner>,
     prober: Prober,
     units: watch::Receiver<Option<Units>>,
     runtime: tokio::runtime::Handle,
@@ -448,7 +450,8 @@ impl Host for RealHost {
         let addresses = self.carry_addresses(serves, inputs.clone(), &events);
         let stack = cluster
             .and_then(|cluster| stack::settings(&self.settings, &self.me, cluster, &self.place));
-        let hands = stack.map(|settings| Hands::start(settings, inputs.clone(), &events));
+        let step_runner =
+            stack.map(|settings| StepRunner::start(settings, inputs.clone(), &events));
         let worker = self.settings.database().map(|database| {
             let unit = Unit {
                 name: database.unit.clone(),
@@ -463,7 +466,7 @@ impl Host for RealHost {
             addresses,
             inputs,
             worker,
-            hands,
+            step_runner,
             prober,
             units,
             runtime: tokio::runtime::Handle::current(),
@@ -528,8 +531,8 @@ impl Host for RealHost {
     }
 
     fn stack(&self, id: CommandId, step: StackStep) {
-        let handed = match &self.begun().hands {
-            Some(hands) => hands.step(id, step),
+        let handed = match &self.begun().step_runner {
+            Some(step_runner) => step_runner.step(id, step),
             None => Err("no stack is configured".into()),
         };
         if let Err(why) = handed {
@@ -539,7 +542,7 @@ impl Host for RealHost {
     }
 
     fn plan(&self, up: bool) -> Later<Result<Planned, String>> {
-        let looks = self.begun().hands.as_ref().map(stack::Hands::looks);
+        let looks = self.begun().step_runner.as_ref().map(stack::StepRunner::looks);
         Box::pin(async move {
             let (settings, answering) = looks.ok_or("no stack is configured")?;
             let planned = move || stack::plan(settings, answering, up);
@@ -693,20 +696,5 @@ fn expect_done(
         | Outcome::Fence(_)
         | Outcome::Stack { .. }
         | Outcome::Peer { .. }) => Err(format!("failed to {doing}: {other:?}")),
-    }
-}
-
-/// The way to systemd, once it is there.
-pub(super) async fn connected(mut units: watch::Receiver<Option<Units>>) -> Result<Units, String> {
-    let found = units.wait_for(Option::is_some).await.map_err(|_| "the agent is ending")?;
-    found.clone().ok_or_else(|| "systemd cannot be asked".into())
-}
-
-pub(super) type UnitsLater = watch::Receiver<Option<Units>>;
-
-impl Work {
-    /// What a step answers that could not even be handed on.
-    pub(super) fn lost() -> Outcome {
-        Outcome::Database { result: StepResult::NoAnswer, facts: None }
     }
 }

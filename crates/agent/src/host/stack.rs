@@ -1,8 +1,8 @@
 //! The stack on shared data, on a thread of its own: a step may take minutes, and nothing else waits for it.
 
 use super::{Planned, PlannedStep};
-use crate::driver::Inputs;
 use crate::events::Events;
+use crate::inputs::Inputs;
 use crate::log;
 use crate::place::Place;
 use regent_adapters::stack::{
@@ -44,15 +44,15 @@ pub(crate) fn settings(
 }
 
 /// The way to the thread.
-pub(super) struct Hands {
+pub(super) struct StepRunner {
     queue: SyncSender<(CommandId, StackStep)>,
     settings: StackSettings,
     answering: Answering,
 }
 
-impl Hands {
+impl StepRunner {
     /// Starts it.
-    pub(super) fn start(settings: StackSettings, inputs: Inputs, events: &Events) -> Hands {
+    pub(super) fn start(settings: StackSettings, inputs: Inputs, events: &Events) -> StepRunner {
         let (queue, steps) = sync_channel::<(CommandId, StackStep)>(QUEUE);
         let answering = Answering::of(&settings.run_dir);
         let mut stack = Stack::new(settings.clone(), answering.clone());
@@ -80,7 +80,7 @@ impl Hands {
         if let Err(error) = thread {
             log::alarm(&format!("failed to start the thread of the stack: {error}"));
         }
-        Hands { queue, settings, answering }
+        StepRunner { queue, settings, answering }
     }
 
     /// One step; its outcome goes to the lease thread. If it cannot be handed on: why.

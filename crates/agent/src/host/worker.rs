@@ -4,9 +4,9 @@
 //! (D11). The unit is started and killed from here, never by the child.
 
 use super::child;
-use super::real::{UnitsLater, connected};
-use crate::driver::Inputs;
+use super::units::{UnitsLater, connected};
 use crate::events::Events;
+use crate::inputs::Inputs;
 use crate::log;
 use crate::peer::{self, Answer, Question};
 use crate::transport::{Purpose, Transport};
@@ -48,6 +48,13 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub(super) enum Work {
     Step { step: DatabaseStep, patience_ms: Option<u64>, to: Waiter },
     Serve { request: PeerRequest, to: oneshot::Sender<PeerAnswer> },
+}
+
+impl Work {
+    /// What a step answers that could not even be handed on.
+    pub(super) fn lost() -> Outcome {
+        Outcome::Database { result: StepResult::NoAnswer, facts: None }
+    }
 }
 
 /// Who waits for a step.
@@ -405,7 +412,7 @@ async fn fetch(transport: &Transport, node: NodeId, into: PathBuf) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::{Event, queue};
+    use crate::inputs::{Event, queue};
     use std::sync::mpsc::Receiver;
 
     fn told(events: &Receiver<Event>) -> Vec<UnitState> {
