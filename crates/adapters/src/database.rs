@@ -7,6 +7,7 @@
 //! back of a returned node). `verify.rs` stands apart: it compares two copies, and nothing follows from it.
 
 pub(crate) mod account;
+mod answer;
 pub mod backup;
 mod binlog;
 mod control;
@@ -14,11 +15,16 @@ mod cutoff;
 mod end;
 mod events;
 mod facts;
+mod fault;
 mod gtid;
+mod json;
 mod keep;
 pub mod line;
 mod lineage;
+mod link;
+mod local;
 mod locks;
+mod names;
 pub(crate) mod needs;
 mod own;
 pub mod peer;

@@ -2,7 +2,7 @@
 //! table, the replication account and the probes'. Everything is looked for first, because a statement of
 //! definition in a tail makes that tail impossible to undo in place.
 
-use crate::database::control::Fault;
+use crate::database::fault::Fault;
 use crate::database::keep;
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, SqlError};

@@ -1,5 +1,6 @@
 //! The one control connection of a run (D11): who holds it may read modes and change them.
 
+use crate::database::fault::Fault;
 use crate::database::own;
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::{Client, Rows, SqlError};
@@ -14,34 +15,6 @@ pub(crate) const SIMPLE: Duration = Duration::from_secs(1);
 /// An older run's thread is seen gone within this; a receiver's stop towards a silent source takes two seconds.
 const GONE: Duration = Duration::from_secs(3);
 const LOCK: &str = "regent";
-
-/// Why a step was not done.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Fault {
-    /// There is no server.
-    Down,
-    /// A statement was sent and not answered: it may still act (D11).
-    NoAnswer,
-    /// Refused, and nothing is under way.
-    Failed(String),
-}
-
-impl Fault {
-    /// A refusal of our own.
-    pub(crate) fn failed(text: impl Into<String>) -> Fault {
-        Fault::Failed(text.into())
-    }
-}
-
-impl From<SqlError> for Fault {
-    fn from(error: SqlError) -> Fault {
-        match error {
-            SqlError::Server { .. } => Fault::Failed(error.to_string()),
-            SqlError::Absent(_) => Fault::Down,
-            SqlError::Lost(_) | SqlError::Late(_) => Fault::NoAnswer,
-        }
-    }
-}
 
 /// The connection that holds the lock, and which start of the server it belongs to.
 pub(crate) struct Control {

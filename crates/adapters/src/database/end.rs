@@ -10,7 +10,7 @@
 
 use crate::database::binlog::{self, Group, Scanned};
 use crate::database::gtid::Gtid;
-use crate::database::keep::{read_json, to_json};
+use crate::database::json::{read_json, to_json};
 use crate::durable;
 use regent_core::id::Incarnation;
 use ring::digest::{SHA256, digest};

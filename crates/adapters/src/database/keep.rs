@@ -10,6 +10,7 @@
 //! disagrees; a copy of the same start is told by the end of its log ([`crate::database::end`]).
 
 use crate::database::end::LogEnd;
+use crate::database::json::{read_json, to_json};
 use crate::durable;
 use regent_core::id::Incarnation;
 use rustix::io::{Errno, retry_on_intr};
@@ -244,14 +245,6 @@ pub(crate) fn read_counts(state_dir: &Path) -> Option<Counts> {
 /// Exchanges the counts' file as a whole, without waiting for the disk.
 pub(crate) fn write_counts(state_dir: &Path, counts: &Counts) -> io::Result<()> {
     durable::replace_unsynced(&state_dir.join("database.counts"), &to_json(counts)?)
-}
-
-pub(crate) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
-}
-
-pub(crate) fn to_json<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(io::Error::other)
 }
 
 /// Draws a server id: 32 bits, never 0, and never the placeholder 1 of the configuration file.

@@ -143,3 +143,9 @@ pub(crate) async fn tool(program: &str, settings: &WorkerSettings) -> Result<Com
     command.arg(format!("--defaults-file={}", file.display()));
     Ok(command)
 }
+
+/// Is there somebody at the socket? Tells a server that died from one that dropped us.
+pub(crate) async fn is_there(settings: &WorkerSettings) -> bool {
+    let connecting = tokio::net::UnixStream::connect(&settings.socket);
+    tokio::time::timeout(Duration::from_millis(200), connecting).await.is_ok_and(|c| c.is_ok())
+}

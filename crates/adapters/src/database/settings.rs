@@ -1,11 +1,13 @@
 //! What a worker must know before its first step; the first line on its standard input.
 
-use crate::database::site::DATADIR;
 use regent_config::settings::Copies;
 use regent_core::id::NodeId;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+/// Debian's and MariaDB's own.
+pub(crate) const DATADIR: &str = "/var/lib/mysql";
 
 /// A node's database as its peers reach it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -12,7 +12,8 @@
 //! far that is, and [`Site::finish`] brings it to its end after a crash, before anybody starts the server.
 
 use crate::database::keep;
-use crate::database::lineage::{stamp, unused};
+use crate::database::names::{stamp, unused};
+use crate::database::settings::DATADIR;
 use crate::database::sql::{Client, SqlError};
 use crate::database::tool;
 use crate::durable;
@@ -37,8 +38,6 @@ const IN: &str = "exchange.in";
 const PLACE: &str = "database.place";
 const MOUNT: &str = "mount";
 const PLAIN: &str = "plain";
-/// Debian's and MariaDB's own.
-pub(crate) const DATADIR: &str = "/var/lib/mysql";
 /// What is asked for beyond the size of the data: a tenth for what is written meanwhile, and this.
 const SPARE: u64 = 64 << 20;
 

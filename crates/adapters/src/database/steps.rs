@@ -4,20 +4,23 @@ mod back;
 mod rename;
 
 use crate::database::account;
-use crate::database::control::{Control, Fault, SIMPLE};
+use crate::database::control::{Control, SIMPLE};
 use crate::database::cutoff;
 use crate::database::end::Seen;
 use crate::database::events;
 use crate::database::facts::{self, Reading};
+use crate::database::fault::{Fault, unpack};
 use crate::database::gtid::Gtid;
+use crate::database::json;
 use crate::database::keep::{self, Counts, Keep, KeepFiles, Kept, Touch};
+use crate::database::link::Link;
+use crate::database::local::aside;
 use crate::database::locks::{self, Blocker};
 use crate::database::needs;
 use crate::database::own;
-use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside};
+use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest};
 use crate::database::site::Site;
 use crate::database::sql::SqlError;
-use crate::database::worker::{Link, is_there, unpack};
 use regent_core::command::{DatabaseStep, StepResult};
 use regent_core::id::{AttemptId, Incarnation};
 use regent_core::observe::{DatabaseFacts, Locked};
@@ -136,7 +139,7 @@ enum Whom {
 impl Steps {
     pub(crate) fn new(link: Rc<Link>) -> Steps {
         let keep = KeepFiles::new(&link.settings.datadir, &link.settings.state_dir);
-        let renewed = keep::read_json(&link.settings.state_dir.join(RENEWED));
+        let renewed = json::read_json(&link.settings.state_dir.join(RENEWED));
         Steps {
             link,
             keep,
@@ -192,7 +195,7 @@ impl Steps {
             Err(Some(fault)) => result = unpack(Err(fault)),
             Err(None) => {}
         }
-        if result == StepResult::NoAnswer && !is_there(&self.link.settings).await {
+        if result == StepResult::NoAnswer && !own::is_there(&self.link.settings).await {
             result = StepResult::Down;
         }
         if matches!(result, StepResult::Down | StepResult::NoAnswer) {

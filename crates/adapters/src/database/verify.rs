@@ -16,6 +16,7 @@
 
 mod kept;
 mod look;
+mod pace;
 mod prove;
 mod read;
 mod shape;
@@ -27,9 +28,11 @@ mod walk;
 
 pub(crate) use kept::{Difference, NotCompared, Progress, Run, What, last, seconds};
 pub use look::{Look, Seen, Trouble};
+pub(crate) use pace::Pace;
 
 use crate::database::gtid::Gtid;
-use crate::database::peer::{Peer, log_index_by};
+use crate::database::local::log_index_by;
+use crate::database::peer::Peer;
 use crate::database::settings::WorkerSettings;
 use kept::{PlaceKept, Record};
 use look::{Key, List, Page};
@@ -51,21 +54,6 @@ const TRY_PAUSE: Duration = Duration::from_secs(1);
 const ESTIMATE_MAX: Duration = Duration::from_secs(30);
 /// The server's own database, of which some tables are the site's.
 const SYSTEM: &str = "mysql";
-
-/// How much of both servers' time it takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Pace {
-    /// Per cent of the time during which it reads, 1 to 100.
-    pub(crate) duty: u8,
-    /// How long it waits for the standby to apply what was logged here; then it stops.
-    pub(crate) patience: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace { duty: 20, patience: Duration::from_secs(60) }
-    }
-}
 
 /// What came out of a run that came to its end.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,16 +2,17 @@
 
 use super::rename::kept_logs;
 use super::{RENEWED, RESET_MAX, START_PATIENCE, Steps, Whom, draw};
-use crate::database::control::Fault;
 use crate::database::end::Seen;
 use crate::database::facts::{PROCESSES, STREAMS};
+use crate::database::fault::Fault;
 use crate::database::gtid::Gtid;
 use crate::database::keep::{Counts, Keep, KeepFiles, Kept};
 use crate::database::line::UnitVerb;
 use crate::database::lineage::{self, Parties, Relation};
-use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest, aside, log_index};
+use crate::database::local::{aside, log_index};
+use crate::database::peer::{FollowInfo, Peer, PeerAnswer, PeerRequest};
 use crate::database::site::{self, Configured, Site};
-use crate::database::{account, binlog, keep, rejoin};
+use crate::database::{account, binlog, json, rejoin};
 use crate::durable;
 use regent_core::command::SavedTail;
 use regent_core::id::{Incarnation, NodeId};
@@ -252,7 +253,7 @@ impl Steps {
     fn note_renewed(&mut self, incarnation: Incarnation) -> Result<(), Fault> {
         let path = self.link.settings.state_dir.join(RENEWED);
         let noted =
-            keep::to_json(&incarnation).and_then(|bytes| durable::replace(&path, &bytes, 0o600));
+            json::to_json(&incarnation).and_then(|bytes| durable::replace(&path, &bytes, 0o600));
         noted.map_err(|fault| Fault::failed(format!("the new data are not noted: {fault}")))?;
         self.renewed = Some(incarnation);
         Ok(())

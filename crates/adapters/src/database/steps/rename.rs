@@ -2,11 +2,11 @@
 
 use super::{Steps, draw};
 use crate::database::binlog;
-use crate::database::control::Fault;
+use crate::database::fault::Fault;
 use crate::database::gtid::Gtid;
 use crate::database::keep::{Counts, Keep, Kept};
-use crate::database::lineage::{stamp, unused};
-use crate::database::peer::aside;
+use crate::database::local::aside;
+use crate::database::names::{stamp, unused};
 use crate::database::site::{INSIDE, LOG};
 use regent_core::command::StepResult;
 use regent_core::id::Incarnation;

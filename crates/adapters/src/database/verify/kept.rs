@@ -4,8 +4,8 @@
 //! complete one stays readable meanwhile. Clock times are for people only.
 
 use super::look::Key;
-use crate::database::keep::{read_json, to_json};
-use crate::database::peer::aside;
+use crate::database::json::{read_json, to_json};
+use crate::database::local::aside;
 use crate::durable;
 use regent_core::id::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};

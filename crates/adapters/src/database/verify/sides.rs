@@ -9,15 +9,16 @@
 //! what is the same in A and A2, and not in B, differs, unless it went away and came back meanwhile. Whoever needs to
 //! be sure looks again ([`mod@super::prove`]).
 
-use super::Pace;
 use super::look::{Index, Key, Look, Part, Seen, Span, Trouble};
+use super::pace::Pace;
 use super::read::{self, Fault, QUICK};
 use super::text;
 use crate::database::end::Place;
 use crate::database::facts;
 use crate::database::gtid::{self, Gtid};
 use crate::database::keep;
-use crate::database::peer::{Peer, PeerAnswer, PeerRequest, expect_stay, log_index_by};
+use crate::database::local::{expect_stay, log_index_by};
+use crate::database::peer::{Peer, PeerAnswer, PeerRequest};
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::Client;
 use regent_core::id::{Incarnation, NodeId};

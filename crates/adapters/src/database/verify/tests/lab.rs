@@ -1,7 +1,8 @@
 //! Two real servers, one following the other as with Regent: strict, read-only over there, by GTID.
 
+use crate::database::answer;
 use crate::database::keep::{Keep, KeepFiles};
-use crate::database::peer::{self, Peer, PeerAnswer, PeerRequest};
+use crate::database::peer::{Peer, PeerAnswer, PeerRequest};
 use crate::database::settings::WorkerSettings;
 use crate::database::sql::Client;
 use crate::database::verify::{Difference, Finding, Look, Pace, Progress, Verdict, verify};
@@ -313,7 +314,7 @@ impl Peer for Direct {
         if is_rows && !is_locked {
             self.stir().await;
         }
-        let answer = peer::serve(&self.standby, request).await;
+        let answer = answer::serve(&self.standby, request).await;
         if is_rows && !is_locked {
             self.stir().await;
         }
