@@ -8,143 +8,31 @@
 mod bus;
 pub(crate) mod cgroup;
 pub(crate) mod dropin;
+mod error;
+mod facts;
 mod progress;
-mod systemctl;
+pub(crate) mod systemctl;
 mod watch;
 
 pub use dropin::Managed;
+pub use error::UnitError;
 pub use watch::UnitWatch;
 
 use crate::Applied;
-use crate::run::RunError;
 use bus::Bus;
+use facts::Facts;
 use progress::{Progress, Seen};
 use regent_config::settings::StartBounds;
 use regent_core::observe::UnitState;
 use regent_core::time::Span;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Why a unit is not as asked.
-#[derive(Debug, thiserror::Error)]
-pub enum UnitError {
-    /// It was not done within its bound; it may still be.
-    #[error("{doing} {unit}: not done after {} ms", bound.as_millis())]
-    TooLong {
-        /// What was tried.
-        doing: &'static str,
-        /// With which unit.
-        unit: String,
-        /// How long it had.
-        bound: Span,
-    },
-    /// It got no further: it neither read nor wrote nor told systemd anything, and was killed.
-    #[error(
-        "start {unit}: for {} s it neither read nor wrote nor said how far it is{words}: it was killed; see journalctl -u {unit}", patience.as_millis() / 1000
-    )]
-    Stuck {
-        /// Which unit.
-        unit: String,
-        /// For so long.
-        patience: Span,
-        /// What it had said last, if anything.
-        words: String,
-    },
-    /// systemd ended the job otherwise.
-    #[error("{doing} {unit}: job {result}")]
-    Job {
-        /// What was tried.
-        doing: &'static str,
-        /// With which unit.
-        unit: String,
-        /// What systemd calls it: failed, canceled, timeout, dependency, ...
-        result: String,
-    },
-    /// systemd refused.
-    #[error("{doing} {unit}: {source}")]
-    Bus {
-        /// What was tried.
-        doing: &'static str,
-        /// With which unit.
-        unit: String,
-        /// What it said.
-        source: Box<zbus::Error>,
-    },
-    /// The bus is down and systemctl failed.
-    #[error(transparent)]
-    Systemctl(#[from] RunError),
-    /// A file of systemd or of the cgroup.
-    #[error("{path}: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-impl UnitError {
-    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> UnitError {
-        move |source| UnitError::File { path: path.to_owned(), source }
-    }
-}
 
 /// Between two looks at a start that takes long.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What did not start is killed within this.
 const KILL_MAX: Span = Span::millis(10_000);
-
-/// What systemd says of a unit.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Facts {
-    /// active, reloading, inactive, failed, activating, deactivating, maintenance.
-    active: String,
-    /// 0: none.
-    main_pid: u32,
-    /// When the main process was started, in microseconds of CLOCK_MONOTONIC.
-    main_started: u64,
-    /// When the unit became active, the same.
-    entered: u64,
-    /// Below the root of the cgroups; empty when nothing ran yet.
-    cgroup: String,
-    /// How its last run ended, `success` for one that was stopped; empty for what is no service.
-    result: String,
-    /// A job of it waits or is under way: somebody asked systemd for something.
-    job: bool,
-}
-
-impl Facts {
-    /// `dead`: the main process named here is known to be gone.
-    fn state(&self, dead: bool) -> UnitState {
-        match self.active.as_str() {
-            _ if self.is_active() && !dead => UnitState::Up { start: self.start() },
-            _ if self.is_active() => UnitState::Down,
-            "inactive" | "failed" => UnitState::Down,
-            // Its main process is gone; what is left of it is being cleared away.
-            "deactivating" if dead || self.main_pid == 0 => UnitState::Down,
-            _ => UnitState::Unknown,
-        }
-    }
-
-    fn is_active(&self) -> bool {
-        matches!(self.active.as_str(), "active" | "reloading" | "refreshing")
-    }
-
-    /// It is down, or on its way there, and nothing failed: as after a job that somebody asked systemd for.
-    fn is_stopped_well(&self) -> bool {
-        !self.is_active() && self.result == "success"
-    }
-
-    /// Names this start: equal only for the same one.
-    fn start(&self) -> u64 {
-        match self.main_pid {
-            0 => self.entered,
-            // A process id has 22 bits at most.
-            pid => self.main_started.wrapping_mul(1 << 22).wrapping_add(u64::from(pid)),
-        }
-    }
-}
 
 /// The units of this host. Cheap to clone.
 #[derive(Clone)]

@@ -2,9 +2,8 @@
 //!
 //! An expired element cannot be deleted, and adding over it does not renew it: so a slot is flushed, never mended.
 
-use super::GateError;
+use super::error::GateError;
 use super::rules::{Family, Key, SETS, TABLE, guarded, keys};
-use super::table::core;
 use crate::netlink::{ACK, CREATE, DUMP, Messages, REQUEST, Socket, attribute, attributes};
 use regent_core::command::Slot;
 use regent_core::time::Span;
@@ -211,6 +210,11 @@ fn elements(out: &mut Messages, keys: impl Iterator<Item = Vec<u8>>, timeout: Op
             });
         }
     });
+}
+
+/// The tables without which there is no gate.
+pub(super) fn core(vips: &[IpAddr]) -> &'static [Family] {
+    if vips.iter().any(IpAddr::is_ipv4) { &[Family::Inet, Family::Arp] } else { &[Family::Inet] }
 }
 
 /// Which of our tables the kernel has, and what sets. The ones that a gate cannot do without are always in it.

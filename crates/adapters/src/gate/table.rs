@@ -5,9 +5,9 @@
 //! of it (hooks, rules, sets, but not their elements). A table whose seal fits is kept as it is, armed or not; any
 //! other is replaced, in one transaction without an open moment, by a closed one.
 
-use super::GateError;
+use super::error::GateError;
 use super::rules::{Family, TABLE, table};
-use super::sets::{guarded_vips, header, table_exists};
+use super::sets::{core, guarded_vips, header, table_exists};
 use crate::netlink::{ACK, CREATE, DUMP, Messages, REQUEST, Socket, attribute, attributes, text};
 use crate::run::run;
 use crate::vip;
@@ -72,11 +72,6 @@ pub(super) fn in_order(vips: &[IpAddr]) -> Result<Vec<IpAddr>, GateError> {
     vips.sort();
     vips.dedup();
     Ok(vips)
-}
-
-/// The tables without which there is no gate.
-pub(super) fn core(vips: &[IpAddr]) -> &'static [Family] {
-    if vips.iter().any(IpAddr::is_ipv4) { &[Family::Inet, Family::Arp] } else { &[Family::Inet] }
 }
 
 /// What is wrong with our tables; none if nothing is. Those for announcements and bridges are judged apart: without

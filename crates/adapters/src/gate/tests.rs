@@ -5,6 +5,7 @@ use crate::Applied;
 use crate::testing::{INTERFACE, Knock, Segment, knock, pings, segment, serve, skipped, until};
 use crate::vip::stranger::{self, Known, Stranger};
 use crate::vip::{Mac, Vip, Vips, link, probe::who_has};
+use rustix::io::Errno;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;

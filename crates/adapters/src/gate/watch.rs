@@ -5,7 +5,7 @@
 //! renewal fills them again. Everything else about our tables is compared with their seals, also once a second, and
 //! whenever the kernel says that it could not tell all.
 
-use super::GateError;
+use super::error::GateError;
 use super::rules::TABLE;
 use super::table::{Damage, damage, has_egress, in_order, load};
 use crate::netlink::{Socket, attribute, messages, text};

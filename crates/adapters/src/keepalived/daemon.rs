@@ -1,6 +1,7 @@
 //! The process: whether it lives, told to read its file again, started.
 
-use crate::run::{RunError, run};
+use crate::run::RunError;
+use crate::unit::systemctl::systemctl;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub(super) fn reload(directory: &Path) -> bool {
 
 /// One job of systemd on its unit.
 pub(super) fn job(verb: &str, unit: &str) -> Result<(), RunError> {
-    run("systemctl", &[verb, "--", unit], "", START_MAX).map(drop)
+    systemctl(&[verb, "--", unit], START_MAX).map(drop)
 }
 
 /// Where the program is; none where Debian's package is not installed.

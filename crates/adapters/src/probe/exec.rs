@@ -1,156 +1,62 @@
 //! Programs: run in a process group of their own, killed whole when their time is over.
 
 use crate::probe::result::CheckResult;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use crate::run::running::{Finished, Outputs, Running};
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::HashSet;
-use std::io::{self, PipeReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// After SIGKILL a program is gone within this time, unless the kernel holds it.
 pub(crate) const DEATH_MAX: Duration = Duration::from_millis(100);
-/// Of the output this much is kept; the rest is read and dropped, so that no program waits for us.
-const OUTPUT_MAX: usize = 1024;
-/// A pipe holds 64 KiB, which is that many readings.
-const LAST_WORDS: usize = 16;
-/// And of its first line as much as this is told.
+/// Of the first line of its output as much as this is told.
 const LINE_MAX: usize = 200;
 
 /// The groups that run, so that none outlives the prober.
 #[derive(Clone, Default)]
-pub(crate) struct Groups(Arc<Mutex<HashSet<i32>>>);
+pub(crate) struct Groups(Arc<Mutex<HashSet<Pid>>>);
 
 impl Groups {
     /// Kills all.
     pub(crate) fn kill(&self) {
         for group in self.lock().iter() {
-            kill(*group);
+            // It may be gone.
+            kill_process_group(*group, Signal::KILL).ok();
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<i32>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Pid>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Runs it once. Blocks for at most `bound` and a moment more, unless the kernel holds the program.
+/// Runs it once. Blocks for at most `bound` and a moment more, unless the kernel holds the program: it is waited for
+/// then, so that no second one is started beside it.
 pub(crate) fn look(command: &[String], groups: &Groups, bound: Duration) -> CheckResult {
     let deadline = Instant::now() + bound;
-    let Some(program) = command.first() else {
+    let Some((program, arguments)) = command.split_first() else {
         return CheckResult::Unknown("no program is named".into());
     };
-    let (child, output) = match start(program, &command[1..]) {
-        Ok(started) => started,
+    let mut inherits = Command::new(program);
+    inherits.args(arguments).env("LC_ALL", "C").current_dir("/");
+    let running = match Running::start(inherits, &[], Outputs::Together) {
+        Ok(running) => running,
         Err(error) => return CheckResult::Failed(format!("{program} cannot be started: {error}")),
     };
-    let group = child.id() as i32;
+    let group = running.group();
     groups.lock().insert(group);
-    let ended = wait(child, output, group, deadline);
+    let ended = running.end(deadline, None);
     groups.lock().remove(&group);
     match ended {
-        Ok((Some(status), _)) if status.success() => CheckResult::Passed,
-        Ok((Some(status), output)) => CheckResult::Failed(words(status, &output)),
-        Ok((None, output)) => {
-            let said = line(&output).map(|line| format!(": {line}")).unwrap_or_default();
+        Ok(Finished { status: Some(status), .. }) if status.success() => CheckResult::Passed,
+        Ok(Finished { status: Some(status), out, .. }) => CheckResult::Failed(words(status, &out)),
+        Ok(Finished { status: None, out, .. }) => {
+            let said = line(&out).map(|line| format!(": {line}")).unwrap_or_default();
             CheckResult::Failed(format!("killed after {} ms{said}", bound.as_millis()))
         }
         Err(error) => CheckResult::Unknown(format!("{program} could not be watched: {error}")),
-    }
-}
-
-fn start(program: &str, arguments: &[String]) -> io::Result<(Child, PipeReader)> {
-    let (output, end) = io::pipe()?;
-    let child = Command::new(program)
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(end.try_clone()?)
-        .stderr(end)
-        .process_group(0)
-        .spawn()?;
-    Ok((child, output))
-}
-
-/// Its status, if it ended by itself, and the beginning of what it said. Whatever it left behind in its group is
-/// killed before its number can be another's.
-fn wait(
-    mut child: Child,
-    mut output: PipeReader,
-    group: i32,
-    deadline: Instant,
-) -> io::Result<(Option<ExitStatus>, Vec<u8>)> {
-    let pid = Pid::from_raw(group).ok_or(Errno::SRCH)?;
-    let ends = pidfd_open(pid, PidfdFlags::empty());
-    let mut said = Vec::new();
-    let ended = match &ends {
-        Ok(ends) => listen(ends, &mut output, &mut said, deadline),
-        Err(error) => Err(*error),
-    };
-    kill(group);
-    let status = child.wait()?;
-    Ok((ended?.then_some(status), said))
-}
-
-/// Reads until it ends, true, or the deadline.
-fn listen(
-    ends: &OwnedFd,
-    output: &mut PipeReader,
-    said: &mut Vec<u8>,
-    deadline: Instant,
-) -> Result<bool, Errno> {
-    let mut is_open = true;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        let end = PollFd::from_borrowed_fd(ends.as_fd(), PollFlags::IN);
-        let words = PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN);
-        let mut both = [end, words];
-        let watched = if is_open { &mut both[..] } else { &mut both[..1] };
-        match poll(watched, Some(&left)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-        let [end, words] = both.map(|fd| !fd.revents().is_empty());
-        if is_open && words {
-            is_open = read(output, said);
-        }
-        if end {
-            // What it said last is there by now; what others of its group still say is not awaited.
-            for _ in 0..LAST_WORDS {
-                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-                let mut words = [PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN)];
-                if !is_open || poll(&mut words, Some(&now))? == 0 {
-                    break;
-                }
-                is_open = read(output, said);
-            }
-            return Ok(true);
-        }
-    }
-}
-
-/// Reads what is there; false at the end.
-fn read(output: &mut PipeReader, said: &mut Vec<u8>) -> bool {
-    let mut part = [0; 4096];
-    let count = output.read(&mut part).unwrap_or(0);
-    let room = OUTPUT_MAX - said.len();
-    said.extend_from_slice(&part[..count.min(room)]);
-    count > 0
-}
-
-fn kill(group: i32) {
-    if let Some(group) = Pid::from_raw(group) {
-        // It may be gone.
-        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 

@@ -15,7 +15,8 @@ use super::install;
 use super::procs::{self, Process};
 use super::trouble::Trouble;
 use crate::Applied;
-use crate::run::{self, RunError};
+use crate::run::RunError;
+use crate::unit::systemctl::{self, RELOAD_MAX, SHOW_MAX};
 use crate::unit::{cgroup, dropin};
 use regent_config::steps::{Kind, Listener, Step, Unit};
 use regent_core::stack::StepState;
@@ -24,8 +25,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const SHOW_MAX: Duration = Duration::from_secs(5);
-const RELOAD_MAX: Duration = Duration::from_secs(30);
 const CHANGE_MAX: Duration = Duration::from_secs(30);
 /// After SIGKILL: the kernel has to give the memory back.
 const KILL_MAX: Span = Span::millis(5_000);
@@ -106,9 +105,8 @@ fn show(names: &[String]) -> Result<Vec<Shown>, Trouble> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let mut words = vec!["show", "--property", PROPERTIES, "--"];
-    words.extend(names.iter().map(String::as_str));
-    let text = run::run("systemctl", &words, "", SHOW_MAX)
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let text = systemctl::show(PROPERTIES, &names, SHOW_MAX)
         .map_err(|error| Trouble::new(format!("ask systemd: {error}")))?;
     Ok(parse(&text))
 }
@@ -292,9 +290,10 @@ pub(super) fn has_work(hands: &Hands, step: &Step) -> bool {
     }
 }
 
+/// A change by systemd, before and after which the host may lose power.
 fn systemctl(words: &[&str], bound: Duration) -> Result<String, RunError> {
     crash::point();
-    let done = run::run("systemctl", words, "", bound);
+    let done = systemctl::systemctl(words, bound);
     crash::point();
     done
 }

@@ -1,6 +1,6 @@
 //! systemd over D-Bus. Calls and signals have a connection each, so that a burst of signals never holds up an answer.
 
-use super::Facts;
+use super::facts::Facts;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::{Duration, Instant};

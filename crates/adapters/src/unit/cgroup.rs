@@ -1,6 +1,6 @@
 //! Kills a unit whole, by its cgroup: also what has left its process group, and without asking systemd.
 
-use super::UnitError;
+use super::error::UnitError;
 use crate::Applied;
 use regent_core::time::Span;
 use rustix::process::{Pid, Signal, kill_process};

@@ -1,6 +1,6 @@
 //! What is laid beside a unit's own file while it is ours: under /run, so that a reboot without us gives it back.
 
-use super::UnitError;
+use super::error::UnitError;
 use crate::Applied;
 use crate::durable;
 use regent_core::time::Span;

@@ -1,23 +1,37 @@
-//! The same by `systemctl`, for when the bus is down.
+//! `systemctl`: what `Units` goes by while the bus is down, and all that acts on units without a runtime of tasks (the
+//! stack, keepalived). It is the only place that starts it.
 
-use super::{Facts, UnitError};
+use super::error::UnitError;
+use super::facts::Facts;
 use crate::run::{RunError, run};
 use std::time::Duration;
 
-const SHOW_MAX: Duration = Duration::from_secs(5);
-const RELOAD_MAX: Duration = Duration::from_secs(30);
+/// A look takes milliseconds; past this systemd hangs.
+pub(crate) const SHOW_MAX: Duration = Duration::from_secs(5);
+/// It reads every unit of the host again.
+pub(crate) const RELOAD_MAX: Duration = Duration::from_secs(30);
 const PROPERTIES: &str = "ActiveState,MainPID,ExecMainStartTimestampMonotonic,\
                           ActiveEnterTimestampMonotonic,ControlGroup,Result,Job";
 
+/// Runs it with these arguments; what it wrote.
+pub(crate) fn systemctl(arguments: &[&str], bound: Duration) -> Result<String, RunError> {
+    run("systemctl", arguments, "", bound)
+}
+
+/// What systemd has of these properties of these units: a block of lines for each unit.
+pub(crate) fn show(properties: &str, units: &[&str], bound: Duration) -> Result<String, RunError> {
+    let arguments = [&["show", "--property", properties, "--"], units].concat();
+    systemctl(&arguments, bound)
+}
+
 pub(super) fn facts(unit: &str) -> Result<Facts, UnitError> {
-    let shown = run("systemctl", &["show", "--property", PROPERTIES, "--", unit], "", SHOW_MAX)?;
-    Ok(parse(&shown))
+    Ok(parse(&show(PROPERTIES, &[unit], SHOW_MAX)?))
 }
 
 /// What the unit told systemd last of itself.
 pub(super) fn words(unit: &str) -> Result<String, UnitError> {
     let shown = ["show", "--property", "StatusText", "--value", "--", unit];
-    Ok(run("systemctl", &shown, "", SHOW_MAX)?.trim().to_owned())
+    Ok(systemctl(&shown, SHOW_MAX)?.trim().to_owned())
 }
 
 fn parse(shown: &str) -> Facts {
@@ -37,7 +51,7 @@ fn parse(shown: &str) -> Facts {
 }
 
 pub(super) fn job(verb: &'static str, unit: &str, bound: Duration) -> Result<(), UnitError> {
-    match run("systemctl", &[verb, "--", unit], "", bound) {
+    match systemctl(&[verb, "--", unit], bound) {
         Ok(_) => Ok(()),
         Err(RunError::TooLong { .. }) => Err(UnitError::TooLong {
             doing: verb,
@@ -49,7 +63,7 @@ pub(super) fn job(verb: &'static str, unit: &str, bound: Duration) -> Result<(),
 }
 
 pub(super) fn reload() -> Result<(), UnitError> {
-    run("systemctl", &["daemon-reload"], "", RELOAD_MAX)?;
+    systemctl(&["daemon-reload"], RELOAD_MAX)?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use super::*;
 use crate::testing::{needs_host, skipped, until};
 use rustix::process::{Pid, Signal, kill_process};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;

@@ -2,8 +2,9 @@
 //! now and then
 //! covers what neither told.
 
+use super::Units;
 use super::bus::{Change, Changes};
-use super::{Facts, Units};
+use super::facts::Facts;
 use crate::sys;
 use regent_core::observe::UnitState;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
