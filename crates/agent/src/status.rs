@@ -377,7 +377,7 @@ impl Frame<'_> {
     /// What a node said before it fell silent is no knowledge of where it is now.
     fn forget(&self, node: &mut api::NodeStatus) {
         if node.role != api::Role::Unknown {
-            node.reason = format!("was {} when last heard", node.role.word());
+            node.reason = format!("was {} when last heard", node.role.as_str());
         }
         node.role = api::Role::Unknown;
         node.serving = false;

@@ -569,7 +569,7 @@ fn a_step_that_fails_undoes_the_rest_and_one_that_sticks_is_told() {
     // What does not go down keeps everything under it up, and the peer out.
     nodes[1].set(|s| s.stuck = Some(last));
     let stuck = nodes[1].deactivate();
-    assert_eq!(stuck.obstacle, Some(RefusalKind::HalfWay), "{stuck:?}");
+    assert_eq!(stuck.obstacle, Some(RefusalKind::PartlyUndone), "{stuck:?}");
     assert!(stuck.text.contains("process 4711"), "{stuck:?}");
     assert!(nodes[1].see().up[..=last].iter().all(|up| *up));
     assert_ne!(nodes[0].activate().exit(), Exit::Ok);

@@ -42,7 +42,7 @@ pub enum Exit {
     /// `activate`: a step failed, and everything was undone.
     StepFailed = 15,
     /// A step failed, and not everything is undone, or down.
-    HalfWay = 16,
+    PartlyUndone = 16,
     /// No majority of voters answers.
     NoQuorum = 17,
 }
@@ -66,7 +66,7 @@ impl Exit {
         Exit::NotProvenClear,
         Exit::Checks,
         Exit::StepFailed,
-        Exit::HalfWay,
+        Exit::PartlyUndone,
         Exit::NoQuorum,
     ];
 
@@ -98,7 +98,7 @@ impl Exit {
             }
             Exit::Checks => "activate: a check of this host or of the shared data failed",
             Exit::StepFailed => "begun, a step failed, and everything is as it was",
-            Exit::HalfWay => "a step failed, and not everything is undone, or down",
+            Exit::PartlyUndone => "a step failed, and not everything is undone, or down",
             Exit::NoQuorum => "no majority of voters answers",
         }
     }

@@ -15,6 +15,7 @@ pub mod frame;
 pub mod history;
 pub mod length;
 pub mod moment;
+pub mod refusal;
 pub mod stack;
 pub mod status;
 

@@ -1,8 +1,8 @@
 //! The stack on shared data: what an activation comes to, how far it is, how it ended, and where every step is.
 
-use crate::call::RefusalKind;
 use crate::exit::Exit;
 use crate::moment::Moment;
+use crate::refusal::RefusalKind;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A length of time, in seconds with three decimals in JSON.
@@ -45,7 +45,7 @@ pub enum Verb {
 
 impl Verb {
     /// The word for it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Verb::Activate => "activate",
             Verb::Deactivate => "deactivate",
@@ -70,7 +70,7 @@ pub enum StepState {
 
 impl StepState {
     /// The word for it.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             StepState::Up => "up",
             StepState::Down => "down",
@@ -156,7 +156,7 @@ pub enum StepDone {
 
 impl StepDone {
     /// The word for it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             StepDone::Up => "up",
             StepDone::Down => "down",

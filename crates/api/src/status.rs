@@ -169,7 +169,7 @@ pub enum Role {
 
 impl Role {
     /// The word for it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Role::Active => "active",
             Role::Standby => "standby",
@@ -266,7 +266,7 @@ pub enum Health {
 
 impl Health {
     /// The word for it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Health::Unknown => "unknown",
             Health::Passing => "passing",
@@ -287,7 +287,7 @@ pub enum Weight {
 
 impl Weight {
     /// The word for it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Weight::Degraded => "degraded",
             Weight::Vital => "vital",

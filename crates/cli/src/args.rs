@@ -1,122 +1,18 @@
 //! The command line: words in, a [`Task`] out.
 
 mod shared;
+mod task;
+mod way;
 
-pub use shared::{Given, SetUp};
+pub use task::{Confirm, Given, Question, SetUp, Shown, Task};
 
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
 use regent_api::call::Ask;
 use regent_api::exit::Exit;
-use shared::{ActivateLine, Activation, DeactivateLine, SetupWord, StackWord};
+use shared::{ActivateLine, Activation, DeactivateLine, SetupSubcommand, StackSubcommand};
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// What is to be done, and by whom.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Task {
-    /// Put a question to an agent.
-    Ask(Box<Question>),
-    /// Be the agent of a node that runs resources.
-    Agent(PathBuf),
-    /// Be the witness.
-    Witness(PathBuf),
-    /// Make the cluster's authority in this directory.
-    CaInit(PathBuf),
-    /// Issue a node's certificate.
-    CaIssue {
-        /// The node's name.
-        node: String,
-        /// Where the authority is.
-        authority: PathBuf,
-        /// Where the certificate goes.
-        out: PathBuf,
-    },
-    /// Print the schema of the configuration file.
-    ConfigSchema,
-    /// Show what a configuration file says, without asking an agent.
-    ConfigShow {
-        /// Which.
-        file: PathBuf,
-        /// All that is in force by it.
-        effective: bool,
-    },
-    /// Check a configuration file.
-    ConfigCheck {
-        /// Which.
-        file: PathBuf,
-        /// As JSON?
-        json: bool,
-    },
-    /// Show keepalived's file and whose it is.
-    KeepalivedShow(PathBuf),
-    /// Show where keepalived's file is not as rendered.
-    KeepalivedDiff(PathBuf),
-    /// Render keepalived's file anew.
-    KeepalivedRepair(PathBuf),
-    /// Activate or deactivate by xCAT's name for it: what is given must be what the configuration says.
-    Xcat {
-        /// The question that follows.
-        question: Box<Question>,
-        /// What was given.
-        given: Given,
-    },
-    /// Set this host up for shared data.
-    SetUp(SetUp),
-    /// Load the kernel's table, closed.
-    GateLoad(PathBuf),
-    /// Be the child process that speaks to the database.
-    DatabaseWorker,
-    /// Be the child process that runs the probes.
-    Prober,
-}
-
-/// A question and the way to whom it is put.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Question {
-    /// What is asked.
-    pub ask: Ask,
-    /// The answer as JSON?
-    pub json: bool,
-    /// Which parts of a status are shown beside the table.
-    pub shown: Shown,
-    /// What must be confirmed at the terminal before it is asked.
-    pub confirm: Confirm,
-    /// Another node than this one.
-    pub node: Option<String>,
-    /// The local agent's socket.
-    pub socket: PathBuf,
-    /// The configuration, for another node's address.
-    pub config: PathBuf,
-    /// The certificates, to prove who asks another node.
-    pub tls: PathBuf,
-}
-
-/// What must be confirmed at the terminal before a question is put.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Confirm {
-    /// Nothing.
-    No,
-    /// This, in the words of what would be done.
-    Say(String),
-    /// The same, after this question was answered with what it comes to.
-    Preview(Box<Ask>, String),
-    /// This name, typed, after what typing it says.
-    Typed {
-        /// What it says.
-        text: String,
-        /// The name.
-        name: String,
-    },
-}
-
-/// Which parts of a status are shown beside the table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Shown {
-    /// Every probe of the node that answers.
-    pub probes: bool,
-    /// What it measured of its own timing.
-    pub timing: bool,
-}
+use way::{CONFIG, EXIT_CODES, File, Way};
 
 /// Reads the command line of this process. Help and version end well; a wrong line ends with [`Exit::Usage`].
 pub fn parse() -> Result<Task, Exit> {
@@ -146,37 +42,16 @@ fn parse_from<T: Into<std::ffi::OsString> + Clone>(
     }
 }
 
-const EXIT_CODES: &str = "\
-Exit codes:
-   0  done; for status: an active node, in sync, everybody heard
-   1  the command line is wrong
-   2  the configuration or a certificate is wrong
-   3  the agent does not answer
-   4  there is no cluster yet
-   5  runs, but not all is well: status says what; activate: a step that is not vital failed
-   6  status: no node is active
-   7  a guard refuses; the reason is printed
-   8  begun, and not ended in its time
-   9  an identity exists twice, or the register went back
-  10  a mistake of regent, or of the machine under it
-  11  activate: somebody answers for the virtual IP
-  12  activate: another node is active, or is being activated
-  13  activate: another node may use the shared data: nobody said it is off, or its host answers
-  14  activate: a check of this host or of the shared data failed
-  15  begun, a step failed, and everything is as it was
-  16  a step failed, and not everything is undone, or down
-  17  no majority of voters answers";
-
 /// Keeps a management node available: one active, one virtual IP, no acknowledged write lost.
 #[derive(Parser)]
 #[command(name = "regent", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 struct Line {
     #[command(subcommand)]
-    word: Word,
+    subcommand: Subcommand,
 }
 
-#[derive(Subcommand)]
-enum Word {
+#[derive(clap::Subcommand)]
+enum Subcommand {
     /// Show where every node is
     Status {
         /// Also every probe of the node that answers
@@ -239,12 +114,12 @@ enum Word {
     /// Shared data: look at the steps of this node
     Stack {
         #[command(subcommand)]
-        word: StackWord,
+        subcommand: StackSubcommand,
     },
     /// Set this host up, from the configuration to the first activation
     Setup {
         #[command(subcommand)]
-        word: SetupWord,
+        subcommand: SetupSubcommand,
     },
     /// Say why this node is where it is, and what blocks it
     Explain {
@@ -270,7 +145,7 @@ enum Word {
     /// Take a node out of what Regent does, or back in: no candidate, its services left alone
     Maintenance {
         #[command(subcommand)]
-        word: MaintenanceWord,
+        subcommand: MaintenanceSubcommand,
     },
     /// Suspend succession and restarts on every node; the holder goes on; ends by itself
     Pause {
@@ -286,13 +161,13 @@ enum Word {
     /// Stop or start everything that Regent manages, on every node
     Cluster {
         #[command(subcommand)]
-        word: ClusterWord,
+        subcommand: ClusterSubcommand,
     },
     /// Power a node off by its own fence
     #[command(args_conflicts_with_subcommands = true)]
     Fence {
         #[command(subcommand)]
-        word: Option<FenceWord>,
+        subcommand: Option<FenceSubcommand>,
         /// The node to fence
         #[arg(id = "fenced", value_name = "NODE", required = true)]
         node: Option<String>,
@@ -313,22 +188,22 @@ enum Word {
     /// Manage the voters of the register
     Voter {
         #[command(subcommand)]
-        word: VoterWord,
+        subcommand: VoterSubcommand,
     },
     /// Manage the configuration file
     Config {
         #[command(subcommand)]
-        word: ConfigWord,
+        subcommand: ConfigSubcommand,
     },
     /// Look at keepalived's file on this host, where keepalived puts the addresses on
     Keepalived {
         #[command(subcommand)]
-        word: KeepalivedWord,
+        subcommand: KeepalivedSubcommand,
     },
     /// Manage the cluster's own certificate authority
     Ca {
         #[command(subcommand)]
-        word: CaWord,
+        subcommand: CaSubcommand,
     },
     /// Run the agent of a node (started by systemd)
     Agent {
@@ -349,7 +224,7 @@ enum Word {
     /// Manage the kernel's gate (started by systemd)
     Gate {
         #[command(subcommand)]
-        word: GateWord,
+        subcommand: GateSubcommand,
     },
     #[command(hide = true)]
     DatabaseWorker,
@@ -357,8 +232,8 @@ enum Word {
     Prober,
 }
 
-#[derive(Subcommand)]
-enum VoterWord {
+#[derive(clap::Subcommand)]
+enum VoterSubcommand {
     /// Admit the voter on NODE, which lost its disk: the only way back for it
     Admit {
         /// Whose voter
@@ -369,8 +244,8 @@ enum VoterWord {
     },
 }
 
-#[derive(Subcommand)]
-enum MaintenanceWord {
+#[derive(clap::Subcommand)]
+enum MaintenanceSubcommand {
     /// Begin, or begin anew with another length
     On {
         /// The node; the one that is asked if left out
@@ -392,8 +267,8 @@ enum MaintenanceWord {
     },
 }
 
-#[derive(Subcommand)]
-enum ClusterWord {
+#[derive(clap::Subcommand)]
+enum ClusterSubcommand {
     /// Stop services, databases and VIP in order, on every node; the agents stay
     Stop {
         #[command(flatten)]
@@ -406,8 +281,8 @@ enum ClusterWord {
     },
 }
 
-#[derive(Subcommand)]
-enum FenceWord {
+#[derive(clap::Subcommand)]
+enum FenceSubcommand {
     /// Ask every fence for its state, without touching anybody's power
     Test {
         /// Only this node's fence
@@ -424,8 +299,8 @@ fn length(text: &str) -> Result<Duration, String> {
     length.ok_or_else(|| format!("it must be {}", regent_api::length::EXAMPLES))
 }
 
-#[derive(Subcommand)]
-enum ConfigWord {
+#[derive(clap::Subcommand)]
+enum ConfigSubcommand {
     /// Show what is written, or all that is in force and where it comes from
     Show {
         /// All that is in force, the register's timing included
@@ -480,8 +355,8 @@ enum ConfigWord {
     },
 }
 
-#[derive(Subcommand)]
-enum KeepalivedWord {
+#[derive(clap::Subcommand)]
+enum KeepalivedSubcommand {
     /// Print the file, and whose it is
     Show {
         #[command(flatten)]
@@ -499,8 +374,8 @@ enum KeepalivedWord {
     },
 }
 
-#[derive(Subcommand)]
-enum CaWord {
+#[derive(clap::Subcommand)]
+enum CaSubcommand {
     /// Make the authority; keep its directory off the nodes
     Init {
         /// Where it is kept
@@ -520,8 +395,8 @@ enum CaWord {
     },
 }
 
-#[derive(Subcommand)]
-enum GateWord {
+#[derive(clap::Subcommand)]
+enum GateSubcommand {
     /// Load the kernel's table, closed, before the network is up
     Load {
         #[command(flatten)]
@@ -529,163 +404,104 @@ enum GateWord {
     },
 }
 
-const CONFIG: &str = "/etc/regent/regent.toml";
-const TLS: &str = "/etc/regent/tls";
-const SOCKET: &str = "/run/regent/regent.sock";
-
-#[derive(Args)]
-struct File {
-    /// The configuration file
-    #[arg(long, default_value = CONFIG, value_name = "FILE")]
-    config: PathBuf,
-}
-
-#[derive(Args)]
-struct Way {
-    /// As JSON, versioned
-    #[arg(long)]
-    json: bool,
-    /// Ask this node's agent, over mutual TLS, instead of the local one
-    #[arg(long, value_name = "NAME")]
-    node: Option<String>,
-    /// The certificates to show to another node
-    #[arg(long, default_value = TLS, value_name = "DIR")]
-    tls: PathBuf,
-    /// The configuration file, for another node's address
-    #[arg(long, default_value = CONFIG, value_name = "FILE")]
-    config: PathBuf,
-    /// The local agent's socket
-    #[arg(long, default_value = SOCKET, value_name = "PATH", hide = true)]
-    socket: PathBuf,
-}
-
 fn ms(length: Duration) -> u64 {
     length.as_millis() as u64
 }
 
-impl Way {
-    fn question(self, ask: Ask) -> Question {
-        let Way { json, node, tls, config, socket } = self;
-        let (shown, confirm) = (Shown::default(), Confirm::No);
-        Question { ask, json, shown, confirm, node, socket, config, tls }
-    }
-
-    fn to(self, ask: Ask) -> Task {
-        Task::Ask(Box::new(self.question(ask)))
-    }
-
-    fn showing(self, ask: Ask, shown: Shown) -> Task {
-        Task::Ask(Box::new(Question { shown, ..self.question(ask) }))
-    }
-
-    fn setting(self, key: String, value: Option<String>, yes: bool) -> Task {
-        let ask = |apply| Ask::ConfigSet { key: key.clone(), value: value.clone(), apply };
-        let text = "do so on every member".to_string();
-        let preview = Confirm::Preview(Box::new(ask(false)), text);
-        self.confirming(ask(true), if yes { Confirm::No } else { preview })
-    }
-
-    /// It is the standby itself that takes the copy: so that one is asked.
-    fn resync(mut self, node: String, in_place: bool, yes: bool) -> Task {
-        let kept = match in_place {
-            true => "removed before the copy comes, if there is no room for both",
-            false => "kept beside the copy",
-        };
-        let text = format!(
-            "The data of {node} are replaced by a copy of the active node's; they are {kept}. Until it is in sync \
-             again no other node can take over."
-        );
-        let confirm = Confirm::Typed { text, name: node.clone() };
-        self.node.get_or_insert_with(|| node.clone());
-        self.confirming(Ask::Resync { node, in_place }, if yes { Confirm::No } else { confirm })
-    }
-
-    fn confirming(self, ask: Ask, confirm: Confirm) -> Task {
-        Task::Ask(Box::new(Question { confirm, ..self.question(ask) }))
-    }
-}
-
 impl Line {
     fn task(self) -> Task {
-        match self.word {
-            Word::Status { probes, timing, way } => {
+        match self.subcommand {
+            Subcommand::Status { probes, timing, way } => {
                 way.showing(Ask::Status, Shown { probes, timing })
             }
-            Word::Switchover { to, away, way } => way.to(Ask::Switchover { to, away }),
-            Word::VerifyDb { duty, way } => way.to(Ask::VerifyDb { duty }),
-            Word::Resync { node, in_place, yes, way } => way.resync(node, in_place, yes),
-            Word::Activate { activation, way } => {
+            Subcommand::Switchover { to, away, way } => way.to(Ask::Switchover { to, away }),
+            Subcommand::VerifyDb { duty, way } => way.to(Ask::VerifyDb { duty }),
+            Subcommand::Resync { node, in_place, yes, way } => way.resync(node, in_place, yes),
+            Subcommand::Activate { activation, way } => {
                 let confirm = activation.confirm();
                 way.confirming(activation.ask(), confirm)
             }
-            Word::Deactivate { dry_run, way } => way.to(Ask::Deactivate { dry_run }),
-            Word::Stack { word: StackWord::Show { way } } => way.to(Ask::StackShow),
-            Word::Stack { word: StackWord::Repair { way } } => way.to(Ask::StackRepair),
-            Word::Setup {
-                word: SetupWord::SharedData { standby, yes, readdress, file, tls, socket },
-            } => Task::SetUp(SetUp { standby, yes, readdress, config: file.config, socket, tls }),
-            Word::Explain { way } => way.to(Ask::Explain),
-            Word::History { last, cluster, way } => way.to(Ask::History { last, cluster }),
-            Word::Maintenance { word: MaintenanceWord::On { node, length, way } } => {
-                way.to(Ask::Maintenance { node, for_ms: Some(ms(length)) })
+            Subcommand::Deactivate { dry_run, way } => way.to(Ask::Deactivate { dry_run }),
+            Subcommand::Stack { subcommand: StackSubcommand::Show { way } } => {
+                way.to(Ask::StackShow)
             }
-            Word::Maintenance { word: MaintenanceWord::Off { node, way } } => {
+            Subcommand::Stack { subcommand: StackSubcommand::Repair { way } } => {
+                way.to(Ask::StackRepair)
+            }
+            Subcommand::Setup {
+                subcommand:
+                    SetupSubcommand::SharedData { standby, yes, readdress, file, tls, socket },
+            } => Task::SetUp(SetUp { standby, yes, readdress, config: file.config, socket, tls }),
+            Subcommand::Explain { way } => way.to(Ask::Explain),
+            Subcommand::History { last, cluster, way } => way.to(Ask::History { last, cluster }),
+            Subcommand::Maintenance {
+                subcommand: MaintenanceSubcommand::On { node, length, way },
+            } => way.to(Ask::Maintenance { node, for_ms: Some(ms(length)) }),
+            Subcommand::Maintenance { subcommand: MaintenanceSubcommand::Off { node, way } } => {
                 way.to(Ask::Maintenance { node, for_ms: None })
             }
-            Word::Pause { length, off: _, way } => way.to(Ask::Pause { for_ms: length.map(ms) }),
-            Word::Cluster { word: ClusterWord::Stop { way } } => way.to(Ask::Stop),
-            Word::Cluster { word: ClusterWord::Start { way } } => way.to(Ask::Start),
-            Word::Fence { word: Some(FenceWord::Test { node, way }), .. } => {
+            Subcommand::Pause { length, off: _, way } => {
+                way.to(Ask::Pause { for_ms: length.map(ms) })
+            }
+            Subcommand::Cluster { subcommand: ClusterSubcommand::Stop { way } } => {
+                way.to(Ask::Stop)
+            }
+            Subcommand::Cluster { subcommand: ClusterSubcommand::Start { way } } => {
+                way.to(Ask::Start)
+            }
+            Subcommand::Fence { subcommand: Some(FenceSubcommand::Test { node, way }), .. } => {
                 way.to(Ask::FenceTest { node })
             }
-            Word::Fence { word: None, node, yes, way } => {
+            Subcommand::Fence { subcommand: None, node, yes, way } => {
                 let node = node.unwrap_or_default();
                 let text = format!("power off {node} by its fence");
                 let confirm = if yes { Confirm::No } else { Confirm::Say(text) };
                 way.confirming(Ask::Fence { node }, confirm)
             }
-            Word::Init { way } => way.to(Ask::Init),
-            Word::Rejoin { node, way } => way.to(Ask::Rejoin { node }),
-            Word::Voter { word: VoterWord::Admit { node, way } } => {
+            Subcommand::Init { way } => way.to(Ask::Init),
+            Subcommand::Rejoin { node, way } => way.to(Ask::Rejoin { node }),
+            Subcommand::Voter { subcommand: VoterSubcommand::Admit { node, way } } => {
                 way.to(Ask::AdmitVoter { node })
             }
-            Word::Config { word: ConfigWord::Check { file, json } } => {
+            Subcommand::Config { subcommand: ConfigSubcommand::Check { file, json } } => {
                 Task::ConfigCheck { file, json }
             }
-            Word::Config { word: ConfigWord::Show { effective, file: Some(file), .. } } => {
-                Task::ConfigShow { file, effective }
-            }
-            Word::Config { word: ConfigWord::Show { effective, file: None, way } } => {
-                way.to(Ask::ConfigShow { effective })
-            }
-            Word::Config { word: ConfigWord::Diff { node, way } } => {
+            Subcommand::Config {
+                subcommand: ConfigSubcommand::Show { effective, file: Some(file), .. },
+            } => Task::ConfigShow { file, effective },
+            Subcommand::Config {
+                subcommand: ConfigSubcommand::Show { effective, file: None, way },
+            } => way.to(Ask::ConfigShow { effective }),
+            Subcommand::Config { subcommand: ConfigSubcommand::Diff { node, way } } => {
                 way.to(Ask::ConfigDiff { node })
             }
-            Word::Config { word: ConfigWord::Set { key, value, yes, way } } => {
+            Subcommand::Config { subcommand: ConfigSubcommand::Set { key, value, yes, way } } => {
                 way.setting(key, Some(value), yes)
             }
-            Word::Config { word: ConfigWord::Unset { key, yes, way } } => {
+            Subcommand::Config { subcommand: ConfigSubcommand::Unset { key, yes, way } } => {
                 way.setting(key, None, yes)
             }
-            Word::Config { word: ConfigWord::Schema } => Task::ConfigSchema,
-            Word::Keepalived { word: KeepalivedWord::Show { file } } => {
+            Subcommand::Config { subcommand: ConfigSubcommand::Schema } => Task::ConfigSchema,
+            Subcommand::Keepalived { subcommand: KeepalivedSubcommand::Show { file } } => {
                 Task::KeepalivedShow(file.config)
             }
-            Word::Keepalived { word: KeepalivedWord::Diff { file } } => {
+            Subcommand::Keepalived { subcommand: KeepalivedSubcommand::Diff { file } } => {
                 Task::KeepalivedDiff(file.config)
             }
-            Word::Keepalived { word: KeepalivedWord::Repair { file } } => {
+            Subcommand::Keepalived { subcommand: KeepalivedSubcommand::Repair { file } } => {
                 Task::KeepalivedRepair(file.config)
             }
-            Word::Ca { word: CaWord::Init { dir } } => Task::CaInit(dir),
-            Word::Ca { word: CaWord::Issue { node, dir, out } } => {
+            Subcommand::Ca { subcommand: CaSubcommand::Init { dir } } => Task::CaInit(dir),
+            Subcommand::Ca { subcommand: CaSubcommand::Issue { node, dir, out } } => {
                 Task::CaIssue { node, authority: dir, out }
             }
-            Word::Agent { shown: _, file } => Task::Agent(file.config),
-            Word::Witness { shown: _, file } => Task::Witness(file.config),
-            Word::Gate { word: GateWord::Load { file } } => Task::GateLoad(file.config),
-            Word::DatabaseWorker => Task::DatabaseWorker,
-            Word::Prober => Task::Prober,
+            Subcommand::Agent { shown: _, file } => Task::Agent(file.config),
+            Subcommand::Witness { shown: _, file } => Task::Witness(file.config),
+            Subcommand::Gate { subcommand: GateSubcommand::Load { file } } => {
+                Task::GateLoad(file.config)
+            }
+            Subcommand::DatabaseWorker => Task::DatabaseWorker,
+            Subcommand::Prober => Task::Prober,
         }
     }
 }

@@ -15,7 +15,7 @@ pub fn render(refusal: &Refusal) -> String {
 pub fn json(refusal: &Refusal) -> ApiResult {
     ApiResult {
         version: regent_api::VERSION,
-        result: refusal.kind.word().into(),
+        result: refusal.kind.as_str().into(),
         text: refusal.reason.clone(),
         remedy: Some(refusal.remedy.clone()).filter(|r| !r.is_empty()),
         exit: refusal.kind.exit().number(),

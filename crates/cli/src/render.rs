@@ -1,20 +1,24 @@
 //! Answers as text: tables that people compare, colours where they help.
 
 pub(crate) mod stack;
+mod text;
 
 use crate::args::Shown;
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use comfy_table::{CellAlignment, Table, presets};
 use regent_api::call::Fences;
 use regent_api::history::{History, Severity};
 use regent_api::status::{
-    Compared, Database, Health, Measured, NodeStatus, Phase, Probe, Role, Service, Status,
-    SyncState, Weight,
+    Compared, Database, Health, Measured, NodeStatus, Phase, Probe, Service, Status, SyncState,
+    Weight,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::time::Duration;
+use text::{
+    bold, colour, coloured_word, green, heard, laid_out, length, or_dash, pad, painted, red, table,
+    why, yellow,
+};
 
 /// Version 1 of `regent explain --json`.
 #[derive(Serialize)]
@@ -119,7 +123,7 @@ fn nodes(status: &Status, paint: bool) -> String {
     for node in &status.nodes {
         table.add_row([
             node.name.clone(),
-            node.role.word().into(),
+            node.role.as_str().into(),
             if node.serving { status.vip.clone().unwrap_or_default() } else { "-".into() },
             node.database.as_ref().map_or("-".into(), Database::text),
             or_dash(node.services.iter().map(Service::text).collect::<Vec<_>>().join(", ")),
@@ -129,14 +133,8 @@ fn nodes(status: &Status, paint: bool) -> String {
     }
     laid_out(&table, paint, |line, row| {
         let node = &status.nodes[row];
-        coloured_word(line, node.role.word(), colour(node), paint)
+        coloured_word(line, node.role.as_str(), colour(node), paint)
     })
-}
-
-fn why(node: &NodeStatus) -> String {
-    let left = node.maintenance_left_ms.map(|ms| format!("maintenance for {} more", length(ms)));
-    let reason = Some(node.reason.clone()).filter(|r| !r.is_empty());
-    left.into_iter().chain(reason).collect::<Vec<_>>().join("; ")
 }
 
 fn probes(probes: &[Probe], node: &str, paint: bool) -> String {
@@ -148,9 +146,9 @@ fn probes(probes: &[Probe], node: &str, paint: bool) -> String {
         table.add_row([
             probe.name.clone(),
             probe.subject.clone(),
-            probe.weight.word().into(),
+            probe.weight.as_str().into(),
             probe.counts.clone(),
-            probe.health.word().into(),
+            probe.health.as_str().into(),
             length(probe.since_ms),
             probe.why.clone(),
         ]);
@@ -162,7 +160,7 @@ fn probes(probes: &[Probe], node: &str, paint: bool) -> String {
             (Health::Passing, _) => green(),
             (Health::Unknown, _) => Style::new(),
         };
-        coloured_word(line, probes[row].health.word(), style, paint)
+        coloured_word(line, probes[row].health.as_str(), style, paint)
     })
 }
 
@@ -264,26 +262,6 @@ fn laid_out_history(history: &History, paint: bool) -> String {
     })
 }
 
-/// A table after an empty line: its head bold, each row as `row` has it.
-fn laid_out(table: &Table, paint: bool, row: impl Fn(&str, usize) -> String) -> String {
-    let text = trimmed(table);
-    let mut lines = text.lines();
-    let mut out = format!("\n{}\n", painted(lines.next().unwrap_or_default(), bold(), paint));
-    for (at, line) in lines.enumerate() {
-        out.push_str(&row(line, at));
-        out.push('\n');
-    }
-    out
-}
-
-fn or_dash(text: String) -> String {
-    if text.is_empty() { "-".into() } else { text }
-}
-
-fn length(ms: u64) -> String {
-    regent_api::length::text(Duration::from_millis(ms))
-}
-
 fn headline(status: &Status, paint: bool) -> String {
     let mut parts = vec![format!("cluster {}", painted(&status.cluster, bold(), paint))];
     if !status.initialised {
@@ -317,78 +295,6 @@ fn headline(status: &Status, paint: bool) -> String {
     parts.join(" · ") + "\n"
 }
 
-fn heard(node: &NodeStatus, here: &str) -> String {
-    if node.name == here {
-        return "here".into();
-    }
-    let Some(ms) = node.age_ms else { return "never".into() };
-    let age = length(ms);
-    if node.reachable { format!("{age} ago") } else { format!("LOST, {age} ago") }
-}
-
-fn table<const N: usize>(head: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(head);
-    pad(&mut table);
-    table
-}
-
-fn pad(table: &mut Table) {
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-}
-
-fn trimmed(table: &Table) -> String {
-    let lines: Vec<String> = table.lines().map(|l| l.trim_end().to_string()).collect();
-    lines.join("\n")
-}
-
-fn colour(node: &NodeStatus) -> Style {
-    if !node.reachable {
-        return red();
-    }
-    match node.role {
-        Role::Active => green(),
-        Role::Standby | Role::Witness => Style::new(),
-        Role::Activating
-        | Role::Deactivating
-        | Role::Maintenance
-        | Role::Stopped
-        | Role::Unknown => yellow(),
-        Role::Isolated | Role::Failed => red(),
-    }
-}
-
-/// Colours the first standing of `word`, after the table was laid out, so that escapes count for no width.
-fn coloured_word(line: &str, word: &str, style: Style, paint: bool) -> String {
-    match line.split_once(&format!("  {word}")) {
-        Some((before, after)) if paint => format!("{before}  {style}{word}{style:#}{after}"),
-        Some(_) | None => line.into(),
-    }
-}
-
-fn painted(text: &str, style: Style, paint: bool) -> String {
-    if paint { format!("{style}{text}{style:#}") } else { text.into() }
-}
-
-fn bold() -> Style {
-    Style::new().bold()
-}
-
-fn green() -> Style {
-    AnsiColor::Green.on_default().bold()
-}
-
-fn yellow() -> Style {
-    AnsiColor::Yellow.on_default()
-}
-
-fn red() -> Style {
-    AnsiColor::Red.on_default().bold()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -396,6 +302,7 @@ mod tests {
     use regent_api::history::Entry;
     use regent_api::history::Missing;
     use regent_api::moment::Moment;
+    use regent_api::status::Role;
     use regent_api::status::{Ailment, Blocked, Sync, Thread, Up};
 
     fn database(read_only: bool, receiver: Thread) -> Option<Database> {

@@ -47,8 +47,8 @@ impl NodeApi {
             Ask::Fence { node } => self.fence(&node).await,
             Ask::FenceTest { node } => self.fence_test(node).await,
             Ask::Activate { off, cannot_write, dry_run } => {
-                match self.word(off.as_deref(), cannot_write.as_deref()) {
-                    Ok(word) => self.activate(word, dry_run, &progress).await,
+                match self.peer_off_confirmation(off.as_deref(), cannot_write.as_deref()) {
+                    Ok(confirmation) => self.activate(confirmation, dry_run, &progress).await,
                     Err(refusal) => refusal,
                 }
             }

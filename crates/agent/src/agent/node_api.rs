@@ -50,7 +50,7 @@ pub(super) fn refusal_kind(obstacle: Obstacle) -> Option<RefusalKind> {
         Obstacle::NotProvenClear => RefusalKind::NotProvenClear,
         Obstacle::Checks => RefusalKind::Checks,
         Obstacle::StepFailed => RefusalKind::StepFailed,
-        Obstacle::NotRolledBack => RefusalKind::HalfWay,
+        Obstacle::NotRolledBack => RefusalKind::PartlyUndone,
         Obstacle::Degraded => RefusalKind::Degraded,
         Obstacle::NoQuorum => RefusalKind::NoQuorum,
         Obstacle::Other => return None,

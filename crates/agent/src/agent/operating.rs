@@ -113,7 +113,7 @@ impl NodeApi {
         if run {
             let of = status.nodes.iter().filter(|n| !n.troubles().is_empty());
             let names: Vec<String> =
-                of.map(|n| format!("{} ({})", n.name, n.role.word())).collect();
+                of.map(|n| format!("{} ({})", n.name, n.role.as_str())).collect();
             return match names.is_empty() {
                 true => String::new(),
                 false => format!("waiting for {}", names.join(", ")),

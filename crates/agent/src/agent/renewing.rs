@@ -1,4 +1,4 @@
-//! Two hosts without a third, and one of them is gone or is back: another register, by an operator's word.
+//! Two hosts without a third, and one of them is gone or is back: another register, by an operator's confirmation.
 
 use super::node_api::{GUARDS, LATE, NodeApi, refusal_kind};
 use crate::peer::{self, Answer, Hex, Question};
@@ -34,13 +34,16 @@ const PAUSE: Duration = Duration::from_millis(250);
 type Why = (RefusalKind, String, String);
 
 impl NodeApi {
-    /// The operator's word that the other one of two voters is off, where no majority answers: a new register with this
-    /// voter alone takes the place of the old one when the next life begins, and that life follows the answer. Nothing
-    /// is active in it yet.
-    pub(super) async fn renew_alone(&self, word: Word) -> Result<String, (RefusalKind, String)> {
+    /// The operator confirms that the other one of two voters is off, where no majority answers: a new register with
+    /// this voter alone takes the place of the old one when the next life begins, and that life follows the answer.
+    /// Nothing is active in it yet.
+    pub(super) async fn renew_alone(
+        &self,
+        confirmation: Word,
+    ) -> Result<String, (RefusalKind, String)> {
         let value = self.pair_register().map_err(|(kind, why, _)| (kind, why))?;
         let _change = self.change_of_register().map_err(|why| (RefusalKind::Guard, why))?;
-        let (name, claim) = (self.settings.name(word.node()), word.claim());
+        let (name, claim) = (self.settings.name(confirmation.node()), confirmation.claim());
         let guard = |why: String| Err((RefusalKind::Guard, why));
         if self.has_majority().await {
             return guard("a majority of voters answers: regent activate asks it".into());
@@ -50,7 +53,7 @@ impl NodeApi {
             return guard(why.into());
         }
         // Last of all: what is written next rests on it alone.
-        let seen = self.believe(word).await?;
+        let seen = self.verify_confirmation(confirmation).await?;
         let state = status::decode(Some(&value)).map(|(_, state)| state).ok_or((
             RefusalKind::Internal,
             "the record of this node is not understood".to_string(),
@@ -65,7 +68,7 @@ impl NodeApi {
             by: self.attempt,
             seen: Some(value.version),
             claimed: claimed.filter(|claim| !claim.clear).map(|claim| claim.cluster),
-            said: word,
+            said: confirmation,
         };
         let voter = Hex(random::draw_half().map_err(failed)?);
         let turn = Turn::Alone { old, cluster, voter, word: Some(ground), state: None };
@@ -74,7 +77,7 @@ impl NodeApi {
         let text = format!(
             "an operator says that {name} {claim}: a new register, {cluster}, with this voter alone replaces {old}"
         );
-        let (severity, code) = match word {
+        let (severity, code) = match confirmation {
             Word::IsOff(_) => (Severity::Warning, "data.word"),
             Word::CannotWrite(_) => (Severity::Alarm, "data.word-cannot-write"),
         };
@@ -85,9 +88,12 @@ impl NodeApi {
         Ok(text)
     }
 
-    /// Core looks at the host anew, and says what was seen, or why the word is not to be believed.
-    async fn believe(&self, word: Word) -> Result<String, (RefusalKind, String)> {
-        match self.ask_core(Request::MayBelieve { word }, GUARDS).await {
+    /// Core looks at the host anew, and says what was seen, or why the confirmation is not to be believed.
+    async fn verify_confirmation(
+        &self,
+        confirmation: Word,
+    ) -> Result<String, (RefusalKind, String)> {
+        match self.ask_core(Request::MayBelieve { word: confirmation }, GUARDS).await {
             Some(CoreAnswer::Done(seen)) => Ok(seen),
             Some(
                 CoreAnswer::Refused { reason, obstacle } | CoreAnswer::Failed { reason, obstacle },
@@ -324,7 +330,7 @@ impl NodeApi {
                 Ok(_) => {
                     let text = format!("{name} votes again");
                     self.events.write(Severity::Info, 0, "register.rejoined", &text);
-                    // What was written down meanwhile, as an operator's word, is not this life's to end.
+                    // What was written down meanwhile, as an operator's confirmation, is not this life's to end.
                     if matches!(self.written(), Some(Turn::Admit { .. }))
                         && let Err(error) = Turn::end(&self.place)
                     {

@@ -37,8 +37,8 @@ struct Asked<'a> {
 }
 
 impl NodeApi {
-    /// What an operator says of the other node.
-    pub(super) fn word(
+    /// What an operator confirms of the other node.
+    pub(super) fn peer_off_confirmation(
         &self,
         off: Option<&str>,
         cannot_write: Option<&str>,
@@ -58,7 +58,7 @@ impl NodeApi {
     /// Brings everything up on this node.
     pub(super) async fn activate(
         &self,
-        word: Option<Word>,
+        confirmation: Option<Word>,
         dry_run: bool,
         progress: &Progress,
     ) -> Reply {
@@ -77,13 +77,13 @@ impl NodeApi {
             return asked.done(format!("{} is active already; nothing was changed", plan.node));
         }
         let mut alone = None;
-        match self.ask_core(Request::MayActivate { word }, GUARDS).await {
+        match self.ask_core(Request::MayActivate { word: confirmation }, GUARDS).await {
             Some(Answer::Done(_)) => {}
             // Of two voters one is off, as the operator says: there is nobody left to ask.
             Some(Answer::Refused { obstacle: Obstacle::NoQuorum, .. })
-                if self.is_pair() && word.is_some() =>
+                if self.is_pair() && confirmation.is_some() =>
             {
-                alone = word;
+                alone = confirmation;
             }
             other => return asked.ended(other),
         }
@@ -91,7 +91,8 @@ impl NodeApi {
             match self.host.vip_answered().await {
                 Ok(None) => {}
                 Ok(Some(who)) => {
-                    let answer = self.ask_core(Request::MayActivate { word }, GUARDS).await;
+                    let answer =
+                        self.ask_core(Request::MayActivate { word: confirmation }, GUARDS).await;
                     if let Some(Answer::Refused { .. }) = answer
                         && alone.is_none()
                     {
@@ -110,13 +111,13 @@ impl NodeApi {
         if dry_run {
             return asked.dry(&plan);
         }
-        if let Some(word) = alone {
-            return match self.renew_alone(word).await {
+        if let Some(confirmation) = alone {
+            return match self.renew_alone(confirmation).await {
                 Ok(text) => Reply::Again(text),
                 Err((kind, why)) => asked.refused(kind, &why),
             };
         }
-        asked.carry_out(Request::Activate { word }, ALL, progress).await
+        asked.carry_out(Request::Activate { word: confirmation }, ALL, progress).await
     }
 
     /// Takes everything down on this node, and only here: a node that uses nothing is left as it is.
@@ -326,8 +327,8 @@ impl<'a> Asked<'a> {
             Some(Answer::Failed { reason, obstacle }) => {
                 let kind = refusal_kind(obstacle).unwrap_or(RefusalKind::TimedOut);
                 // What does not go down leaves everything behind it up.
-                let half_way = kind == RefusalKind::StepFailed && self.verb != Verb::Activate;
-                self.refused(if half_way { RefusalKind::HalfWay } else { kind }, &reason)
+                let partly_undone = kind == RefusalKind::StepFailed && self.verb != Verb::Activate;
+                self.refused(if partly_undone { RefusalKind::PartlyUndone } else { kind }, &reason)
             }
             None => self.refused(RefusalKind::TimedOut, LATE),
         }
@@ -365,7 +366,7 @@ impl<'a> Asked<'a> {
         };
         let steps: Vec<MovedStep> = plan.steps.iter().map(step).collect();
         let due = steps.iter().filter(|step| step.state == StepDone::ToDo).count();
-        let (verb, all) = (self.verb.word(), steps.len());
+        let (verb, all) = (self.verb.as_str(), steps.len());
         let text = match due {
             0 => format!("{verb} would find everything done; nothing was changed"),
             _ => format!("{verb} would be allowed: {due} of {all} steps; nothing was changed"),
@@ -389,7 +390,7 @@ impl<'a> Asked<'a> {
         let remedy = obstacle.and_then(|kind| remedy(kind, self.verb, &node));
         Reply::Moved(Box::new(Moved {
             version: VERSION,
-            result: obstacle.map_or("done", RefusalKind::word).into(),
+            result: obstacle.map_or("done", RefusalKind::as_str).into(),
             node,
             verb: self.verb,
             dry_run: self.dry_run,
@@ -434,7 +435,7 @@ fn in_the_way(problems: &[String]) -> Option<String> {
 /// What to do about it, where the reason does not say so already.
 fn remedy(kind: RefusalKind, verb: Verb, node: &str) -> Option<String> {
     let again = match verb {
-        Verb::Activate | Verb::Deactivate => format!("regent {}", verb.word()),
+        Verb::Activate | Verb::Deactivate => format!("regent {}", verb.as_str()),
         Verb::Repair => "regent stack repair".into(),
     };
     Some(match kind {
@@ -446,8 +447,8 @@ fn remedy(kind: RefusalKind, verb: Verb, node: &str) -> Option<String> {
         RefusalKind::StepFailed => {
             format!("mend that, then {again} again; {node} is passive, as it was")
         }
-        RefusalKind::HalfWay if verb == Verb::Repair => format!("mend that, then {again} again"),
-        RefusalKind::HalfWay => {
+        RefusalKind::PartlyUndone if verb == Verb::Repair => format!("mend that, then {again} again"),
+        RefusalKind::PartlyUndone => {
             "mend that, then regent deactivate: it goes on where it stopped; regent stack show shows what is left".into()
         }
         RefusalKind::Degraded => "mend that, then regent stack repair".into(),

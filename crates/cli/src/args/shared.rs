@@ -1,39 +1,10 @@
 //! The words about shared data, and the names and options of xCAT's own commands.
 
-use super::{CONFIG, Confirm, EXIT_CODES, File, Question, SOCKET, TLS, Task, Way};
-use clap::{Args, Parser, Subcommand};
+use super::task::{Confirm, Given, Question, Task};
+use super::way::{CONFIG, EXIT_CODES, File, SOCKET, TLS, Way};
+use clap::{Args, Parser};
 use regent_api::call::Ask;
 use std::path::PathBuf;
-
-/// The options of xCAT's own commands.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Given {
-    /// The interface, as xCAT takes it: an alias (`eth0:0`) as well.
-    pub nic: String,
-    /// The virtual IP.
-    pub vip: String,
-    /// Its mask, dotted or as the length of a prefix; not compared if left out.
-    pub mask: Option<String>,
-    /// The shared directory.
-    pub path: PathBuf,
-}
-
-/// What `regent setup shared-data` is asked to do on this host.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SetUp {
-    /// The host ends passive.
-    pub standby: bool,
-    /// The interruption by the standby's installation is agreed to.
-    pub yes: bool,
-    /// The host's own new address, where its only one becomes the virtual IP.
-    pub readdress: Option<String>,
-    /// The configuration.
-    pub config: PathBuf,
-    /// The local agent's socket.
-    pub socket: PathBuf,
-    /// The certificates.
-    pub tls: PathBuf,
-}
 
 #[derive(Args)]
 pub(super) struct Activation {
@@ -138,8 +109,8 @@ impl DeactivateLine {
     }
 }
 
-#[derive(Subcommand)]
-pub(super) enum StackWord {
+#[derive(clap::Subcommand)]
+pub(super) enum StackSubcommand {
     /// Show where each step is, what it does, what drifted and what is in the way
     Show {
         #[command(flatten)]
@@ -152,8 +123,8 @@ pub(super) enum StackWord {
     },
 }
 
-#[derive(Subcommand)]
-pub(super) enum SetupWord {
+#[derive(clap::Subcommand)]
+pub(super) enum SetupSubcommand {
     /// Make this host a node of a stack on shared data; run again, it goes on where it stopped
     SharedData {
         /// This host ends passive, installed and ready

@@ -1,7 +1,8 @@
 //! The stack on shared data as text: a plan, its steps as they end, its result, and where every step is.
 
-use super::{
-    bold, colour, coloured_word, green, heard, laid_out, or_dash, painted, red, table, why, yellow,
+use super::text::{
+    bold, colour, coloured_word, green, heard, laid_out, or_dash, pad, painted, red, table, why,
+    yellow,
 };
 use anstyle::Style;
 use comfy_table::Table;
@@ -13,15 +14,15 @@ use regent_api::status::{NodeStatus, Role, Service, Status};
 /// What an activation or a deactivation comes to.
 pub(crate) fn plan(plan: &Plan, paint: bool) -> String {
     let Plan { node, verb, .. } = plan;
-    let mut out = format!("{}\n", painted(&format!("to {} {node}", verb.word()), bold(), paint));
+    let mut out = format!("{}\n", painted(&format!("to {} {node}", verb.as_str()), bold(), paint));
     let mut table = table(["STEP", "NOW", "WHAT"]);
     for step in &plan.steps {
         let what = if step.already { "so already".into() } else { step.what.clone() };
-        table.add_row([step.name.clone(), step.state.word().into(), what]);
+        table.add_row([step.name.clone(), step.state.as_str().into(), what]);
     }
     out.push_str(&laid_out(&table, paint, |line, row| {
         let step = &plan.steps[row];
-        coloured_word(line, step.state.word(), of_state(&step.state), paint)
+        coloured_word(line, step.state.as_str(), of_state(&step.state), paint)
     }));
     out.push_str(&whys(plan.steps.iter().map(|s| (s.name.as_str(), &s.state)), paint));
     for problem in &plan.problems {
@@ -38,15 +39,15 @@ pub(crate) fn step(news: &StepNews, end: &StepEnd, paint: bool) -> String {
         StepDone::Up | StepDone::Down | StepDone::Done => green(),
         StepDone::ToDo | StepDone::Already => Style::new(),
     };
-    let word = painted(&format!("{:<7}", end.state.word()), style, paint);
+    let state = painted(&format!("{:<7}", end.state.as_str()), style, paint);
     let error = end.error.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    format!("  {word}{:>9}  {}{error}\n", seconds(news.seconds), news.name)
+    format!("  {state}{:>9}  {}{error}\n", seconds(news.seconds), news.name)
 }
 
 /// The step that runs.
 pub(crate) fn running(news: &StepNews, paint: bool) -> String {
-    let word = painted(&format!("{:<7}", "..."), yellow(), paint);
-    format!("  {word}{:>9}  {}", seconds(news.seconds), news.name)
+    let state = painted(&format!("{:<7}", "..."), yellow(), paint);
+    format!("  {state}{:>9}  {}", seconds(news.seconds), news.name)
 }
 
 /// How it ended.
@@ -76,11 +77,11 @@ pub(crate) fn shown(shown: &StackShown, paint: bool) -> String {
     out.push_str(&of_node(&shown.node, &shown.stack, shown.active, paint));
     let mut table = table(["STEP", "IS", "MEANS"]);
     for step in &shown.steps {
-        table.add_row([step.name.clone(), step.state.word().into(), step.what.clone()]);
+        table.add_row([step.name.clone(), step.state.as_str().into(), step.what.clone()]);
     }
     out.push_str(&laid_out(&table, paint, |line, row| {
         let state = &shown.steps[row].state;
-        coloured_word(line, state.word(), of_state(state), paint)
+        coloured_word(line, state.as_str(), of_state(state), paint)
     }));
     out.push_str(&whys(shown.steps.iter().map(|s| (s.name.as_str(), &s.state)), paint));
     out
@@ -149,7 +150,7 @@ fn nodes(status: &Status, shared: &Shared, paint: bool) -> String {
         let running = node.services.iter().filter(|_| node.role == Role::Active);
         table.add_row([
             node.name.clone(),
-            node.role.word().into(),
+            node.role.as_str().into(),
             if node.serving { status.vip.clone().unwrap_or_default() } else { "-".into() },
             node.stack.as_ref().map_or("-".into(), |stack| sum(stack, shared)),
             or_dash(running.map(Service::text).collect::<Vec<_>>().join(", ")),
@@ -159,7 +160,7 @@ fn nodes(status: &Status, shared: &Shared, paint: bool) -> String {
     }
     laid_out(&table, paint, |line, row| {
         let node = &status.nodes[row];
-        coloured_word(line, node.role.word(), colour(node), paint)
+        coloured_word(line, node.role.as_str(), colour(node), paint)
     })
 }
 
@@ -190,11 +191,11 @@ fn steps(status: &Status, shared: &Shared, paint: bool) -> String {
         let mut row = vec![step.clone()];
         row.extend(nodes.iter().map(|node| {
             let state = node.stack.as_ref().and_then(|stack| stack.steps.get(at));
-            state.map_or("?", StepState::word).to_string()
+            state.map_or("?", StepState::as_str).to_string()
         }));
         table.add_row(row);
     }
-    super::pad(&mut table);
+    pad(&mut table);
     let states_of = |at: usize| {
         let nodes = nodes.iter();
         nodes.filter_map(move |node| node.stack.as_ref().and_then(|stack| stack.steps.get(at)))
@@ -202,7 +203,7 @@ fn steps(status: &Status, shared: &Shared, paint: bool) -> String {
     let mut out = laid_out(&table, paint, |line, row| {
         let amiss = |state: &&StepState| !state.why().is_empty();
         match states_of(row).find(amiss) {
-            Some(state) => coloured_word(line, state.word(), of_state(state), paint),
+            Some(state) => coloured_word(line, state.as_str(), of_state(state), paint),
             None => coloured_word(line, "up", green(), paint),
         }
     });
@@ -210,7 +211,7 @@ fn steps(status: &Status, shared: &Shared, paint: bool) -> String {
         for node in &nodes {
             let state = node.stack.as_ref().and_then(|stack| stack.steps.get(at));
             if let Some(state) = state.filter(|state| !state.why().is_empty()) {
-                let text = format!("{}: {step} is {}: {}", node.name, state.word(), state.why());
+                let text = format!("{}: {step} is {}: {}", node.name, state.as_str(), state.why());
                 out.push_str(&(painted(&text, of_state(state), paint) + "\n"));
             }
         }
@@ -222,7 +223,7 @@ fn steps(status: &Status, shared: &Shared, paint: bool) -> String {
 fn whys<'a>(steps: impl Iterator<Item = (&'a str, &'a StepState)>, paint: bool) -> String {
     let amiss = steps.filter(|(_, state)| !state.why().is_empty());
     let line = |(name, state): (&str, &StepState)| {
-        let text = format!("{name} is {}: {}", state.word(), state.why());
+        let text = format!("{name} is {}: {}", state.as_str(), state.why());
         painted(&text, of_state(state), paint) + "\n"
     };
     amiss.map(line).collect()
