@@ -11,9 +11,11 @@
 //! proposer goes on with the other two voters. All queues are bounded; what does not fit is lost,
 //! which the protocol allows of every link.
 
+mod input;
 mod record;
 mod thread;
 mod voting;
 
+pub use input::{Admit, Request};
 pub use record::{Disk, Kept, OpenError, RecordFile};
-pub use thread::{Admit, Clock, Config, Event, Handle, Request, start, start_on};
+pub use thread::{Clock, Config, Event, Handle, start, start_on};

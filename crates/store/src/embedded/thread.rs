@@ -3,6 +3,7 @@
 //! It never touches a disk or waits for a link. A swap asked for with [`Storing::Before`] waits
 //! until the voter thread has stored the version that it expects (rules R2 and D7).
 
+use super::input::{Admit, Input, Request};
 use super::record::{Disk, Kept, OpenError, RecordFile};
 use super::voting::{self, Voting, cluster_of};
 use crate::cell::{
@@ -66,39 +67,6 @@ pub enum Event {
     },
     /// End both threads.
     Shutdown,
-}
-
-/// What can be asked of the register on this node.
-#[derive(Clone, Debug)]
-pub enum Request {
-    /// [`Register::read`].
-    Read,
-    /// [`Register::compare_and_swap`].
-    Swap {
-        /// The swap.
-        swap: Swap,
-        /// When the version it expects is stored.
-        storing: Storing,
-    },
-    /// Stores the first record of a new cluster on this vacant node; answered `View` when durable.
-    Install(Box<Record>),
-    /// Names a newcomer as voter; answered as a swap.
-    Admit(Admit),
-    /// [`Register::watch`]; answered by no [`Answer`].
-    Watch,
-}
-
-/// An admission (rule R2): `node`, which lost its disk or is new, draws an id, and a swap names it
-/// in place of the voter at `instead_of`. Each try is a proposal of its own, with a new attempt;
-/// `Refused(AlreadyVotes)` means that nothing is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Admit {
-    /// A new name for this proposal (rule R6).
-    pub attempt: Attempt,
-    /// The node to be admitted.
-    pub node: NodeId,
-    /// Whose seat it takes: its own, as a rule.
-    pub instead_of: NodeId,
 }
 
 /// Opens the record file, or creates it, and starts the two threads of the register.
@@ -210,18 +178,6 @@ impl Register for Handle {
         let _ =
             self.register.try_send(Input::Request { id: RequestId(0), request: Request::Watch });
     }
-}
-
-/// What the register thread takes.
-pub(super) enum Input {
-    /// A message for the proposer.
-    Message { from: NodeId, message: Message },
-    /// A request of this node's own.
-    Request { id: RequestId, request: Request },
-    /// The voter thread has stored this.
-    Stored { cluster: Option<ClusterId>, high: u64 },
-    /// End.
-    Shutdown,
 }
 
 struct State {

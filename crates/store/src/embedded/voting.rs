@@ -3,8 +3,8 @@
 //! It takes all messages that wait, lets the voter react, stores once, and only then sends the
 //! replies (rule R1). If the store fails or hangs, this vote is silent, and nothing else is.
 
+use super::input::Input;
 use super::record::{Disk, Kept};
-use super::thread::Input;
 use crate::cell::{Answer, ClusterId, Message, NodeId, Record, Refusal, Standing, Voter, VoterId};
 use crate::register::{Fault, Outbox, RequestId};
 use crate::splitmix::SplitMix;
