@@ -1,8 +1,9 @@
 //! The side that dials.
 
+use super::frame;
 use super::hello::{FORMAT, Hello, Purpose, Welcome};
+use super::here::{Here, Stream};
 use super::lane::{Lane, Lanes, Numbered};
-use super::{Here, Stream, frame};
 use regent_config::settings::Member;
 use regent_core::id::ClusterId;
 use rustls::pki_types::ServerName;

@@ -14,7 +14,8 @@
 //! one, so that a connection that recovers goes on with the newest and not with a backlog.
 
 use super::hello::{Hello, Purpose};
-use super::{Inbox, Stream, frame, pack};
+use super::here::Stream;
+use super::{frame, pack};
 use regent_core::id::NodeId;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,6 +60,9 @@ impl Lane {
         }
     }
 }
+
+/// Takes every message of a lane: from whom, and its bytes. Must not block.
+pub type Inbox = Arc<dyn Fn(NodeId, Lane, Vec<u8>) + Send + Sync>;
 
 /// What became of a lane's messages so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

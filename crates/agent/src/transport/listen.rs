@@ -1,9 +1,10 @@
 //! The side that is dialled.
 
 use super::dial::tune;
+use super::frame;
 use super::hello::{FORMAT, Hello, Purpose, Welcome};
+use super::here::{Here, Stream};
 use super::lane::{Lane, Lanes, Numbered};
-use super::{Here, Stream, frame};
 use crate::tls::{self, OPERATOR};
 use regent_core::id::NodeId;
 use std::net::SocketAddr;
