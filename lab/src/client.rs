@@ -14,8 +14,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::record::{Seen, Writer, emit};
 use crate::run::now_us;
+use crate::seen::{Attempt, Seen, Writer, emit};
 use crate::wire::{Fault, Session};
 
 /// 100 rows a second.
@@ -36,25 +36,6 @@ const PAGE_MAX: usize = 4096;
 const MANAGEMENT: u16 = 8080;
 const UI: u16 = 80;
 const DATABASE: u16 = 3306;
-
-/// What the prober attempts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
-    /// An autocommitted row.
-    Write,
-    /// GET /health of the management service.
-    Http,
-}
-
-impl Attempt {
-    /// The word on standard input.
-    pub fn word(self) -> &'static str {
-        match self {
-            Attempt::Write => "write",
-            Attempt::Http => "http",
-        }
-    }
-}
 
 /// Runs until standard input ends.
 pub fn main(vip: Ipv4Addr) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::image::Image;
 use crate::lab::{APART, Lab, VIP};
 use crate::run::{run, run_within, wait_for};
 use crate::status::Status;
-use crate::{diagnose, lab, say, sweep};
+use crate::{diagnose, say, sweep};
 
 /// Management nodes.
 pub const NODES: [&str; 2] = ["mn1", "mn2"];
@@ -226,7 +226,7 @@ impl Cluster {
         product: &Product,
         settings: &Settings,
     ) -> Result<Cluster> {
-        let run = lab::base_dir()?.join("run").join(name);
+        let run = crate::dirs::base_dir()?.join("run").join(name);
         fs::create_dir_all(&run)?;
         sweep::mark(&run)?;
         let layer = run.join("product");
@@ -432,7 +432,7 @@ pub fn how_to_enter(name: &str) -> String {
 
 /// Hosts with Debian's services and the lab's database settings, nothing of the product.
 pub fn bare(name: &str, image: &Image) -> Result<Lab> {
-    let run = lab::base_dir()?.join("run").join(name);
+    let run = crate::dirs::base_dir()?.join("run").join(name);
     fs::create_dir_all(&run)?;
     sweep::mark(&run)?;
     let layer = run.join("product");

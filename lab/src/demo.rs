@@ -6,9 +6,10 @@ use comfy_table::presets;
 use comfy_table::{CellAlignment, Table};
 
 use crate::cluster::{Cluster, Product, Settings, how_to_enter};
+use crate::dirs::base_dir;
 use crate::fault::{Outcome, STORY, Watched};
 use crate::image::Image;
-use crate::lab::{base_dir, fresh_name};
+use crate::lab::fresh_name;
 use crate::{diagnose, say, sweep};
 
 /// Runs the story; true if no write was lost and there were never two owners.

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::dirs::base_dir;
 use crate::host::Host;
-use crate::lab::{Lab, base_dir};
+use crate::lab::Lab;
 use crate::{record, say};
 
 const EACH: Duration = Duration::from_secs(10);

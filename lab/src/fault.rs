@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::client::Attempt;
 use crate::cluster::{Cluster, NODES};
 use crate::record::{Recorder, Writer};
 use crate::run::{now_us, wait_for};
 use crate::say;
+use crate::seen::Attempt;
 
 /// The longest that "in sync again" may take with both nodes alive, with room for a busy machine;
 /// the bar itself is ten seconds and is reported as measured.

@@ -313,7 +313,7 @@ impl Host {
         self.close_passage();
         self.reap().ok();
         sh(&format!("ip netns del {}", self.netns)).ok();
-        crate::sweep::remove_cgroup(&self.cgroup);
+        crate::dirs::remove_cgroup(&self.cgroup);
     }
 
     /// Processes that wait for a passage which hangs die only with it.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::dirs::base_dir;
 use crate::host::{Host, Spec, connect, plug};
 use crate::image::Image;
 use crate::run::sh;
@@ -16,13 +17,6 @@ pub const VIP: &str = "10.77.0.100";
 const CLIENT_ADDRESS: &str = "10.77.0.1";
 /// How the addresses on the second cables begin.
 pub const APART: &str = "10.78.0";
-
-/// Where the lab keeps images, runs and diagnostics.
-pub fn base_dir() -> Result<PathBuf> {
-    let exe = std::env::current_exe()?;
-    let target = exe.parent().and_then(Path::parent).context("no target directory")?;
-    Ok(target.join("lab"))
-}
 
 /// A name no other run has.
 pub fn fresh_name() -> String {

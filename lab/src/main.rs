@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use regent_lab::cluster::{Driver, Settings};
+use regent_lab::dirs::base_dir;
 use regent_lab::image::Image;
-use regent_lab::lab::{Lab, base_dir};
+use regent_lab::lab::Lab;
 use regent_lab::shared::{Choice, Shared};
 use regent_lab::xcat::Db;
 use regent_lab::{

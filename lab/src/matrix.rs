@@ -9,13 +9,13 @@ use comfy_table::presets;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use crate::client::Attempt;
 use crate::cluster::{Driver, NODES, Settings};
 use crate::demo::stage_with;
 use crate::fault::{Watched, other_of};
 use crate::gap::to_ms;
 use crate::history;
 use crate::run::{now_us, wait_for};
+use crate::seen::Attempt;
 use crate::service::{Harm, Service, inflict};
 use crate::{diagnose, say};
 

@@ -84,7 +84,7 @@ impl Passage {
     pub fn close(&self) {
         if self.cgroup.exists() {
             self.fail().ok();
-            crate::sweep::remove_cgroup(&self.cgroup);
+            crate::dirs::remove_cgroup(&self.cgroup);
         }
         // Without its process nothing of it can be looked at: only its name in the table of mounts goes.
         while self.is_mounted() {

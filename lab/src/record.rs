@@ -8,99 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 
-use crate::client::Attempt;
 use crate::dual::{Event, dual_ms};
 use crate::lab::{Lab, VIP};
 use crate::run::{now_us, wait_for};
+use crate::seen::{Attempt, LOOK_LIMIT};
+pub use crate::seen::{Seen, Writer, emit};
 use crate::service::Service;
 use crate::{gap, say};
 
 /// A gap shorter than this is the noise of a busy machine and is not told.
 const TELL_US: u64 = 120_000;
-
-/// Who wrote a row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Writer {
-    /// The client with 100 rows a second, through the VIP.
-    Client,
-    /// The impatient prober, through the VIP.
-    Attempt,
-    /// The prober of this node's own address.
-    Direct(String),
-    /// A clerk of the bank, through the VIP.
-    Bank,
-}
-
-/// One thing that was seen; times are CLOCK_MONOTONIC in microseconds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Seen {
-    /// A write ended.
-    Write {
-        /// Whose it was.
-        by: Writer,
-        /// The row's key.
-        id: u64,
-        /// Before it was sent.
-        sent: u64,
-        /// After its end was known.
-        done: u64,
-        /// Whether the database acknowledged it.
-        ok: bool,
-        /// Why not.
-        error: Option<String>,
-    },
-    /// A call ended.
-    Http {
-        /// Which one.
-        what: String,
-        /// Before it was sent.
-        sent: u64,
-        /// After its end was known.
-        done: u64,
-        /// Whether it was answered well.
-        ok: bool,
-        /// Why not.
-        error: Option<String>,
-    },
-    /// A speaker of the VIP was heard from `first` to `last`, with nobody else between.
-    Frames {
-        /// Its hardware address.
-        mac: String,
-        /// When its first frame came.
-        first: u64,
-        /// When its last one came.
-        last: u64,
-        /// How many they were.
-        count: u64,
-    },
-    /// A node's service began to be well, or to be not well, at its own address.
-    Well {
-        /// Whose.
-        node: String,
-        /// Which.
-        service: Service,
-        /// When the first look of this kind was sent, or, if it is well, answered.
-        at: u64,
-        /// Which of the two.
-        ok: bool,
-    },
-    /// The capture is under way.
-    Listening {
-        /// Since when.
-        at: u64,
-    },
-}
-
-/// Prints a line for the recorder; the end of the reader is the end of this process.
-pub fn emit(seen: &Seen) {
-    let mut out = std::io::stdout().lock();
-    let line = serde_json::to_string(seen).unwrap_or_default();
-    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
-}
 
 /// Everything seen so far.
 #[derive(Debug, Default)]
@@ -170,7 +88,7 @@ impl Tape {
     pub fn restored(&self, node: &str, service: Service, from: u64) -> Option<u64> {
         let changes = self.wells.iter().filter(|one| one.0 == node && one.1 == service);
         // A look that was on its way at `from` may be the first that failed.
-        let early = from.saturating_sub(crate::watch::LIMIT.as_micros() as u64);
+        let early = from.saturating_sub(LOOK_LIMIT.as_micros() as u64);
         let since: Vec<(u64, bool)> = changes
             .map(|one| (one.2, one.3))
             .filter(|(at, ok)| *at >= if *ok { from } else { early })

@@ -13,7 +13,7 @@ use crate::bmc;
 use crate::cluster::{NODES, Product, WITNESS};
 use crate::host::Host;
 use crate::image::Image;
-use crate::lab::{self, Lab, Plan, VIP};
+use crate::lab::{Lab, Plan, VIP};
 use crate::run::{now_us, run, wait_for};
 use crate::status::Status;
 use crate::xcat::{CLIENT, DOMAIN, Db};
@@ -412,8 +412,8 @@ fn hosts_file() -> String {
 
 /// Hosts that are off, with the product, the stand-in for xCAT and one directory in common.
 pub fn hosts(name: &str, choice: &Choice) -> Result<Lab> {
-    let image = Image::ensure_xcat(&lab::base_dir()?, &mut |text| say::progress(text))?;
-    let run = lab::base_dir()?.join("run").join(name);
+    let image = Image::ensure_xcat(&crate::dirs::base_dir()?, &mut |text| say::progress(text))?;
+    let run = crate::dirs::base_dir()?.join("run").join(name);
     fs::create_dir_all(&run)?;
     sweep::mark(&run)?;
     let layer = run.join("product");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::lab::base_dir;
+use crate::dirs::{base_dir, remove_cgroup};
 use crate::run::{sh, wait_through, words};
 
 const OWNER: &str = "owner";
@@ -119,18 +119,6 @@ pub fn remove_namespaces(name: &str) {
         }
         crate::run::run(&mut words(&format!("ip netns del {namespace}"))).ok();
     }
-}
-
-/// Removes an empty control group with its children, deepest first.
-pub fn remove_cgroup(group: &Path) {
-    if let Ok(entries) = fs::read_dir(group) {
-        for entry in entries.flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                remove_cgroup(&entry.path());
-            }
-        }
-    }
-    fs::remove_dir(group).ok();
 }
 
 /// Whether another process may be about to mark it as its own.

@@ -9,15 +9,13 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{sleep, timeout};
 
 use crate::client::http;
-use crate::record::{Seen, emit};
 use crate::run::now_us;
+use crate::seen::{LOOK_LIMIT, Seen, emit};
 use crate::service::Service;
 use crate::wire::Session;
 
 /// Between the end of one look and the next.
 const EVERY: Duration = Duration::from_millis(20);
-/// A look that takes longer has failed.
-pub const LIMIT: Duration = Duration::from_millis(250);
 
 /// Runs until standard input ends. Each target is `NODE=ADDRESS`.
 pub fn main(targets: &[String]) -> Result<()> {
@@ -54,15 +52,15 @@ async fn look(node: String, address: Ipv4Addr, service: Service) {
 async fn is_well(address: Ipv4Addr, service: Service) -> bool {
     let port = service.port();
     match service {
-        Service::Management => http(address, port, "GET", "/health", "", LIMIT).await.is_ok(),
-        Service::Ui => http(address, port, "GET", "/", "", LIMIT).await.is_ok(),
+        Service::Management => http(address, port, "GET", "/health", "", LOOK_LIMIT).await.is_ok(),
+        Service::Ui => http(address, port, "GET", "/", "", LOOK_LIMIT).await.is_ok(),
         Service::Database => {
             let answered = async {
                 let mut session =
                     Session::open(SocketAddrV4::new(address, port), "probe").await.ok()?;
                 session.execute("DO 1").await.ok()
             };
-            matches!(timeout(LIMIT, answered).await, Ok(Some(())))
+            matches!(timeout(LOOK_LIMIT, answered).await, Ok(Some(())))
         }
     }
 }

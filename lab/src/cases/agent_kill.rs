@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, Run, Tier};
+use super::case::{Case, Run, Tier};
 use crate::fault::Watched;
 use crate::run::{now_us, wait_for};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, Run, Tier};
+use super::case::{Case, Run, Tier};
 use crate::fault::{Watched, other_of};
 use crate::run::wait_for;
 

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Run, Tier};
+use super::case::{Case, Run, Tier};
 use crate::bmc::{self, Bmc, Mode, PASSWORD, USER};
 use crate::cluster;
+use crate::dirs::base_dir;
 use crate::image::Image;
-use crate::lab::{Lab, base_dir, fresh_name};
+use crate::lab::{Lab, fresh_name};
 use crate::say;
 
 pub(super) const CASE: Case = Case {

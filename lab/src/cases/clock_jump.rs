@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::{throughout, wait_event};
-use super::{Case, Run, Tier};
-use crate::client::Attempt;
 use crate::fault::{Watched, other_of};
 use crate::run::now_us;
 use crate::say;
+use crate::seen::Attempt;
 
 pub(super) const CASE: Case = Case {
     name: "clock-jump",

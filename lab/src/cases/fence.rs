@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::bmc::ask;
+use super::case::{Case, Run, Tier};
 use super::kit::{Answer, command, regent, wait_event};
-use super::{Case, Run, Tier};
 use crate::bmc::{self, Bmc, Mode, PASSWORD, USER};
 use crate::cluster::{NODES, Settings};
 use crate::fault::{Watched, other_of};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::{throughout, wait_event};
-use super::{Case, Run, Tier};
 use crate::cluster::{NODES, Settings};
 use crate::fault::{Watched, other_of};
 use crate::run::now_us;

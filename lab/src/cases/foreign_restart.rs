@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::{command, starts, throughout, upgrade};
-use super::{Case, Run, Tier};
 use crate::fault::Watched;
 use crate::run::now_us;
 use crate::say;

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::wait_event;
-use super::{Case, Run, Tier};
-use crate::client::Attempt;
 use crate::cluster::{NODES, Settings};
 use crate::fault::Watched;
 use crate::run::{now_us, wait_for};
 use crate::say;
+use crate::seen::Attempt;
 use crate::status::Ailment;
 
 pub(super) const CASE: Case = Case {

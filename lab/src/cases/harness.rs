@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Run, Tier};
-use crate::client::Attempt;
+use super::case::{Case, Run, Tier};
 use crate::cluster::{self, Cluster, NODES};
+use crate::dirs::base_dir;
 use crate::fault::Watched;
 use crate::image::Image;
-use crate::lab::{VIP, base_dir, fresh_name};
+use crate::lab::{VIP, fresh_name};
 use crate::record::{Figures, Writer};
 use crate::run::{now_us, wait_for};
 use crate::say;
+use crate::seen::Attempt;
 
 pub(super) const CASE: Case = Case {
     name: "harness",

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, Run, Tier};
-use crate::client::Attempt;
+use super::case::{Case, Run, Tier};
 use crate::cluster::WITNESS;
 use crate::fault::{Watched, other_of};
 use crate::impair::{Counts, Impairment, Settings, Share, State};
 use crate::run::{now_us, wait_for};
+use crate::seen::Attempt;
 use crate::standstill::{Standstills, excuses};
 use crate::{history, say};
 

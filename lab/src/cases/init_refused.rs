@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Run, Tier};
+use super::case::{Case, Run, Tier};
 use crate::cluster::{Cluster, Product, Settings};
+use crate::dirs::base_dir;
 use crate::image::Image;
-use crate::lab::{VIP, base_dir, fresh_name};
+use crate::lab::{VIP, fresh_name};
 use crate::{say, sweep};
 
 pub(super) const CASE: Case = Case {

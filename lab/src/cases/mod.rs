@@ -14,9 +14,11 @@ use crate::cluster::{Product, Settings};
 use crate::demo::stage_of;
 use crate::fault::Watched;
 use crate::run::{now_us, wait_for, wait_through};
-use crate::{diagnose, passage, say, sweep};
+use crate::{diagnose, say, sweep};
 
 pub(crate) mod kit;
+
+mod case;
 
 mod agent_kill;
 mod agent_stop;
@@ -75,78 +77,13 @@ mod xcat_stand_in;
 mod xcat_steps;
 mod xcat_word;
 
+use case::Run;
+pub use case::{Case, Scope, Tier};
+
 /// How long a case goes on watching after its last step.
 const AFTERMATH: Duration = Duration::from_millis(1500);
 /// No case takes longer, even when asked for its long form.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
-
-/// When a case is run without being named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tier {
-    /// At every gate: nothing else shows what it shows.
-    Default,
-    /// At every gate; the whole, of which it is a part, runs in its place when all cases run.
-    Part {
-        /// The case that has all of it.
-        of: &'static str,
-    },
-    /// Only when all cases run: it shows more of what another case shows, or shows it another way.
-    All,
-}
-
-/// Which cases run when none is named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Scope {
-    /// Those of every gate.
-    Default,
-    /// All of them, each part by its whole.
-    All,
-}
-
-impl Tier {
-    fn is_in(self, scope: Scope) -> bool {
-        match (self, scope) {
-            (Tier::Default, Scope::Default | Scope::All) => true,
-            (Tier::Part { of: _ }, Scope::Default) | (Tier::All, Scope::All) => true,
-            (Tier::Part { of: _ }, Scope::All) | (Tier::All, Scope::Default) => false,
-        }
-    }
-
-    /// How a list of cases names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Tier::Default => "default",
-            Tier::Part { of: _ } => "part",
-            Tier::All => "all",
-        }
-    }
-}
-
-/// One test.
-#[derive(Debug)]
-pub struct Case {
-    /// For the command line.
-    pub name: &'static str,
-    /// What it shows, in one line.
-    pub about: &'static str,
-    /// When it is run.
-    pub tier: Tier,
-    run: Run,
-}
-
-#[derive(Debug)]
-enum Run {
-    /// On a cluster that is in sync and watched; loss and two owners are looked for afterwards.
-    Watched(fn(&mut Watched) -> Result<()>),
-    /// The same, with a configuration of its own.
-    Configured(fn() -> Settings, fn(&mut Watched) -> Result<()>),
-    /// The same as the first, on a cluster of an older release.
-    Older(fn(&mut Watched) -> Result<()>),
-    /// Brings its own hosts.
-    Alone(fn() -> Result<()>),
-    /// The same, on hosts with a passage each to the directory in common.
-    Passages(fn() -> Result<()>),
-}
 
 /// All of them.
 pub const ALL: &[Case] = &[
@@ -269,24 +206,6 @@ pub struct Choice {
     /// How often a case may be tried; one that passes only at a later try is listed as FLAKY
     #[arg(long, default_value_t = 1)]
     pub tries: usize,
-}
-
-impl Case {
-    /// Why it cannot be run here, if so.
-    fn obstacle(&self) -> Result<Option<String>> {
-        match self.run {
-            Run::Older(_) => {
-                let older = Product::older()?.regent;
-                let why = format!(
-                    "no older release: cargo xtask test --all builds {} where the history is whole",
-                    older.display()
-                );
-                Ok((!older.exists()).then_some(why))
-            }
-            Run::Passages(_) => Ok(passage::obstacle()),
-            Run::Watched(_) | Run::Configured(..) | Run::Alone(_) => Ok(None),
-        }
-    }
 }
 
 impl Choice {
@@ -492,7 +411,7 @@ fn observe(steps: fn(&mut Watched) -> Result<()>, watched: &mut Watched) -> Resu
     steps(watched)?;
     watched.recorder.wait_steady(AFTERMATH, Duration::from_secs(20)).context("afterwards")?;
     let to = now_us();
-    let figures = watched.recorder.tape().figures(from, to, crate::client::Attempt::Write);
+    let figures = watched.recorder.tape().figures(from, to, crate::seen::Attempt::Write);
     ensure!(figures.dual_ms == 0, "two owners for {} ms", figures.dual_ms);
     ensure!(figures.acknowledged > 0, "no write was acknowledged");
     watched.recorder.stop_clients();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::{expect_explained, regent, wait_event};
-use super::{Case, Run, Tier};
 use crate::fault::{Fault, Outcome, STORY, SYNC_BAR_MS, Watched, other_of};
 
 pub(super) const CASE: Case = Case {

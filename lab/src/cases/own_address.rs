@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::command;
-use super::{Case, Run, Tier};
 use crate::cluster::Settings;
 use crate::fault::{Watched, other_of};
 use crate::lab::VIP;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::{regent, throughout, wait_event};
-use super::{Case, Run, Tier};
 use crate::fault::{Watched, other_of};
 use crate::run::{now_us, wait_for};
 use crate::say;

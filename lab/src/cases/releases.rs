@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Run, Tier};
+use super::case::{Case, Run, Tier};
 use crate::cluster::Product;
 use crate::fault::Watched;
 use crate::say;

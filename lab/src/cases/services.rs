@@ -1,6 +1,6 @@
 //! The matrix of key services as a case, with either driver of the virtual address.
 
-use super::{Case, Run, Tier};
+use super::case::{Case, Run, Tier};
 use crate::matrix;
 
 pub(super) const CASE: Case = Case {

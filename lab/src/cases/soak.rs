@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Case, Run, Tier};
+use super::case::{Case, Run, Tier};
 use crate::cluster::Settings;
 use crate::fault::Watched;
 use crate::soak::{self, Plan, deeds};

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::{regent, wait_event};
-use super::{Case, Run, Tier};
-use crate::client::Attempt;
 use crate::cluster::NODES;
 use crate::fault::{Watched, other_of};
 use crate::run::{now_us, wait_for};
 use crate::say;
+use crate::seen::Attempt;
 
 pub(super) const CASE: Case = Case {
     name: "state-full",

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::{Answer, command, regent};
-use super::{Case, Run, Tier};
 use crate::cluster::{Cluster, Product, Settings, WITNESS};
 use crate::diagnose;
+use crate::dirs::base_dir;
 use crate::fault::{Watched, other_of};
 use crate::image::Image;
-use crate::lab::{base_dir, fresh_name};
+use crate::lab::fresh_name;
 use crate::run::{now_us, wait_for};
 use crate::say;
 use crate::service::{Harm, Service, inflict};

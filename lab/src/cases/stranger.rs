@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::{throughout, wait_event};
-use super::{Case, Run, Tier};
 use crate::cluster::NODES;
 use crate::fault::{Watched, other_of};
 use crate::lab::VIP;

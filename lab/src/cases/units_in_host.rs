@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, Run, Tier};
+use super::case::{Case, Run, Tier};
 use crate::cluster::Product;
+use crate::dirs::base_dir;
 use crate::image::Image;
-use crate::lab::{Lab, Plan, base_dir, fresh_name};
-use crate::{diagnose, lab, say, sweep};
+use crate::lab::{Lab, Plan, fresh_name};
+use crate::{diagnose, say, sweep};
 
 pub(super) const CASE: Case = Case {
     name: "units-in-host",
@@ -34,7 +35,7 @@ const BOUND: Duration = Duration::from_secs(300);
 fn run() -> Result<()> {
     let image = Image::ensure_xcat(&base_dir()?, &mut |text| say::progress(text))?;
     let name = fresh_name();
-    let run = lab::base_dir()?.join("run").join(&name);
+    let run = crate::dirs::base_dir()?.join("run").join(&name);
     fs::create_dir_all(&run)?;
     sweep::mark(&run)?;
     let layer = run.join("product");

@@ -7,15 +7,15 @@ use anyhow::{Context, Result, ensure};
 use comfy_table::presets;
 use comfy_table::{CellAlignment, Table};
 
+use super::case::{Case, Run, Tier};
 use super::kit::{command, regent};
-use super::{Case, Run, Tier};
-use crate::client::Attempt;
 use crate::cluster::NODES;
 use crate::fault::{Watched, other_of};
 use crate::gap::to_ms;
 use crate::history;
 use crate::run::{now_us, wait_for};
 use crate::say;
+use crate::seen::Attempt;
 
 pub(super) const CASE: Case = Case {
     name: "vendor-bars",

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::xcat_crash::wait_active;
 use super::xcat_kit::{
     Clients, NOT_PROVEN_CLEAR, expect_neighbour, expect_passive, expect_row, picture,
     start_of_xcatd, table, tell_outage, wait_passive, with,
 };
-use super::{Case, Run, Tier};
 use crate::bmc::Bmc;
 use crate::history;
 use crate::run::{now_us, wait_for};

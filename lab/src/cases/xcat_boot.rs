@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::throughout;
 use super::xcat_kit::{expect_active, expect_passive, wait_passive, with};
-use super::{Case, Run, Tier};
 use crate::cluster::NODES;
 use crate::lab::VIP;
 use crate::run::wait_for;

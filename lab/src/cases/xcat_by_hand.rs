@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::xcat_kit::{
     Clients, expect_active, expect_neighbour, expect_passive, expect_row, expect_within, picture,
     start_of_xcatd, table, tell_outage, with,
 };
-use super::{Case, Run, Tier};
 use crate::run::now_us;
 use crate::say;
 use crate::shared::{Choice, Shared};

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::throughout;
 use super::xcat_kit::{
     Clients, expect_active, expect_passive, expect_row, expect_within, picture, start_of_xcatd,
     table, tell_outage, wait_passive, with,
 };
-use super::{Case, Run, Tier};
 use crate::run::{now_us, wait_for};
 use crate::say;
 use crate::shared::{Choice, Shared};

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::throughout;
 use super::xcat_crash::rejoin;
 use super::xcat_kit::{
     ACTIVE_ELSEWHERE, Clients, NO_QUORUM, NOT_PROVEN_CLEAR, expect_active, expect_passive,
     expect_row, wait_passive, with,
 };
-use super::{Case, Run, Tier};
 use crate::lab::VIP;
 use crate::run::{now_us, wait_for};
 use crate::say;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::xcat_auto::{
     come_back_passive, expect_off_before, first_start, tell_story, wait_blocked, wait_standby,
 };
@@ -14,7 +15,6 @@ use super::xcat_kit::{
     CHECKS, expect_active, expect_passive, expect_row, start_of_xcatd, tell_outage, wait_passive,
     with,
 };
-use super::{Case, Run, Tier};
 use crate::bmc::{Bmc, Mode};
 use crate::history;
 use crate::passage::Passage;

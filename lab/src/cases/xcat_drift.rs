@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::xcat_auto::{expect_never_started, serve, wait_standby};
 use super::xcat_kit::{expect_active, expect_passive, wait_passive, with};
-use super::{Case, Run, Tier};
 use crate::run::{now_us, wait_for};
 use crate::say;
 use crate::shared::{Choice, DATA, Shared, UNITS};

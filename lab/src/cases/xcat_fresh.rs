@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::xcat_crash::wait_active;
 use super::xcat_kit::{Clients, UNDONE, expect_active, expect_passive, wait_passive, with};
-use super::{Case, Run, Tier};
 use crate::lab::VIP;
 use crate::run::wait_for;
 use crate::say;

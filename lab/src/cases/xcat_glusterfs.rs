@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::throughout;
 use super::xcat_kit::{Clients, expect_active, expect_passive, expect_row, table, with};
-use super::{Case, Run, Tier};
 use crate::run::now_us;
 use crate::say;
 use crate::shared::{Choice, DATA, Shared};

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::xcat_auto::{expect_kept, serve};
 use super::xcat_crash::wait_active;
 use super::xcat_kit::with;
-use super::{Case, Run, Tier};
 use crate::bmc::Bmc;
 use crate::run::{now_us, wait_for};
 use crate::shared::{Choice, Shared};

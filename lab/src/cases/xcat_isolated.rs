@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::bmc::ask;
+use super::case::{Case, Run, Tier};
 use super::kit::throughout;
 use super::xcat_auto::{
     expect_kept, expect_off_before, ms_since, serve, tell_story, wait_blocked, wait_standby,
@@ -17,7 +18,6 @@ use super::xcat_kit::{
     NOT_PROVEN_CLEAR, expect_active, expect_passive, start_of_xcatd, tell_outage, wait_passive,
     with,
 };
-use super::{Case, Run, Tier};
 use crate::bmc::{Bmc, Mode, PASSWORD};
 use crate::history;
 use crate::lab::VIP;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::throughout;
 use super::xcat_auto::{come_back_passive, expect_kept, lose_power, ms_since, serve, wait_standby};
 use super::xcat_crash::wait_active;
@@ -12,7 +13,6 @@ use super::xcat_kit::{
     ACTIVE_ELSEWHERE, NOT_PROVEN_CLEAR, expect_active, picture, start_of_xcatd, table, tell_outage,
     wait_passive, with,
 };
-use super::{Case, Run, Tier};
 use crate::run::{now_us, wait_for};
 use crate::say;
 use crate::shared::{Choice, Shared};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::xcat_kit::{expect_active, expect_passive, with};
-use super::{Case, Run, Tier};
 use crate::cluster::NODES;
 use crate::lab::VIP;
 use crate::run::now_us;

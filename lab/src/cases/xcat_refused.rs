@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::xcat_kit::{ADDRESS_IN_USE, CHECKS, expect_active, expect_passive, picture, with};
-use super::{Case, Run, Tier};
 use crate::lab::VIP;
 use crate::run::{sh, wait_for};
 use crate::say;

@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::xcat_kit::{Clients, expect_active, expect_passive, picture};
-use super::{Case, Run, Tier};
 use crate::lab::{VIP, fresh_name};
 use crate::shared::{Answer, Choice, Shared};
 use crate::xcat::{self, DOMAIN, Db};

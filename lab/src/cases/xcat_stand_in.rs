@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Run, Tier};
+use super::case::{Case, Run, Tier};
 use crate::host::Host;
 use crate::lab::{Lab, VIP, fresh_name};
 use crate::run::{now_us, wait_for};

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::kit::throughout;
 use super::xcat_crash::rejoin;
 use super::xcat_kit::{expect_active, expect_passive, wait_passive, with};
-use super::{Case, Run, Tier};
 use crate::run::wait_for;
 use crate::say;
 use crate::shared::{Choice, Shared};

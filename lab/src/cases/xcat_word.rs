@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::case::{Case, Run, Tier};
 use super::xcat_auto::{expect_kept, lose_power, serve};
 use super::xcat_crash::wait_active;
 use super::xcat_kit::{NOT_PROVEN_CLEAR, expect_passive, picture, with};
-use super::{Case, Run, Tier};
 use crate::run::{now_us, wait_for};
 use crate::say;
 use crate::shared::{Choice, Shared};

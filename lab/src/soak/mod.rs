@@ -12,13 +12,13 @@ use anyhow::{Context, Result, bail, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::cases::kit::regent;
-use crate::client::Attempt;
 use crate::cluster::{NODES, Product, Settings};
 use crate::demo::stage_of;
 use crate::fault::{Watched, other_of};
 use crate::gap::{self, median};
 use crate::record::Writer;
 use crate::run::{now_us, wait_for};
+use crate::seen::Attempt;
 use crate::{diagnose, say};
 use deeds::Deed;
 
