@@ -220,12 +220,7 @@ impl Watch {
 }
 
 /// A probe of a unit that does not run has nothing to ask: that another one does its work is seen elsewhere.
-async fn look(
-    check: &mut Check,
-    probe: &Probe,
-    threads: &Threads,
-    bound: Duration,
-) -> CheckResult {
+async fn look(check: &mut Check, probe: &Probe, threads: &Threads, bound: Duration) -> CheckResult {
     match &probe.unit {
         Some(unit) if !cgroup::is_inhabited(unit) => CheckResult::Passed,
         Some(_) | None => check.look(threads, bound).await,
