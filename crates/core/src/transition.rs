@@ -21,8 +21,8 @@ const fn edge(id: &'static str, from: Role, to: Role) -> Transition {
 
 use Role::{Activating, Active, Deactivating, Failed, Isolated, Maintenance, Standby, Stopped};
 
-/// Every legal edge. A number that is missing was an edge that no run ever took: a right that ended closes the gate, and
-/// so does a database that died, so that the way back is by activating. It is not used again.
+/// Every legal edge. A number that is missing was an edge that no run ever took: a right that ended closes the gate,
+/// and so does a database that died, so that the way back is by activating. It is not used again.
 pub const TRANSITIONS: &[Transition] = &[
     edge("T01", Standby, Activating),
     edge("T02", Activating, Active),

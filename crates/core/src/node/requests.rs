@@ -153,8 +153,8 @@ impl Requests {
         self.end(|wants| matches!(wants, Wants::Move(_)), &Answer::undone(why), out);
     }
 
-    /// A planned move stands in the register, or another epoch came first. `open`: a swap of this run may still win, and
-    /// bring one.
+    /// A planned move stands in the register, or another epoch came first. `open`: a swap of this run may still win,
+    /// and bring one.
     fn note_intent(&mut self, there: Option<Switchover>, epoch: Epoch, open: bool) {
         // What was undone had no intent, or it is gone: what is asked for next is not taken back.
         self.withdrawn &= there.is_some() || open;
