@@ -451,8 +451,8 @@ impl World {
             let after = self.rng.range(MS, 30 * MS);
             return self.tell_waiter(after, host, waiter, Ok(()));
         }
-        // What hung may be left as it is, or was ended.
-        let left = self.rng.coin();
+        // What hung may be left as it is for a step to end; where none waits, systemd ends it.
+        let left = self.rng.coin() && !matches!(waiter, Waiter::Nobody);
         if !left {
             self.set_unit(host, service, Unit::Down);
         }
@@ -477,6 +477,10 @@ impl World {
         let stack = &self.hosts[host].stack;
         let step = step_of(service);
         if stack.amiss[step] == Amiss::Stays || stack.storage == Storage::Hangs {
+            if matches!(waiter, Waiter::Nobody) {
+                // No step follows it up: the unit goes down once the kernel lets its processes end.
+                return self.after(BOUND, Event::UnitGone { host, boot, service, job, waiter });
+            }
             let why = format!("processes of {} are left", STEPS[step].0);
             return self.tell_waiter(0, host, waiter, Err(why));
         }
