@@ -161,6 +161,7 @@ fn changes() -> Vec<Change> {
         ("nobody active", false, |s| (s.role, s.serving) = (Role::Activating, false)),
         ("active and dark", false, |s| s.serving = false),
         ("isolated", false, |s| theirs(s).role = Role::Isolated),
+        ("failed", false, |s| theirs(s).role = Role::Failed),
         ("unheard", false, |s| s.peers[0].reachable = false),
         ("a database down", false, |s| s.database = None),
         ("theirs down", false, |s| theirs(s).database = None),

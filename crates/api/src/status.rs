@@ -472,6 +472,9 @@ impl NodeStatus {
             Some(Up::Unknown) => {
                 found.push(format!("{name}: the state of its database is unknown"))
             }
+            Some(Up::Up) if self.role == Role::Failed => {
+                found.push(format!("{name} has failed: its data are not the recorded copy"));
+            }
             Some(Up::Up) | None => {}
         }
         for service in self.services.iter().filter(|s| !s.is_well()) {
@@ -673,6 +676,24 @@ mod tests {
         let mut lab = healthy();
         lab.nodes[1].role = Role::Isolated;
         let text = "mn2 sees no majority of voters, and could not take over".to_string();
+        assert_eq!(lab.verdict(), (Exit::Degraded, vec![text]));
+    }
+
+    /// It still takes itself for the holder, and another one serves by now: that is heard, and all else looks well.
+    #[test]
+    fn a_node_that_has_failed_with_its_database_up_is_a_trouble() {
+        let mut lab = healthy();
+        lab.nodes[1].role = Role::Failed;
+        lab.nodes[1].database = Some(Database {
+            state: Up::Up,
+            read_only: true,
+            strict: true,
+            incarnation: None,
+            receiver: Thread::Stopped,
+            applier: Thread::Stopped,
+            error: None,
+        });
+        let text = "mn2 has failed: its data are not the recorded copy".to_string();
         assert_eq!(lab.verdict(), (Exit::Degraded, vec![text]));
     }
 

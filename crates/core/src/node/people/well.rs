@@ -86,6 +86,11 @@ impl Told<'_> {
         if !self.has_database {
             return Some("the database is down".to_string());
         }
+        if self.role == Role::Failed {
+            return Some(
+                "failed: it serves nobody, and its data are not the recorded copy".to_string(),
+            );
+        }
         let is_well = |service: &&ServiceReport| {
             matches!(service.unit, UnitState::Up { .. }) && service.health != Health::Failing
         };
