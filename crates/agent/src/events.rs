@@ -229,12 +229,8 @@ mod tests {
         let dir = Scratch::new("events-away");
         let events = Events::open(&dir.path().join("events.jsonl"));
         let event = |text: &str, away| Event {
-            code: "role.active".into(),
-            severity: CoreSeverity::Info,
-            epoch: Epoch(3),
-            text: text.into(),
             away,
-            roles: None,
+            ..Event::new("role.active", CoreSeverity::Info, Epoch(3), text.into())
         };
         events.tell(&event("active: the figure is no part of this", Some(Span::millis(312))));
         // What a sentence says is no figure.

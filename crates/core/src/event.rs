@@ -25,6 +25,13 @@ pub struct Event {
     pub roles: Option<(Role, Role)>,
 }
 
+impl Event {
+    /// One without figures.
+    pub fn new(code: &str, severity: Severity, epoch: Epoch, text: String) -> Event {
+        Event { code: code.into(), severity, epoch, text, away: None, roles: None }
+    }
+}
+
 /// Whom an event wakes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

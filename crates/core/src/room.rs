@@ -92,7 +92,7 @@ impl Room {
         let told = edge.map(|(code, severity)| {
             let again = || format!("{} has room again", self.place);
             let text = self.concern(level).unwrap_or_else(again);
-            Event { code: code.into(), severity, epoch: Epoch(0), text, away: None, roles: None }
+            Event::new(code, severity, Epoch(0), text)
         });
         (level, told)
     }

@@ -396,7 +396,8 @@ impl Swept {
             self.failures.insert(seed, violation.to_string());
         }
         let healed_in = self.total.healed_in.max(part.healed_in);
-        let edges = Edges(self.total.edges.0 | part.edges.0);
+        let mut edges = self.total.edges;
+        edges.join(part.edges);
         for (sum, more) in self.total.counts().into_iter().zip(part.counts()) {
             *sum += *more;
         }

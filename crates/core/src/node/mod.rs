@@ -408,8 +408,8 @@ impl Node {
         let measured =
             |away: Span| alloc::format!("; away for {} ms as seen from here", away.as_millis());
         let text = alloc::format!("{text}{}", away.map_or(String::new(), measured));
-        let (code, severity, epoch) = ("role.active".into(), Severity::Info, self.epoch());
-        self.out.tell_event(Event { code, severity, epoch, text, away, roles: None });
+        let event = Event::new("role.active", Severity::Info, self.epoch(), text);
+        self.out.tell_event(Event { away, ..event });
     }
 
     /// The next random number (splitmix64, Steele et al. 2014).

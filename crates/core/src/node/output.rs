@@ -72,8 +72,7 @@ impl Output {
 
     /// Tells operators.
     pub fn tell(&mut self, code: &str, severity: Severity, text: String) {
-        let (code, epoch) = (code.into(), self.epoch);
-        self.tell_event(Event { code, severity, epoch, text, away: None, roles: None });
+        self.tell_event(Event::new(code, severity, self.epoch, text));
     }
 
     /// The same with figures of its own.

@@ -123,15 +123,9 @@ impl Node {
     fn tell_role(&mut self, was: Role, role: Role, why: &RoleReason) {
         let id = transition::find(was, role).map_or("T??", |edge| edge.id);
         let why = why.words(self.me(), &|node| self.name(node));
-        let event = Event {
-            code: "role.changed".into(),
-            severity: Severity::Info,
-            epoch: self.epoch(),
-            text: format!("{was} -> {role}: {why} [{id}]"),
-            away: None,
-            roles: Some((was, role)),
-        };
-        self.out.tell_event(event);
+        let text = format!("{was} -> {role}: {why} [{id}]");
+        let event = Event::new("role.changed", Severity::Info, self.epoch(), text);
+        self.out.tell_event(Event { roles: Some((was, role)), ..event });
         self.reporting.hasten();
     }
 

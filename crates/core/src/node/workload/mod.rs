@@ -12,8 +12,10 @@ use crate::event::Severity;
 use crate::id::NodeId;
 use crate::node::Node;
 use crate::node::engine::propose::Kind;
+use crate::observe::Report;
 use crate::reason::Standing;
 use crate::time::{Span, Time};
+use alloc::format;
 use alloc::string::String;
 
 /// How long a move of a whole stack may take before the asker is told that it goes on.
@@ -142,6 +144,19 @@ impl Node {
             true => self.can_take_stack(node, now),
             false => self.can_take_database(node, now),
         }
+    }
+
+    /// What a node reports that may be released to at all: it is a peer, heard, and not in maintenance.
+    fn candidate(&self, node: NodeId, now: Time) -> Result<&Report, String> {
+        let name = self.name(node);
+        let peer =
+            self.peers.get(&node).ok_or_else(|| format!("{name} is no peer of this node"))?;
+        let report =
+            peer.fresh(self.spec.pace.suspicion, now).ok_or_else(|| format!("{name} is silent"))?;
+        if self.is_in_maintenance(node, now) {
+            return Err(format!("{name} is in maintenance"));
+        }
+        Ok(report)
     }
 
     /// The node that could take over now.

@@ -300,13 +300,7 @@ impl Node {
     /// May the stack go to this node: it is heard, and an activation there would not be refused.
     pub(in crate::node) fn can_take_stack(&self, node: NodeId, now: Time) -> Result<(), String> {
         let name = self.name(node);
-        let peer =
-            self.peers.get(&node).ok_or_else(|| format!("{name} is no peer of this node"))?;
-        let report =
-            peer.fresh(self.spec.pace.suspicion, now).ok_or_else(|| format!("{name} is silent"))?;
-        if self.is_in_maintenance(node, now) {
-            return Err(format!("{name} is in maintenance"));
-        }
+        let report = self.candidate(node, now)?;
         if let Some(why) = &report.unable {
             return Err(format!("{name} cannot take over: {why}"));
         }
